@@ -1,0 +1,9 @@
+//! Entrepot: a pull-through mirror and a private registry in one binary.
+//!
+//! Modules stand on floors and import only from floors below their own
+//! (`ARCHITECTURE.md`; `tests/floors.rs` holds them to it). In reading order:
+
+pub mod oci;
+
+pub mod metrics;
+pub mod sys;

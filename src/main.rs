@@ -1,0 +1,3 @@
+//! The `entrepot` command: nothing yet.
+
+fn main() {}

@@ -1,0 +1,275 @@
+//! A parsed view of a manifest. The bytes stay as they came.
+
+use serde::Deserialize;
+
+use super::{Digest, MediaType};
+
+/// The largest manifest that is accepted, pushed or mirrored, in bytes (the customary 4 MiB).
+pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
+
+/// A reference to content (image-spec, "Content Descriptors"); only what a registry acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    pub media_type: MediaType,
+    pub digest: Digest,
+    pub size: u64,
+    /// The content may lie elsewhere and need not be held here.
+    pub foreign: bool,
+}
+
+/// What a manifest names. Made by [`Manifest::parse`]; every descriptor in it is well formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    media_type: MediaType,
+    declared: bool,
+    config: Option<Descriptor>,
+    layers: Vec<Descriptor>,
+    children: Vec<Descriptor>,
+    listing: Listing,
+    subject: Option<Descriptor>,
+    artifact_type: Option<String>,
+}
+
+/// Does it have a list of manifests, be it empty?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    Present,
+    Absent,
+}
+
+impl Manifest {
+    /// Parses the JSON of a manifest that came with `content_type`.
+    ///
+    /// Any JSON object is a manifest: what it names is found by its shape, so that types yet unknown and schema 1 pass as
+    /// opaque documents. Its media type is the body's `mediaType`, else the `Content-Type` it came with if that says anything,
+    /// else told by its shape.
+    pub fn parse(body: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
+        if body.len() > MAX_MANIFEST_BYTES {
+            return Err(ManifestError::TooLarge(body.len()));
+        }
+        let raw: RawManifest = serde_json::from_slice(body).map_err(|error| ManifestError::Json(error.to_string()))?;
+        let declared = match &raw.media_type {
+            Some(text) => Some(MediaType::parse(text).ok_or_else(|| ManifestError::MediaType(text.clone()))?),
+            None => None,
+        };
+        let shape = raw.shape();
+        let has_type = declared.is_some();
+        let media_type = declared
+            .or_else(|| content_type.filter(|said| !said.is_generic()).cloned())
+            .or_else(|| shape.map(MediaType::known))
+            .ok_or(ManifestError::Shape)?;
+        // Schema 1 names its layers in a form of its own; it is kept and served as it is.
+        let opaque = raw.schema_version == Some(1);
+        let list = |raw: Option<Vec<RawDescriptor>>| -> Result<Vec<Descriptor>, ManifestError> {
+            raw.filter(|_| !opaque).into_iter().flatten().map(RawDescriptor::parse).collect()
+        };
+        let listing = if raw.manifests.is_some() { Listing::Present } else { Listing::Absent };
+        Ok(Self {
+            media_type,
+            declared: has_type,
+            config: raw.config.filter(|_| !opaque).map(RawDescriptor::parse).transpose()?,
+            layers: list(raw.layers.or(raw.blobs))?,
+            children: list(raw.manifests)?,
+            listing,
+            subject: raw.subject.map(RawDescriptor::parse).transpose()?,
+            artifact_type: raw.artifact_type,
+        })
+    }
+
+    /// Is it what its media type says? An image has a configuration, an index lists manifests (image-spec, "Image Manifest",
+    /// "Image Index"). Asked of what is pushed; what an upstream holds is its own affair.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let lacks = match self.media_type.as_str() {
+            MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST if self.config.is_none() => "config",
+            MediaType::OCI_INDEX | MediaType::DOCKER_LIST if self.listing == Listing::Absent => "manifests",
+            _ => return Ok(()),
+        };
+        Err(ManifestError::Lacks { media_type: self.media_type.clone(), lacks })
+    }
+
+    /// The media type to serve it with.
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
+    /// Does the body itself say its media type? Otherwise it must be remembered beside it.
+    pub fn declares_media_type(&self) -> bool {
+        self.declared
+    }
+
+    /// An image's configuration.
+    pub fn config(&self) -> Option<&Descriptor> {
+        self.config.as_ref()
+    }
+
+    /// An image's layers, or an artifact's blobs.
+    pub fn layers(&self) -> &[Descriptor] {
+        &self.layers
+    }
+
+    /// What an index lists: manifests mostly, but BuildKit's caches list blobs there.
+    pub fn children(&self) -> &[Descriptor] {
+        &self.children
+    }
+
+    /// The manifest that this one refers to (distribution-spec, "Listing Referrers").
+    pub fn subject(&self) -> Option<&Descriptor> {
+        self.subject.as_ref()
+    }
+
+    /// What kind of artifact it is: `artifactType`, else the configuration's media type.
+    pub fn artifact_type(&self) -> Option<&str> {
+        self.artifact_type.as_deref().or(self.config.as_ref().map(|config| config.media_type.as_str()))
+    }
+
+    /// Everything it names that a registry may be asked for next, the subject excepted.
+    pub fn named(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers).chain(&self.children)
+    }
+}
+
+/// Why a body is not a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    #[error("the manifest has {0} bytes; at most {MAX_MANIFEST_BYTES} are accepted")]
+    TooLarge(usize),
+    #[error("the manifest is not the JSON of a manifest: {0}")]
+    Json(String),
+    #[error("{0:?} in the manifest is not a media type")]
+    MediaType(String),
+    #[error("the manifest names the digest {digest:?}: {reason}")]
+    Digest { digest: String, reason: String },
+    #[error(
+        "the manifest says no mediaType, came without a Content-Type, and has no config, layers or manifests to tell it by"
+    )]
+    Shape,
+    #[error("the manifest is said to be {media_type} and has no `{lacks}`")]
+    Lacks { media_type: MediaType, lacks: &'static str },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a JSON object")]
+struct RawManifest {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<RawDescriptor>,
+    layers: Option<Vec<RawDescriptor>>,
+    blobs: Option<Vec<RawDescriptor>>,
+    manifests: Option<Vec<RawDescriptor>>,
+    subject: Option<RawDescriptor>,
+}
+
+impl RawManifest {
+    /// The media type that its shape tells.
+    fn shape(&self) -> Option<&'static str> {
+        match self {
+            Self { schema_version: Some(1), .. } => Some(MediaType::DOCKER_SCHEMA1_SIGNED),
+            Self { manifests: Some(_), .. } => Some(MediaType::OCI_INDEX),
+            Self { config: Some(_), .. } | Self { layers: Some(_), .. } => Some(MediaType::OCI_MANIFEST),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a descriptor")]
+struct RawDescriptor {
+    media_type: Option<String>,
+    digest: String,
+    size: u64,
+    urls: Option<Vec<String>>,
+}
+
+impl RawDescriptor {
+    fn parse(self) -> Result<Descriptor, ManifestError> {
+        let text = self.media_type.unwrap_or_else(|| MediaType::OCTET_STREAM.to_owned());
+        let media_type = MediaType::parse(&text).ok_or(ManifestError::MediaType(text))?;
+        let digest = self.digest.parse().map_err(|error: super::DigestError| ManifestError::Digest {
+            digest: self.digest,
+            reason: error.to_string(),
+        })?;
+        let foreign = media_type.is_foreign() || self.urls.is_some_and(|urls| !urls.is_empty());
+        Ok(Descriptor { media_type, digest, size: self.size, foreign })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn parse(json: &str) -> Result<Manifest, ManifestError> {
+        Manifest::parse(json.as_bytes(), None)
+    }
+
+    #[test]
+    fn an_image() {
+        let json = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{DIGEST}","size":2}},
+               "layers":[{{"mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar","digest":"{DIGEST}","size":3}}]}}"#
+        );
+        let manifest = parse(&json).unwrap();
+        assert_eq!(manifest.media_type().as_str(), MediaType::OCI_MANIFEST);
+        assert!(!manifest.declares_media_type());
+        assert_eq!(manifest.config().unwrap().size, 2);
+        assert!(manifest.layers()[0].foreign);
+        assert_eq!(manifest.named().count(), 2);
+    }
+
+    #[test]
+    fn types_by_body_then_header_then_shape() {
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+        assert_eq!(parse(index).unwrap().media_type().as_str(), MediaType::OCI_INDEX);
+        let header = MediaType::known(MediaType::DOCKER_LIST);
+        let manifest = Manifest::parse(index.as_bytes(), Some(&header)).unwrap();
+        assert_eq!(manifest.media_type(), &header);
+        let named = r#"{"mediaType":"application/vnd.foo+json"}"#;
+        assert_eq!(
+            Manifest::parse(named.as_bytes(), Some(&header)).unwrap().media_type().as_str(),
+            "application/vnd.foo+json"
+        );
+        assert!(parse(r#"{"schemaVersion":1,"fsLayers":[{"blobSum":"x"}]}"#).unwrap().layers().is_empty());
+    }
+
+    #[test]
+    fn not_what_its_media_type_says() {
+        for (json, content_type) in [
+            (r#"{"schemaVersion":2}"#, MediaType::OCI_MANIFEST),
+            (r#"{"schemaVersion":2,"manifests":[]}"#, MediaType::DOCKER_MANIFEST),
+            (r#"{"schemaVersion":2}"#, MediaType::OCI_INDEX),
+            (r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#, "application/json"),
+        ] {
+            let manifest = Manifest::parse(json.as_bytes(), MediaType::parse(content_type).as_ref()).unwrap();
+            assert!(manifest.check().is_err(), "{json} as {content_type}");
+        }
+        let generic = MediaType::parse("application/json");
+        assert_eq!(Manifest::parse(b"{}", generic.as_ref()), Err(ManifestError::Shape));
+        let index = Manifest::parse(br#"{"manifests":[]}"#, generic.as_ref()).unwrap();
+        assert_eq!((index.media_type().as_str(), index.check()), (MediaType::OCI_INDEX, Ok(())));
+        let own = MediaType::parse("application/vnd.foo+json");
+        assert_eq!(Manifest::parse(b"{}", own.as_ref()).unwrap().check(), Ok(()));
+    }
+
+    #[test]
+    fn bad() {
+        for json in [
+            "",
+            "[]",
+            "{}",
+            "null",
+            r#"{"schemaVersion":2,"config":{"digest":"sha256:0","size":1}}"#,
+            r#"{"schemaVersion":2,"layers":[{"digest":"x"}]}"#,
+            r#"{"schemaVersion":2,"layers":{}}"#,
+            r#"{"mediaType":"nonsense"}"#,
+            r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#,
+            &format!(r#"{{"layers":[{{"digest":"{DIGEST}","size":-1}}]}}"#),
+        ] {
+            assert!(parse(json).is_err(), "{json} was taken for a manifest");
+        }
+        let huge = vec![b' '; MAX_MANIFEST_BYTES + 1];
+        assert!(matches!(Manifest::parse(&huge, None), Err(ManifestError::TooLarge(_))));
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! What a request is about: a repository that lives here, or one that is mirrored.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::RepositoryName;
+
+/// The name of an upstream registry as images spell it: a host, with a port where it has one (`ghcr.io`, `registry.corp:443`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostName(String);
+
+impl HostName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = String;
+
+    /// Accepts letters, digits, `.`, `-` and `_` with an optional `:PORT`, or a bracketed IPv6 address; lower-cased.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => rest
+                .split_once(']')
+                .map(|(host, rest)| (host, rest.strip_prefix(':').or(rest.is_empty().then_some("")))),
+            None => Some(text.split_once(':').map_or((text, Some("")), |(host, port)| (host, Some(port)))),
+        }
+        .unwrap_or(("", None));
+        let bracketed = text.starts_with('[');
+        let host_ok = !host.is_empty()
+            && host.len() <= 253
+            && !host.starts_with(['.', '-'])
+            && host.bytes().all(|b| match b {
+                b':' => bracketed,
+                _ => b.is_ascii_alphanumeric() || b"-._".contains(&b),
+            });
+        let has_colon = text.ends_with(':');
+        let port_ok = port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|n| n > 0));
+        if host_ok && port_ok && !has_colon {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(format!("{text:?} is not a registry's name: write HOST or HOST:PORT, without a scheme or a path"))
+        }
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A repository, in its one canonical spelling, however it was asked for.
+///
+/// `Display` is that spelling: `team/app`, `docker.io/library/alpine`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// It lives here: pushed to, never asked of an upstream.
+    Hosted(RepositoryName),
+    /// It is a copy of what an upstream has.
+    Mirror(HostName, RepositoryName),
+}
+
+impl Target {
+    /// The repository's name within its registry, without the upstream.
+    pub fn name(&self) -> &RepositoryName {
+        match self {
+            Self::Hosted(name) | Self::Mirror(_, name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hosted(name) => name.fmt(f),
+            Self::Mirror(upstream, name) => write!(f, "{upstream}/{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for good in ["docker.io", "localhost", "registry.corp:443", "127.0.0.1:5000", "[::1]:5000", "[::1]"] {
+            assert!(good.parse::<HostName>().is_ok(), "{good}");
+        }
+        assert_eq!("GHCR.io".parse::<HostName>().unwrap().as_str(), "ghcr.io");
+        for bad in ["", ":", "a:", "a:0", "a:x", "a:99999", "https://a", "a/b", "..", "[::1", "a b", "::1", "-a"] {
+            assert!(bad.parse::<HostName>().is_err(), "{bad:?} was taken for a host");
+        }
+    }
+
+    #[test]
+    fn one_spelling() {
+        let name: RepositoryName = "library/alpine".parse().unwrap();
+        let target = Target::Mirror("docker.io".parse().unwrap(), name.clone());
+        assert_eq!(target.to_string(), "docker.io/library/alpine");
+        assert_eq!(Target::Hosted(name).to_string(), "library/alpine");
+    }
+}

@@ -1,0 +1,217 @@
+//! Files: blocking calls, to be run through [`super::blocking`].
+#![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that touches the file system")]
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+pub use std::fs::Metadata;
+
+use super::random_id;
+
+/// The space of a file system, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    pub total: u64,
+    /// What an unprivileged process may still use.
+    pub free: u64,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub name: String,
+    pub is_dir: bool,
+}
+
+/// Turns "not found" into `None`.
+pub fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path)
+}
+
+pub fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Opens for reading and writing; made, with its directories, where it does not exist; never truncated.
+pub fn open_writable(path: &Path) -> io::Result<File> {
+    make_parent(path)?;
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+pub fn metadata(path: &Path) -> io::Result<Metadata> {
+    fs::metadata(path)
+}
+
+/// The entries of a directory, sorted by name; none where there is no directory. Names that are not UTF-8 are left out.
+pub fn list(path: &Path) -> io::Result<Vec<Entry>> {
+    let Some(directory) = optional(fs::read_dir(path))? else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    for entry in directory {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        entries.push(Entry { name, is_dir: entry.file_type()?.is_dir() });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+pub fn make_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Makes a directory that only its owner may enter.
+pub fn make_private_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Removes a file; that it was not there is no error. Says whether it was.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    Ok(optional(fs::remove_file(path))?.is_some())
+}
+
+/// Removes a directory and all below it; that it was not there is no error. Says whether it was.
+pub fn remove_dir(path: &Path) -> io::Result<bool> {
+    Ok(optional(fs::remove_dir_all(path))?.is_some())
+}
+
+/// Writes a whole file so that a reader, or a crash, sees the old content or the new: temporary file, sync, rename, sync of the directory.
+pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = sibling(path);
+    let written = make_durably(parent(path))
+        .and_then(|()| write_new(&temporary, content))
+        .and_then(|()| rename_durably(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// As [`write_atomic`], but a crash may lose it: for records of the cache, which may be lost any time.
+pub fn write_replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = sibling(path);
+    let written =
+        make_parent(path).and_then(|()| fs::write(&temporary, content)).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Renames a file that was synced to where it shall be found, and makes the rename itself durable.
+pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    make_durably(parent(to))?;
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+/// Gives a file a second name; an existing one is replaced. Where the file system cannot link, it copies.
+pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let temporary = sibling(to);
+    make_parent(to)?;
+    let copy = || fs::copy(from, &temporary).and_then(|_| File::open(&temporary)?.sync_all());
+    let made = fs::hard_link(from, &temporary).or_else(|_| copy()).and_then(|()| rename_durably(&temporary, to));
+    if made.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    made
+}
+
+/// Sets a file's modification time, which is how "last used" is remembered.
+pub fn touch(path: &Path, time: SystemTime) -> io::Result<()> {
+    OpenOptions::new().append(true).open(path)?.set_modified(time)
+}
+
+/// Takes an exclusive lock on an open file if nobody holds one, in this process or another. It lives as long as the file is open.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The space of the file system that holds `path`.
+pub fn space(path: &Path) -> io::Result<Space> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(Space { total: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
+}
+
+/// Can a file be made in this directory? It is made, synced and removed.
+pub fn probe_writable(directory: &Path) -> io::Result<()> {
+    let path = directory.join(format!(".probe-{}", random_id()));
+    let probed = write_new(&path, b"probe");
+    let _ = fs::remove_file(&path);
+    probed
+}
+
+/// Who owns this path: user and group number.
+pub fn owner(path: &Path) -> io::Result<(u32, u32)> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.uid(), metadata.gid()))
+}
+
+/// The user and group this process runs as.
+pub fn process_owner() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+/// How long ago a file was last modified, on the machine's clock.
+pub fn age(metadata: &Metadata, now: SystemTime) -> Duration {
+    metadata.modified().ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default()
+}
+
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    make_parent(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    let parent = parent(path);
+    if parent.is_dir() { Ok(()) } else { fs::create_dir_all(parent) }
+}
+
+/// Makes a directory and those above it, each synced into the one that holds it: else a crash could lose it with all it holds.
+fn make_durably(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    make_durably(parent(directory))?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_parent(directory),
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(parent(path))?.sync_all()
+}
+
+/// The directory that holds `path`; of a bare name, the current one.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+/// A name beside `path` that nobody else uses.
+fn sibling(path: &Path) -> std::path::PathBuf {
+    let mut name = std::ffi::OsString::from(".tmp-");
+    name.push(random_id());
+    path.with_file_name(name)
+}

@@ -1,0 +1,15 @@
+//! The machine, as a seam that tests can bend: clock, randomness, files and extents, spawning of tasks.
+//!
+//! Floor 0. Imports no other module. It is the only place that touches `std::fs`, `Instant::now`, `SystemTime::now` and
+//! `tokio::spawn` (`clippy.toml` bans them elsewhere). It must not know what a registry is.
+
+mod clock;
+pub mod disk;
+mod extent;
+mod random;
+mod tasks;
+
+pub use clock::{Clock, Moment};
+pub use extent::Extent;
+pub use random::{jitter, random_id};
+pub use tasks::{Tasks, blocking};

@@ -1,0 +1,51 @@
+//! Spawning of tasks, all under one cancellation token.
+#![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that spawns")]
+
+use std::future::Future;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Where tasks are spawned; clones share one token and one count.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    token: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Tasks {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `work` in a task of its own, until it ends or everything is cancelled.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let token = self.token.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Ends as soon as everything is cancelled.
+    pub async fn cancelled(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Cancels every task and waits until all have ended.
+    pub async fn shut_down(&self) {
+        self.token.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// Runs blocking work (disk, password hashes) off the async threads. A panic in it goes on in the caller.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

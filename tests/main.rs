@@ -1,0 +1,1 @@
+//! Behaviour of the built binary over real sockets: nothing yet.
