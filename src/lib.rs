@@ -7,3 +7,5 @@ pub mod oci;
 
 pub mod metrics;
 pub mod sys;
+
+pub mod config;

@@ -1,0 +1,125 @@
+//! Addresses as a configuration writes them: where to listen, and whom to ask.
+
+use http::Uri;
+
+use crate::oci::HostName;
+
+/// Host (empty: every address) and port of `HOST:PORT` or `:PORT`.
+pub(super) fn listen(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = digits.then(|| port.parse::<u16>().ok()).flatten()?;
+    (host.is_empty() || host.parse::<HostName>().is_ok_and(|name| !has_port(name.as_str()))).then_some((host, port))
+}
+
+/// Would two listeners want the same port of the same address?
+pub(super) fn collide(a: &str, b: &str) -> bool {
+    let every = |host: &str| matches!(host, "" | "0.0.0.0" | "[::]");
+    match (listen(a), listen(b)) {
+        (Some((a, p)), Some((b, q))) => p == q && p != 0 && (a == b || every(a) || every(b)),
+        _ => false,
+    }
+}
+
+/// The base address of a registry, without `/v2` and without a slash at its end; or what is wrong with it,
+/// without repeating it, since it may hold a password.
+pub(super) fn base(text: &str) -> Result<String, &'static str> {
+    let uri = uri(text, &["http", "https"])
+        .ok_or("is not an http:// or https:// URL; write one such as https://registry-1.docker.io")?;
+    if has_userinfo(&uri) {
+        return Err("holds a user or a password; write them as `username` and `password`");
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Err("holds a query or a fragment; write scheme, host and port alone");
+    }
+    let text = text.trim_end_matches('/');
+    let text = text.strip_suffix("/v2").unwrap_or(text);
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Is it the address of a proxy?
+pub(super) fn is_proxy(text: &str) -> bool {
+    uri(text, &["http", "https", "socks5", "socks5h"]).is_some()
+}
+
+/// Host, with its port if one is written, of a base address.
+pub(super) fn host_of(base: &str) -> Option<HostName> {
+    base.parse::<Uri>().ok()?.authority()?.as_str().parse().ok()
+}
+
+/// The address with user and password masked.
+pub(super) fn masked(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, rest)) => format!("{scheme}://****@{rest}"),
+            None => text.to_owned(),
+        },
+        None => text.to_owned(),
+    }
+}
+
+fn uri(text: &str, schemes: &[&str]) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    let scheme = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
+    let authority = uri.authority()?.as_str();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    (scheme && host.parse::<HostName>().is_ok()).then_some(uri)
+}
+
+fn has_userinfo(uri: &Uri) -> bool {
+    uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(']').map_or(host, |(_, rest)| rest).contains(':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listening() {
+        for good in [":5000", "0.0.0.0:5000", "localhost:0", "[::1]:5000", "[::]:5000"] {
+            assert!(listen(good).is_some(), "{good}");
+        }
+        for bad in ["", "5000", ":", ":x", ":70000", "a:b:1", "::1:5000", "http://a:1", "/run/sock", ":+1", "a b:1"] {
+            assert!(listen(bad).is_none(), "{bad:?}");
+        }
+        for (a, b, want) in [
+            (":5000", ":5000", true),
+            (":5000", "127.0.0.1:5000", true),
+            ("127.0.0.1:5000", "127.0.0.2:5000", false),
+            (":0", ":0", false),
+            (":5000", ":5001", false),
+        ] {
+            assert_eq!(collide(a, b), want, "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn bases_and_proxies() {
+        for (text, want) in [
+            ("https://ghcr.io", "https://ghcr.io"),
+            ("https://ghcr.io/", "https://ghcr.io"),
+            ("https://ghcr.io/v2/", "https://ghcr.io"),
+            ("http://a:5000/mirror", "http://a:5000/mirror"),
+            ("http://[::1]:5000", "http://[::1]:5000"),
+        ] {
+            assert_eq!(base(text).as_deref(), Ok(want), "{text}");
+        }
+        for bad in
+            ["", "ghcr.io", "ftp://a", "https://", "https://me:pw@a", "https://a?b", "https://a#b", "https://a b"]
+        {
+            assert!(base(bad).is_err(), "{bad:?}");
+        }
+        for good in ["socks5://127.0.0.1:1080", "http://me:pw@proxy:3128", "socks5h://p:1", "http://proxy"] {
+            assert!(is_proxy(good), "{good}");
+        }
+        for bad in ["", "proxy:3128", "socks4://a:1", "http://"] {
+            assert!(!is_proxy(bad), "{bad:?}");
+        }
+        assert_eq!(masked("http://me:p@w@proxy:3128"), "http://****@proxy:3128");
+        assert_eq!(masked("http://proxy:3128"), "http://proxy:3128");
+    }
+}

@@ -1,0 +1,175 @@
+//! The effective configuration as YAML that could be read again, secrets masked.
+
+use serde_yaml::{Mapping, Value};
+
+use super::scalar::{show_duration, show_size};
+use super::{
+    Config, Credentials, Delete, Http, Log, LogFormat, LogLevel, Mirror, MirrorOrigin, Sparse, Storage, Trust,
+    Upstream, address,
+};
+
+const MASK: &str = "****";
+
+pub(super) fn print(config: &Config) -> String {
+    let mut root = Section::default();
+    root.put("version", Value::Number(0.1.into()));
+    root.put("log", log(&config.log));
+    root.put("storage", storage(&config.storage));
+    root.put("http", http(&config.http));
+    if let Some(auth) = &config.auth {
+        let htpasswd = Section::default().text("realm", &auth.realm).text("path", &auth.path.to_string_lossy());
+        root.put("auth", Section::default().with("htpasswd", htpasswd.value()).value());
+    }
+    let mut driver = Section::default().with("enabled", config.health.storage.is_some());
+    if let Some(check) = &config.health.storage {
+        driver.put("interval", show_duration(check.interval));
+        driver.put("threshold", check.threshold);
+    }
+    root.put("health", Section::default().with("storagedriver", driver.value()).value());
+    match config.mirror.origin {
+        MirrorOrigin::Absent => {}
+        MirrorOrigin::Proxy => root.put("proxy", proxy(&config.mirror)),
+        MirrorOrigin::BuiltIn | MirrorOrigin::Written => root.put("mirror", mirror(&config.mirror)),
+    }
+    let sparse = if config.validation.sparse == Sparse::Allow { "allow" } else { "refuse" };
+    let manifests = Section::default().text("sparse", sparse).value();
+    root.put("validation", Section::default().with("manifests", manifests).value());
+    serde_yaml::to_string(&root.value()).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+}
+
+/// A map under construction, in the order of writing.
+#[derive(Default)]
+struct Section(Mapping);
+
+impl Section {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(Value::from(key), value.into());
+    }
+
+    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.put(key, value);
+        self
+    }
+
+    fn text(self, key: &str, value: &str) -> Self {
+        self.with(key, value)
+    }
+
+    fn value(self) -> Value {
+        Value::Mapping(self.0)
+    }
+}
+
+fn list<T: ToString>(items: &[T]) -> Value {
+    items.iter().map(|item| Value::from(item.to_string())).collect()
+}
+
+fn log(log: &Log) -> Value {
+    let level = match log.level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+    };
+    let formatter = if log.formatter == LogFormat::Json { "json" } else { "text" };
+    let mut section = Section::default().text("level", level).text("formatter", formatter);
+    let fields = log.fields.iter().fold(Section::default(), |section, (name, value)| section.text(name, value));
+    section.put("fields", fields.value());
+    section.with("accesslog", Section::default().with("disabled", !log.access).value()).value()
+}
+
+fn storage(storage: &Storage) -> Value {
+    let mut purging = Section::default().with("enabled", storage.upload_age.is_some());
+    if let Some(age) = storage.upload_age {
+        purging.put("age", show_duration(age));
+    }
+    let filesystem = Section::default().text("rootdirectory", &storage.root.to_string_lossy());
+    Section::default()
+        .with("filesystem", filesystem.value())
+        .with("delete", Section::default().with("enabled", storage.delete == Delete::Allowed).value())
+        .with("maintenance", Section::default().with("uploadpurging", purging.value()).value())
+        .value()
+}
+
+fn http(http: &Http) -> Value {
+    let mut section = Section::default().text("addr", &http.addr).text("prefix", &http.prefix);
+    if let Some(host) = &http.host {
+        section.put("host", host.as_str());
+    }
+    section.put("draintimeout", show_duration(http.drain_timeout));
+    let mut headers = Mapping::new();
+    for (name, value) in &http.headers {
+        let values = headers.entry(Value::from(name.as_str())).or_insert_with(|| Value::Sequence(Vec::new()));
+        if let Value::Sequence(values) = values {
+            values.push(Value::from(value.as_str()));
+        }
+    }
+    section.put("headers", Value::Mapping(headers));
+    if let Some(debug) = &http.debug {
+        let mut prometheus = Section::default().with("enabled", debug.prometheus.is_some());
+        if let Some(path) = &debug.prometheus {
+            prometheus.put("path", path.as_str());
+        }
+        section
+            .put("debug", Section::default().text("addr", &debug.addr).with("prometheus", prometheus.value()).value());
+    }
+    section.value()
+}
+
+fn credentials(section: &mut Section, credentials: Option<&Credentials>) {
+    if let Some(credentials) = credentials {
+        section.put("username", credentials.username.as_str());
+        section.put("password", MASK);
+    }
+}
+
+fn proxy(mirror: &Mirror) -> Value {
+    let mut section = Section::default();
+    for upstream in mirror.upstreams.values() {
+        if let Some(endpoint) = upstream.endpoints.first() {
+            section.put("remoteurl", endpoint.as_str());
+        }
+        credentials(&mut section, upstream.credentials.as_ref());
+    }
+    section.value()
+}
+
+fn mirror(mirror: &Mirror) -> Value {
+    let mut cache = Section::default();
+    for (key, size) in [("maxsize", mirror.cache.max_size), ("reserve", mirror.cache.reserve)] {
+        if let Some(size) = size {
+            cache.put(key, show_size(size));
+        }
+    }
+    let mut upstreams = Section::default();
+    for upstream in mirror.upstreams.values() {
+        let default = mirror.default.as_ref() == Some(&upstream.name);
+        upstreams.put(upstream.name.as_str(), one(upstream, default));
+    }
+    Section::default()
+        .with("local", list(&mirror.local))
+        .with("cache", cache.value())
+        .with("upstreams", upstreams.value())
+        .with("names", list(&mirror.names))
+        .with("fill", Section::default().text("stall", &show_duration(mirror.fill.stall)).value())
+        .value()
+}
+
+fn one(upstream: &Upstream, default: bool) -> Value {
+    let mut section = Section::default().with("default", default).with("endpoints", list(&upstream.endpoints));
+    credentials(&mut section, upstream.credentials.as_ref());
+    section.put("tagttl", show_duration(upstream.tag_ttl));
+    if let Some(proxy) = &upstream.proxy {
+        section.put("proxy", address::masked(proxy));
+    }
+    match &upstream.trust {
+        Trust::System => {}
+        Trust::Also(path) => section.put("ca", path.to_string_lossy().as_ref()),
+        Trust::Anything => section.put("insecure", true),
+    }
+    section
+        .with("aliases", list(&upstream.aliases))
+        .with("connecttimeout", show_duration(upstream.connect_timeout))
+        .with("firstbytetimeout", show_duration(upstream.first_byte_timeout))
+        .value()
+}

@@ -1,0 +1,278 @@
+//! Every key there is: `registry:2`'s whole configuration and our own, with what this version makes of each.
+//!
+//! Static data. What a value may be is `read`'s business; here stand shape and status.
+
+/// One key of a section.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) status: Status,
+}
+
+/// The shape of what stands under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// A text, a number, a boolean, a duration, a size.
+    Leaf,
+    /// A list of leaves; one alone may stand without brackets.
+    List,
+    /// Any names, each with a leaf or a list of them.
+    Texts,
+    Section(&'static [Key]),
+    /// A section that a bare word may stand for: `storage: filesystem`.
+    Driver(&'static [Key]),
+    /// Any names, each with such a section (or nothing).
+    Named(&'static [Key]),
+    /// Not looked into.
+    Free,
+}
+
+/// What this version makes of a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Status {
+    Supported,
+    /// Nothing is lost without it, or it is the case anyway: no word about it.
+    Silent,
+    /// A warning that names it and says why, unless its value is this one.
+    Ignored {
+        unless: &'static str,
+        why: &'static str,
+    },
+    /// An error, unless its value is this one: a protection that is silently absent is a hole.
+    Refused {
+        unless: &'static str,
+        instead: &'static str,
+    },
+}
+
+use Kind::{Driver, Free, Leaf, List, Named, Section, Texts};
+
+const fn takes(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, status: Status::Supported }
+}
+
+const fn silent(name: &'static str) -> Key {
+    Key { name, kind: Free, status: Status::Silent }
+}
+
+const fn ignores(name: &'static str, why: &'static str) -> Key {
+    ignores_unless(name, "", why)
+}
+
+const fn ignores_unless(name: &'static str, unless: &'static str, why: &'static str) -> Key {
+    Key { name, kind: Free, status: Status::Ignored { unless, why } }
+}
+
+const fn refuses(name: &'static str, instead: &'static str) -> Key {
+    refuses_unless(name, "", instead)
+}
+
+const fn refuses_unless(name: &'static str, unless: &'static str, instead: &'static str) -> Key {
+    Key { name, kind: Free, status: Status::Refused { unless, instead } }
+}
+
+/// The keys at the top.
+pub(super) const TOP: &[Key] = &[
+    takes("version", Leaf),
+    takes("log", Section(LOG)),
+    takes("loglevel", Leaf),
+    takes("storage", Driver(STORAGE)),
+    takes("http", Section(HTTP)),
+    takes("auth", Driver(AUTH)),
+    Key {
+        name: "access",
+        kind: List,
+        status: Status::Refused {
+            unless: "",
+            instead: "access rules come with a later version; remove it, or keep the registry behind a proxy that enforces them",
+        },
+    },
+    takes("health", Section(HEALTH)),
+    takes("proxy", Section(PROXY)),
+    takes("mirror", Section(MIRROR)),
+    takes("validation", Section(VALIDATION)),
+    ignores("notifications", "no notifications are sent"),
+    ignores("middleware", "there are no middlewares"),
+    ignores("reporting", "nothing is reported to Bugsnag or New Relic"),
+    ignores("redis", "no Redis is needed"),
+    ignores("catalog", "clients page through the catalog by `n` and `last`"),
+    ignores("compatibility", "schema 1 manifests are not accepted"),
+    ignores("policy", "there are no repository classes"),
+];
+
+const LOG: &[Key] = &[
+    takes("level", Leaf),
+    takes("formatter", Leaf),
+    takes("fields", Texts),
+    takes("accesslog", Section(&[takes("disabled", Leaf)])),
+    ignores("hooks", "no mail is sent for log lines"),
+    ignores_unless("reportcaller", "false", "log lines name no source line"),
+];
+
+const STORAGE: &[Key] = &[
+    takes("filesystem", Section(FILESYSTEM)),
+    takes("delete", Section(&[takes("enabled", Leaf)])),
+    takes("maintenance", Section(MAINTENANCE)),
+    silent("cache"),
+    ignores("redirect", "files are sent from here, not redirected to"),
+    silent("tag"),
+    refuses("inmemory", NO_DRIVER),
+    refuses("s3", NO_DRIVER),
+    refuses("s3aws", NO_DRIVER),
+    refuses("gcs", NO_DRIVER),
+    refuses("azure", NO_DRIVER),
+    refuses("swift", NO_DRIVER),
+    refuses("oss", NO_DRIVER),
+];
+
+const NO_DRIVER: &str = "write `filesystem: {rootdirectory: /var/lib/registry}`";
+
+/// Keys of `storage` that are not drivers.
+pub(super) const NOT_DRIVERS: &[&str] = &["delete", "maintenance", "cache", "redirect", "tag"];
+
+const FILESYSTEM: &[Key] =
+    &[takes("rootdirectory", Leaf), ignores("maxthreads", "the number of threads is chosen by the machine")];
+
+const MAINTENANCE: &[Key] = &[
+    takes(
+        "uploadpurging",
+        Section(&[
+            takes("enabled", Leaf),
+            takes("age", Leaf),
+            takes("dryrun", Leaf),
+            ignores("interval", "old uploads are looked for at a pace of our own"),
+        ]),
+    ),
+    Key {
+        name: "readonly",
+        kind: Section(&[refuses_unless(
+            "enabled",
+            "false",
+            "a read-only registry comes with a later version; remove it",
+        )]),
+        status: Status::Supported,
+    },
+];
+
+const AUTH: &[Key] = &[
+    takes("htpasswd", Section(&[takes("realm", Leaf), takes("path", Leaf)])),
+    refuses("token", "token authentication comes with a later version; use `htpasswd`"),
+    refuses("silly", "it protects nothing; use `htpasswd`, or remove `auth` to let everybody in"),
+];
+
+const HTTP: &[Key] = &[
+    takes("addr", Leaf),
+    takes("host", Leaf),
+    takes("prefix", Leaf),
+    takes("headers", Texts),
+    takes("draintimeout", Leaf),
+    takes("debug", Section(DEBUG)),
+    refuses("tls", "TLS comes with a later version; remove it and put a proxy that speaks TLS in front"),
+    refuses_unless("net", "tcp", "only TCP is listened on; remove it and write HOST:PORT in `http.addr`"),
+    ignores("secret", "uploads need no signed state"),
+    ignores_unless("relativeurls", "true", "URLs are relative unless `http.host` is set"),
+    ignores("http2", "clients may speak HTTP/2 or HTTP/1.1, as they like"),
+    ignores("h2c", "HTTP/2 without TLS is always understood"),
+];
+
+const DEBUG: &[Key] =
+    &[takes("addr", Leaf), takes("prometheus", Section(&[takes("enabled", Leaf), takes("path", Leaf)]))];
+
+const HEALTH: &[Key] = &[
+    takes("storagedriver", Section(&[takes("enabled", Leaf), takes("interval", Leaf), takes("threshold", Leaf)])),
+    ignores("file", "only the storage is watched"),
+    ignores("http", "only the storage is watched"),
+    ignores("tcp", "only the storage is watched"),
+];
+
+const PROXY: &[Key] = &[
+    takes("remoteurl", Leaf),
+    takes("username", Leaf),
+    takes("password", Leaf),
+    ignores("ttl", "the cache is bounded by its size instead of by age: see `mirror.cache.maxsize`"),
+    ignores("exec", "no credential helper is run; write `username` and `password`"),
+    ignores("cachewritetimeout", "a fill goes on for as long as bytes arrive: see `mirror.fill.stall`"),
+];
+
+const MIRROR: &[Key] = &[
+    takes("local", List),
+    takes("cache", Section(&[takes("maxsize", Leaf), takes("reserve", Leaf)])),
+    takes("upstreams", Named(UPSTREAM)),
+    takes("names", List),
+    takes("fill", Section(FILL)),
+];
+
+const UPSTREAM: &[Key] = &[
+    takes("default", Leaf),
+    takes("endpoints", List),
+    takes("username", Leaf),
+    takes("password", Leaf),
+    takes("tagttl", Leaf),
+    takes("proxy", Leaf),
+    takes("ca", Leaf),
+    takes("insecure", Leaf),
+    takes("aliases", List),
+    takes("connecttimeout", Leaf),
+    takes("firstbytetimeout", Leaf),
+    refuses("credentials", "credentials from a file come with a later version; write `username` and `password`"),
+];
+
+const FILL: &[Key] =
+    &[takes("connections", Leaf), takes("segment", Leaf), takes("stall", Leaf), takes("unattended", Leaf)];
+
+const VALIDATION: &[Key] = &[
+    refuses_unless("enabled", "false", "URLs in manifests are not checked by this version; remove it"),
+    ignores("disabled", "`validation.manifests.sparse` alone decides what is checked"),
+    takes(
+        "manifests",
+        Section(&[
+            takes("sparse", Leaf),
+            refuses("urls", "URLs in manifests are not checked by this version; remove it"),
+            refuses("indexes", "write `sparse: allow` to take indexes whose images are not held here, else remove it"),
+        ]),
+    ),
+];
+
+/// The paths of all supported leaves, with `NAME` for any name: `mirror.upstreams.NAME.tagttl`.
+#[cfg(test)]
+pub(super) fn supported() -> Vec<String> {
+    let mut paths = Vec::new();
+    walk(TOP, "", &mut |path, key| {
+        let leaf = matches!(key.kind, Leaf | List | Texts);
+        if leaf && matches!(key.status, Status::Supported) {
+            paths.push(path.to_owned());
+        }
+    });
+    paths
+}
+
+/// Calls `visit` for every key there is, with its path.
+pub(super) fn walk(keys: &[Key], within: &str, visit: &mut dyn FnMut(&str, &Key)) {
+    for key in keys {
+        let path = join(within, key.name);
+        visit(&path, key);
+        match key.kind {
+            Section(keys) | Driver(keys) => walk(keys, &path, visit),
+            Named(keys) => walk(keys, &join(&path, "NAME"), visit),
+            Leaf | List | Texts | Free => {}
+        }
+    }
+}
+
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// The name among `known` that `name` was probably meant to be.
+pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let name = name.to_ascii_lowercase();
+    let length = name.chars().count();
+    let close = |other: &str| {
+        let other = other.to_ascii_lowercase();
+        let begins = length >= 4 && other.len() >= 4 && (other.starts_with(&name) || name.starts_with(&other));
+        let distance = strsim::osa_distance(&name, &other);
+        (begins || distance <= 1.max(length / 3)).then_some(distance)
+    };
+    known.filter_map(|other| close(other).map(|distance| (distance, other))).min().map(|(_, other)| other)
+}
