@@ -9,3 +9,8 @@ pub mod metrics;
 pub mod sys;
 
 pub mod config;
+
+pub mod outbound;
+pub mod state;
+
+pub mod upstream;

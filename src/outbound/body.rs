@@ -1,0 +1,78 @@
+//! The body of an answer, as it arrives.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::error::{SendError, causes};
+
+/// A body that is read piece by piece; each piece must come within the stall limit. Dropping it ends the transfer.
+pub struct Body {
+    response: reqwest::Response,
+    host: String,
+    stall: Duration,
+    /// What `Content-Length` promised, where it is known.
+    expected: Option<u64>,
+    received: u64,
+}
+
+impl Body {
+    pub(super) fn new(response: reqwest::Response, host: String, stall: Duration) -> Self {
+        let expected = response.content_length();
+        Self { response, host, stall, expected, received: 0 }
+    }
+
+    /// `HOST:PORT` that it comes from.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The next piece; `None` at the end. A body that is shorter than promised ends in an error, never in `None`.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
+        match tokio::time::timeout(self.stall, self.response.chunk()).await {
+            Err(_) => Err(SendError::Timeout { host: self.host.clone(), waited: self.stall }),
+            Ok(Err(error)) => Err(self.cut(&causes(&error))),
+            Ok(Ok(Some(chunk))) => {
+                self.received += chunk.len() as u64;
+                Ok(Some(chunk))
+            }
+            Ok(Ok(None)) if self.expected.is_some_and(|expected| expected != self.received) => {
+                Err(self.cut("the body is shorter than its Content-Length"))
+            }
+            Ok(Ok(None)) => Ok(None),
+        }
+    }
+
+    /// The whole body, if it has at most `limit` bytes.
+    pub async fn collect(mut self, limit: usize) -> Result<Bytes, SendError> {
+        let too_large = || SendError::TooLarge { host: self.host.clone(), limit };
+        if self.expected.is_some_and(|expected| expected > limit as u64) {
+            return Err(too_large());
+        }
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if whole.len() + chunk.len() > limit {
+                return Err(SendError::TooLarge { host: self.host, limit });
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
+    fn cut(&self, reason: &str) -> SendError {
+        let of = self.expected.map(|expected| format!(" of {expected}")).unwrap_or_default();
+        let reason = format!("the connection was cut after {}{of} bytes ({reason})", self.received);
+        SendError::Broken { host: self.host.clone(), reason }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("host", &self.host)
+            .field("expected", &self.expected)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
+}

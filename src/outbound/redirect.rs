@@ -1,0 +1,88 @@
+//! Redirects, by hand: the HTTP library would follow them with rules of its own.
+
+use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
+use http::{HeaderMap, StatusCode};
+
+use super::Url;
+
+/// So many are followed.
+pub(super) const MOST: usize = 5;
+
+/// Does this status send elsewhere? (We only ask with GET and HEAD, and these keep their method with each of them.)
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Where an answer of `from` sends a request that was first made to `origin`; an error is the reason not to go there.
+pub(super) fn target(origin: &Url, from: &Url, headers: &HeaderMap) -> Result<Url, String> {
+    let location = headers.get(LOCATION).ok_or("it redirects without a Location")?;
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|_| "it redirects to what is not text")?;
+    let mut target = from.join(location).map_err(|error| format!("it redirects to what is no address ({error})"))?;
+    match target.scheme() {
+        "https" => {}
+        "http" if origin.scheme() == "http" => {}
+        "http" => return Err("it redirects from https to plain http, which is refused".to_owned()),
+        other => {
+            return Err(format!("it redirects to {other}:, which is refused: only http and https are followed"));
+        }
+    }
+    // The HTTP library would turn these into an Authorization of its own.
+    let cleared = target.set_username("").and_then(|()| target.set_password(None));
+    cleared.map_err(|()| "it redirects to an address without a host".to_owned())?;
+    Ok(target)
+}
+
+/// Removes what is meant for the origin alone, unless `target` is on it: same scheme, host and port.
+pub(super) fn withhold(headers: &mut HeaderMap, origin: &Url, target: &Url) {
+    if origin.origin() != target.origin() {
+        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+            headers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn go(origin: &str, from: &str, location: &str) -> Result<String, String> {
+        let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+        target(&origin.parse().unwrap(), &from.parse().unwrap(), &headers).map(String::from)
+    }
+
+    #[test]
+    fn where_a_redirect_may_lead() {
+        let https = "https://r.example/v2/a/blobs/x";
+        for (origin, location, want) in [
+            (https, "https://cdn.example/x?sig=1%2F2", Some("https://cdn.example/x?sig=1%2F2")),
+            (https, "/other", Some("https://r.example/other")),
+            (https, "//cdn.example/x", Some("https://cdn.example/x")),
+            (https, "https://user:secret@cdn.example/x", Some("https://cdn.example/x")),
+            (https, "http://cdn.example/x", None),
+            (https, "file:///etc/passwd", None),
+            (https, "ftp://cdn.example/x", None),
+            (https, "https://", None),
+            ("http://r.example/", "http://cdn.example/x", Some("http://cdn.example/x")),
+            ("http://r.example/", "https://cdn.example/x", Some("https://cdn.example/x")),
+        ] {
+            assert_eq!(go(origin, origin, location).ok().as_deref(), want, "{origin} to {location}");
+        }
+        assert!(go("https://r.example/", "http://elsewhere/", "/x").is_err(), "the first address decides");
+        assert!(target(&https.parse().unwrap(), &https.parse().unwrap(), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn credentials_stay_at_the_origin() {
+        for (target, kept) in [
+            ("https://r.example/b", true),
+            ("https://r.example:443/b", true),
+            ("https://r.example:444/b", false),
+            ("http://r.example/b", false),
+            ("https://cdn.r.example/b", false),
+        ] {
+            let mut headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer x".parse().unwrap())]);
+            withhold(&mut headers, &"https://r.example/a".parse().unwrap(), &target.parse().unwrap());
+            assert_eq!(headers.contains_key(AUTHORIZATION), kept, "{target}");
+        }
+    }
+}

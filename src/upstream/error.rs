@@ -1,0 +1,91 @@
+//! What goes wrong with an upstream.
+
+use std::time::Duration;
+
+use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES};
+use crate::outbound::{self, SendError};
+
+/// Why an upstream cannot be asked at all: its configuration cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    #[error("mirror.upstreams.{upstream}: {error}")]
+    Client { upstream: HostName, error: outbound::BuildError },
+    #[error("mirror.upstreams.{upstream}.endpoints: {reason}; write https://HOST or http://HOST:PORT")]
+    Endpoint { upstream: HostName, reason: String },
+}
+
+/// Why an upstream did not bring what was asked. It holds no token, no password and no signed address, so it may be shown.
+///
+/// `host` is the `HOST:PORT` that was asked: an endpoint, its token server, or where it redirected to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// 401 or 403, after our own token exchange. `detail` says who refused and what can be done.
+    #[error("upstream {upstream} refused with {status}: {detail}")]
+    Denied { upstream: HostName, status: u16, detail: String },
+    /// 404.
+    #[error("the upstream does not have it")]
+    NotFound,
+    /// 429.
+    #[error("{host} answered 429, too many requests: log in with an account that may do more, or wait{}", wait(*.retry_after))]
+    TooManyRequests { host: String, retry_after: Option<Duration> },
+    /// 5xx, and whatever else was not to be expected.
+    #[error("{host} answered {status}: the fault is there, or in the configured endpoint")]
+    Status { host: String, status: u16 },
+    /// Refused, no such name, no route, no trust, or no connection within the limit.
+    #[error("no connection to {host}: {reason}")]
+    Connect { host: String, reason: String },
+    /// No first byte, or no further one, within the limit.
+    #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
+    Timeout { host: String, waited: Duration },
+    /// What came is not what was asked for.
+    #[error(
+        "the upstream sent {found} where {expected} was asked for: nothing of it is kept; the next request asks again"
+    )]
+    Mismatch { expected: Digest, found: Digest },
+    /// What came has another size than was said.
+    #[error(
+        "the upstream sent {found} bytes where {expected} were to come: nothing of it is kept; the next request asks again"
+    )]
+    Length { expected: u64, found: u64 },
+    /// A manifest over 4 MiB, or another answer larger than any sound one.
+    #[error("the upstream's answer is too large (a manifest has at most {MAX_MANIFEST_BYTES} bytes)")]
+    TooLarge,
+    /// Cut, malformed, or leading where we do not go.
+    #[error("{host}: {reason}")]
+    Protocol { host: String, reason: String },
+}
+
+impl UpstreamError {
+    /// Might another endpoint do better? (Anything else is an answer, and would be the same there.)
+    pub(super) fn is_of_endpoint(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+}
+
+impl From<SendError> for UpstreamError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Connect { host, mut reason } => {
+                if reason.contains("certificate") {
+                    reason.push_str(
+                        " (name the file of its authority in this upstream's `ca`; \
+                         a certificate that is its own authority needs `insecure: true`)",
+                    );
+                }
+                Self::Connect { host, reason }
+            }
+            SendError::Timeout { host, waited } => Self::Timeout { host, waited },
+            SendError::Refused { host, reason } | SendError::Broken { host, reason } => Self::Protocol { host, reason },
+            SendError::TooLarge { .. } => Self::TooLarge,
+        }
+    }
+}
+
+fn wait(retry_after: Option<Duration>) -> String {
+    let seconds = retry_after.map(|wait| Duration::from_secs(wait.as_secs()));
+    seconds.map(|wait| format!(" {}", humantime::format_duration(wait))).unwrap_or_default()
+}

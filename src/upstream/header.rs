@@ -1,0 +1,125 @@
+//! Header fields that say something about what follows.
+
+use std::time::{Duration, SystemTime};
+
+/// Nobody is told to wait longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date.
+pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than a number holds are still a long time.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// The number of Docker Hub's `ratelimit-remaining: 76;w=21600`.
+pub(super) fn ratelimit(text: &str) -> Option<i64> {
+    text.split(';').next().unwrap_or_default().trim().parse().ok()
+}
+
+/// What a `Content-Range` (RFC 9110 §14.4) says: the first and the last byte, and the size of the whole where it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ContentRange {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) total: Option<u64>,
+}
+
+impl ContentRange {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (unit, rest) = text.trim().split_once(' ')?;
+        let (range, total) = rest.trim().split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let number =
+            |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten();
+        let total = if total == "*" { None } else { Some(number(total)?) };
+        let (first, last) = (number(first)?, number(last)?);
+        let sound = unit.eq_ignore_ascii_case("bytes") && first <= last && total.is_none_or(|total| last < total);
+        sound.then_some(Self { first, last, total })
+    }
+}
+
+/// Does a `Link` field (RFC 8288) name a next page?
+pub(super) fn has_next(link: &str) -> bool {
+    // A target holds no '>', so what follows each one are its parameters, up to the next '<'.
+    let parameters = link.split('>').skip(1).map(|rest| rest.split('<').next().unwrap_or_default());
+    parameters.flat_map(|list| list.split([';', ','])).any(|parameter| {
+        let Some((name, value)) = parameter.split_once('=') else {
+            return false;
+        };
+        let relations = value.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("rel")
+            && relations.split_ascii_whitespace().any(|relation| relation.eq_ignore_ascii_case("next"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (text, want) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("99999999999999999999999", Some(24 * 60 * 60)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            assert_eq!(retry_after(text, now), want.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        for (text, want) in
+            [("76;w=21600", Some(76)), ("0", Some(0)), (" 5 ; w=1", Some(5)), ("", None), ("many", None)]
+        {
+            assert_eq!(ratelimit(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn content_ranges() {
+        for (text, want) in [
+            ("bytes 0-9/10", Some((0, 9, Some(10)))),
+            ("Bytes 5-9/*", Some((5, 9, None))),
+            ("bytes 5-5/6", Some((5, 5, Some(6)))),
+            ("bytes 5-6/6", None),
+            ("bytes 6-5/10", None),
+            ("bytes */10", None),
+            ("bytes -1-5/10", None),
+            ("bytes 1-/10", None),
+            ("bytes 0-9", None),
+            ("items 0-9/10", None),
+            ("", None),
+        ] {
+            let found = ContentRange::parse(text).map(|range| (range.first, range.last, range.total));
+            assert_eq!(found, want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn links() {
+        for good in [
+            r#"</v2/a/tags/list?last=b&n=2>; rel="next""#,
+            r#"<https://r/v2/a/tags/list>;rel=next"#,
+            r#"<x>; REL="last Next""#,
+            r#"<x>; rel="prev", <y>; title="t"; rel="next""#,
+        ] {
+            assert!(has_next(good), "{good}");
+        }
+        for bad in ["", "next", r#"<x>; rel="prev""#, r#"<x;rel=next>; rel="prev""#, r#"<x>; rev="next""#, "<x>"] {
+            assert!(!has_next(bad), "{bad}");
+        }
+    }
+}
