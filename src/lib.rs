@@ -13,4 +13,6 @@ pub mod config;
 pub mod outbound;
 pub mod state;
 
+pub mod auth;
+pub mod store;
 pub mod upstream;

@@ -1,0 +1,48 @@
+//! Who asks, and may they: passwords, and the one gate that every request for a repository passes.
+//!
+//! Floor 3. May import `oci`, `metrics`, `sys`, `config`, `outbound` and `state`. It decides over [`Target`]s, never over
+//! what a client wrote, and it is the only place that makes an [`Admitted`]. It must never log a password (the one that it
+//! invents itself excepted, see [`Gate::new`]), and never say whether it was the name or the password that was wrong.
+//!
+//! [`Target`]: crate::oci::Target
+
+mod credentials;
+mod gate;
+mod refusal;
+
+mod apr1;
+mod htpasswd;
+mod password_file;
+mod provision;
+mod verifier;
+
+pub use credentials::Credentials;
+pub use gate::{Admitted, Caller, Gate, UserName};
+pub use refusal::{AuthError, Refusal, Unproven};
+
+use crate::config;
+
+use std::fmt;
+
+/// Can the password file be used? Changes nothing; one that does not exist can, since it will be made. Blocks.
+pub fn examine(auth: &config::Htpasswd) -> Result<(), AuthError> {
+    password_file::examine(&auth.path)
+}
+
+/// What somebody wants to do with a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Pull,
+    Push,
+    Delete,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The password file: read at start, and again when it changes.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use super::AuthError;
+use super::htpasswd::Users;
+use super::provision::{self, provision};
+use crate::sys::{Clock, Moment, blocking, disk};
+
+/// How often, at most, the file is looked at.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A password file and the users that were last read from it.
+#[derive(Debug)]
+pub(super) struct PasswordFile {
+    path: PathBuf,
+    clock: Clock,
+    users: ArcSwap<Users>,
+    /// When it was last looked at. A std mutex: held for a comparison, never across an await.
+    looked: Mutex<Moment>,
+    /// What was last seen, well-formed or not; `None` where nothing could be seen. A std mutex: held, through reading and
+    /// parsing, by blocking threads alone, so that two changes cannot overtake each other.
+    seen: Mutex<Option<Stamp>>,
+}
+
+impl PasswordFile {
+    /// Reads the file; one that does not exist is made, with a random password that is logged this once, as `registry:2` does.
+    pub(super) fn open(path: &Path, clock: Clock) -> Result<Self, AuthError> {
+        let unreadable = |source| AuthError::Read { path: path.to_owned(), source };
+        let mut stamp = disk::optional(Stamp::of(path)).map_err(unreadable)?;
+        if stamp.is_none() {
+            let password = provision(path).map_err(|source| AuthError::Provision { path: path.to_owned(), source })?;
+            tracing::warn!(
+                user = provision::USER,
+                password = password.reveal(),
+                path = %path.display(),
+                "htpasswd is missing, provisioning with default user"
+            );
+            stamp = Some(Stamp::of(path).map_err(unreadable)?);
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            users: ArcSwap::from_pointee(read(path)?),
+            looked: Mutex::new(clock.moment()),
+            seen: Mutex::new(stamp),
+            clock,
+        })
+    }
+
+    /// The users of the file as it is now, or was within the last second.
+    pub(super) async fn users(self: &Arc<Self>) -> Arc<Users> {
+        if self.is_due() {
+            let file = Arc::clone(self);
+            blocking(move || file.refresh()).await;
+        }
+        self.users.load_full()
+    }
+
+    /// Must it be looked at? Says so to one caller only; the others go on with what is known.
+    fn is_due(&self) -> bool {
+        let mut looked = lock(&self.looked);
+        let due = self.clock.since(*looked) >= CHECK_EVERY;
+        if due {
+            *looked = self.clock.moment();
+        }
+        due
+    }
+
+    /// Reads the file again if it changed. The users stay as they are where it is broken or gone: an editor may be at work, and
+    /// nobody shall be locked out by a slip of the hand.
+    fn refresh(&self) {
+        let mut seen = lock(&self.seen);
+        let stamp = Stamp::of(&self.path).ok();
+        if *seen == stamp {
+            return;
+        }
+        *seen = stamp;
+        match read(&self.path) {
+            Ok(users) => {
+                tracing::info!(path = %self.path.display(), users = users.len(), "the password file changed and was read again");
+                self.users.store(Arc::new(users));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the password file changed and cannot be used; its former users stay")
+            }
+        }
+    }
+}
+
+/// Is it there and well-formed, or can it be made?
+pub(super) fn examine(path: &Path) -> Result<(), AuthError> {
+    let found = disk::optional(Stamp::of(path)).map_err(|source| AuthError::Read { path: path.to_owned(), source })?;
+    if found.is_some() { read(path).map(|_| ()) } else { Ok(()) }
+}
+
+fn read(path: &Path) -> Result<Users, AuthError> {
+    let content = disk::read(path).map_err(|source| AuthError::Read { path: path.to_owned(), source })?;
+    Users::parse(&content).map_err(|bad| AuthError::Line {
+        path: path.to_owned(),
+        line: bad.line,
+        problem: bad.problem.replace(" FILE ", &format!(" {} ", path.display())),
+    })
+}
+
+/// What is guarded here stays whole if a holder panics: each writes one value.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// By what a change is seen: also one that replaces the file, or keeps its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    size: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = disk::metadata(path)?;
+        Ok(Self { modified: metadata.modified().ok(), size: metadata.len(), inode: metadata.ino() })
+    }
+}

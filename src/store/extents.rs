@@ -1,0 +1,96 @@
+//! Which stretches of a file have arrived.
+
+use crate::oci::Span;
+
+/// A set of bytes, as sorted stretches that neither touch nor overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extents {
+    spans: Vec<Span>,
+}
+
+impl Extents {
+    /// The stretch from the beginning on that has arrived without a hole: its length.
+    pub fn prefix(&self) -> u64 {
+        match self.spans.first() {
+            Some(first) if first.start == 0 => first.end,
+            _ => 0,
+        }
+    }
+
+    /// How many bytes have arrived.
+    pub fn total(&self) -> u64 {
+        self.spans.iter().map(|span| span.len()).sum()
+    }
+
+    /// Adds a stretch; what it touches or overlaps becomes one with it.
+    pub fn insert(&mut self, span: Span) {
+        if span.is_empty() {
+            return;
+        }
+        let from = self.spans.partition_point(|other| other.end < span.start);
+        let to = self.spans.partition_point(|other| other.start <= span.end);
+        let merged = self.spans[from..to]
+            .iter()
+            .fold(span, |all, other| Span { start: all.start.min(other.start), end: all.end.max(other.end) });
+        self.spans.splice(from..to, [merged]);
+    }
+
+    /// One `START END` a line, decimal, as the journal beside a partial file has it.
+    pub fn to_journal(&self) -> String {
+        self.spans.iter().map(|span| format!("{} {}\n", span.start, span.end)).collect()
+    }
+
+    /// Reads a journal. What is malformed, and all that follows it, is left out: a journal may know less than the file holds, never more.
+    pub fn from_journal(text: &str) -> Self {
+        let mut extents = Self::default();
+        for line in text.lines() {
+            let span = line.split_once(' ').and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
+            match span {
+                Some((start, end)) if start < end => extents.insert(Span { start, end }),
+                _ => break,
+            }
+        }
+        extents
+    }
+
+    /// Forgets everything from `end` on.
+    pub fn truncate(&mut self, end: u64) {
+        self.spans.retain(|span| span.start < end);
+        if let Some(last) = self.spans.last_mut() {
+            last.end = last.end.min(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The set behaves as a set of bytes does, and survives its journal.
+        #[test]
+        fn a_set_of_bytes(spans in proptest::collection::vec((0u64..60, 0u64..12), 0..20), cut in 0u64..80) {
+            let mut extents = Extents::default();
+            let mut bytes = [false; 80];
+            for (start, len) in spans {
+                extents.insert(Span { start, end: start + len });
+                bytes[start as usize..(start + len) as usize].fill(true);
+            }
+            let prefix = bytes.iter().position(|held| !held).unwrap_or(80) as u64;
+            prop_assert_eq!(extents.prefix(), prefix);
+            prop_assert_eq!(extents.total(), bytes.iter().filter(|held| **held).count() as u64);
+            prop_assert_eq!(&Extents::from_journal(&extents.to_journal()), &extents);
+            extents.truncate(cut);
+            let kept = bytes[..cut as usize].iter().filter(|held| **held).count() as u64;
+            prop_assert_eq!(extents.total(), kept);
+        }
+    }
+
+    #[test]
+    fn a_damaged_journal_knows_less() {
+        assert_eq!(Extents::from_journal("0 10\n20 3").total(), 10);
+        assert_eq!(Extents::from_journal("0 10\n2").total(), 10);
+        assert_eq!(Extents::from_journal("x").total(), 0);
+    }
+}

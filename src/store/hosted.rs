@@ -1,0 +1,250 @@
+//! What was pushed, in `registry:2`'s directories: blobs, uploads and the list of repositories.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::layout::Layout;
+use super::upload::{Parked, hash_file, lock};
+use super::{CacheStore, StoreError, StoredBlob, Upload, UploadId, on_disk};
+use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::sys::{Clock, disk};
+
+/// Pushed content. Never evicted; nothing here is ever a cache.
+#[derive(Clone)]
+pub struct HostedStore {
+    pub(super) layout: Arc<Layout>,
+    parked: Parked,
+    clock: Clock,
+}
+
+impl HostedStore {
+    pub(super) fn new(layout: Arc<Layout>, clock: Clock) -> Self {
+        Self { layout, parked: Arc::new(Mutex::new(HashMap::new())), clock }
+    }
+
+    /// Every repository that a manifest was pushed to, in byte order of the names.
+    pub async fn repositories(&self) -> Result<Vec<RepositoryName>, StoreError> {
+        self.marked(&["_manifests"]).await
+    }
+
+    /// Every repository that holds anything: also one that has layers and no manifest yet.
+    pub async fn inhabited(&self) -> Result<Vec<RepositoryName>, StoreError> {
+        self.marked(&["_manifests", "_layers"]).await
+    }
+
+    async fn marked(&self, markers: &'static [&'static str]) -> Result<Vec<RepositoryName>, StoreError> {
+        let root = self.layout.hosted_repositories();
+        let walked = root.clone();
+        on_disk("list", &root, move || {
+            let mut found = Vec::new();
+            walk(&walked, "", markers, &mut found)?;
+            // Directory order is not name order: `a-b` sorts before `a/b`.
+            found.sort();
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Does the repository hold anything at all?
+    pub async fn exists(&self, repository: &RepositoryName) -> Result<bool, StoreError> {
+        let path = self.layout.hosted_repository(repository);
+        let inside = path.clone();
+        on_disk("read", &path, move || {
+            let parts = ["_manifests", "_layers"];
+            Ok(parts.iter().any(|part| disk::metadata(&inside.join(part)).is_ok()))
+        })
+        .await
+    }
+
+    /// The bytes that the repository's link for `digest` names; `None` when it has no such link, or the bytes are gone.
+    pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<StoredBlob>, StoreError> {
+        let Some(content) = self.layer(repository, digest).await? else { return Ok(None) };
+        let path = self.layout.hosted_blob(&content);
+        let opened = path.clone();
+        on_disk("open", &path, move || StoredBlob::open(&opened)).await
+    }
+
+    /// What the repository's link for a blob names: the digest its bytes lie under.
+    pub async fn layer(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, StoreError> {
+        self.read_link(&self.layout.layer_link(repository, digest)).await
+    }
+
+    /// Does the store hold these bytes, whoever may read them?
+    pub async fn has_content(&self, content: &Digest) -> Result<bool, StoreError> {
+        let path = self.layout.hosted_blob(content);
+        let asked = path.clone();
+        on_disk("read", &path, move || Ok(disk::optional(disk::metadata(&asked))?.is_some())).await
+    }
+
+    /// Gives a repository the right to a blob whose bytes lie under `content`.
+    pub async fn link_layer(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        content: &Digest,
+    ) -> Result<(), StoreError> {
+        self.write_link(&self.layout.layer_link(repository, digest), content).await
+    }
+
+    /// Takes that right away. Says whether there was one; the bytes stay until garbage is collected.
+    pub async fn unlink_layer(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
+        let link = self.layout.layer_link(repository, digest);
+        let directory = link.parent().unwrap_or(&link).to_owned();
+        on_disk("remove", &link, move || disk::remove_dir(&directory)).await
+    }
+
+    /// Takes a whole blob out of the cache into the private root: linked where that is possible, else copied. The content is
+    /// verified on the way; its sha256 is returned. `None` when the cache does not hold it any more.
+    pub async fn adopt(&self, cache: &CacheStore, digest: &Digest) -> Result<Option<Digest>, StoreError> {
+        let from = cache.blob_path(digest);
+        let (layout, expected, path) = (Arc::clone(&self.layout), *digest, from.clone());
+        let adopted = on_disk("adopt", &path, move || {
+            let Some(blob) = StoredBlob::open(&from)? else { return Ok(None) };
+            let content = hash_file(&blob.file, blob.size, Algorithm::Sha256)?;
+            let found = match expected.algorithm() {
+                Algorithm::Sha256 => content,
+                Algorithm::Sha512 => hash_file(&blob.file, blob.size, Algorithm::Sha512)?,
+            };
+            if found == expected {
+                disk::link_or_copy(&from, &layout.hosted_blob(&content))?;
+            }
+            Ok(Some((content, found)))
+        });
+        match adopted.await? {
+            Some((_, found)) if found != *digest => Err(StoreError::Mismatch { expected: *digest, found }),
+            adopted => Ok(adopted.map(|(content, _)| content)),
+        }
+    }
+
+    pub async fn start_upload(&self, repository: &RepositoryName) -> Result<UploadId, StoreError> {
+        let id = UploadId::random();
+        let directory = self.layout.upload(repository, &id);
+        let started = humantime::format_rfc3339_seconds(self.clock.now()).to_string();
+        let made = directory.clone();
+        on_disk("begin upload", &directory, move || disk::write_replace(&made.join("startedat"), started.as_bytes()))
+            .await?;
+        Ok(id)
+    }
+
+    /// Takes an upload, to write to it.
+    pub async fn upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<Upload, StoreError> {
+        let directory = self.layout.upload(repository, id);
+        Upload::open(id.clone(), repository.clone(), directory, Arc::clone(&self.parked)).await
+    }
+
+    /// How many bytes of an upload are here. Asking takes nothing from whoever writes to it.
+    pub async fn upload_size(&self, repository: &RepositoryName, id: &UploadId) -> Result<u64, StoreError> {
+        let directory = self.layout.upload(repository, id);
+        let asked = directory.clone();
+        let size = on_disk("read upload", &directory, move || {
+            if disk::optional(disk::metadata(&asked.join("startedat")))?.is_none() {
+                return Ok(None);
+            }
+            Ok(Some(disk::optional(disk::metadata(&asked.join("data")))?.map_or(0, |data| data.len())))
+        });
+        size.await?.ok_or(StoreError::NoUpload)
+    }
+
+    /// Removes an upload and what it received.
+    pub async fn discard_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<(), StoreError> {
+        let directory = self.layout.upload(repository, id);
+        let gone = directory.clone();
+        let was = on_disk("discard upload", &directory, move || disk::remove_dir(&gone)).await?;
+        lock(&self.parked).remove(id);
+        if was { Ok(()) } else { Err(StoreError::NoUpload) }
+    }
+
+    /// Ends an upload: verified, synced, renamed to where its sha256 is looked for, linked into the repository as `digest`.
+    /// On a mismatch the upload is gone and nothing was published.
+    pub async fn commit(&self, mut upload: Upload, digest: &Digest) -> Result<(), StoreError> {
+        let verified = upload.verify(digest).await;
+        let repository = upload.repository().clone();
+        let directory = upload.directory().to_owned();
+        if let (Ok(content), size) = (&verified, upload.size()) {
+            let (from, to) = (directory.join("data"), self.layout.hosted_blob(content));
+            on_disk("store", &directory, move || match disk::optional(disk::metadata(&to))? {
+                // Whoever stored it first, stored the same bytes; a file of another length is a damaged one.
+                Some(held) if held.len() == size => Ok(()),
+                _ => disk::rename_durably(&from, &to),
+            })
+            .await?;
+            self.link_layer(&repository, digest, content).await?;
+        }
+        if verified.is_ok() || matches!(verified, Err(StoreError::Mismatch { .. })) {
+            let gone = directory.clone();
+            on_disk("discard upload", &directory, move || disk::remove_dir(&gone)).await?;
+        }
+        verified.map(|_| ())
+    }
+
+    /// Removes uploads that nobody wrote to for longer than `age`. Returns how many.
+    pub async fn purge_uploads(&self, age: Duration) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        let mut purged = 0;
+        for repository in self.marked(&["_uploads"]).await? {
+            let directory = self.layout.hosted_repository(&repository).join("_uploads");
+            let looked = directory.clone();
+            purged += on_disk("purge uploads", &directory, move || purge(&looked, now, age)).await?;
+        }
+        if purged > 0 {
+            // Hashes of what is gone; those of the others are made again by reading.
+            lock(&self.parked).clear();
+        }
+        Ok(purged)
+    }
+
+    pub(super) async fn read_link(&self, link: &Path) -> Result<Option<Digest>, StoreError> {
+        let path = link.to_owned();
+        let content = on_disk("read", link, move || disk::optional(disk::read(&path))).await?;
+        // A link that names no digest is a damaged one: the repository does not hold it.
+        Ok(content.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()))
+    }
+
+    pub(super) async fn write_link(&self, link: &Path, content: &Digest) -> Result<(), StoreError> {
+        let (path, text) = (link.to_owned(), content.to_string());
+        on_disk("link", link, move || disk::write_atomic(&path, text.as_bytes())).await
+    }
+}
+
+/// Adds every directory below `directory` that holds one of `markers`, as the repository that its path names.
+pub(super) fn walk(
+    directory: &Path,
+    name: &str,
+    markers: &[&str],
+    found: &mut Vec<RepositoryName>,
+) -> std::io::Result<()> {
+    let entries = disk::list(directory)?;
+    if entries.iter().any(|entry| markers.contains(&entry.name.as_str()))
+        && let Ok(repository) = name.parse()
+    {
+        found.push(repository);
+    }
+    // What begins with an underscore is a repository's own; names cannot.
+    for entry in entries.into_iter().filter(|entry| entry.is_dir && !entry.name.starts_with('_')) {
+        let inner = if name.is_empty() { entry.name.clone() } else { format!("{name}/{}", entry.name) };
+        walk(&directory.join(&entry.name), &inner, markers, found)?;
+    }
+    Ok(())
+}
+
+/// Removes the uploads below `_uploads` that are older than `age` and that nobody holds.
+fn purge(uploads: &Path, now: std::time::SystemTime, age: Duration) -> std::io::Result<usize> {
+    let mut purged = 0;
+    for entry in disk::list(uploads)? {
+        let directory = uploads.join(&entry.name);
+        let newest = ["data", "startedat"].iter().filter_map(|file| disk::metadata(&directory.join(file)).ok());
+        let idle = newest.map(|metadata| disk::age(&metadata, now)).min();
+        if idle.is_none_or(|idle| idle <= age) {
+            continue;
+        }
+        // Locked until it is gone, so that nobody takes it up meanwhile.
+        let file = disk::optional(disk::open(&directory.join("data")))?;
+        let free = file.as_ref().map_or(Ok(true), disk::try_lock)?;
+        if free && disk::remove_dir(&directory)? {
+            purged += 1;
+        }
+    }
+    Ok(purged)
+}

@@ -1,0 +1,116 @@
+//! Where everything lies below the root (PRODUCT.md, "On disk"). The one place that knows paths.
+
+use std::path::{Path, PathBuf};
+
+use super::UploadId;
+use crate::oci::{Digest, HostName, RepositoryName, Tag};
+
+/// The paths below one root.
+#[derive(Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What is neither image nor cache: only its owner may look.
+    pub fn private(&self) -> PathBuf {
+        self.root.join("entrepot")
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// The bytes of pushed content; always under a sha256, as `registry:2` has it.
+    pub fn hosted_blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.hosted().join("blobs").join(digest.algorithm().as_str()).join(&hex[..2]).join(hex).join("data")
+    }
+
+    pub fn hosted_repositories(&self) -> PathBuf {
+        self.hosted().join("repositories")
+    }
+
+    pub fn hosted_repository(&self, repository: &RepositoryName) -> PathBuf {
+        self.hosted_repositories().join(repository.as_str())
+    }
+
+    pub fn layer_link(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
+        addressed(&self.hosted_repository(repository).join("_layers"), digest).join("link")
+    }
+
+    pub fn revision(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
+        addressed(&self.hosted_repository(repository).join("_manifests/revisions"), digest)
+    }
+
+    pub fn hosted_tags(&self, repository: &RepositoryName) -> PathBuf {
+        self.hosted_repository(repository).join("_manifests/tags")
+    }
+
+    pub fn hosted_tag(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
+        self.hosted_tags(repository).join(tag.as_str())
+    }
+
+    pub fn tag_index(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> PathBuf {
+        addressed(&self.hosted_tag(repository, tag).join("index"), digest).join("link")
+    }
+
+    pub fn upload(&self, repository: &RepositoryName, id: &UploadId) -> PathBuf {
+        self.hosted_repository(repository).join("_uploads").join(id.as_str())
+    }
+
+    /// The media type of a pushed manifest that does not tell it by itself.
+    pub fn media_type(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
+        addressed(&self.private().join("repositories").join(repository.as_str()).join("_mediatypes"), digest)
+    }
+
+    pub fn cached_blobs(&self) -> PathBuf {
+        self.cache().join("blobs")
+    }
+
+    pub fn cached_blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.cached_blobs().join(digest.algorithm().as_str()).join(&hex[..2]).join(hex)
+    }
+
+    pub fn partials(&self) -> PathBuf {
+        self.cache().join("partial")
+    }
+
+    pub fn partial(&self, digest: &Digest) -> PathBuf {
+        addressed(&self.partials(), digest)
+    }
+
+    pub fn mirrored_repositories(&self) -> PathBuf {
+        self.cache().join("repositories")
+    }
+
+    pub fn mirrored_repository(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
+        self.mirrored_repositories().join(upstream.as_str()).join(repository.as_str())
+    }
+
+    pub fn mirrored_link(&self, upstream: &HostName, repository: &RepositoryName, digest: &Digest) -> PathBuf {
+        addressed(&self.mirrored_repository(upstream, repository).join("_links"), digest)
+    }
+
+    pub fn mirrored_tag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> PathBuf {
+        self.mirrored_repository(upstream, repository).join("_tags").join(tag.as_str())
+    }
+
+    fn hosted(&self) -> PathBuf {
+        self.root.join("docker/registry/v2")
+    }
+}
+
+/// `DIRECTORY/ALG/HEX`.
+fn addressed(directory: &Path, digest: &Digest) -> PathBuf {
+    directory.join(digest.algorithm().as_str()).join(digest.hex())
+}

@@ -1,0 +1,116 @@
+//! The small records of the cache: what a tag was last seen to be, and why a repository may serve a digest.
+
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{Digest, MediaType};
+
+/// A tag of a mirrored repository. Records never expire, they age.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagRecord {
+    pub digest: Digest,
+    pub media_type: MediaType,
+    pub size: u64,
+    /// When the upstream last said so, in seconds since 1970.
+    pub seen: u64,
+}
+
+/// Why a mirrored repository may serve a digest (DESIGN.md, decision 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Right {
+    /// The repository's own upstream delivered it, or answered 200 for it, asked without credentials.
+    Public,
+    /// The same, asked with credentials.
+    Private,
+    /// A manifest of the repository that is held here names it; by itself no right to bytes that came with credentials.
+    Named,
+}
+
+impl Right {
+    /// Did the upstream itself vouch for it?
+    pub fn is_proven(self) -> bool {
+        matches!(self, Self::Public | Self::Private)
+    }
+}
+
+/// A digest of a mirrored repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkRecord {
+    pub right: Right,
+    pub media_type: MediaType,
+    /// The recorded length; a file of another length is never served.
+    pub size: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawTag {
+    digest: String,
+    media_type: String,
+    size: u64,
+    seen: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawLink {
+    right: Right,
+    media_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+}
+
+impl TagRecord {
+    pub fn to_json(&self) -> Vec<u8> {
+        let raw = RawTag {
+            digest: self.digest.to_string(),
+            media_type: self.media_type.to_string(),
+            size: self.size,
+            seen: self.seen,
+        };
+        serde_json::to_vec(&raw).expect("plain strings and numbers are always JSON")
+    }
+
+    /// `None` for what is not such a record: the cache may be damaged, and is then asked for anew.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        let raw: RawTag = serde_json::from_slice(json).ok()?;
+        Some(Self {
+            digest: raw.digest.parse().ok()?,
+            media_type: MediaType::parse(&raw.media_type)?,
+            size: raw.size,
+            seen: raw.seen,
+        })
+    }
+}
+
+impl LinkRecord {
+    pub fn to_json(&self) -> Vec<u8> {
+        let raw = RawLink { right: self.right, media_type: self.media_type.to_string(), size: self.size };
+        serde_json::to_vec(&raw).expect("plain strings and numbers are always JSON")
+    }
+
+    /// `None` for what is not such a record.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        let raw: RawLink = serde_json::from_slice(json).ok()?;
+        Some(Self { right: raw.right, media_type: MediaType::parse(&raw.media_type)?, size: raw.size })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_json() {
+        let digest = Digest::of(crate::oci::Algorithm::Sha256, b"x");
+        let media_type = MediaType::known(MediaType::OCI_INDEX);
+        let tag = TagRecord { digest, media_type: media_type.clone(), size: 7, seen: 9 };
+        assert_eq!(TagRecord::from_json(&tag.to_json()), Some(tag));
+        for size in [None, Some(3)] {
+            let link = LinkRecord { right: Right::Named, media_type: media_type.clone(), size };
+            assert_eq!(LinkRecord::from_json(&link.to_json()), Some(link));
+        }
+        assert_eq!(TagRecord::from_json(b"{\"digest\":\"sha256:0\"}"), None);
+        assert_eq!(LinkRecord::from_json(b""), None);
+    }
+}
