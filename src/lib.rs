@@ -16,3 +16,5 @@ pub mod state;
 pub mod auth;
 pub mod store;
 pub mod upstream;
+
+pub mod registry;

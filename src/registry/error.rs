@@ -1,0 +1,119 @@
+//! What can go wrong with a repository.
+
+use std::time::Duration;
+
+use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName, Target};
+use crate::store::StoreError;
+use crate::upstream::UpstreamError;
+
+/// Why a repository did not do what it was asked. Texts are for people; `web` decides about codes.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Neither hosted here nor of an upstream that is configured. The text says which key would mirror it.
+    #[error("{0}")]
+    NameUnknown(String),
+    #[error("manifest {reference} is not in {repository}{hint}")]
+    ManifestUnknown { repository: String, reference: String, hint: String },
+    #[error("blob {digest} is not in {repository}")]
+    BlobUnknown { repository: String, digest: Digest },
+    #[error("upload {id} is unknown here: it was finished, cancelled or never begun; start again with POST")]
+    UploadUnknown { id: String },
+    #[error("upload {id} is being written by another request; ask for its offset with GET and go on from there")]
+    UploadBusy { id: String },
+    /// A push to a name that is not local.
+    #[error("{repository} is a mirrored name and cannot be pushed to; names that can be pushed here: {patterns}")]
+    NotLocal { repository: String, patterns: String },
+    #[error("deletion is turned off; set storage.delete.enabled: true to allow it")]
+    DeleteDisabled,
+    #[error(transparent)]
+    ManifestInvalid(#[from] ManifestError),
+    #[error("the manifest names content that {repository} does not hold: {missing:?}; push it first")]
+    ManifestBlobUnknown { repository: String, missing: Vec<Digest> },
+    #[error("the content has the digest {found}, not {expected}")]
+    DigestMismatch { expected: Digest, found: Digest },
+    #[error("{message}")]
+    Upstream { failure: UpstreamFailure, message: String },
+    /// The disk failed; the text goes to the log, not to the client.
+    #[error("storage: {0}")]
+    Storage(String),
+    /// No room is left for what is being pushed.
+    #[error("the registry's disk is full; free space or raise the quota of the file system")]
+    DiskFull,
+}
+
+/// How an upstream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFailure {
+    /// 401 or 403 after our own token exchange.
+    Denied,
+    /// 429.
+    TooManyRequests { retry_after: Option<Duration> },
+    /// 5xx, a wrong digest or length, an answer that makes no sense.
+    Bad,
+    /// No connection.
+    Unreachable,
+    /// No first byte, or a stall.
+    TimedOut,
+}
+
+impl RegistryError {
+    /// A blob's source failed.
+    pub(super) fn blob(
+        error: &UpstreamError,
+        digest: &Digest,
+        (upstream, repository): &(HostName, RepositoryName),
+    ) -> Self {
+        match error {
+            UpstreamError::NotFound => {
+                Self::BlobUnknown { repository: format!("{upstream}/{repository}"), digest: *digest }
+            }
+            other => other.into(),
+        }
+    }
+
+    /// The upstream was asked for a manifest and failed.
+    pub(super) fn manifest(error: &UpstreamError, repository: &Target, reference: &Reference) -> Self {
+        match error {
+            UpstreamError::NotFound => {
+                let hint = unmirrored(repository);
+                Self::ManifestUnknown { repository: repository.to_string(), reference: reference.to_string(), hint }
+            }
+            other => other.into(),
+        }
+    }
+}
+
+/// A name whose first part looks like a registry that is not configured was asked of the default upstream: not what was meant.
+fn unmirrored(repository: &Target) -> String {
+    match repository.name().as_str().split_once('/') {
+        Some((first, _)) if first.contains('.') => {
+            format!("; {first} is not mirrored here, the configuration key mirror.upstreams.{first} would mirror it")
+        }
+        _ => String::new(),
+    }
+}
+
+impl From<&UpstreamError> for RegistryError {
+    fn from(error: &UpstreamError) -> Self {
+        let failure = match error {
+            UpstreamError::Denied { .. } => UpstreamFailure::Denied,
+            UpstreamError::TooManyRequests { retry_after, .. } => {
+                UpstreamFailure::TooManyRequests { retry_after: *retry_after }
+            }
+            UpstreamError::Connect { .. } => UpstreamFailure::Unreachable,
+            UpstreamError::Timeout { .. } => UpstreamFailure::TimedOut,
+            _ => UpstreamFailure::Bad,
+        };
+        Self::Upstream { failure, message: error.to_string() }
+    }
+}
+
+impl From<StoreError> for RegistryError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Mismatch { expected, found } => Self::DigestMismatch { expected, found },
+            full if full.is_full() => Self::DiskFull,
+            other => Self::Storage(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! One fill: a blob on its way from an upstream to the disk, and to everybody who reads it meanwhile.
+//!
+//! The transfer runs in a task of its own and outlives whoever asked for it. Readers follow it behind a `watch` of its
+//! progress, each from its own offset; none can slow it down (DESIGN.md, decisions 1 to 3).
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::watch;
+
+use super::RegistryError;
+use crate::oci::{Digest, Hasher, HostName, RepositoryName};
+use crate::upstream::{Upstream, UpstreamError};
+
+/// The end of a blob that no reader gets before the whole is verified, in bytes.
+pub const WITHHELD: u64 = 64 << 10;
+
+/// Where a blob can be fetched from, and in whose name.
+#[derive(Clone)]
+pub struct Source {
+    pub upstream: Arc<Upstream>,
+    pub repository: RepositoryName,
+    /// What the naming descriptor says.
+    pub expected_size: Option<u64>,
+}
+
+impl Source {
+    /// Two sources with one key have the same rights.
+    pub fn key(&self) -> SourceKey {
+        (self.upstream.name().clone(), self.repository.clone())
+    }
+}
+
+pub type SourceKey = (HostName, RepositoryName);
+
+/// A blob that is arriving.
+pub struct Fill {
+    pub digest: Digest,
+    progress: watch::Sender<Progress>,
+    /// A std `Mutex`: held for list operations only.
+    sources: Mutex<Sources>,
+    file: OnceLock<Arc<File>>,
+    /// Where the fill gave up storing, and the hash up to there: each reader goes on by itself from it.
+    given_up: OnceLock<(u64, Hasher)>,
+}
+
+/// How far a fill is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// `None` until a source has answered, or when it did not say.
+    pub size: Option<u64>,
+    /// So many bytes from the beginning on are on the disk, without a hole.
+    pub prefix: u64,
+    pub state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// No source has answered yet.
+    #[default]
+    Asking,
+    Arriving,
+    /// Verified, and found in the cache from now on.
+    Complete,
+    /// Every source has failed, or the content was not what its digest says.
+    Failed,
+    /// It cannot be stored; readers drain what is there and go on from their own sources.
+    Unstorable,
+    /// It is whole and verified, and could not be stored: whoever reads it now has the last of it.
+    Unkept,
+}
+
+#[derive(Default)]
+struct Sources {
+    list: Vec<Candidate>,
+    /// Why the fill failed as a whole: the content did not match, so no source is to blame alone.
+    fatal: Option<UpstreamError>,
+    ended: bool,
+}
+
+struct Candidate {
+    source: Source,
+    proof: Proof,
+    failed: Option<UpstreamError>,
+}
+
+/// Has the upstream vouched for this repository's right to the digest?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It answered 200 for it, now or earlier.
+    Given,
+    /// It will be asked by the fill itself.
+    Pending,
+}
+
+/// What a fill is to somebody who wants to join it.
+pub enum Standing {
+    /// One of its sources is the joiner's own: whatever proves the one, proves the other.
+    Ours,
+    /// It runs for other repositories; the joiner must prove its right first.
+    Others,
+    /// It has ended meanwhile.
+    Ended,
+}
+
+impl Fill {
+    pub fn new(digest: Digest, source: Source, proof: Proof) -> Self {
+        let sources = Sources { list: vec![Candidate { source, proof, failed: None }], ..Sources::default() };
+        Self {
+            digest,
+            progress: watch::Sender::new(Progress::default()),
+            sources: Mutex::new(sources),
+            file: OnceLock::new(),
+            given_up: OnceLock::new(),
+        }
+    }
+
+    pub fn standing(&self, key: &SourceKey) -> Standing {
+        let sources = self.sources();
+        if sources.ended {
+            Standing::Ended
+        } else if sources.list.iter().any(|candidate| candidate.source.key() == *key) {
+            Standing::Ours
+        } else {
+            Standing::Others
+        }
+    }
+
+    /// Adds a source whose right is proven. False when the fill has ended.
+    pub fn add(&self, source: Source) -> bool {
+        let mut sources = self.sources();
+        if sources.ended {
+            return false;
+        }
+        let key = source.key();
+        match sources.list.iter_mut().find(|candidate| candidate.source.key() == key) {
+            Some(candidate) => candidate.proof = Proof::Given,
+            None => sources.list.push(Candidate { source, proof: Proof::Given, failed: None }),
+        }
+        drop(sources);
+        self.wake();
+        true
+    }
+
+    /// Waits until the blob's head can be answered: its source vouches for it, and the size is known if it ever will be.
+    ///
+    /// Small blobs are waited for to the end: not one byte of them goes out before they are verified, so an error can still
+    /// be told in words. `Err` is the own source's error, not another's.
+    pub async fn ready(&self, key: &SourceKey) -> Result<Progress, RegistryError> {
+        let mut watch = self.progress.subscribe();
+        loop {
+            let progress = *watch.borrow_and_update();
+            let proven = self.verdict(key)?;
+            let small = progress.size.is_some_and(|size| size <= WITHHELD);
+            match progress.state {
+                State::Complete | State::Unkept if proven => return Ok(progress),
+                State::Arriving if proven && !small => return Ok(progress),
+                // The reader asks its own source, which proves the right.
+                State::Unstorable => return Ok(progress),
+                State::Complete | State::Unkept | State::Failed => return Err(self.failure(key)),
+                State::Asking | State::Arriving => {}
+            }
+            if watch.changed().await.is_err() {
+                return Err(self.failure(key));
+            }
+        }
+    }
+
+    /// Follows the progress.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub fn progress(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// The file that arrives, as soon as there is one.
+    pub fn file(&self) -> Option<Arc<File>> {
+        self.file.get().cloned()
+    }
+
+    pub fn set_file(&self, file: Arc<File>) {
+        // The fill opens its file once; a second one would be ignored.
+        let _ = self.file.set(file);
+    }
+
+    /// Where storing was given up, and the hash up to there.
+    pub fn given_up(&self) -> Option<(u64, Hasher)> {
+        self.given_up.get().cloned()
+    }
+
+    /// Is the key's source known to have the right? `Err`: it was asked, and has not.
+    pub fn verdict(&self, key: &SourceKey) -> Result<bool, RegistryError> {
+        let sources = self.sources();
+        let Some(candidate) = sources.list.iter().find(|candidate| candidate.source.key() == *key) else {
+            return Ok(false);
+        };
+        match (&candidate.proof, &candidate.failed) {
+            (Proof::Given, _) => Ok(true),
+            (Proof::Pending, Some(error)) => Err(RegistryError::blob(error, &self.digest, key)),
+            (Proof::Pending, None) => Ok(false),
+        }
+    }
+
+    /// Why it failed, for this source: its own error, else the whole fill's, else another's.
+    pub fn failure(&self, key: &SourceKey) -> RegistryError {
+        let sources = self.sources();
+        let own = sources.list.iter().find(|candidate| candidate.source.key() == *key);
+        let error = sources.fatal.as_ref().or(own.and_then(|candidate| candidate.failed.as_ref()));
+        let error = error.or_else(|| sources.list.iter().find_map(|candidate| candidate.failed.as_ref()));
+        match error {
+            Some(error) => RegistryError::blob(error, &self.digest, key),
+            None => RegistryError::interrupted(&self.digest),
+        }
+    }
+
+    /// Is there a source that was not tried?
+    pub(super) fn has_untried(&self) -> bool {
+        self.sources().list.iter().any(|candidate| candidate.failed.is_none())
+    }
+
+    /// The next source that was not tried; with none left the fill has ended, and nobody can join it any more.
+    pub(super) fn next_source(&self) -> Option<Source> {
+        let mut sources = self.sources();
+        let next = sources.list.iter().find(|candidate| candidate.failed.is_none()).map(|c| c.source.clone());
+        sources.ended = next.is_none();
+        next
+    }
+
+    /// A source has answered 200: it vouches for its repository, and the blob has this size.
+    pub(super) fn answered(&self, key: &SourceKey, size: Option<u64>) {
+        if let Some(candidate) = self.sources().list.iter_mut().find(|candidate| candidate.source.key() == *key) {
+            candidate.proof = Proof::Given;
+        }
+        self.progress.send_modify(|progress| {
+            progress.size = size;
+            progress.state = State::Arriving;
+        });
+    }
+
+    pub(super) fn failed(&self, key: &SourceKey, error: UpstreamError) {
+        if let Some(candidate) = self.sources().list.iter_mut().find(|candidate| candidate.source.key() == *key) {
+            candidate.failed = Some(error);
+        }
+        self.wake();
+    }
+
+    pub(super) fn arrived(&self, prefix: u64) {
+        self.progress.send_modify(|progress| progress.prefix = prefix);
+    }
+
+    pub(super) fn end(&self, state: State) {
+        self.sources().ended = true;
+        self.progress.send_modify(|progress| {
+            if matches!(state, State::Complete | State::Unkept) {
+                progress.size = Some(progress.prefix);
+            }
+            progress.state = state;
+        });
+    }
+
+    /// The content was not what its digest says.
+    pub(super) fn end_mismatched(&self, error: UpstreamError) {
+        self.sources().fatal = Some(error);
+        self.end(State::Failed);
+    }
+
+    /// It cannot be stored. `hasher` has seen the first `prefix` bytes.
+    pub(super) fn give_up(&self, prefix: u64, hasher: Hasher) {
+        let found = hasher.clone().finish();
+        if found == self.digest && self.file.get().is_some() {
+            return self.end(State::Unkept);
+        }
+        if self.progress().size == Some(prefix) {
+            return self.end_mismatched(UpstreamError::Mismatch { expected: self.digest, found });
+        }
+        let _ = self.given_up.set((prefix, hasher));
+        self.end(State::Unstorable);
+    }
+
+    /// Repositories whose right was proven while it ran, with whether their upstream was asked without credentials.
+    pub(super) fn proven(&self) -> Vec<Source> {
+        let sources = self.sources();
+        let given = sources.list.iter().filter(|candidate| candidate.proof == Proof::Given);
+        given.map(|candidate| candidate.source.clone()).collect()
+    }
+
+    fn wake(&self) {
+        self.progress.send_modify(|_| {});
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        // Each change to the list is one assignment or push; it is whole whatever its last holder did.
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The size that all who name one agree on; an error names the first two that do not.
+pub fn agree(sizes: [Option<u64>; 3]) -> Result<Option<u64>, UpstreamError> {
+    let mut named = sizes.into_iter().flatten();
+    let Some(expected) = named.next() else { return Ok(None) };
+    match named.find(|size| *size != expected) {
+        Some(found) => Err(UpstreamError::Length { expected, found }),
+        None => Ok(Some(expected)),
+    }
+}

@@ -1,0 +1,243 @@
+//! A repository that lives here: pushed to, never asked of an upstream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Blob, HeldManifest, ManifestInfo, Page, PageRequest, Registry, RegistryError, Upload};
+use crate::config::Sparse;
+use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, Target};
+use crate::store::{HostedStore, StoreError, StoredManifest, UploadId};
+
+/// A hosted repository. It need not exist: the first push makes it.
+pub struct Hosted {
+    registry: Arc<Registry>,
+    name: RepositoryName,
+}
+
+/// What became of a pushed manifest.
+#[derive(Debug)]
+pub struct PutManifest {
+    pub digest: Digest,
+    /// The manifest it refers to, for `OCI-Subject`.
+    pub subject: Option<Digest>,
+    /// What it names that is not held here (only with `validation.manifests.sparse: allow`).
+    pub missing: Vec<Digest>,
+}
+
+impl Hosted {
+    pub(super) fn new(registry: Arc<Registry>, name: RepositoryName) -> Self {
+        Self { registry, name }
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub async fn start_upload(&self) -> Result<UploadId, RegistryError> {
+        Ok(self.registry.with_room(|| self.store().start_upload(&self.name)).await?)
+    }
+
+    /// Takes an upload to write to it; `UploadBusy` while another request has it.
+    pub async fn upload(&self, id: &UploadId) -> Result<Upload, RegistryError> {
+        Upload::take(&self.registry, &self.name, id).await.map_err(|error| upload_error(error, id))
+    }
+
+    /// How many bytes of an upload are here.
+    pub async fn upload_size(&self, id: &UploadId) -> Result<u64, RegistryError> {
+        self.store().upload_size(&self.name, id).await.map_err(|error| upload_error(error, id))
+    }
+
+    pub async fn cancel_upload(&self, id: &UploadId) -> Result<(), RegistryError> {
+        self.store().discard_upload(&self.name, id).await.map_err(|error| upload_error(error, id))
+    }
+
+    /// Ends an upload: verified, synced, found under its digest from now on.
+    pub async fn commit(&self, upload: Upload, digest: &Digest) -> Result<(), RegistryError> {
+        upload.commit(digest).await
+    }
+
+    /// Makes a blob of another repository this one's too, from `from` if it is there, else from whichever repository holds
+    /// it that `may_pull` allows. False: not found, so it must be uploaded.
+    pub async fn mount(
+        &self,
+        digest: &Digest,
+        from: Option<&Target>,
+        may_pull: &(dyn Fn(&Target) -> bool + Sync),
+    ) -> Result<bool, RegistryError> {
+        // A link alone is not enough: registry:2's garbage collection leaves links to what it removed.
+        let _held = self.registry.guard().read().await;
+        if self.store().blob(&self.name, digest).await?.is_some() {
+            return Ok(true);
+        }
+        let named = from.filter(|from| may_pull(from));
+        if let Some(from) = named
+            && self.mount_from(digest, from).await?
+        {
+            return Ok(true);
+        }
+        for candidate in self.registry.holders(digest).await? {
+            if Some(&candidate) != from && may_pull(&candidate) && self.mount_from(digest, &candidate).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Stores a manifest under its digest, and under the tag that it came with.
+    pub async fn put_manifest(
+        &self,
+        reference: &Reference,
+        content_type: Option<&MediaType>,
+        body: Bytes,
+    ) -> Result<PutManifest, RegistryError> {
+        let manifest = Manifest::parse(&body, content_type)?;
+        manifest.check()?;
+        let algorithm = match reference {
+            Reference::Digest(digest) => digest.algorithm(),
+            Reference::Tag(_) => Algorithm::Sha256,
+        };
+        let digest = Digest::of(algorithm, &body);
+        if let Reference::Digest(expected) = reference
+            && *expected != digest
+        {
+            return Err(RegistryError::DigestMismatch { expected: *expected, found: digest });
+        }
+        let _held = self.registry.guard().read().await;
+        let missing = self.missing(&manifest).await?;
+        // What the body or its shape tells is not written down beside it: registry:2's directories stay as they are.
+        let told = Manifest::parse(&body, None).ok();
+        let kept = told.is_none_or(|told| told.media_type() != manifest.media_type()).then(|| manifest.media_type());
+        let store = |body| self.store().put_manifest(&self.name, &digest, body, kept);
+        self.registry.with_room(|| store(body.clone())).await?;
+        if let Reference::Tag(tag) = reference {
+            self.registry.with_room(|| self.store().set_tag(&self.name, tag, &digest)).await?;
+        }
+        Ok(PutManifest { digest, subject: manifest.subject().map(|subject| subject.digest), missing })
+    }
+
+    pub(super) async fn manifest(&self, reference: &Reference) -> Result<HeldManifest, RegistryError> {
+        let digest = match reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(tag) => self.store().tag(&self.name, tag).await?,
+        };
+        let stored = match &digest {
+            Some(digest) => self.store().manifest(&self.name, digest).await?,
+            None => None,
+        };
+        match (digest, stored) {
+            (Some(digest), Some(stored)) => Ok(held(digest, stored)),
+            _ => Err(self.manifest_unknown(reference).await?),
+        }
+    }
+
+    pub(super) async fn blob(&self, digest: &Digest) -> Result<Blob, RegistryError> {
+        if let Some(stored) = self.store().blob(&self.name, digest).await? {
+            return Ok(Blob::stored(*digest, stored));
+        }
+        match self.store().manifest(&self.name, digest).await? {
+            Some(manifest) => Ok(Blob::bytes(*digest, manifest.body)),
+            None => Err(RegistryError::BlobUnknown { repository: self.name.to_string(), digest: *digest }),
+        }
+    }
+
+    pub(super) async fn tags(&self, page: &PageRequest) -> Result<Page, RegistryError> {
+        let tags = self.store().tags(&self.name).await?;
+        if tags.is_empty() && !self.store().exists(&self.name).await? {
+            return Err(self.unknown());
+        }
+        Ok(page.cut(tags.iter().map(|tag| tag.as_str())))
+    }
+
+    pub(super) async fn delete_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
+        let _alone = self.registry.guard().write().await;
+        let was = match reference {
+            Reference::Tag(tag) => self.store().untag(&self.name, tag).await?,
+            Reference::Digest(digest) => self.store().delete_manifest(&self.name, digest).await?,
+        };
+        if was { Ok(()) } else { Err(self.manifest_unknown(reference).await?) }
+    }
+
+    pub(super) async fn delete_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let _alone = self.registry.guard().write().await;
+        if self.store().unlink_layer(&self.name, digest).await? {
+            return Ok(());
+        }
+        Err(RegistryError::BlobUnknown { repository: self.name.to_string(), digest: *digest })
+    }
+
+    /// What the manifest names that is not held here. An error where that is not allowed: always for an image's configuration.
+    async fn missing(&self, manifest: &Manifest) -> Result<Vec<Digest>, RegistryError> {
+        let mut missing = Vec::new();
+        for descriptor in manifest.named().filter(|descriptor| !descriptor.foreign) {
+            let digest = &descriptor.digest;
+            // A child of an index may be a blob (BuildKit's caches), and a layer may be anything that was pushed here.
+            let held = self.store().blob(&self.name, digest).await?.is_some() || self.holds_manifest(digest).await?;
+            if !held && !missing.contains(digest) {
+                missing.push(*digest);
+            }
+        }
+        let config_missing = manifest.config().is_some_and(|config| missing.contains(&config.digest));
+        let refused = config_missing || self.registry.settings().sparse == Sparse::Refuse;
+        if refused && !missing.is_empty() {
+            return Err(RegistryError::ManifestBlobUnknown { repository: self.name.to_string(), missing });
+        }
+        Ok(missing)
+    }
+
+    async fn holds_manifest(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        match self.store().revision(&self.name, digest).await? {
+            Some(content) => Ok(self.store().has_content(&content).await?),
+            None => Ok(false),
+        }
+    }
+
+    async fn mount_from(&self, digest: &Digest, from: &Target) -> Result<bool, RegistryError> {
+        let content = match from {
+            Target::Hosted(other) => match self.store().layer(other, digest).await? {
+                Some(content) if self.store().has_content(&content).await? => Some(content),
+                _ => None,
+            },
+            Target::Mirror(upstream, name) => self.registry.adopt(upstream, name, digest).await?,
+        };
+        match content {
+            Some(content) => {
+                self.registry.with_room(|| self.store().link_layer(&self.name, digest, &content)).await?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn manifest_unknown(&self, reference: &Reference) -> Result<RegistryError, RegistryError> {
+        let repository = self.name.to_string();
+        if !self.store().exists(&self.name).await? {
+            return Ok(self.unknown());
+        }
+        Ok(RegistryError::ManifestUnknown { repository, reference: reference.to_string(), hint: String::new() })
+    }
+
+    fn unknown(&self) -> RegistryError {
+        RegistryError::NameUnknown(format!("nothing was pushed to {} yet", self.name))
+    }
+
+    fn store(&self) -> &HostedStore {
+        &self.registry.store().hosted
+    }
+}
+
+fn held(digest: Digest, stored: StoredManifest) -> HeldManifest {
+    let media_type = stored.media_type.or_else(|| Some(Manifest::parse(&stored.body, None).ok()?.media_type().clone()));
+    let media_type = media_type.unwrap_or_else(|| MediaType::known(MediaType::OCI_MANIFEST));
+    let info = ManifestInfo { digest, media_type, size: stored.body.len() as u64 };
+    HeldManifest { info, body: stored.body }
+}
+
+fn upload_error(error: StoreError, id: &UploadId) -> RegistryError {
+    let id = id.as_str().to_owned();
+    match error {
+        StoreError::NoUpload => RegistryError::UploadUnknown { id },
+        StoreError::Busy => RegistryError::UploadBusy { id },
+        other => other.into(),
+    }
+}

@@ -1,0 +1,223 @@
+//! A repository that is a copy of what an upstream has: blobs, and who may have them.
+
+use std::sync::Arc;
+
+use super::fill::{Fill, Proof, Source, State};
+use super::fills::{Joined, right_of};
+use super::follow::{Arriving, Direct};
+use super::remote::Remote;
+use super::{Blob, CacheStatus, Found, Page, PageRequest, Registry, RegistryError};
+use crate::oci::{Digest, HostName, MediaType, Reference, RepositoryName, Target};
+use crate::state::Interrupted;
+use crate::store::{CacheStore, LinkRecord, StoredBlob};
+use crate::upstream::UpstreamError;
+
+/// A mirrored repository. Its manifests and tags are in `freshness`.
+#[derive(Clone)]
+pub struct Mirror {
+    pub(super) registry: Arc<Registry>,
+    pub(super) remote: Arc<Remote>,
+    pub(super) name: RepositoryName,
+}
+
+impl Mirror {
+    pub(super) async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
+        let link = self.link(digest).await?;
+        if let Some(stored) = self.open(digest, link.as_ref()).await? {
+            return Ok(Found::mirrored(Some(stored.size), CacheStatus::Hit));
+        }
+        if link.as_ref().is_some_and(|link| is_manifest(&link.media_type)) {
+            return Ok(self.head_manifest(&Reference::Digest(*digest)).await?.map(|info| Some(info.size)));
+        }
+        if let Some(fill) = self.registry.fills().running(digest)
+            && fill.verdict(&self.source(None).key()).unwrap_or(false)
+        {
+            return Ok(Found::mirrored(fill.progress().size, CacheStatus::Fill));
+        }
+        let size = self.prove(digest).await?;
+        Ok(Found::mirrored(size, CacheStatus::Miss))
+    }
+
+    pub(super) async fn blob(&self, digest: &Digest) -> Result<Found<Blob>, RegistryError> {
+        let mut link = self.link(digest).await?;
+        if let Some(stored) = self.open(digest, link.as_ref()).await? {
+            self.registry.quota().used(digest);
+            return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Hit));
+        }
+        if link.as_ref().is_some_and(|link| is_manifest(&link.media_type)) {
+            let found = self.manifest(&Reference::Digest(*digest)).await?;
+            return Ok(found.map(|manifest| Blob::bytes(*digest, manifest.body)));
+        }
+        let proven = link.as_ref().is_some_and(|link| link.right.is_proven());
+        if !proven && self.store().blob(digest).await?.is_some() {
+            // The bytes came for another repository: this one's upstream says whether it has them too.
+            self.prove(digest).await?;
+            link = self.link(digest).await?;
+            if let Some(stored) = self.open(digest, link.as_ref()).await? {
+                self.registry.quota().used(digest);
+                return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Miss));
+            }
+        }
+        self.fill(digest, link).await
+    }
+
+    /// Joins the fill of a blob that is not held, or begins it, and waits until its head can be answered.
+    async fn fill(&self, digest: &Digest, link: Option<LinkRecord>) -> Result<Found<Blob>, RegistryError> {
+        let source = self.source(link.as_ref().and_then(|link| link.size));
+        let proven = link.is_some_and(|link| link.right.is_proven());
+        let mut proof = if proven { Proof::Given } else { Proof::Pending };
+        let (fill, status) = loop {
+            match self.registry.fills().join(digest, source.clone(), proof) {
+                Joined::Started(fill) => break (fill, CacheStatus::Miss),
+                Joined::Running(fill) => break (fill, CacheStatus::Fill),
+                Joined::MustProve => {
+                    self.prove(digest).await?;
+                    proof = Proof::Given;
+                }
+            }
+        };
+        let blob = self.follow(fill, source).await?;
+        Ok(Found::mirrored(blob, status))
+    }
+
+    async fn follow(&self, fill: Arc<Fill>, source: Source) -> Result<Blob, RegistryError> {
+        let progress = fill.ready(&source.key()).await?;
+        if progress.state == State::Complete
+            && let Some(stored) = self.store().blob(&fill.digest).await?
+        {
+            return Ok(Blob::stored(fill.digest, stored));
+        }
+        let direct = match progress.state {
+            State::Unstorable => Some(Direct::open(&fill, &source).await?),
+            _ => None,
+        };
+        let metrics = Arc::clone(self.registry.metrics());
+        Ok(Blob::arriving(Arriving { fill, source, direct, metrics }, progress))
+    }
+
+    pub(super) async fn tags(&self, page: &PageRequest) -> Result<Page, RegistryError> {
+        let listed = self.remote.upstream.tags(&self.name, page.n, page.last.as_deref()).await;
+        let listed = listed.map_err(|error| match error {
+            UpstreamError::NotFound => RegistryError::NameUnknown(format!("{} has no such repository", self.target())),
+            other => RegistryError::from(&other),
+        })?;
+        Ok(Page { entries: listed.tags, more: listed.more })
+    }
+
+    /// Evicts: a tag is forgotten, a digest's bytes are removed. The upstream is not touched.
+    pub(super) async fn evict_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
+        let was = match reference {
+            Reference::Tag(tag) => self.store().untag(self.upstream(), &self.name, tag).await?,
+            Reference::Digest(digest) => self.evict(digest).await?,
+        };
+        if was {
+            return Ok(());
+        }
+        Err(RegistryError::ManifestUnknown {
+            repository: self.target().to_string(),
+            reference: reference.to_string(),
+            hint: String::new(),
+        })
+    }
+
+    pub(super) async fn evict_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
+        if self.evict(digest).await? {
+            return Ok(());
+        }
+        Err(RegistryError::BlobUnknown { repository: self.target().to_string(), digest: *digest })
+    }
+
+    async fn evict(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        let was = self.store().unlink(self.upstream(), &self.name, digest).await?;
+        if was {
+            self.store().remove(digest).await?;
+            self.registry.quota().removed(digest);
+        }
+        Ok(was)
+    }
+
+    /// The whole blob, if it is held and this repository may serve it. A file whose length is not the recorded one is
+    /// dropped, to be fetched again.
+    async fn open(&self, digest: &Digest, link: Option<&LinkRecord>) -> Result<Option<StoredBlob>, RegistryError> {
+        let Some(link) = link else { return Ok(None) };
+        if !self.registry.may_serve(digest, link).await? {
+            return Ok(None);
+        }
+        let Some(stored) = self.store().blob(digest).await? else { return Ok(None) };
+        if link.size.is_none_or(|size| size == stored.size) {
+            return Ok(Some(stored));
+        }
+        // What a manifest claims about a size proves nothing about the file.
+        if link.right.is_proven() {
+            self.drop_damaged(digest, stored.size).await?;
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn drop_damaged(&self, digest: &Digest, found: u64) -> Result<(), RegistryError> {
+        tracing::error!(%digest, found, "a cached file has not its recorded length; it is dropped and fetched again");
+        self.registry.drop_damaged(digest).await
+    }
+
+    /// Asks the upstream whether this repository has the digest, and writes the answer down. Returns the size, if it says it.
+    async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+        let (mirror, asked) = (self.clone(), *digest);
+        let key = (self.target(), digest.to_string());
+        let work = move || async move {
+            let size = mirror.remote.upstream.head_blob(&mirror.name, &asked).await?;
+            mirror.record_proof(&asked).await;
+            Ok(size)
+        };
+        let flight = self.registry.flights().blob_heads.run(key, work).await;
+        let asked = flight.map_err(|interrupted| self.interrupted(interrupted)).and_then(|flight| flight.value);
+        asked.map_err(|error| RegistryError::blob(&error, digest, &self.source(None).key()))
+    }
+
+    /// The size that a HEAD said is for its answer alone: what is recorded decides whether a file is whole.
+    async fn record_proof(&self, digest: &Digest) {
+        let right = right_of(&self.source(None));
+        let recorded = async {
+            let known = self.link(digest).await?;
+            let (media_type, size) = known
+                .map_or_else(|| (MediaType::known(MediaType::OCTET_STREAM), None), |link| (link.media_type, link.size));
+            let link = LinkRecord { right, media_type, size };
+            self.store().set_links(self.upstream(), &self.name, vec![(*digest, link)]).await?;
+            Ok::<_, RegistryError>(())
+        };
+        if let Err(error) = recorded.await {
+            tracing::warn!(%error, "a repository's right to a blob was not written down; it will be asked for again");
+        }
+    }
+
+    pub(super) async fn link(&self, digest: &Digest) -> Result<Option<LinkRecord>, RegistryError> {
+        Ok(self.store().link(self.upstream(), &self.name, digest).await?)
+    }
+
+    pub(super) fn source(&self, expected_size: Option<u64>) -> Source {
+        Source { upstream: Arc::clone(&self.remote.upstream), repository: self.name.clone(), expected_size }
+    }
+
+    /// A question to the upstream that ended without an answer: the server is being stopped.
+    pub(super) fn interrupted(&self, interrupted: Interrupted) -> UpstreamError {
+        UpstreamError::Protocol { host: self.upstream().to_string(), reason: interrupted.to_string() }
+    }
+
+    pub(super) fn target(&self) -> Target {
+        Target::Mirror(self.upstream().clone(), self.name.clone())
+    }
+
+    pub(super) fn upstream(&self) -> &HostName {
+        self.remote.upstream.name()
+    }
+
+    pub(super) fn store(&self) -> &CacheStore {
+        &self.registry.store().cache
+    }
+}
+
+/// Is it a type that is fetched as a manifest?
+fn is_manifest(media_type: &MediaType) -> bool {
+    media_type.is_index()
+        || [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(&media_type.as_str())
+        || media_type.as_str() == MediaType::DOCKER_SCHEMA1_SIGNED
+}

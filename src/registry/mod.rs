@@ -1,0 +1,319 @@
+//! What a repository is: hosted or mirrored; fills, freshness, eviction, garbage.
+//!
+//! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
+//! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository (`hosted`;
+//! `mirror` with `freshness`), and what they share (`fills`, `fill`, `follow`, `quota`, `remote`, `upload`, `health`).
+
+mod answer;
+mod blob;
+mod error;
+mod fill;
+mod fills;
+mod follow;
+mod freshness;
+mod health;
+mod hosted;
+mod mirror;
+mod naming;
+mod open;
+mod piece;
+mod quota;
+mod remote;
+mod upload;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::RwLock;
+
+pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, Page, PageRequest};
+pub use blob::{Blob, Reader};
+pub use error::{RegistryError, UpstreamFailure};
+pub use hosted::{Hosted, PutManifest};
+pub use mirror::Mirror;
+pub use naming::Naming;
+pub use open::{Machine, OpenError, hidden_by};
+pub use piece::{Piece, ReadError};
+
+pub use upload::Upload;
+
+pub use crate::store::UploadId;
+
+use crate::config::{Delete, Sparse};
+use crate::metrics::Metrics;
+use crate::oci::{Algorithm, Digest, HostName, Reference, RepositoryName, Target};
+use crate::state::SingleFlight;
+use crate::store::{LinkRecord, Store, StoreError};
+use crate::sys::{Clock, Tasks};
+use crate::upstream::{ManifestHead, UpstreamError};
+use fills::Fills;
+use freshness::Refreshed;
+use health::Health;
+use quota::Quota;
+use remote::Remote;
+
+/// The registry: everything that is held here or can be asked for.
+pub struct Registry {
+    settings: Settings,
+    naming: Naming,
+    store: Store,
+    remotes: HashMap<HostName, Arc<Remote>>,
+    quota: Arc<Quota>,
+    fills: Arc<Fills>,
+    flights: Flights,
+    health: Health,
+    /// What adds to the private store (a manifest, a mount) reads; what takes away writes, and is then alone: nothing is
+    /// removed between the look whether it is there and the link to it. An async lock, held across the steps of one change.
+    guard: RwLock<()>,
+    machine: Machine,
+}
+
+/// What the configuration decides about repositories.
+struct Settings {
+    delete: Delete,
+    sparse: Sparse,
+    upload_age: Option<std::time::Duration>,
+}
+
+/// Questions to upstreams that are under way, by repository and reference.
+struct Flights {
+    heads: SingleFlight<(Target, String), Result<ManifestHead, UpstreamError>>,
+    refreshes: SingleFlight<(Target, String), Refreshed>,
+    manifests: SingleFlight<(Target, String), Result<HeldManifest, RegistryError>>,
+    blob_heads: SingleFlight<(Target, String), Result<Option<u64>, UpstreamError>>,
+}
+
+/// A repository of either kind: what both answer. What only one can do stands on [`Hosted`].
+pub enum Repository {
+    Hosted(Hosted),
+    Mirror(Mirror),
+}
+
+impl Registry {
+    /// Whose name is it (PRODUCT.md): decided once, here. `ns` is the value of `?ns=`.
+    pub fn resolve(&self, ns: Option<&str>, name: &RepositoryName) -> Result<Target, RegistryError> {
+        self.naming.resolve(ns, name)
+    }
+
+    /// The rules by which names become targets.
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// The repository that a target names. It need not exist.
+    pub fn repository(self: &Arc<Self>, target: Target) -> Result<Repository, RegistryError> {
+        match target {
+            Target::Hosted(name) => Ok(Repository::Hosted(Hosted::new(Arc::clone(self), name))),
+            Target::Mirror(upstream, name) => {
+                let remote = self.remotes.get(&upstream).cloned();
+                let remote =
+                    remote.ok_or_else(|| RegistryError::NameUnknown(format!("{upstream} is not mirrored here")))?;
+                Ok(Repository::Mirror(Mirror { registry: Arc::clone(self), remote, name }))
+            }
+        }
+    }
+
+    /// The repository to push to; refused for a mirrored name, with the patterns that are local.
+    pub fn hosted(self: &Arc<Self>, target: Target) -> Result<Hosted, RegistryError> {
+        match target {
+            Target::Hosted(name) => Ok(Hosted::new(Arc::clone(self), name)),
+            mirrored => {
+                Err(RegistryError::NotLocal { repository: mirrored.to_string(), patterns: self.naming.patterns() })
+            }
+        }
+    }
+
+    /// Names of repositories, hosted and mirrored in their canonical spelling, in byte order.
+    pub async fn catalog(&self, page: &PageRequest) -> Result<Page, RegistryError> {
+        let hosted = self.store.hosted.repositories().await?.into_iter().map(Target::Hosted);
+        let mut names: Vec<String> = hosted.chain(self.mirrored().await?).map(|target| target.to_string()).collect();
+        names.sort_unstable();
+        Ok(page.cut(names.iter().map(String::as_str)))
+    }
+
+    /// Is the storage healthy (`health.storagedriver`)? The reason, if not. Never blocks.
+    pub fn health(&self) -> Result<(), String> {
+        self.health.verdict()
+    }
+
+    /// Every mirrored repository that something is held of.
+    async fn mirrored(&self) -> Result<impl Iterator<Item = Target>, RegistryError> {
+        let mirrored = self.store.cache.repositories().await?;
+        Ok(mirrored.into_iter().map(|(upstream, name)| Target::Mirror(upstream, name)))
+    }
+
+    /// The repositories that hold a blob. Costs a look at each repository, but mostly only for content that is here.
+    async fn holders(&self, digest: &Digest) -> Result<Vec<Target>, RegistryError> {
+        // What was pushed lies under its sha256 alone: only for that can one look tell that nobody holds it.
+        if digest.algorithm() == Algorithm::Sha256
+            && !self.store.hosted.has_content(digest).await?
+            && self.store.cache.blob(digest).await?.is_none()
+        {
+            return Ok(Vec::new());
+        }
+        let mut holders = Vec::new();
+        let hosted = self.store.hosted.inhabited().await?.into_iter().map(Target::Hosted);
+        for target in hosted.chain(self.mirrored().await?) {
+            let holds = match &target {
+                Target::Hosted(name) => self.store.hosted.layer(name, digest).await?.is_some(),
+                Target::Mirror(upstream, name) => self.store.cache.link(upstream, name, digest).await?.is_some(),
+            };
+            if holds {
+                holders.push(target);
+            }
+        }
+        Ok(holders)
+    }
+
+    /// Copies a mirrored repository's blob into the private root, if it is held and the repository may serve it. Returns the
+    /// digest that its bytes lie under.
+    async fn adopt(
+        &self,
+        upstream: &HostName,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Digest>, RegistryError> {
+        let Some(link) = self.store.cache.link(upstream, name, digest).await? else { return Ok(None) };
+        if !self.may_serve(digest, &link).await? {
+            return Ok(None);
+        }
+        match self.store.hosted.adopt(&self.store.cache, digest).await {
+            Err(StoreError::Mismatch { expected, found }) => {
+                tracing::error!(%expected, %found, "a cached blob is damaged; it is dropped, and the client pushes its own");
+                self.drop_damaged(digest).await?;
+                Ok(None)
+            }
+            adopted => Ok(adopted?),
+        }
+    }
+
+    /// Has a mirrored repository the right to serve what its link names, as far as is known here?
+    async fn may_serve(&self, digest: &Digest, link: &LinkRecord) -> Result<bool, RegistryError> {
+        if link.right.is_proven() {
+            return Ok(true);
+        }
+        match self.quota.is_public(digest) {
+            Some(public) => Ok(public),
+            // Not indexed yet: the directories tell.
+            None => Ok(self.store.cache.is_public(digest).await?),
+        }
+    }
+
+    /// Removes a cached file that is not what it should be; it is fetched again when it is asked for.
+    async fn drop_damaged(&self, digest: &Digest) -> Result<(), RegistryError> {
+        self.machine.metrics.damaged_blobs.inc();
+        self.store.cache.remove(digest).await?;
+        self.quota.removed(digest);
+        Ok(())
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    fn fills(&self) -> &Arc<Fills> {
+        &self.fills
+    }
+
+    fn flights(&self) -> &Flights {
+        &self.flights
+    }
+
+    fn guard(&self) -> &RwLock<()> {
+        &self.guard
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.machine.metrics
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.machine.clock
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.machine.tasks
+    }
+
+    fn deletion_allowed(&self) -> Result<(), RegistryError> {
+        match self.settings.delete {
+            Delete::Allowed => Ok(()),
+            Delete::Refused => Err(RegistryError::DeleteDisabled),
+        }
+    }
+}
+
+impl Repository {
+    /// What a HEAD of a manifest tells. Of a mirrored one that is not held nothing is downloaded.
+    pub async fn head_manifest(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
+        match self {
+            Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?.info)),
+            Self::Mirror(mirror) => mirror.head_manifest(reference).await,
+        }
+    }
+
+    /// A manifest, whole.
+    pub async fn manifest(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
+        match self {
+            Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?)),
+            Self::Mirror(mirror) => mirror.manifest(reference).await,
+        }
+    }
+
+    /// A blob's size, where it is known. Downloads nothing.
+    pub async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
+        match self {
+            Self::Hosted(hosted) => Ok(Found::hosted(hosted.blob(digest).await?.size())),
+            Self::Mirror(mirror) => mirror.head_blob(digest).await,
+        }
+    }
+
+    /// A blob: stored, or arriving.
+    pub async fn blob(&self, digest: &Digest) -> Result<Found<Blob>, RegistryError> {
+        match self {
+            Self::Hosted(hosted) => Ok(Found::hosted(hosted.blob(digest).await?)),
+            Self::Mirror(mirror) => mirror.blob(digest).await,
+        }
+    }
+
+    /// Its tags, in byte order.
+    pub async fn tags(&self, page: &PageRequest) -> Result<Page, RegistryError> {
+        match self {
+            Self::Hosted(hosted) => hosted.tags(page).await,
+            Self::Mirror(mirror) => mirror.tags(page).await,
+        }
+    }
+
+    /// Removes a tag, or a manifest and its tags; of a mirrored repository it evicts. Refused unless `storage.delete.enabled`.
+    pub async fn delete_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
+        self.registry().deletion_allowed()?;
+        match self {
+            Self::Hosted(hosted) => hosted.delete_manifest(reference).await,
+            Self::Mirror(mirror) => mirror.evict_manifest(reference).await,
+        }
+    }
+
+    /// Takes a blob out of the repository; of a mirrored one it evicts. Refused unless `storage.delete.enabled`.
+    pub async fn delete_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
+        self.registry().deletion_allowed()?;
+        match self {
+            Self::Hosted(hosted) => hosted.delete_blob(digest).await,
+            Self::Mirror(mirror) => mirror.evict_blob(digest).await,
+        }
+    }
+
+    fn registry(&self) -> &Registry {
+        match self {
+            Self::Hosted(hosted) => hosted.registry(),
+            Self::Mirror(mirror) => &mirror.registry,
+        }
+    }
+}

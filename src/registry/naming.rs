@@ -1,0 +1,162 @@
+//! Whose name is it: what lives here, what belongs to which upstream (PRODUCT.md, "Whose name is it").
+
+use std::collections::HashMap;
+
+use super::RegistryError;
+use crate::config;
+use crate::oci::{HostName, Pattern, RepositoryName, Target};
+
+/// The rules by which a name becomes a target.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    local: Vec<Pattern>,
+    /// Upstreams by their own names and by their aliases.
+    upstreams: HashMap<HostName, HostName>,
+    default: Option<HostName>,
+    /// Our own names: in `?ns=` they mean nothing.
+    ours: Vec<HostName>,
+}
+
+impl Naming {
+    pub fn new(mirror: &config::Mirror, host: Option<&str>) -> Self {
+        let mut upstreams = HashMap::new();
+        for upstream in mirror.upstreams.values() {
+            for name in upstream.aliases.iter().chain([&upstream.name]) {
+                upstreams.insert(name.clone(), upstream.name.clone());
+            }
+        }
+        let ours = host.and_then(host_of).into_iter().chain(mirror.names.iter().cloned()).collect();
+        Self { local: mirror.local.clone(), upstreams, default: mirror.default.clone(), ours }
+    }
+
+    /// The target of a request for `name`, which came with `?ns=NS`.
+    pub fn resolve(&self, ns: Option<&str>, name: &RepositoryName) -> Result<Target, RegistryError> {
+        if let Some(ns) = ns
+            && let Some(target) = self.by_namespace(ns, name)?
+        {
+            return Ok(target);
+        }
+        if let Some((first, rest)) = name.as_str().split_once('/')
+            && let Ok(host) = first.parse::<HostName>()
+            && let Some(upstream) = self.upstreams.get(&host)
+        {
+            let rest = rest.parse().map_err(|_| self.unknown(name))?;
+            return Ok(mirrored(upstream, rest));
+        }
+        if self.upstreams.is_empty() || self.local.iter().any(|pattern| pattern.matches(name.as_str())) {
+            return Ok(Target::Hosted(name.clone()));
+        }
+        match &self.default {
+            Some(upstream) => Ok(mirrored(upstream, name.clone())),
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// The upstream that `?ns=` names, for the `OCI-Namespace` of the answer.
+    pub fn namespace(&self, ns: &str) -> Option<&HostName> {
+        let host = ns.parse::<HostName>().ok().filter(|host| !self.ours.contains(host))?;
+        self.upstreams.get(&host)
+    }
+
+    /// The patterns of names that can be pushed, in words.
+    pub fn patterns(&self) -> String {
+        if self.upstreams.is_empty() {
+            return "all".to_owned();
+        }
+        if self.local.is_empty() {
+            return "none (this registry is a pure mirror; mirror.local names what lives here)".to_owned();
+        }
+        self.local.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    fn by_namespace(&self, ns: &str, name: &RepositoryName) -> Result<Option<Target>, RegistryError> {
+        let host = ns.parse::<HostName>().map_err(|reason| RegistryError::NameUnknown(format!("in ?ns=: {reason}")))?;
+        if self.ours.contains(&host) {
+            return Ok(None);
+        }
+        match self.upstreams.get(&host) {
+            Some(upstream) => Ok(Some(mirrored(upstream, name.clone()))),
+            None => {
+                tracing::info!(ns = %host, "not mirrored; the key mirror.upstreams.{host} would mirror it");
+                Err(RegistryError::NameUnknown(format!(
+                    "{host} is not mirrored here; the configuration key mirror.upstreams.{host} would mirror it"
+                )))
+            }
+        }
+    }
+
+    fn unknown(&self, name: &RepositoryName) -> RegistryError {
+        RegistryError::NameUnknown(format!(
+            "{name} is neither local (local are: {}) nor of a mirrored registry, and no upstream is the default",
+            self.patterns()
+        ))
+    }
+}
+
+/// Docker Hub's official images have a first part that users leave out.
+fn mirrored(upstream: &HostName, name: RepositoryName) -> Target {
+    let official = upstream.as_str() == "docker.io" && !name.as_str().contains('/');
+    let name = if official { name.within("library").unwrap_or(name) } else { name };
+    Target::Mirror(upstream.clone(), name)
+}
+
+/// The host of `http.host`, which may be an address with a scheme.
+fn host_of(address: &str) -> Option<HostName> {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.split('/').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn naming() -> Naming {
+        let host = |name: &str| name.parse::<HostName>().unwrap();
+        let upstreams = ["docker.io", "ghcr.io", "registry.corp:443"].map(|name| (host(name), host(name)));
+        let alias = (host("registry.corp"), host("registry.corp:443"));
+        Naming {
+            local: vec!["local/**".parse().unwrap()],
+            upstreams: upstreams.into_iter().chain([alias]).collect(),
+            default: Some(host("docker.io")),
+            ours: vec![host("mirror.lan:5000")],
+        }
+    }
+
+    #[test]
+    fn whose_name_is_it() {
+        for (ns, name, want) in [
+            (None, "alpine", Some("docker.io/library/alpine")),
+            (None, "library/alpine", Some("docker.io/library/alpine")),
+            (None, "org/app", Some("docker.io/org/app")),
+            (None, "docker.io/alpine", Some("docker.io/library/alpine")),
+            (None, "ghcr.io/org/app", Some("ghcr.io/org/app")),
+            (None, "registry.corp/app", Some("registry.corp:443/app")),
+            (None, "local/app", Some("local/app")),
+            (None, "local", Some("docker.io/library/local")),
+            (Some("ghcr.io"), "org/app", Some("ghcr.io/org/app")),
+            (Some("GHCR.io"), "local/app", Some("ghcr.io/local/app")),
+            (Some("registry.corp"), "app", Some("registry.corp:443/app")),
+            (Some("mirror.lan:5000"), "local/app", Some("local/app")),
+            (Some("mirror.lan:5000"), "ghcr.io/a/b", Some("ghcr.io/a/b")),
+            (Some("quay.io"), "org/app", None),
+            (Some("not a host"), "org/app", None),
+        ] {
+            let target = naming().resolve(ns, &name.parse().unwrap()).ok().map(|target| target.to_string());
+            assert_eq!(target.as_deref(), want, "{ns:?} {name}");
+        }
+    }
+
+    #[test]
+    fn without_upstreams_everything_lives_here() {
+        let naming = Naming { upstreams: HashMap::new(), default: None, ..naming() };
+        let name: RepositoryName = "ghcr.io/any/thing".parse().unwrap();
+        assert_eq!(naming.resolve(None, &name).unwrap(), Target::Hosted(name));
+    }
+
+    #[test]
+    fn without_a_default_a_bare_name_is_unknown() {
+        let naming = Naming { default: None, ..naming() };
+        assert!(naming.resolve(None, &"alpine".parse().unwrap()).is_err());
+        assert!(naming.resolve(None, &"local/app".parse().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,79 @@
+//! A push that is arriving. What is private comes before what is cached: when the disk is full, the cache gives way to it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Registry, RegistryError};
+use crate::oci::{Digest, RepositoryName};
+use crate::store::{self, StoreError, UploadId};
+
+/// The cache gives up this much at a time, so that a push need not ask for each piece.
+const GIVEN_UP: u64 = 256 << 20;
+
+/// An upload, taken by one request. Dropping it leaves it resumable.
+pub struct Upload {
+    registry: Arc<Registry>,
+    repository: RepositoryName,
+    id: UploadId,
+    inner: store::Upload,
+}
+
+impl Upload {
+    pub(super) async fn take(
+        registry: &Arc<Registry>,
+        repository: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<Self, StoreError> {
+        let inner = registry.store().hosted.upload(repository, id).await?;
+        Ok(Self { registry: Arc::clone(registry), repository: repository.clone(), id: id.clone(), inner })
+    }
+
+    /// Bytes received so far.
+    pub fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    /// Writes a piece at its end. When the disk stays full the upload is given up, and what it took is free again.
+    pub async fn append(&mut self, piece: Bytes) -> Result<(), RegistryError> {
+        let mut appended = self.inner.append(piece.clone()).await;
+        if is_full(&appended) && self.registry.quota().give_way(GIVEN_UP).await {
+            appended = self.inner.append(piece).await;
+        }
+        if is_full(&appended) {
+            self.registry.store().hosted.discard_upload(&self.repository, &self.id).await?;
+        }
+        Ok(appended?)
+    }
+
+    /// Ends it: verified, synced, found under its digest from now on.
+    pub(super) async fn commit(self, digest: &Digest) -> Result<(), RegistryError> {
+        let Self { registry, repository, id, inner } = self;
+        let store = &registry.store().hosted;
+        let committed = store.commit(inner, digest).await;
+        if is_full(&committed) && registry.quota().give_way(GIVEN_UP).await {
+            let again = store.upload(&repository, &id).await?;
+            return Ok(store.commit(again, digest).await?);
+        }
+        Ok(committed?)
+    }
+}
+
+impl Registry {
+    /// Writes something private; when the disk is full, once more after the cache has given way.
+    pub(super) async fn with_room<T, F>(&self, write: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let written = write().await;
+        if is_full(&written) && self.quota().give_way(GIVEN_UP).await {
+            return write().await;
+        }
+        written
+    }
+}
+
+fn is_full<T>(outcome: &Result<T, StoreError>) -> bool {
+    outcome.as_ref().is_err_and(StoreError::is_full)
+}
