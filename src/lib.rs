@@ -18,3 +18,9 @@ pub mod store;
 pub mod upstream;
 
 pub mod registry;
+
+pub mod web;
+
+pub mod server;
+
+pub mod cli;

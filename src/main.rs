@@ -1,3 +1,5 @@
-//! The `entrepot` command: nothing yet.
+//! The `entrepot` command: see `entrepot::cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    entrepot::cli::run()
+}

@@ -1,1 +1,14 @@
-//! Behaviour of the built binary over real sockets: nothing yet.
+//! Behaviour of the built binary over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::disallowed_methods, reason = "tests stand outside the product, and use the machine as they like")]
+
+mod support;
+
+mod command;
+mod fills;
+mod freshness;
+mod protocol;
+mod pull;
+mod push;
+mod rights;
+mod upstream;

@@ -1,0 +1,34 @@
+//! `entrepot check`.
+
+use std::path::Path;
+
+use super::settings::{Settings, Trouble, read, unwritable};
+use crate::auth;
+use crate::sys::{Clock, blocking};
+
+/// Validates a configuration, and whether it fits the store that is there; prints what it found.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this command's answer goes to the terminal")]
+pub(super) async fn run(path: Option<&Path>, print: bool) -> Result<(), Trouble> {
+    let settings = Settings::load(path).await?;
+    for warning in settings.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    for note in &settings.notes {
+        eprintln!("note: {note}");
+    }
+    if print {
+        // What the operator wrote, before it was fitted to the store.
+        print!("{}", read(path).await?.1.print());
+        return Ok(());
+    }
+    if let Some(auth) = settings.config().auth.clone() {
+        let examined = blocking(move || auth::examine(&auth)).await;
+        examined.map_err(|error| Trouble(format!("{}: {error}", settings.source)))?;
+    }
+    let store = settings.store(Clock::system());
+    if store.exists().await {
+        store.probe().await.map_err(|error| unwritable(&store, &error))?;
+    }
+    println!("{} is right", settings.source);
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Arguments into wiring into an exit code.
+//!
+//! Floor 7: may import everything. Here the parts are put together; what they do stands below.
+
+mod check;
+mod health;
+pub mod logging;
+mod serve;
+mod settings;
+mod welcome;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use settings::Settings;
+
+/// A pull-through mirror and a private registry in one binary.
+#[derive(Parser)]
+#[command(name = "entrepot", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve {
+        /// Configuration file. Without it: $ENTREPOT_CONFIG, /etc/entrepot/config.yml, /etc/distribution/config.yml,
+        /// /etc/docker/registry/config.yml, else a built-in mirror of Docker Hub with a local namespace
+        config: Option<PathBuf>,
+    },
+    /// Validate a configuration: every mistake with its line and what to write instead
+    Check {
+        /// Configuration file; without it the one that `serve` would use
+        config: Option<PathBuf>,
+        /// Show the effective configuration, secrets masked
+        #[arg(long)]
+        print: bool,
+    },
+    /// Ask a running server whether it is ready: exit code 0 or 1, and the reason
+    Health {
+        /// The server's address, like http://127.0.0.1:5000; without it the one that `serve` would use
+        url: Option<String>,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("the async runtime cannot be started: {error}")),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve { config } => serve::run(Settings::load(config.as_deref()).await?).await,
+            Command::Check { config, print } => check::run(config.as_deref(), print).await,
+            Command::Health { url } => health::run(url).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => failed(&trouble.to_string()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "errors of a command go to stderr")]
+fn failed(message: &str) -> ExitCode {
+    for line in message.lines() {
+        eprintln!("entrepot: {line}");
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,39 @@
+use super::*;
+
+fn http(addr: &str) -> config::Http {
+    config::Http {
+        addr: addr.to_owned(),
+        host: None,
+        prefix: "/".to_owned(),
+        headers: Vec::new(),
+        debug: None,
+        drain_timeout: Duration::ZERO,
+    }
+}
+
+#[tokio::test]
+async fn listens_where_it_is_told() {
+    for addr in [":0", "127.0.0.1:0", "localhost:0"] {
+        let server = Server::bind(&http(addr)).await.unwrap();
+        assert_ne!(server.addr(Listener::Main).unwrap().port(), 0, "{addr}");
+        assert_eq!(server.addr(Listener::Debug), None);
+    }
+}
+
+#[tokio::test]
+async fn says_what_to_do_when_it_cannot() {
+    let taken = Server::bind(&http("127.0.0.1:0")).await.unwrap();
+    let addr = taken.addr(Listener::Main).unwrap().to_string();
+    let debug =
+        config::Http { debug: Some(config::Debug { addr: addr.clone(), prometheus: None }), ..http("127.0.0.1:0") };
+    for (http, words) in [
+        (http(&addr), [addr.as_str(), "http.addr", "stop what is using"]),
+        (debug, [addr.as_str(), "http.debug.addr", "stop what is using"]),
+        (http("192.0.2.1:5000"), ["192.0.2.1:5000", "http.addr", "no such address"]),
+        (http(":99999"), [":99999", "http.addr", "HOST:PORT"]),
+        (http("nonsense"), ["nonsense", "http.addr", "HOST:PORT"]),
+    ] {
+        let error = Server::bind(&http).await.unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The log's line about a request, with the field names of `registry:2`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
+use http::request::Parts;
+
+use super::exchange::{End, Facts};
+use crate::oci::ErrorCode;
+use crate::registry::CacheStatus;
+
+/// What the line says.
+pub(super) struct Line<'a> {
+    pub(super) head: &'a Parts,
+    pub(super) facts: &'a Facts,
+    pub(super) end: &'a End,
+    pub(super) id: &'a str,
+    pub(super) peer: SocketAddr,
+    pub(super) status: u16,
+    pub(super) content_type: Option<&'a str>,
+    pub(super) written: u64,
+    pub(super) took: Duration,
+}
+
+/// Which requests are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    All,
+    /// With `log.accesslog.disabled`: only what went wrong here.
+    Failures,
+}
+
+/// Writes one event. A macro, since an event's level and fields are fixed where it is written.
+macro_rules! event {
+    ($level:ident, $message:expr, $line:expr) => {{
+        let line = $line;
+        let error = line.facts.error.as_ref();
+        let cut = match line.end {
+            End::Cut(reason) => Some(reason.as_str()),
+            _ => None,
+        };
+        tracing::event!(
+            tracing::Level::$level,
+            http.request.host = line.host(),
+            http.request.id = line.id,
+            http.request.method = line.head.method.as_str(),
+            http.request.remoteaddr = line.client(),
+            http.request.uri = line.uri(),
+            http.request.useragent = line.header(&USER_AGENT),
+            http.request.referer = line.header(&REFERER),
+            http.response.contenttype = line.content_type,
+            http.response.duration = ?line.took,
+            http.response.status = line.status,
+            http.response.written = line.written,
+            vars.name = line.facts.name,
+            vars.reference = line.facts.reference,
+            vars.digest = line.facts.digest,
+            vars.uuid = line.facts.upload,
+            auth.user.name = line.facts.user,
+            repository = line.facts.repository,
+            cache = line.facts.cache.map(CacheStatus::as_str),
+            err.code = error.map(|error| error.code.as_str()),
+            err.message = error.map(|error| error.message.as_str()).or(cut),
+            err.detail = error.and_then(|error| error.detail.as_deref()),
+            "{}",
+            $message
+        )
+    }};
+}
+
+impl Line<'_> {
+    pub(super) fn write(&self, access: AccessLog) {
+        let message = match (self.end, &self.facts.error) {
+            (End::Unanswered, _) => "request abandoned by the client",
+            (End::Cut(_), _) => "response cut",
+            (_, Some(_)) => "response completed with error",
+            (End::Sending, None) => "response abandoned by the client",
+            (End::Complete, None) => "response completed",
+        };
+        if self.status >= 500 || matches!(self.end, End::Cut(_)) {
+            event!(ERROR, message, self);
+        } else if access == AccessLog::All || self.is_advice() {
+            event!(INFO, message, self);
+        }
+    }
+
+    /// An unknown name is told whatever the setting: the line names the key that would mirror it.
+    fn is_advice(&self) -> bool {
+        self.facts.error.as_ref().is_some_and(|error| error.code == ErrorCode::NameUnknown)
+    }
+
+    /// As it stands in a request of HTTP/1.1, also where HTTP/2 spells out the host.
+    fn uri(&self) -> &str {
+        self.head.uri.path_and_query().map_or("*", |uri| uri.as_str())
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.header(&HOST).or_else(|| self.head.uri.host())
+    }
+
+    /// Whom the request came from, as far as proxies before us say: for people to read, never to decide by.
+    fn client(&self) -> String {
+        let forwarded = self.head.headers.get("x-forwarded-for").or_else(|| self.head.headers.get("x-real-ip"));
+        let first = forwarded.and_then(|value| value.to_str().ok()).and_then(|value| value.split(',').next());
+        match first.map(str::trim).filter(|first| !first.is_empty()) {
+            Some(first) => first.to_owned(),
+            None => self.peer.to_string(),
+        }
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.head.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}

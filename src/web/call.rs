@@ -1,0 +1,135 @@
+//! A request as its handler sees it, and the gate that it passes.
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue, Response};
+
+use super::body::Body;
+use super::error::Failure;
+use super::exchange::{Exchange, Kind};
+use super::headers;
+use super::request::RequestBody;
+use super::route::At;
+use super::{App, Listener};
+use crate::auth::{Action, Admitted, Caller, Credentials};
+use crate::oci::Target;
+use crate::registry::{CacheStatus, Found, Hosted, Repository};
+
+/// What a handler answers.
+pub(super) type Answer = Result<Response<Body>, Failure>;
+
+/// A request on its way through the house.
+pub(super) struct Call {
+    pub(super) exchange: Box<Exchange>,
+    pub(super) body: RequestBody,
+    pub(super) listener: Listener,
+    /// For `OCI-Namespace`.
+    pub(super) namespace: Option<HeaderValue>,
+}
+
+impl Call {
+    pub(super) fn app(&self) -> &App {
+        &self.exchange.app
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.exchange.head.headers
+    }
+
+    /// A header's value, where it stands there once and is text.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        let mut values = self.headers().get_all(name).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+
+    /// The repository that is asked for, to somebody who may. With [`Call::hosted`] the only way to one.
+    pub(super) async fn repository(&mut self, at: &At, action: Action) -> Result<Repository, Failure> {
+        let (_, admitted) = self.admit(at, action).await?;
+        Ok(self.exchange.app.registry.repository(admitted.into_inner())?)
+    }
+
+    /// The repository that is pushed to, and who pushes; refused where the name is not local.
+    pub(super) async fn hosted(&mut self, at: &At) -> Result<(Hosted, Caller), Failure> {
+        let (caller, admitted) = self.admit(at, Action::Push).await?;
+        Ok((self.exchange.app.registry.hosted(admitted.into_inner())?, caller))
+    }
+
+    /// Anybody who is known, or anybody at all where no login is asked for: for what belongs to no repository.
+    pub(super) async fn known_caller(&mut self) -> Result<(), Failure> {
+        let caller = self.identify().await?;
+        let gate = &self.app().gate;
+        gate.enter(&caller).map_err(|refusal| Failure::refused(&refusal, gate))
+    }
+
+    async fn admit(&mut self, at: &At, action: Action) -> Result<(Caller, Admitted<Target>), Failure> {
+        self.exchange.facts.name = Some(at.name.to_string());
+        let target = self.app().registry.resolve(at.ns.as_deref(), &at.name)?;
+        self.exchange.facts.repository = Some(target.to_string());
+        self.namespace = self.namespace_of(at);
+        let caller = self.identify().await?;
+        let gate = &self.app().gate;
+        let admitted = gate.admit(&caller, action, &target).map_err(|refusal| Failure::refused(&refusal, gate))?;
+        Ok((caller, admitted))
+    }
+
+    async fn identify(&mut self) -> Result<Caller, Failure> {
+        let app = std::sync::Arc::clone(&self.exchange.app);
+        if app.gate.is_open() {
+            // As registry:2 without `auth`: whatever a client sends of itself, nobody asked.
+            return Ok(Caller::Anonymous);
+        }
+        let refused = |refusal| Failure::refused(&refusal, &app.gate);
+        let credentials = match self.headers().get(AUTHORIZATION) {
+            // Bytes that are no text can be no credentials that anybody has.
+            Some(value) => Credentials::from_header(Some(value.to_str().unwrap_or_default())),
+            None => Credentials::from_header(None),
+        };
+        let credentials = credentials.map_err(refused)?;
+        let caller = app.gate.identify(credentials.as_ref()).await.map_err(refused)?;
+        self.exchange.facts.user = caller.name().map(str::to_owned);
+        Ok(caller)
+    }
+
+    /// The value of `?ns=`, where it decided (distribution-spec, "Registry Proxying"). One that names ourselves did not.
+    fn namespace_of(&self, at: &At) -> Option<HeaderValue> {
+        let ns = at.ns.as_deref()?;
+        self.app().registry.naming().namespace(ns)?;
+        HeaderValue::try_from(ns).ok()
+    }
+
+    /// A pull begins: counted, if it is one of mirrored content.
+    pub(super) fn pulls(&mut self, kind: Kind, repository: &Repository) {
+        if let Repository::Mirror(_) = repository {
+            self.exchange.facts.mirrored = Some(kind);
+            self.app().metrics.proxy_requests.with_label_values(&[kind.as_str()]).inc();
+        }
+    }
+
+    /// What a pull is answered with has been found: takes note of how, and tells the client.
+    pub(super) fn found<T>(&mut self, found: Found<T>, response: &mut HeaderMap) -> T {
+        if let Some(cache) = found.cache {
+            response.insert(headers::X_CACHE, HeaderValue::from_static(cache.as_str()));
+            self.note(cache);
+        }
+        if let Some(warning) = &found.warning {
+            response.insert(http::header::WARNING, headers::warning(warning));
+        }
+        found.value
+    }
+
+    fn note(&mut self, cache: CacheStatus) {
+        let elapsed = self.exchange.elapsed();
+        let facts = &mut self.exchange.facts;
+        facts.cache = Some(cache);
+        let kind = facts.mirrored;
+        let metrics = &self.app().metrics;
+        metrics.first_byte.with_label_values(&[cache.as_str()]).observe(elapsed.as_secs_f64());
+        let counter = match cache {
+            CacheStatus::Hit | CacheStatus::Revalidated | CacheStatus::Stale => &metrics.proxy_hits,
+            CacheStatus::Miss | CacheStatus::Fill => &metrics.proxy_misses,
+        };
+        if let Some(kind) = kind {
+            counter.with_label_values(&[kind.as_str()]).inc();
+        }
+    }
+}

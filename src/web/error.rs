@@ -1,0 +1,280 @@
+//! The one place that decides about status codes: what went wrong becomes an answer in the specification's JSON.
+
+use std::time::Duration;
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::body::Body;
+use super::route::RouteError;
+use crate::auth::{Gate, Refusal};
+use crate::oci::{ErrorCode, ManifestError};
+use crate::registry::{RegistryError, UpstreamFailure};
+
+/// An upstream that cannot be reached is not asked again for this long; a client need not ask earlier either.
+const UNREACHABLE_RETRY: Duration = Duration::from_secs(30);
+/// When an upstream that wants to be asked less does not say when.
+const THROTTLED_RETRY: Duration = Duration::from_secs(60);
+/// The writer of an upload is mostly a connection that is already gone.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// An answer that says why not.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    code: ErrorCode,
+    /// For the client.
+    message: String,
+    detail: Option<Box<Value>>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// For the log alone.
+    internal: Option<String>,
+}
+
+/// What the log says about a failure.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) code: ErrorCode,
+    pub(super) message: String,
+    pub(super) detail: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), detail: None, headers: Vec::new(), internal: None }
+    }
+
+    /// The same, with a header.
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    fn detailed(mut self, detail: Value) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        // Rounded up: who comes back at the stated second must not be early.
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+        self.with(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    pub(super) fn refused(refusal: &Refusal, gate: &Gate) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            // Docker and podman want the challenge on every 401.
+            Refusal::Unauthorized { .. } => Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+                .with(WWW_AUTHENTICATE, challenge(gate.realm())),
+            Refusal::Denied { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+        }
+    }
+
+    /// No byte of the content lies in the range that was asked for (RFC 9110 §15.5.17).
+    pub(super) fn range_not_satisfiable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
+    }
+
+    /// A length or a range that contradicts another, or the content.
+    pub(super) fn size_invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
+    }
+
+    /// The body of a request broke off. Mostly nobody is left to read this.
+    pub(super) fn body_broken(reason: &str) -> Self {
+        let message = format!("the body of the request could not be read to its end: {reason}");
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+    }
+
+    pub(super) fn logged(&self) -> Logged {
+        let detail = self.internal.clone().or_else(|| self.detail.as_ref().map(|detail| detail.to_string()));
+        Logged { code: self.code, message: self.message.clone(), detail }
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let detail = self.detail.map_or(Value::Null, |detail| *detail);
+        let errors = json!({"errors": [{"code": self.code.as_str(), "message": self.message, "detail": detail}]});
+        let mut response = Response::new(Body::json(&errors));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<RouteError> for Failure {
+    fn from(error: RouteError) -> Self {
+        let (status, code) = match &error {
+            RouteError::NoSuchPath => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
+            RouteError::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+            RouteError::Escape | RouteError::Name(_) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
+            RouteError::NoSuchTag(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+            RouteError::Tag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
+            RouteError::Digest(_) | RouteError::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+            RouteError::PageNumber(_) => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
+            RouteError::NoUpload(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+        };
+        let failure = Self::new(status, code, error.to_string());
+        match error {
+            RouteError::Method { allow } => failure.with(ALLOW, HeaderValue::from_static(allow)),
+            _ => failure,
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let (status, code) = classify(&error);
+        let failure = Self::new(status, code, error.to_string());
+        match error {
+            RegistryError::ManifestBlobUnknown { missing, .. } => {
+                let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+                failure.detailed(json!({"missing": missing}))
+            }
+            RegistryError::DigestMismatch { expected, found } => {
+                failure.detailed(json!({"expected": expected.to_string(), "found": found.to_string()}))
+            }
+            RegistryError::BlobUnknown { digest, .. } => failure.detailed(json!({"digest": digest.to_string()})),
+            RegistryError::ManifestUnknown { reference, .. } => failure.detailed(json!({"reference": reference})),
+            RegistryError::UploadBusy { .. } => failure.retry_after(BUSY_RETRY),
+            RegistryError::Upstream { failure: UpstreamFailure::TooManyRequests { retry_after }, .. } => {
+                failure.retry_after(retry_after.unwrap_or(THROTTLED_RETRY))
+            }
+            RegistryError::Upstream { failure: UpstreamFailure::Unreachable, .. } => {
+                failure.retry_after(UNREACHABLE_RETRY)
+            }
+            // What the disk says names paths: that is for the log.
+            RegistryError::Storage(_) => Self {
+                message: "the registry's storage failed; its log says why, under this answer's X-Request-Id".to_owned(),
+                internal: Some(error.to_string()),
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+}
+
+/// Asks for a user and a password (RFC 7617 §2).
+fn challenge(realm: &str) -> HeaderValue {
+    let realm = realm.replace('\\', "\\\\").replace('"', "\\\"");
+    HeaderValue::try_from(format!("Basic realm=\"{realm}\""))
+        .unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"registry\""))
+}
+
+fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
+    match error {
+        RegistryError::NameUnknown(_) => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        RegistryError::ManifestUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+        RegistryError::BlobUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
+        RegistryError::UploadUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+        // Clients try a push again after this, where they take a 416 for a wrong offset and a 404 for a lost upload.
+        RegistryError::UploadBusy { .. } => (StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
+        RegistryError::NotLocal { .. } => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        RegistryError::DeleteDisabled => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+        RegistryError::ManifestInvalid(ManifestError::TooLarge(_)) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid)
+        }
+        RegistryError::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
+        RegistryError::ManifestBlobUnknown { .. } => (StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown),
+        RegistryError::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+        RegistryError::Upstream { failure, .. } => classify_upstream(*failure),
+        RegistryError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown),
+        RegistryError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable),
+    }
+}
+
+/// What the upstream says keeps its meaning, but a 401 of theirs is never one of ours: the client would be asked to log in here.
+fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
+    match failure {
+        UpstreamFailure::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        UpstreamFailure::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
+        UpstreamFailure::Bad => (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable),
+        UpstreamFailure::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+        UpstreamFailure::TimedOut => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Algorithm, Digest};
+
+    fn header<'a>(response: &'a Response<Body>, name: &HeaderName) -> Option<&'a str> {
+        response.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    #[test]
+    fn what_the_registry_says() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let repository = || "team/app".to_owned();
+        let upstream = |failure| RegistryError::Upstream { failure, message: "it failed".to_owned() };
+        let throttled = |retry_after| upstream(UpstreamFailure::TooManyRequests { retry_after });
+        for (error, status, code, retry) in [
+            (RegistryError::NameUnknown("x".to_owned()), 404, "NAME_UNKNOWN", None),
+            (
+                RegistryError::ManifestUnknown {
+                    repository: repository(),
+                    reference: "1".to_owned(),
+                    hint: String::new(),
+                },
+                404,
+                "MANIFEST_UNKNOWN",
+                None,
+            ),
+            (RegistryError::BlobUnknown { repository: repository(), digest }, 404, "BLOB_UNKNOWN", None),
+            (RegistryError::UploadUnknown { id: "1".to_owned() }, 404, "BLOB_UPLOAD_UNKNOWN", None),
+            (RegistryError::UploadBusy { id: "1".to_owned() }, 409, "BLOB_UPLOAD_INVALID", Some("1")),
+            (
+                RegistryError::NotLocal { repository: repository(), patterns: "local/**".to_owned() },
+                403,
+                "DENIED",
+                None,
+            ),
+            (RegistryError::DeleteDisabled, 405, "UNSUPPORTED", None),
+            (RegistryError::ManifestInvalid(ManifestError::Shape), 400, "MANIFEST_INVALID", None),
+            (RegistryError::ManifestInvalid(ManifestError::TooLarge(5 << 20)), 413, "MANIFEST_INVALID", None),
+            (
+                RegistryError::ManifestBlobUnknown { repository: repository(), missing: vec![digest] },
+                400,
+                "MANIFEST_BLOB_UNKNOWN",
+                None,
+            ),
+            (RegistryError::DigestMismatch { expected: digest, found: digest }, 400, "DIGEST_INVALID", None),
+            (upstream(UpstreamFailure::Denied), 403, "DENIED", None),
+            (throttled(Some(Duration::from_millis(1500))), 429, "TOOMANYREQUESTS", Some("2")),
+            (throttled(Some(Duration::ZERO)), 429, "TOOMANYREQUESTS", Some("1")),
+            (throttled(None), 429, "TOOMANYREQUESTS", Some("60")),
+            (upstream(UpstreamFailure::Bad), 502, "UNAVAILABLE", None),
+            (upstream(UpstreamFailure::Unreachable), 503, "UNAVAILABLE", Some("30")),
+            (upstream(UpstreamFailure::TimedOut), 504, "UNAVAILABLE", None),
+            (RegistryError::Storage("/secret/path: gone".to_owned()), 500, "UNKNOWN", None),
+            (RegistryError::DiskFull, 507, "UNAVAILABLE", None),
+        ] {
+            let told = error.to_string();
+            let failure = Failure::from(error);
+            assert!(!failure.message.contains("/secret"), "{told} reached the client");
+            assert_eq!((failure.status.as_u16(), failure.code.as_str()), (status, code), "{told}");
+            let response = failure.into_response();
+            assert_eq!(header(&response, &RETRY_AFTER), retry, "{told}");
+            assert_eq!(header(&response, &CONTENT_TYPE), Some("application/json"));
+        }
+    }
+
+    #[test]
+    fn the_log_alone_says_what_the_disk_said() {
+        let logged = Failure::from(RegistryError::Storage("/secret/path: gone".to_owned())).logged();
+        assert!(logged.detail.is_some_and(|detail| detail.contains("/secret/path")));
+        assert!(!logged.message.contains("/secret"));
+    }
+
+    #[test]
+    fn a_wrong_method_says_which_are_right() {
+        let response = Failure::from(RouteError::Method { allow: "GET, HEAD" }).into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(header(&response, &ALLOW), Some("GET, HEAD"));
+    }
+}

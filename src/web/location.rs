@@ -1,0 +1,122 @@
+//! Addresses that answers give: `Location` and `Link`. Relative, so that they are right behind any proxy; absolute only where
+//! `http.host` says how.
+
+use std::fmt::Write;
+
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::route::At;
+use crate::oci::Digest;
+use crate::registry::{Page, PageRequest, UploadId};
+
+/// What need not be escaped in the value of a query's parameter.
+const QUERY: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'/');
+
+/// Where this registry is, as clients see it.
+#[derive(Clone, Debug)]
+pub(super) struct Base(String);
+
+impl Base {
+    /// `host` is `http.host`, `prefix` begins and ends with `/`. `None` when they cannot stand in a header.
+    pub(super) fn new(host: Option<&str>, prefix: &str) -> Option<Self> {
+        let host = host.unwrap_or_default().trim_end_matches('/');
+        let base = format!("{host}{prefix}v2/");
+        base.bytes().all(|b| b.is_ascii_graphic()).then_some(Self(base))
+    }
+
+    pub(super) fn blob(&self, at: &At, digest: &Digest) -> HeaderValue {
+        self.location(at, format_args!("blobs/{digest}"))
+    }
+
+    pub(super) fn manifest(&self, at: &At, digest: &Digest) -> HeaderValue {
+        self.location(at, format_args!("manifests/{digest}"))
+    }
+
+    pub(super) fn upload(&self, at: &At, id: &UploadId) -> HeaderValue {
+        self.location(at, format_args!("blobs/uploads/{}", id.as_str()))
+    }
+
+    /// `Link` to the page of tags after this one; `None` when this is the last.
+    pub(super) fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
+        let ns = at.ns.as_deref();
+        self.next(&format!("{}/tags/list", at.name), asked, page, ns)
+    }
+
+    /// `Link` to the page of the catalog after this one.
+    pub(super) fn more_repositories(&self, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
+        self.next("_catalog", asked, page, None)
+    }
+
+    fn location(&self, at: &At, tail: std::fmt::Arguments<'_>) -> HeaderValue {
+        let mut url = format!("{}{}/{tail}", self.0, at.name);
+        if let Some(ns) = &at.ns {
+            add(&mut url, '?', "ns", ns);
+        }
+        header(url)
+    }
+
+    fn next(&self, path: &str, asked: &PageRequest, page: &Page, ns: Option<&str>) -> Option<HeaderValue> {
+        let last = page.entries.last().filter(|_| page.more)?;
+        let mut link = format!("<{}{path}", self.0);
+        add(&mut link, '?', "last", last);
+        if let Some(n) = asked.n {
+            add(&mut link, '&', "n", &n.to_string());
+        }
+        if let Some(ns) = ns {
+            add(&mut link, '&', "ns", ns);
+        }
+        link.push_str(">; rel=\"next\"");
+        Some(header(link))
+    }
+}
+
+fn add(url: &mut String, separator: char, name: &str, value: &str) {
+    write!(url, "{separator}{name}={}", utf8_percent_encode(value, QUERY)).expect("a String takes everything");
+}
+
+fn header(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("the base was checked, the rest are names or escaped")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ns: Option<&str>) -> At {
+        At { ns: ns.map(str::to_owned), name: "team/app".parse().unwrap() }
+    }
+
+    #[test]
+    fn where_things_are() {
+        let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let relative = Base::new(None, "/").unwrap();
+        assert_eq!(relative.blob(&at(None), &digest), format!("/v2/team/app/blobs/{digest}").as_str());
+        let elsewhere = Base::new(Some("https://r.lan:5000/"), "/x/").unwrap();
+        assert_eq!(
+            elsewhere.manifest(&at(Some("[::1]:5000")), &digest),
+            format!("https://r.lan:5000/x/v2/team/app/manifests/{digest}?ns=%5B::1%5D:5000").as_str()
+        );
+        assert!(Base::new(Some("https://r\n"), "/").is_none());
+    }
+
+    #[test]
+    fn the_next_page() {
+        let base = Base::new(None, "/").unwrap();
+        let page = |entries: &[&str], more| Page { entries: entries.iter().map(|&e| e.to_owned()).collect(), more };
+        let asked = |n| PageRequest { n, last: None };
+        let link = |n, page: &Page| base.more_tags(&at(None), &asked(n), page);
+        assert_eq!(
+            link(Some(2), &page(&["a", "b"], true)).unwrap(),
+            "</v2/team/app/tags/list?last=b&n=2>; rel=\"next\""
+        );
+        assert_eq!(link(None, &page(&["a"], true)).unwrap(), "</v2/team/app/tags/list?last=a>; rel=\"next\"");
+        assert!(link(Some(2), &page(&["a", "b"], false)).is_none());
+        assert!(link(Some(0), &page(&[], true)).is_none());
+        let repositories = base.more_repositories(&asked(Some(1)), &page(&["docker.io/library/a"], true)).unwrap();
+        assert_eq!(repositories, "</v2/_catalog?last=docker.io/library/a&n=1>; rel=\"next\"");
+        let with_ns = base.more_tags(&at(Some("r.lan")), &asked(Some(1)), &page(&["a"], true)).unwrap();
+        assert_eq!(with_ns, "</v2/team/app/tags/list?last=a&n=1&ns=r.lan>; rel=\"next\"");
+    }
+}

@@ -1,0 +1,227 @@
+use super::*;
+
+fn site(prefix: &str) -> Site {
+    Site::Main { prefix: prefix.to_owned(), metrics: MetricsAt::Path("/metrics".to_owned()) }
+}
+
+fn parse(site: &Site, request: &str) -> Result<Route, Refused> {
+    let (method, uri) = request.split_once(' ').unwrap();
+    Route::parse(site, &method.parse().unwrap(), &uri.parse().unwrap())
+}
+
+/// A route in short: what it is, of which repository, and what else it names.
+fn short(route: &Route) -> String {
+    let of = |at: &At| at.ns.as_ref().map_or_else(|| at.name.to_string(), |ns| format!("{ns}|{}", at.name));
+    let page = |page: &PageRequest| format!("{:?} {:?}", page.n, page.last);
+    match route {
+        Route::Catalog { page: asked } => format!("catalog {}", page(asked)),
+        Route::Tags { at, page: asked } => format!("tags {} {}", of(at), page(asked)),
+        Route::Manifest { at, reference, verb } => format!("{verb:?} manifest {} {reference}", of(at)),
+        Route::Blob { at, digest, verb } => format!("{verb:?} blob {} {}", of(at), digest.algorithm().as_str()),
+        Route::StartUpload { at, start: Start::Empty } => format!("start {}", of(at)),
+        Route::StartUpload { at, start: Start::Whole(digest) } => {
+            format!("whole {} {}", of(at), digest.algorithm().as_str())
+        }
+        Route::StartUpload { at, start: Start::Mount { digest, from } } => {
+            let from = from.as_ref().map_or("anywhere", RepositoryName::as_str);
+            format!("mount {} {} {from}", of(at), digest.algorithm().as_str())
+        }
+        Route::Upload { at, id, verb: UploadVerb::Finish(digest) } => {
+            format!("finish {} {} {}", of(at), &id.as_str()[..4], digest.algorithm().as_str())
+        }
+        Route::Upload { at, id, verb } => format!("{verb:?} upload {} {}", of(at), &id.as_str()[..4]),
+        other => other.handler().to_owned(),
+    }
+}
+
+const UUID: &str = "1a2b3c4d-0000-4000-8000-000000000000";
+
+#[test]
+fn good() {
+    let main = site("/");
+    for (request, want) in [
+        ("GET /", "root"),
+        ("HEAD /", "root"),
+        ("GET /livez", "livez"),
+        ("GET /readyz", "readyz"),
+        ("GET /debug/health", "health"),
+        ("GET /metrics", "metrics"),
+        ("GET /v1/_ping", "ping"),
+        ("GET /v2", "base"),
+        ("GET /v2/", "base"),
+        ("HEAD /v2/", "base"),
+        ("GET /v2/_catalog", "catalog None None"),
+        ("GET /v2/_catalog?n=10&last=a%2Fb", "catalog Some(10) Some(\"a/b\")"),
+        ("GET /v2/_catalog?n=0", "catalog Some(0) None"),
+        ("GET /v2/a/tags/list", "tags a None None"),
+        ("GET /v2/a/b/tags/list?n=1&ns=ghcr.io", "tags ghcr.io|a/b Some(1) None"),
+        ("GET /v2/a/tags/list?ns=", "tags a None None"),
+        ("GET /v2/a/manifests/latest", "Get manifest a latest"),
+        ("HEAD /v2/a/b/c/manifests/1.0", "Head manifest a/b/c 1.0"),
+        ("GET /v2/library%2Falpine/manifests/3", "Get manifest library/alpine 3"),
+        ("GET /v2/a/manifests/manifests", "Get manifest a manifests"),
+        ("GET /v2/a/manifests/manifests/manifests", "Get manifest a/manifests manifests"),
+        ("GET /v2/blobs/uploads/manifests/x", "Get manifest blobs/uploads x"),
+        ("GET /v2/a/manifests/uploads", "Get manifest a uploads"),
+        ("GET /v2/tags/list/tags/list", "tags tags/list None None"),
+        ("GET /v2/a/manifests/tags/list", "tags a/manifests None None"),
+        ("GET /v2/v2/manifests/v2", "Get manifest v2 v2"),
+    ] {
+        assert_eq!(short(&parse(&main, request).unwrap()), want, "{request}");
+    }
+}
+
+#[test]
+fn good_with_digests() {
+    let main = site("/");
+    let digest = format!("sha256:{}", "a".repeat(64));
+    for (method, path, want) in [
+        ("GET", "/v2/a/manifests/@", format!("Get manifest a {digest}")),
+        ("PUT", "/v2/a/manifests/@", format!("Put manifest a {digest}")),
+        ("DELETE", "/v2/a/manifests/latest", "Delete manifest a latest".to_owned()),
+        ("GET", "/v2/a/blobs/@", "Get blob a sha256".to_owned()),
+        ("HEAD", "/v2/a/blobs/blobs/@?ns=docker.io", "Head blob docker.io|a/blobs sha256".to_owned()),
+        ("DELETE", "/v2/a/blobs/@", "Delete blob a sha256".to_owned()),
+        ("GET", "/v2/a/manifests/blobs/@", "Get blob a/manifests sha256".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/", "start a".to_owned()),
+        ("POST", "/v2/a/blobs/uploads", "start a".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/blobs/uploads/", "start a/blobs/uploads".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/?digest=@", "whole a sha256".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/?mount=@&from=b/c", "mount a sha256 b/c".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/?mount=@", "mount a sha256 anywhere".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/?mount=@&from=B&origin=x", "mount a sha256 anywhere".to_owned()),
+        ("GET", "/v2/a/blobs/uploads/#", "Status upload a 1a2b".to_owned()),
+        ("HEAD", "/v2/a/blobs/uploads/#", "Status upload a 1a2b".to_owned()),
+        ("PATCH", "/v2/a/blobs/uploads/#?_state=x", "Append upload a 1a2b".to_owned()),
+        ("PUT", "/v2/a/blobs/uploads/#?digest=@", "finish a 1a2b sha256".to_owned()),
+        ("PUT", "/v2/a/blobs/uploads/#?_state=x&digest=@", "finish a 1a2b sha256".to_owned()),
+        ("DELETE", "/v2/a/blobs/uploads/#?ns=r.lan", "Cancel upload r.lan|a 1a2b".to_owned()),
+    ] {
+        let escaped = digest.replace(':', "%3A");
+        for digest in [&digest, &escaped] {
+            let request = format!("{method} {}", path.replace('@', digest).replace('#', UUID));
+            assert_eq!(short(&parse(&main, &request).unwrap()), want, "{request}");
+        }
+    }
+}
+
+fn assert_refused(table: &[(&str, &str, &str)]) {
+    for (request, handler, want) in table {
+        let refused = parse(&site("/"), request).unwrap_err();
+        assert_eq!(refused.handler, *handler, "{request}");
+        let why = format!("{:?}", refused.why);
+        assert!(why.starts_with(want), "{request}: {why}, not {want}");
+    }
+}
+
+#[test]
+fn bad_paths_and_names() {
+    let hex = "a".repeat(64);
+    let long = "a".repeat(256);
+    assert_refused(&[
+        ("GET /v3/", "unknown", "NoSuchPath"),
+        ("GET /v2/a", "unknown", "NoSuchPath"),
+        ("GET /v2//", "unknown", "NoSuchPath"),
+        ("GET /v2/_catalog/", "unknown", "NoSuchPath"),
+        ("GET /v2/tags/list", "unknown", "NoSuchPath"),
+        ("GET /v2/manifests/latest", "unknown", "NoSuchPath"),
+        ("GET /v2/a/tags/list/", "unknown", "NoSuchPath"),
+        (&format!("GET /v2/a/referrers/sha256:{hex}"), "unknown", "NoSuchPath"),
+        ("GET /favicon.ico", "unknown", "NoSuchPath"),
+        ("GET /livez/", "unknown", "NoSuchPath"),
+        ("GET /v2/%zz/manifests/x", "unknown", "Escape"),
+        ("GET /v2/a/manifests/x%2", "unknown", "Escape"),
+        ("GET /v2/%ff/manifests/x", "unknown", "Escape"),
+        ("GET /v2/A/manifests/x", "manifest", "Name("),
+        ("GET /v2/../manifests/x", "manifest", "Name("),
+        ("GET /v2/a/../b/manifests/x", "manifest", "Name("),
+        ("GET /v2/%2e%2e/manifests/x", "manifest", "Name("),
+        ("GET /v2//manifests/x", "manifest", "Name("),
+        ("GET /v2/a%252Fb/manifests/x", "manifest", "Name("),
+        ("GET /v2/a%00/manifests/x", "manifest", "Name("),
+        (&format!("GET /v2/{long}/manifests/x"), "manifest", "Name("),
+        ("GET /v2/-/tags/list", "tags", "Name("),
+        ("POST /v2/A/blobs/uploads/", "blob_upload", "Name("),
+    ]);
+}
+
+#[test]
+fn bad_references_and_queries() {
+    let hex = "a".repeat(64);
+    assert_refused(&[
+        ("GET /v2/a/manifests/.x", "manifest", "NoSuchTag("),
+        ("DELETE /v2/a/manifests/-", "manifest", "NoSuchTag("),
+        ("GET /v2/a/manifests/", "manifest", "NoSuchTag("),
+        ("PUT /v2/a/manifests/.x", "manifest", "Tag("),
+        ("GET /v2/a/manifests/sha256:abc", "manifest", "Digest("),
+        ("PUT /v2/a/manifests/md5:abc", "manifest", "Digest("),
+        ("GET /v2/a/blobs/latest", "blob", "Digest("),
+        (&format!("GET /v2/a/blobs/sha256:{}", hex.to_uppercase()), "blob", "Digest("),
+        ("GET /v2/a/blobs/", "blob", "Digest("),
+        ("POST /v2/a/blobs/uploads/?digest=x", "blob_upload", "Digest("),
+        ("POST /v2/a/blobs/uploads/?mount=x&from=b", "blob_upload", "Digest("),
+        (&format!("PUT /v2/a/blobs/uploads/{UUID}"), "blob_upload_chunk", "DigestMissing"),
+        (&format!("PUT /v2/a/blobs/uploads/{UUID}?digest="), "blob_upload_chunk", "Digest("),
+        ("PATCH /v2/a/blobs/uploads/..", "blob_upload_chunk", "NoUpload("),
+        ("PATCH /v2/a/blobs/uploads/latest", "blob_upload_chunk", "NoUpload("),
+        ("GET /v2/a/tags/list?n=-1", "tags", "PageNumber("),
+        ("GET /v2/a/tags/list?n=", "tags", "PageNumber("),
+        ("GET /v2/_catalog?n=x", "catalog", "PageNumber("),
+        ("GET /v2/_catalog?n=99999999999999999999999", "catalog", "PageNumber("),
+        ("GET /v2/_catalog?n=%2B1", "catalog", "PageNumber("),
+    ]);
+}
+
+#[test]
+fn wrong_methods() {
+    let hex = "a".repeat(64);
+    assert_refused(&[
+        ("POST /v2/", "base", "Method"),
+        ("DELETE /", "root", "Method"),
+        ("PUT /v2/_catalog", "catalog", "Method"),
+        ("POST /v2/a/tags/list", "tags", "Method"),
+        ("POST /v2/a/manifests/x", "manifest", "Method"),
+        (&format!("PUT /v2/a/blobs/sha256:{hex}"), "blob", "Method"),
+        ("GET /v2/a/blobs/uploads/", "blob_upload", "Method"),
+        (&format!("POST /v2/a/blobs/uploads/{UUID}"), "blob_upload_chunk", "Method"),
+        ("OPTIONS /v2/a/manifests/x", "manifest", "Method"),
+        ("BREW /v2/", "base", "Method"),
+    ]);
+}
+
+#[test]
+fn behind_a_prefix() {
+    let behind = site("/x/y/");
+    for (request, want) in [
+        ("GET /x/y/v2/", Some("base")),
+        ("GET /x/y/v2", Some("base")),
+        ("GET /x/y/v2/a/manifests/b", Some("Get manifest a b")),
+        ("GET /livez", Some("livez")),
+        ("GET /x/y/livez", Some("livez")),
+        ("GET /", Some("root")),
+        ("GET /x/y/", Some("root")),
+        ("GET /v2/", None),
+        ("GET /x/v2/", None),
+    ] {
+        assert_eq!(parse(&behind, request).ok().as_ref().map(short).as_deref(), want, "{request}");
+    }
+    assert!(is_api(&behind, &"/x/y/v2/nothing".parse().unwrap()));
+    assert!(!is_api(&behind, &"/v2/".parse().unwrap()));
+    assert!(!is_api(&site("/"), &"/v2x".parse().unwrap()));
+}
+
+#[test]
+fn the_debug_port_has_little() {
+    let debug = Site::Debug { metrics: MetricsAt::Path("/numbers".to_owned()) };
+    for (request, want) in [
+        ("GET /numbers", Some("metrics")),
+        ("GET /debug/health", Some("health")),
+        ("GET /metrics", None),
+        ("GET /v2/", None),
+        ("GET /", None),
+    ] {
+        assert_eq!(parse(&debug, request).ok().as_ref().map(short).as_deref(), want, "{request}");
+    }
+    let elsewhere = Site::Main { prefix: "/".to_owned(), metrics: MetricsAt::Nowhere };
+    assert!(parse(&elsewhere, "GET /metrics").is_err());
+}

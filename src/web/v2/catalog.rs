@@ -1,0 +1,14 @@
+//! `/v2/_catalog`: the names of repositories.
+
+use serde_json::json;
+
+use super::object;
+use crate::registry::PageRequest;
+use crate::web::call::{Answer, Call};
+
+pub(in crate::web) async fn list(call: &mut Call, asked: &PageRequest) -> Answer {
+    call.known_caller().await?;
+    let page = call.exchange.app.registry.catalog(asked).await?;
+    let next = call.app().base.more_repositories(asked, &page);
+    Ok(object(&json!({"repositories": page.entries}), next))
+}

@@ -1,0 +1,103 @@
+//! `/v2/NAME/manifests/REFERENCE`: manifests, byte for byte as they were pushed. `Accept` is never read: nothing is converted.
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WARNING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::bare;
+use crate::auth::Action;
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, ManifestError, MediaType, Reference};
+use crate::registry::{ManifestInfo, RegistryError};
+use crate::web::body::Body;
+use crate::web::call::{Answer, Call};
+use crate::web::error::Failure;
+use crate::web::exchange::Kind;
+use crate::web::headers;
+use crate::web::route::{At, ManifestVerb};
+
+/// How many digests a `Warning` names: a header is no place for a long list.
+const NAMED_MISSING: usize = 8;
+
+pub(in crate::web) async fn answer(call: &mut Call, at: &At, reference: &Reference, verb: ManifestVerb) -> Answer {
+    match verb {
+        ManifestVerb::Head => head(call, at, reference).await,
+        ManifestVerb::Get => get(call, at, reference).await,
+        ManifestVerb::Put => put(call, at, reference).await,
+        ManifestVerb::Delete => delete(call, at, reference).await,
+    }
+}
+
+async fn head(call: &mut Call, at: &At, reference: &Reference) -> Answer {
+    let repository = call.repository(at, Action::Pull).await?;
+    call.pulls(Kind::Manifest, &repository);
+    let mut headers = HeaderMap::new();
+    let found = repository.head_manifest(reference).await?;
+    let info = call.found(found, &mut headers);
+    Ok(held(call, &info, headers, Body::empty()))
+}
+
+async fn get(call: &mut Call, at: &At, reference: &Reference) -> Answer {
+    let repository = call.repository(at, Action::Pull).await?;
+    call.pulls(Kind::Manifest, &repository);
+    let mut headers = HeaderMap::new();
+    let found = repository.manifest(reference).await?;
+    let manifest = call.found(found, &mut headers);
+    Ok(held(call, &manifest.info, headers, Body::whole(manifest.body)))
+}
+
+/// 200 with everything that a HEAD must say (containerd asks again with GET otherwise), or 304.
+fn held(call: &Call, info: &ManifestInfo, mut headers: HeaderMap, body: Body) -> Response<Body> {
+    headers::identify(&mut headers, &info.digest);
+    if headers::is_held(call.headers(), &info.digest) {
+        return bare(StatusCode::NOT_MODIFIED, headers);
+    }
+    headers.insert(CONTENT_TYPE, headers::value(&info.media_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(info.size));
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}
+
+async fn put(call: &mut Call, at: &At, reference: &Reference) -> Answer {
+    let (hosted, _) = call.hosted(at).await?;
+    let content_type = content_type(call)?;
+    let Some(body) = call.body.whole(MAX_MANIFEST_BYTES).await? else {
+        let len = call.body.announced().and_then(|len| usize::try_from(len).ok()).unwrap_or(MAX_MANIFEST_BYTES + 1);
+        return Err(RegistryError::from(ManifestError::TooLarge(len)).into());
+    };
+    let put = hosted.put_manifest(reference, content_type.as_ref(), body).await?;
+    call.exchange.facts.digest = Some(put.digest.to_string());
+    let mut headers = HeaderMap::new();
+    headers.insert(LOCATION, call.app().base.manifest(at, &put.digest));
+    headers.insert(headers::CONTENT_DIGEST, headers::value(put.digest));
+    if let Some(subject) = put.subject {
+        headers.insert(headers::OCI_SUBJECT, headers::value(subject));
+    }
+    if !put.missing.is_empty() {
+        headers.insert(WARNING, headers::warning(&missing(&put.missing)));
+    }
+    Ok(bare(StatusCode::CREATED, headers))
+}
+
+fn content_type(call: &Call) -> Result<Option<MediaType>, Failure> {
+    let Some(value) = call.headers().get(CONTENT_TYPE) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    match MediaType::parse(&text) {
+        Some(media_type) => Ok(Some(media_type)),
+        None => Err(RegistryError::from(ManifestError::MediaType(text.into_owned())).into()),
+    }
+}
+
+fn missing(digests: &[Digest]) -> String {
+    let named: Vec<String> = digests.iter().take(NAMED_MISSING).map(ToString::to_string).collect();
+    let named = named.join(", ");
+    match digests.len().checked_sub(NAMED_MISSING) {
+        None | Some(0) => format!("the manifest names content that is not held here: {named}"),
+        Some(more) => format!("the manifest names content that is not held here: {named} and {more} more"),
+    }
+}
+
+async fn delete(call: &mut Call, at: &At, reference: &Reference) -> Answer {
+    let repository = call.repository(at, Action::Delete).await?;
+    repository.delete_manifest(reference).await?;
+    Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))
+}

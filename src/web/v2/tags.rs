@@ -1,0 +1,16 @@
+//! `/v2/NAME/tags/list`: the tags of a repository.
+
+use serde_json::json;
+
+use super::object;
+use crate::auth::Action;
+use crate::registry::PageRequest;
+use crate::web::call::{Answer, Call};
+use crate::web::route::At;
+
+pub(in crate::web) async fn list(call: &mut Call, at: &At, asked: &PageRequest) -> Answer {
+    let repository = call.repository(at, Action::Pull).await?;
+    let page = repository.tags(asked).await?;
+    let next = call.app().base.more_tags(at, asked, &page);
+    Ok(object(&json!({"name": at.name.as_str(), "tags": page.entries}), next))
+}

@@ -1,0 +1,158 @@
+//! `/v2/NAME/blobs/uploads/`: pushing blobs, in all the shapes that clients have (distribution-spec, "Pushing blobs"). The state of an
+//! upload is its identifier in the path: some clients drop the query.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_RANGE, LOCATION, RANGE};
+use http::{HeaderMap, Response, StatusCode};
+
+use super::bare;
+use crate::auth::Action;
+use crate::oci::{Digest, Target};
+use crate::registry::{Hosted, Upload, UploadId};
+use crate::web::body::Body;
+use crate::web::call::{Answer, Call};
+use crate::web::error::Failure;
+use crate::web::headers::{self, ChunkRange};
+use crate::web::request::RequestBody;
+use crate::web::route::{At, Start, UploadVerb};
+
+/// POST: an upload begins, or the blob is here at once.
+pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Answer {
+    let (hosted, caller) = call.hosted(at).await?;
+    match start {
+        Start::Empty => {}
+        Start::Whole(digest) => return whole(call, at, &hosted, &digest).await,
+        Start::Mount { digest, from } => {
+            call.exchange.facts.digest = Some(digest.to_string());
+            let app = Arc::clone(&call.exchange.app);
+            let may_pull = |target: &Target| app.gate.admit(&caller, Action::Pull, target).is_ok();
+            // A source that is unknown or closed to the caller is no error: the client pushes the blob instead.
+            let from = from.and_then(|from| app.registry.resolve(at.ns.as_deref(), &from).ok());
+            let from = from.filter(|from| may_pull(from));
+            if hosted.mount(&digest, from.as_ref(), &may_pull).await? {
+                return Ok(created(call, at, &digest));
+            }
+        }
+    }
+    let id = hosted.start_upload().await?;
+    call.exchange.facts.upload = Some(id.as_str().to_owned());
+    Ok(bare(StatusCode::ACCEPTED, progress(call, at, &id, 0)))
+}
+
+/// A blob in one request.
+async fn whole(call: &mut Call, at: &At, hosted: &Hosted, digest: &Digest) -> Answer {
+    call.exchange.facts.digest = Some(digest.to_string());
+    let id = hosted.start_upload().await?;
+    let pushed = receive_whole(&mut call.body, hosted, &id, digest).await;
+    if let Err(failure) = pushed {
+        // Nobody was told its identifier, so that nobody can take it up again. What went wrong first matters more than whether
+        // this works: what is left is removed by its age.
+        let _ = hosted.cancel_upload(&id).await;
+        return Err(failure);
+    }
+    Ok(created(call, at, digest))
+}
+
+async fn receive_whole(body: &mut RequestBody, hosted: &Hosted, id: &UploadId, digest: &Digest) -> Result<(), Failure> {
+    let mut upload = hosted.upload(id).await?;
+    receive(body, &mut upload, None).await?;
+    Ok(hosted.commit(upload, digest).await?)
+}
+
+pub(in crate::web) async fn answer(call: &mut Call, at: &At, id: &UploadId, verb: UploadVerb) -> Answer {
+    match verb {
+        UploadVerb::Status => status(call, at, id).await,
+        UploadVerb::Append => append(call, at, id).await,
+        UploadVerb::Finish(digest) => finish(call, at, id, &digest).await,
+        UploadVerb::Cancel => cancel(call, at, id).await,
+    }
+}
+
+async fn status(call: &mut Call, at: &At, id: &UploadId) -> Answer {
+    let (hosted, _) = call.hosted(at).await?;
+    let size = hosted.upload_size(id).await?;
+    Ok(bare(StatusCode::NO_CONTENT, progress(call, at, id, size)))
+}
+
+/// PATCH: a chunk, or a stream of no announced length. What arrives of it stays, also when the client breaks off.
+async fn append(call: &mut Call, at: &At, id: &UploadId) -> Answer {
+    let (hosted, _) = call.hosted(at).await?;
+    let mut upload = hosted.upload(id).await?;
+    let chunk = chunk(call, at, id, &upload)?;
+    receive(&mut call.body, &mut upload, chunk).await?;
+    Ok(bare(StatusCode::ACCEPTED, progress(call, at, id, upload.size())))
+}
+
+/// PUT: the upload ends, with a last chunk or without.
+async fn finish(call: &mut Call, at: &At, id: &UploadId, digest: &Digest) -> Answer {
+    call.exchange.facts.digest = Some(digest.to_string());
+    let (hosted, _) = call.hosted(at).await?;
+    let mut upload = hosted.upload(id).await?;
+    let chunk = chunk(call, at, id, &upload)?;
+    receive(&mut call.body, &mut upload, chunk).await?;
+    hosted.commit(upload, digest).await?;
+    Ok(created(call, at, digest))
+}
+
+async fn cancel(call: &mut Call, at: &At, id: &UploadId) -> Answer {
+    let (hosted, _) = call.hosted(at).await?;
+    hosted.cancel_upload(id).await?;
+    Ok(bare(StatusCode::NO_CONTENT, HeaderMap::new()))
+}
+
+/// What `Content-Range` says of the chunk that comes, where it is there and right.
+fn chunk(call: &Call, at: &At, id: &UploadId, upload: &Upload) -> Result<Option<ChunkRange>, Failure> {
+    if !call.headers().contains_key(CONTENT_RANGE) {
+        return Ok(None);
+    }
+    let chunk = call.header(&CONTENT_RANGE).and_then(ChunkRange::parse);
+    let chunk = chunk.ok_or_else(|| Failure::size_invalid("Content-Range is written FIRST-LAST, as in 0-1023"))?;
+    let size = upload.size();
+    if chunk.first != size {
+        let message = format!("the upload goes on at byte {size}, not {}", chunk.first);
+        let mut failure = Failure::range_not_satisfiable(message);
+        for (name, value) in progress(call, at, id, size) {
+            failure = failure.with(name.expect("each name stands once"), value);
+        }
+        return Err(failure);
+    }
+    match call.body.announced() {
+        Some(len) if len != chunk.len => Err(wrong_length(chunk, len)),
+        _ => Ok(Some(chunk)),
+    }
+}
+
+/// Takes in a request's body, which must be as long as `chunk` says.
+async fn receive(body: &mut RequestBody, upload: &mut Upload, chunk: Option<ChunkRange>) -> Result<(), Failure> {
+    while let Some(piece) = body.piece().await? {
+        if let Some(chunk) = chunk.filter(|chunk| body.received() > chunk.len) {
+            return Err(wrong_length(chunk, body.received()));
+        }
+        upload.append(piece).await?;
+    }
+    match chunk {
+        Some(chunk) if body.received() != chunk.len => Err(wrong_length(chunk, body.received())),
+        _ => Ok(()),
+    }
+}
+
+fn wrong_length(chunk: ChunkRange, len: u64) -> Failure {
+    Failure::size_invalid(format!("Content-Range speaks of {} bytes, the body has {len}", chunk.len))
+}
+
+/// Where an upload is and how far it has come. `Range` of an empty one is `0-0`, as `registry:2` has it and Docker wants it.
+fn progress(call: &Call, at: &At, id: &UploadId, size: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(LOCATION, call.app().base.upload(at, id));
+    headers.insert(RANGE, headers::value(format_args!("0-{}", size.saturating_sub(1))));
+    headers.insert(headers::UPLOAD_UUID, headers::value(id.as_str()));
+    headers
+}
+
+fn created(call: &Call, at: &At, digest: &Digest) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert(LOCATION, call.app().base.blob(at, digest));
+    headers.insert(headers::CONTENT_DIGEST, headers::value(digest));
+    bare(StatusCode::CREATED, headers)
+}

@@ -1,0 +1,356 @@
+//! What goes wrong while a blob arrives, and what is never stored and never served.
+
+use std::thread;
+
+use crate::support::client::noise;
+use crate::support::fault::Fault;
+use crate::support::mirror::{Slow, blob, cache, manifest, mirror, mirror_with};
+use crate::support::registry::{Registry, eventually};
+use crate::support::upstream::Upstream;
+
+const LAYER: usize = 2 << 20;
+
+/// Every file below the cache's whole blobs.
+fn cached_files(mirror: &Registry) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![mirror.data().join("cache/blobs")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { directories.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+#[test]
+fn content_that_is_not_its_digest_reaches_nobody_whole_and_is_not_kept() {
+    let upstream = Upstream::start();
+    for (seed, size) in [(1, 10), (2, 70_000), (3, LAYER)] {
+        let content = noise(seed, size);
+        let digest = upstream.blob("library/app", &content);
+        let mirror = mirror(&upstream);
+        upstream.fault_once("GET", "/blobs/", Fault::Corrupt);
+        let target = blob("library/app", digest);
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let (client, target) = (mirror.client(), target.clone());
+                thread::spawn(move || client.get(&target))
+            })
+            .collect();
+        let answers: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        // A reader that came after the damage was found began a new fill, which is right.
+        assert!(answers.iter().any(|answer| answer.status == 502 || !answer.whole), "{size}");
+        for answer in answers.iter().filter(|answer| answer.status == 200 && answer.whole) {
+            assert!(answer.body == content, "{size}: damaged content was given out as whole");
+        }
+        let again = mirror.client().get(&target);
+        assert!(again.status == 200 && again.whole && again.body == content, "{size}");
+        upstream.heal();
+    }
+}
+
+#[test]
+fn a_damaged_body_alone_is_cut_and_leaves_nothing() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob("library/app", &noise(4, LAYER));
+    let mirror = mirror(&upstream);
+    upstream.fault("GET", "/blobs/", Fault::Corrupt);
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 200 && !answer.whole && answer.body.len() < LAYER);
+    assert!(cached_files(&mirror).is_empty());
+    let early = mirror.client().request("GET", &blob("library/app", digest)).header("Range", "bytes=10-19").send();
+    assert_eq!((early.status, early.whole, early.body.len()), (206, true, 10), "a range before the end passes");
+    let last = mirror.client().request("GET", &blob("library/app", digest)).header("Range", "bytes=-10").send();
+    assert!(!last.whole || last.status == 502, "a range that reaches the last byte waits for the verdict");
+}
+
+#[test]
+fn a_cut_body_ends_in_an_error_and_the_next_request_goes_on_from_there() {
+    let upstream = Upstream::start();
+    let content = noise(5, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    upstream.fault_once("GET", "/blobs/", Fault::Cut(LAYER as u64 / 2));
+    let broken = mirror.client().get(&blob("library/app", digest));
+    assert!(broken.status == 200 && !broken.whole);
+    assert!(content.starts_with(&broken.body));
+    let whole = mirror.client().get(&blob("library/app", digest));
+    assert!(whole.whole && whole.body == content);
+    assert_eq!(upstream.bytes_sent(&digest), LAYER as u64, "what had arrived was not fetched again");
+}
+
+#[test]
+fn what_the_upstream_says_keeps_its_meaning() {
+    let upstream = Upstream::start();
+    let mirror = mirror_with(&upstream, ", connecttimeout: 2s, firstbytetimeout: 1s", "");
+    let client = mirror.client();
+    let digest = upstream.blob("library/app", &noise(6, LAYER));
+    upstream.image("library/app", "1", &[b"x"]);
+    for (faults, status, code) in [
+        (vec![Fault::Status(401)], 403, "DENIED"),
+        (vec![Fault::Status(403)], 403, "DENIED"),
+        (vec![Fault::Status(429), Fault::RetryAfter("17")], 429, "TOOMANYREQUESTS"),
+        (vec![Fault::Status(500)], 502, "UNAVAILABLE"),
+        (vec![Fault::Status(503)], 502, "UNAVAILABLE"),
+        (vec![Fault::Hang], 504, "UNAVAILABLE"),
+        (vec![Fault::Length(3), Fault::Corrupt], 502, "UNAVAILABLE"),
+    ] {
+        for target in [blob("library/app", digest), manifest("library/app", "1")] {
+            for fault in &faults {
+                upstream.fault("GET", "", fault.clone());
+            }
+            let answer = client.get(&target);
+            upstream.heal();
+            if answer.status == 200 && !answer.whole {
+                continue;
+            }
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (status, code),
+                "{faults:?} {target}: {}",
+                answer.text()
+            );
+            if status == 429 {
+                assert_eq!(answer.header("retry-after"), Some("17"));
+            }
+            if status == 403 {
+                assert!(answer.text().contains("mirror.upstreams.docker.io"), "{}", answer.text());
+                assert!(answer.header("www-authenticate").is_none(), "our client would be asked to log in to us");
+            }
+        }
+    }
+    for (target, code) in [
+        (blob("library/app", crate::support::client::digest_of(b"nowhere")), "BLOB_UNKNOWN"),
+        (manifest("library/app", "2"), "MANIFEST_UNKNOWN"),
+    ] {
+        let answer = client.get(&target);
+        assert_eq!((answer.status, answer.code().as_str()), (404, code));
+    }
+    upstream.gone();
+    let answer = client.get(&manifest("library/app", "never"));
+    assert_eq!((answer.status, answer.code().as_str()), (503, "UNAVAILABLE"));
+    assert_eq!(client.get("/v2/").status, 200, "/v2/ never asks an upstream");
+}
+
+#[test]
+fn a_size_that_contradicts_the_manifest_is_refused() {
+    let upstream = Upstream::start();
+    let layer = noise(7, LAYER);
+    let image = upstream.image("library/app", "1", &[&layer]);
+    let lying =
+        String::from_utf8(image.manifest.to_vec()).unwrap().replace(&LAYER.to_string(), &(LAYER + 1).to_string());
+    upstream.manifest("library/app", "lying", entrepot::oci::MediaType::OCI_MANIFEST, lying.as_bytes());
+    let mirror = mirror(&upstream);
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("library/app", "lying")).status, 200);
+    let refused = client.get(&blob("library/app", image.layers[0]));
+    assert_eq!((refused.status, refused.code().as_str()), (502, "UNAVAILABLE"));
+}
+
+#[test]
+fn a_cached_file_of_a_wrong_length_is_dropped_and_fetched_again() {
+    let upstream = Upstream::start();
+    let layer = noise(8, LAYER);
+    let image = upstream.image("library/app", "1", &[&layer]);
+    let mirror = mirror(&upstream);
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("library/app", "1")).status, 200);
+    assert_eq!(client.get(&blob("library/app", image.layers[0])).body.len(), LAYER);
+    for file in cached_files(&mirror) {
+        let len = file.metadata().unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(len / 2).unwrap();
+    }
+    let again = client.get(&blob("library/app", image.layers[0]));
+    assert!(cache(&again) == "miss" && again.whole && again.body == layer);
+    let manifest = client.get(&manifest("library/app", "1"));
+    assert_eq!((manifest.status, manifest.body.as_slice()), (200, &image.manifest[..]));
+    assert!(client.get("/metrics").text().contains("entrepot_damaged_blobs_total 2"));
+}
+
+#[test]
+fn the_least_recently_used_goes_first_and_private_images_never() {
+    let upstream = Upstream::start();
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}");
+    let client = mirror.client();
+    let private = client.push_image("local/app", "1", &noise(9, LAYER));
+    let digests: Vec<_> = (0..2).map(|seed| upstream.blob("library/app", &noise(20 + seed, LAYER))).collect();
+    for digest in &digests {
+        assert_eq!(client.get(&blob("library/app", digest)).status, 200);
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // The first is used again, so that the second is the older one.
+    assert_eq!(cache(&client.get(&blob("library/app", digests[0]))), "hit");
+    let third = upstream.blob("library/app", &noise(30, LAYER));
+    assert_eq!(client.get(&blob("library/app", third)).status, 200);
+    for (digest, want) in [(digests[0], "hit"), (third, "hit"), (digests[1], "miss")] {
+        assert_eq!(cache(&client.get(&blob("library/app", digest))), want);
+    }
+    assert_eq!(client.get(&blob("local/app", private.layer)).body.len(), LAYER);
+    let metrics = client.get("/metrics").text();
+    assert!(metrics.contains("entrepot_evictions_total 2"), "{metrics}");
+}
+
+#[test]
+fn what_cannot_be_stored_is_served_and_not_kept() {
+    let upstream = Upstream::start();
+    let content = noise(10, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 1MiB, reserve: 0}");
+    let target = blob("library/app", digest);
+    for _ in 0..2 {
+        let answer = mirror.client().get(&target);
+        assert!(answer.status == 200 && answer.whole && answer.body == content);
+        let range = mirror.client().request("GET", &target).header("Range", "bytes=100000-100009").send();
+        assert_eq!((range.status, range.body.as_slice()), (206, &content[100_000..100_010]));
+    }
+    upstream.fault("GET", "/blobs/", Fault::Corrupt);
+    let damaged = mirror.client().get(&target);
+    assert!(!damaged.whole, "it is verified all the same");
+    upstream.heal();
+    // A size that is not said is found out in the middle.
+    upstream.fault("GET", "/blobs/", Fault::NoLength);
+    let answer = mirror.client().get(&target);
+    assert!(answer.status == 200 && answer.whole && answer.body == content);
+    assert!(cached_files(&mirror).is_empty());
+    eventually("the end of the fills", || {
+        mirror.client().get("/metrics").text().contains("entrepot_fills_in_flight 0").then_some(())
+    });
+}
+
+#[test]
+fn the_cache_is_known_again_after_a_restart() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob("library/app", &noise(11, LAYER));
+    let mut mirror = mirror(&upstream);
+    assert_eq!(mirror.client().get(&blob("library/app", digest)).status, 200);
+    upstream.gone();
+    mirror.restart();
+    assert_eq!(cache(&mirror.client().get(&blob("library/app", digest))), "hit");
+    eventually("the index", || {
+        mirror.client().get("/metrics").text().contains(&format!("entrepot_cache_bytes {LAYER}\n")).then_some(())
+    });
+}
+
+#[test]
+fn sources_that_disagree_never_make_unverified_bytes_whole() {
+    let upstream = Upstream::start();
+    let content = noise(40, LAYER);
+    let digest = upstream.blob("library/one", &content);
+    upstream.blob("library/two", &content);
+    upstream.fault("GET", "library/one/blobs", Fault::Corrupt);
+    upstream.fault("GET", "library/one/blobs", Fault::Throttle(2 << 20));
+    upstream.fault("GET", "library/one/blobs", Fault::Cut(LAYER as u64 / 2));
+    upstream.fault("GET", "library/two/blobs", Fault::IgnoreRange);
+    upstream.fault("GET", "library/two/blobs", Fault::Length(LAYER as u64 + 1000));
+    let mirror = mirror(&upstream);
+    let pulls: Vec<_> = ["library/one", "library/two", "library/two"]
+        .map(|name| {
+            let (client, target) = (mirror.client(), blob(name, digest));
+            thread::spawn(move || client.get(&target))
+        })
+        .into_iter()
+        .map(|pull| pull.join().unwrap())
+        .collect();
+    for answer in pulls {
+        assert!(answer.status != 200 || !answer.whole || answer.body == content, "wrong bytes ended cleanly");
+    }
+}
+
+#[test]
+fn a_blob_that_is_there_is_served_though_its_right_cannot_be_written_down() {
+    let upstream = Upstream::start();
+    let content = noise(41, LAYER);
+    let digest = upstream.blob("library/one", &content);
+    upstream.blob("library/two", &content);
+    let mirror = mirror(&upstream);
+    assert_eq!(mirror.client().get(&blob("library/one", digest)).status, 200);
+    // A file where a directory of records should be.
+    let links = mirror.data().join("cache/repositories/docker.io/library/two/_links");
+    std::fs::create_dir_all(&links).unwrap();
+    std::fs::write(links.join("sha256"), "").unwrap();
+    for _ in 0..2 {
+        let answer = mirror.client().get(&blob("library/two", digest));
+        assert!(answer.status == 200 && answer.whole && answer.body == content);
+    }
+    assert_eq!(upstream.bytes_sent(&digest), LAYER as u64);
+}
+
+#[test]
+fn what_had_arrived_whole_is_not_asked_for_again() {
+    let upstream = Upstream::start();
+    let content = noise(42, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    // Chunks without an end: everything arrives, and nobody says so.
+    upstream.fault("GET", "/blobs/", Fault::NoLength);
+    upstream.fault("GET", "/blobs/", Fault::Cut(LAYER as u64));
+    assert!(!mirror.client().get(&blob("library/app", digest)).whole);
+    upstream.heal();
+    let again = mirror.client().get(&blob("library/app", digest));
+    assert!(again.status == 200 && again.whole && again.body == content);
+    assert_eq!(upstream.bytes_sent(&digest), LAYER as u64);
+}
+
+#[test]
+fn a_partial_that_is_no_beginning_is_begun_anew() {
+    let upstream = Upstream::start();
+    let content = noise(43, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    let partial = mirror.data().join(format!("cache/partial/sha256/{}", digest.hex()));
+    std::fs::create_dir_all(&partial).unwrap();
+    std::fs::write(partial.join("data"), vec![7; LAYER + 10]).unwrap();
+    std::fs::write(partial.join("extents"), format!("0 {}\n", LAYER + 10)).unwrap();
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 200 && answer.whole && answer.body == content);
+    assert_eq!(cached_files(&mirror)[0].metadata().unwrap().len(), LAYER as u64);
+}
+
+#[test]
+fn a_wrong_head_does_no_lasting_harm() {
+    let upstream = Upstream::start();
+    let content = noise(44, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    upstream.fault("HEAD", "/blobs/", Fault::Length(7));
+    assert_eq!(mirror.client().head(&blob("library/app", digest)).status, 200);
+    upstream.heal();
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 200 && answer.whole && answer.body == content, "{}", answer.status);
+}
+
+#[test]
+fn a_failed_fill_is_taken_up_again_though_a_slow_reader_still_has_it() {
+    let upstream = Upstream::start();
+    let content = noise(45, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    upstream.fault_once("GET", "/blobs/", Fault::Cut(LAYER as u64 / 2));
+    let target = blob("library/app", digest);
+    let (_slow, _) = Slow::begin(&mirror.client(), &target, 10);
+    eventually("the end of the first fill", || {
+        mirror.client().get("/metrics").text().contains("entrepot_fills_total{outcome=\"failed\"} 1").then_some(())
+    });
+    let again = mirror.client().get(&target);
+    assert!(again.whole && again.body == content);
+    assert_eq!(upstream.bytes_sent(&digest), LAYER as u64);
+    assert!(!mirror.data().join(format!("cache/partial/sha256/{}", digest.hex())).exists());
+}
+
+#[test]
+fn many_at_once_keep_the_quota() {
+    let upstream = Upstream::start();
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}");
+    let pulls: Vec<_> = (0..8)
+        .map(|seed| {
+            let content = noise(50 + seed, LAYER);
+            let (client, target) = (mirror.client(), blob("library/app", upstream.blob("library/app", &content)));
+            thread::spawn(move || assert!(client.get(&target).body == content))
+        })
+        .collect();
+    pulls.into_iter().for_each(|pull| pull.join().unwrap());
+    let metrics = mirror.client().get("/metrics").text();
+    let held = metrics.lines().find_map(|line| line.strip_prefix("entrepot_cache_bytes ")).unwrap();
+    assert!(held.parse::<u64>().unwrap() <= 5 << 20, "{held}");
+}

@@ -1,0 +1,190 @@
+//! Who may have what: a digest is no key, and neither is a manifest that somebody wrote.
+
+use crate::support::client::{image_manifest, noise};
+use crate::support::fault::Fault;
+use crate::support::mirror::{blob, cache, manifest};
+use crate::support::registry::Registry;
+use crate::support::upstream::{Auth, Bearer, Upstream};
+
+const LAYER: usize = 300_000;
+
+/// `alice:secret`, as `htpasswd -B` writes it.
+const ALICE: &str = "alice:$2y$05$Z2UyzlpcairrQQKgFnpHnelQ.J6CK7OXQtyT9HbBvC8MAthihNobu\n";
+
+#[test]
+fn a_private_blob_is_not_readable_through_another_repository() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let secret = client.push_image("team/secret", "1", &noise(1, LAYER));
+    let own = client.push_image("team/open", "1", b"own");
+    for target in
+        [blob("team/open", secret.layer), manifest("team/open", secret.digest), blob("team/open", secret.digest)]
+    {
+        assert_eq!(client.get(&target).status, 404, "{target}");
+        assert_eq!(client.head(&target).status, 404, "{target}");
+    }
+    let thief = image_manifest((&own.layer, 3), (&secret.layer, LAYER));
+    let refused = client.put_manifest("team/open", "2", &thief);
+    assert_eq!((refused.status, refused.code().as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
+    assert_eq!(client.get(&blob("team/open", secret.layer)).status, 404);
+}
+
+#[test]
+fn nor_by_a_sparse_manifest_that_names_it() {
+    let registry = Registry::with("validation: {manifests: {sparse: allow}}");
+    let client = registry.client();
+    let secret = client.push_image("team/secret", "1", &noise(2, LAYER));
+    let own = client.push_image("team/open", "1", b"own");
+    let thief = image_manifest((&own.layer, 3), (&secret.layer, LAYER));
+    let sparse = client.put_manifest("team/open", "2", &thief);
+    assert_eq!(sparse.status, 201);
+    assert!(sparse.header("warning").unwrap().contains(&secret.layer.to_string()));
+    assert_eq!(client.get(&blob("team/open", secret.layer)).status, 404);
+}
+
+/// A public upstream as the default, and one that wants a login.
+fn public_and_private(public: &Upstream, private: &Upstream) -> Registry {
+    private.set_auth(Auth::Bearer(Bearer { login: Some(("me", "word")), ..Bearer::default() }));
+    let (public, private) = (public.url(), private.url());
+    Registry::with(&format!(
+        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{public}\"]}}\n    private.corp: \
+         {{endpoints: [\"{private}\"], username: me, password: word}}\n"
+    ))
+}
+
+#[test]
+fn what_came_with_credentials_is_not_given_to_another_upstreams_repository() {
+    let (public, private) = (Upstream::start(), Upstream::start());
+    let secret = noise(3, LAYER);
+    let image = private.image("team/app", "1", &[&secret]);
+    // Somebody who knows the digest publishes a manifest that names it, and not the bytes.
+    public.manifest("evil/app", "1", entrepot::oci::MediaType::OCI_MANIFEST, &image.manifest);
+    let mirror = public_and_private(&public, &private);
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("private.corp/team/app", "1")).status, 200);
+    assert_eq!(client.get(&blob("private.corp/team/app", image.layers[0])).body, secret);
+    assert_eq!(client.get(&manifest("evil/app", "1")).status, 200);
+    for digest in [image.layers[0], image.config] {
+        assert_eq!(client.get(&blob("evil/app", digest)).status, 404);
+        assert_eq!(client.head(&blob("evil/app", digest)).status, 404);
+        assert_eq!(client.get(&blob("private.corp/team/other", digest)).status, 404, "nor to another repository there");
+    }
+    public.gone();
+    assert_eq!(client.get(&blob("evil/app", image.layers[0])).status, 503, "nor when nobody can be asked");
+}
+
+#[test]
+fn nor_while_it_is_arriving() {
+    let (public, private) = (Upstream::start(), Upstream::start());
+    let image = private.image("team/app", "1", &[&noise(4, LAYER)]);
+    private.fault("GET", "/blobs/", Fault::Stall(LAYER as u64 / 2));
+    let mirror = public_and_private(&public, &private);
+    let target = blob("private.corp/team/app", image.layers[0]);
+    let (_slow, _) = crate::support::mirror::Slow::begin(&mirror.client(), &target, 1000);
+    assert_eq!(mirror.client().get(&blob("evil/app", image.layers[0])).status, 404);
+}
+
+#[test]
+fn what_came_without_credentials_may_be_served_to_whoever_names_it() {
+    let upstream = Upstream::start();
+    let base = noise(5, LAYER);
+    let (one, two) = (upstream.image("library/one", "1", &[&base]), upstream.image("library/two", "1", &[&base]));
+    let mirror = crate::support::mirror::mirror(&upstream);
+    let client = mirror.client();
+    client.get(&manifest("library/one", "1"));
+    client.get(&manifest("library/two", "1"));
+    assert_eq!(cache(&client.get(&blob("library/one", one.layers[0]))), "miss");
+    upstream.gone();
+    let shared = client.get(&blob("library/two", two.layers[0]));
+    assert_eq!((cache(&shared), shared.body == base), ("hit", true));
+    assert_eq!(client.get(&blob("library/three", one.layers[0])).status, 503, "which nobody named");
+}
+
+#[test]
+fn a_mount_takes_only_what_the_source_holds() {
+    let upstream = Upstream::start();
+    let base = noise(6, LAYER);
+    let image = upstream.image("library/app", "1", &[&base]);
+    let mirror = crate::support::mirror::mirror(&upstream);
+    let client = mirror.client();
+    let mount = |digest, from: &str| {
+        client
+            .request("POST", &format!("/v2/local/new/blobs/uploads/?mount={digest}&from={from}"))
+            .body(b"")
+            .send()
+            .status
+    };
+    assert_eq!(mount(image.layers[0], "library/app"), 202, "nothing is held yet");
+    assert_eq!(client.get(&blob("library/app", image.layers[0])).status, 200);
+    assert_eq!(mount(image.layers[0], "library/app"), 201);
+    // The private copy is its own: evicting the mirrored one leaves it.
+    assert_eq!(client.request("DELETE", &blob("library/app", image.layers[0])).send().status, 202);
+    assert_eq!(client.get(&blob("local/new", image.layers[0])).body, base);
+}
+
+#[test]
+fn with_a_password_file_everything_asks_for_a_login() {
+    let upstream = Upstream::start();
+    upstream.image("library/app", "1", &[b"x"]);
+    let registry = Registry::configured(|place| {
+        let users = place.write("htpasswd", ALICE);
+        format!(
+            "{}{}storage:{}\nauth: {{htpasswd: {{realm: here, path: {}}}}}\nmirror:\n  upstreams:\n    docker.io: \
+             {{default: true, endpoints: [\"{}\"]}}\n",
+            place.version(),
+            place.http(),
+            place.root(),
+            users.display(),
+            upstream.url()
+        )
+    });
+    let (stranger, alice) = (registry.client(), registry.client().login("alice", "secret"));
+    for target in ["/v2/", "/v2/_catalog", "/v2/library/app/manifests/1", "/v2/local/app/tags/list", "/metrics"] {
+        let refused = stranger.get(target);
+        assert_eq!(
+            (refused.status, refused.header("www-authenticate")),
+            (401, Some("Basic realm=\"here\"")),
+            "{target}"
+        );
+        assert_eq!(registry.client().login("alice", "wrong").get(target).status, 401, "{target}");
+        assert_ne!(alice.get(target).status, 401, "{target}");
+    }
+    assert_eq!(stranger.get("/v2/").header("docker-distribution-api-version"), Some("registry/2.0"));
+    for open in ["/", "/livez", "/readyz", "/debug/health"] {
+        assert_eq!(stranger.get(open).status, 200, "{open}");
+    }
+    assert_eq!(alice.get("/v2/library/app/manifests/1").status, 200);
+    alice.push_image("local/app", "1", b"mine");
+    let log = registry.log();
+    assert!(!log.contains("secret") && log.contains("\"auth.user.name\":\"alice\""));
+    assert!(log.contains("dockerd sends no credentials to a mirror"), "said at the start");
+}
+
+/// Only inside the process can somebody be kept from pulling: access rules come later.
+#[tokio::test]
+async fn a_mount_asks_who_may_pull() {
+    use entrepot::oci::{Digest, Target};
+    let registry = Registry::start();
+    let client = registry.client();
+    let secret = client.push_image("team/secret", "1", &noise(7, LAYER));
+    let store = entrepot::store::Store::new(&registry.data(), entrepot::sys::Clock::system());
+    let machine = entrepot::registry::Machine {
+        clock: entrepot::sys::Clock::system(),
+        tasks: entrepot::sys::Tasks::new(),
+        metrics: std::sync::Arc::default(),
+    };
+    let source = entrepot::config::Source { name: "test".to_owned(), text: "version: 0.1", built_in: false };
+    let config = entrepot::config::load(source, &[], &|_| Ok(String::new())).unwrap().config;
+    let inside = entrepot::registry::Registry::open(&config, store, machine).await.unwrap();
+    let target = |name: &str| Target::Hosted(name.parse().unwrap());
+    let open = inside.hosted(target("team/open")).unwrap();
+    let layer: Digest = secret.layer;
+    let from = target("team/secret");
+    let nobody = |_: &Target| false;
+    let everybody = |_: &Target| true;
+    assert!(!open.mount(&layer, Some(&from), &nobody).await.unwrap());
+    assert!(!open.mount(&layer, None, &nobody).await.unwrap());
+    assert_eq!(client.get(&blob("team/open", layer)).status, 404);
+    assert!(open.mount(&layer, None, &everybody).await.unwrap());
+    assert_eq!(client.get(&blob("team/open", layer)).status, 200);
+}

@@ -1,0 +1,66 @@
+//! A server that mirrors a test upstream.
+
+use std::io::{BufReader, Read};
+use std::net::TcpStream;
+
+use super::client::{Answer, Client};
+use super::registry::Registry;
+use super::upstream::Upstream;
+
+/// A mirror of `upstream` as docker.io, with `keys` of the upstream's and `sections` beside `upstreams`.
+pub fn mirror_with(upstream: &Upstream, keys: &str, sections: &str) -> Registry {
+    let url = upstream.url();
+    // A machine with a nearly full disk runs the tests too.
+    let sections =
+        if sections.contains("cache:") { sections.to_owned() } else { format!("{sections}\n  cache: {{reserve: 0}}") };
+    Registry::with(&format!(
+        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{url}\"]{keys}}}\n{sections}"
+    ))
+}
+
+/// A mirror of `upstream` as docker.io.
+pub fn mirror(upstream: &Upstream) -> Registry {
+    mirror_with(upstream, "", "")
+}
+
+/// `/v2/NAME/manifests/REFERENCE`.
+pub fn manifest(name: &str, reference: impl std::fmt::Display) -> String {
+    format!("/v2/{name}/manifests/{reference}")
+}
+
+/// `/v2/NAME/blobs/DIGEST`.
+pub fn blob(name: &str, digest: impl std::fmt::Display) -> String {
+    format!("/v2/{name}/blobs/{digest}")
+}
+
+/// A GET whose body is read as the test likes.
+pub struct Slow {
+    stream: BufReader<TcpStream>,
+}
+
+impl Slow {
+    /// Asks, and reads the head and the first `bytes` of the body.
+    pub fn begin(client: &Client, target: &str, bytes: usize) -> (Self, Vec<u8>) {
+        let mut slow = Self { stream: BufReader::new(client.request("GET", target).send_head()) };
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            slow.stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(&head));
+        let first = slow.read(bytes);
+        (slow, first)
+    }
+
+    pub fn read(&mut self, bytes: usize) -> Vec<u8> {
+        let mut piece = vec![0; bytes];
+        self.stream.read_exact(&mut piece).unwrap();
+        piece
+    }
+}
+
+/// The value of `X-Cache`.
+pub fn cache(answer: &Answer) -> &str {
+    answer.header("x-cache").unwrap_or("none")
+}

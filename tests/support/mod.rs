@@ -1,0 +1,7 @@
+//! What the tests stand on.
+
+pub mod client;
+pub mod fault;
+pub mod mirror;
+pub mod registry;
+pub mod upstream;

@@ -1,0 +1,184 @@
+//! The built binary, serving on a port of its own from a directory of its own.
+#![expect(clippy::disallowed_methods, reason = "a test stands outside the process: the seams of sys are not for it")]
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+
+/// A server that is not ready within this is broken.
+const READY: Duration = Duration::from_secs(20);
+
+/// A running server. Dropping it kills it and removes what it stored.
+pub struct Registry {
+    directory: tempfile::TempDir,
+    addr: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Registry {
+    /// A private registry that allows deletion.
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// The same, with more sections of YAML. `http:` and `storage:` are written already; see [`Registry::configured`].
+    pub fn with(sections: &str) -> Self {
+        Self::configured(|place| {
+            format!(
+                "{}{}storage:{}\n  delete: {{enabled: true}}\n{sections}\n",
+                place.version(),
+                place.http(),
+                place.root()
+            )
+        })
+    }
+
+    /// A server with a configuration written by `write`, which is told the place that it gets.
+    pub fn configured(write: impl FnOnce(&Place) -> String) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let addr = free_address();
+        let place = Place { directory: directory.path().to_owned(), addr };
+        fs::write(directory.path().join("config.yml"), write(&place)).unwrap();
+        let mut registry = Self { directory, addr, child: None };
+        registry.launch();
+        registry
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.addr)
+    }
+
+    /// Where it stores.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// Waits until the log holds `words`: lines are written when a body has ended, which the client may see first.
+    pub fn wait_for_log(&self, words: &str) -> String {
+        let line = || self.log().lines().find(|line| line.contains(words)).map(ToOwned::to_owned);
+        eventually(&format!("{words:?} in the log"), line)
+    }
+
+    /// SIGKILL, as a power cut looks to the process.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM; [`Registry::wait`] waits for the end.
+    pub fn terminate(&self) {
+        let child = self.child.as_ref().unwrap();
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        eventually("the end of the process", || child.try_wait().unwrap())
+    }
+
+    /// Kills it and starts it again on the same address and the same directory.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.launch();
+    }
+
+    fn launch(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_entrepot"))
+            .arg("serve")
+            .arg(self.directory.path().join("config.yml"))
+            .current_dir(self.directory.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let (addr, client) = (self.addr, self.client());
+        eventually(&format!("an answer of {addr}"), || {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            client.try_get("/readyz").filter(|answer| answer.status == 200)
+        });
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("--- the end of the server's log:\n{}", tail(&self.log()));
+        }
+        self.kill();
+    }
+}
+
+/// Where a server is to run, for the configuration.
+pub struct Place {
+    pub directory: PathBuf,
+    pub addr: SocketAddr,
+}
+
+impl Place {
+    pub fn version(&self) -> &'static str {
+        "version: 0.1\nlog: {formatter: json}\n"
+    }
+
+    pub fn http(&self) -> String {
+        format!("http:\n  addr: {}\n", self.addr)
+    }
+
+    /// The value of `storage:`, as far as it says where.
+    pub fn root(&self) -> String {
+        format!("\n  filesystem: {{rootdirectory: {}}}", self.directory.join("data").display())
+    }
+
+    /// Writes a file beside the configuration and returns its path.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+/// An address that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Tries until there is something, for as long as a slow machine may need.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(begun.elapsed() < READY, "waited {READY:?} for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The last lines: as much as one wants to read.
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

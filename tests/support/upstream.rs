@@ -1,0 +1,529 @@
+//! An upstream registry that misbehaves on demand: real sockets, a thread and a runtime of its own, everything in memory.
+//!
+//! It listens on 127.0.0.1, its CDN on 127.0.0.2; everything can be switched while it runs.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it is no part of the product: it runs beside it, on a thread of its own"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread::JoinHandle;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use entrepot::oci::{Algorithm, ByteRange, Digest, MediaType};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::sync::mpsc as commands;
+use tokio::task::JoinSet;
+
+use super::fault::{Body, Fault, Faults, Rule, pick};
+
+/// How the registry wants to know who asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Auth {
+    #[default]
+    Open,
+    /// Name and password with each request.
+    Basic(&'static str, &'static str),
+    Bearer(Bearer),
+}
+
+/// Tokens; the default gives one to everybody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bearer {
+    /// Without this name and password no token is given.
+    pub(crate) login: Option<(&'static str, &'static str)>,
+    /// Another realm than its own `/token`.
+    pub(crate) realm: Option<String>,
+    pub(crate) expires_in: Option<u64>,
+    /// Other challenges than the usual one; `{realm}` and `{name}` are replaced.
+    pub(crate) challenges: Vec<&'static str>,
+    /// The answer says `access_token` instead of `token`.
+    pub(crate) oauth: bool,
+}
+
+/// An image that was put into the upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub(crate) manifest: Bytes,
+    pub(crate) manifest_digest: Digest,
+    pub(crate) config: Digest,
+    pub(crate) layers: Vec<Digest>,
+}
+
+/// A request that came in.
+#[derive(Clone, Debug)]
+pub(crate) struct Logged {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: hyper::HeaderMap,
+    /// Bytes of the body that have left so far.
+    sent: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Repository {
+    manifests: HashMap<String, (Bytes, String)>,
+    tags: BTreeMap<String, String>,
+    blobs: HashMap<String, Bytes>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    repositories: HashMap<String, Repository>,
+    auth: Auth,
+    /// Tokens that are good, and their scopes.
+    tokens: HashMap<String, String>,
+    issued: usize,
+    cdn: bool,
+    ratelimit: Option<&'static str>,
+    rules: Vec<Rule>,
+    log: Vec<Logged>,
+}
+
+#[derive(Debug)]
+struct State {
+    inner: Mutex<Inner>,
+    registry: SocketAddr,
+    cdn: SocketAddr,
+}
+
+enum Command {
+    Gone(mpsc::Sender<()>),
+    Back(mpsc::Sender<()>),
+}
+
+/// The upstream; dropping it stops it.
+pub(crate) struct Upstream {
+    state: Arc<State>,
+    commands: Option<commands::UnboundedSender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Upstream {
+    pub(crate) fn start() -> Self {
+        let listeners = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.2:0").unwrap()];
+        let [registry, cdn] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
+        let state = Arc::new(State { inner: Mutex::default(), registry, cdn });
+        let (sender, receiver) = commands::unbounded_channel();
+        let shared = Arc::clone(&state);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serve(shared, listeners, receiver));
+        });
+        Self { state, commands: Some(sender), thread: Some(thread) }
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.state.registry)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.state.registry.port()
+    }
+
+    /// Puts a blob into a repository.
+    pub(crate) fn blob(&self, repository: &str, content: &[u8]) -> Digest {
+        let digest = Digest::of(Algorithm::Sha256, content);
+        let content = Bytes::copy_from_slice(content);
+        self.repository(repository, |held| held.blobs.insert(digest.to_string(), content));
+        digest
+    }
+
+    /// Puts a manifest into a repository, by its digest and, unless it is empty, by a tag.
+    pub(crate) fn manifest(&self, repository: &str, tag: &str, media_type: &str, body: &[u8]) -> Digest {
+        let digest = Digest::of(Algorithm::Sha256, body);
+        self.put(repository, tag, (Bytes::copy_from_slice(body), media_type.to_owned()), digest);
+        digest
+    }
+
+    /// An OCI manifest under a digest of the caller's choice: another algorithm, or a wrong one.
+    pub(crate) fn manifest_as(&self, repository: &str, tag: &str, body: &[u8], digest: Digest) {
+        self.put(repository, tag, (Bytes::copy_from_slice(body), MediaType::OCI_MANIFEST.to_owned()), digest);
+    }
+
+    fn put(&self, repository: &str, tag: &str, content: (Bytes, String), digest: Digest) {
+        self.repository(repository, |held| {
+            held.manifests.insert(digest.to_string(), content);
+            if !tag.is_empty() {
+                held.tags.insert(tag.to_owned(), digest.to_string());
+            }
+        });
+    }
+
+    /// Puts an image with these layers into a repository.
+    pub(crate) fn image(&self, repository: &str, tag: &str, layers: &[&[u8]]) -> Image {
+        let config = json!({"architecture": "amd64", "os": "linux", "of": format!("{repository}:{tag}")}).to_string();
+        let descriptor = |media_type: &str, digest: Digest, size: usize| json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
+        let layer_type = "application/vnd.oci.image.layer.v1.tar+gzip";
+        let digests: Vec<Digest> = layers.iter().map(|layer| self.blob(repository, layer)).collect();
+        let config_digest = self.blob(repository, config.as_bytes());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_MANIFEST,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", config_digest, config.len()),
+            "layers": digests.iter().zip(layers).map(|(digest, layer)| descriptor(layer_type, *digest, layer.len())).collect::<Vec<_>>(),
+        });
+        let manifest = Bytes::from(manifest.to_string());
+        let manifest_digest = self.manifest(repository, tag, MediaType::OCI_MANIFEST, &manifest);
+        Image { manifest, manifest_digest, config: config_digest, layers: digests }
+    }
+
+    /// Puts an index of images into a repository, one for each architecture.
+    pub(crate) fn index(&self, repository: &str, tag: &str, images: &[(&str, &Image)]) -> Digest {
+        let children = images.iter().map(|(architecture, image)| {
+            json!({
+                "mediaType": MediaType::OCI_MANIFEST,
+                "digest": image.manifest_digest.to_string(),
+                "size": image.manifest.len(),
+                "platform": {"os": "linux", "architecture": architecture},
+            })
+        });
+        let index =
+            json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": children.collect::<Vec<_>>()});
+        self.manifest(repository, tag, MediaType::OCI_INDEX, index.to_string().as_bytes())
+    }
+
+    /// Removes a tag; its manifest stays.
+    pub(crate) fn untag(&self, repository: &str, tag: &str) {
+        self.repository(repository, |held| held.tags.remove(tag));
+    }
+
+    pub(crate) fn set_auth(&self, auth: Auth) {
+        self.state.lock().auth = auth;
+    }
+
+    /// From now on no token is good that was given out before.
+    pub(crate) fn revoke_tokens(&self) {
+        self.state.lock().tokens.clear();
+    }
+
+    /// Blobs are redirected to the CDN, or not.
+    pub(crate) fn set_cdn(&self, redirects: bool) {
+        self.state.lock().cdn = redirects;
+    }
+
+    /// What `ratelimit-remaining` says on manifests.
+    pub(crate) fn set_ratelimit(&self, text: &'static str) {
+        self.state.lock().ratelimit = Some(text);
+    }
+
+    /// From now on this befalls every request of `method` (`*`: any) whose path contains `path`.
+    pub(crate) fn fault(&self, method: &str, path: &str, fault: Fault) {
+        self.state.lock().rules.push(Rule::new(method, path, fault, None));
+    }
+
+    /// This befalls the next such request only.
+    pub(crate) fn fault_once(&self, method: &str, path: &str, fault: Fault) {
+        self.state.lock().rules.push(Rule::new(method, path, fault, Some(1)));
+    }
+
+    /// No more faults.
+    pub(crate) fn heal(&self) {
+        self.state.lock().rules.clear();
+    }
+
+    /// Closes every connection and refuses new ones.
+    pub(crate) fn gone(&self) {
+        self.command(Command::Gone);
+    }
+
+    /// Listens again, on the same ports.
+    pub(crate) fn back(&self) {
+        self.command(Command::Back);
+    }
+
+    pub(crate) fn log(&self) -> Vec<Logged> {
+        self.state.lock().log.clone()
+    }
+
+    pub(crate) fn forget_log(&self) {
+        self.state.lock().log.clear();
+    }
+
+    /// How many requests of `method` (`*`: any) had a path that contains `path`.
+    pub(crate) fn requests(&self, method: &str, path: &str) -> usize {
+        let log = &self.state.lock().log;
+        log.iter().filter(|logged| (method == "*" || logged.method == method) && logged.path.contains(path)).count()
+    }
+
+    /// Bytes of this blob or manifest that have left so far, in all answers together.
+    pub(crate) fn bytes_sent(&self, digest: &Digest) -> u64 {
+        let digest = digest.to_string();
+        let log = &self.state.lock().log;
+        log.iter().filter(|logged| logged.path.contains(&digest)).map(Logged::sent).sum()
+    }
+
+    /// Requests to the token server.
+    pub(crate) fn tokens(&self) -> usize {
+        self.requests("*", "/token")
+    }
+
+    fn repository<T>(&self, name: &str, change: impl FnOnce(&mut Repository) -> T) -> T {
+        change(self.state.lock().repositories.entry(name.to_owned()).or_default())
+    }
+
+    fn command(&self, command: fn(mpsc::Sender<()>) -> Command) {
+        let (done, wait) = mpsc::channel();
+        self.commands.as_ref().unwrap().send(command(done)).ok().unwrap();
+        wait.recv().unwrap();
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Logged {
+    /// Bytes of the body that have left so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+}
+
+async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands: commands::UnboundedReceiver<Command>) {
+    loop {
+        let [registry, cdn] = listeners.map(|listener| {
+            listener.set_nonblocking(true).unwrap();
+            tokio::net::TcpListener::from_std(listener).unwrap()
+        });
+        let mut connections = JoinSet::new();
+        let command = loop {
+            let stream = tokio::select! {
+                command = commands.recv() => break command,
+                accepted = registry.accept() => accepted.unwrap().0,
+                accepted = cdn.accept() => accepted.unwrap().0,
+            };
+            connections.spawn(connection(Arc::clone(&state), stream));
+        };
+        drop((registry, cdn));
+        connections.shutdown().await;
+        let mut command = command;
+        loop {
+            match command {
+                None => return,
+                Some(Command::Gone(done)) => done.send(()).unwrap(),
+                Some(Command::Back(done)) => {
+                    listeners = [state.registry, state.cdn].map(|address| TcpListener::bind(address).unwrap());
+                    done.send(()).unwrap();
+                    break;
+                }
+            }
+            command = commands.recv().await;
+        }
+    }
+}
+
+async fn connection(state: Arc<State>, stream: tokio::net::TcpStream) {
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, std::convert::Infallible>(handle(&state, request).await) }
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// An answer before the faults: its status, headers and body.
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+}
+
+impl Answer {
+    fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+
+    fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
+    let (method, path) = (request.method().as_str().to_owned(), request.uri().path().to_owned());
+    let sent = Arc::new(AtomicU64::new(0));
+    let (faults, answer) = {
+        let mut inner = state.lock();
+        let faults = Faults::of(&mut inner.rules, &method, &path);
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let logged =
+            Logged { method: method.clone(), path, query, headers: request.headers().clone(), sent: Arc::clone(&sent) };
+        inner.log.push(logged.clone());
+        let answer = pick!(faults, Status).map_or_else(|| answer(state, &mut inner, &logged, &faults), Answer::new);
+        (faults, answer)
+    };
+    faults.before_head().await;
+    let mut headers = answer.headers;
+    if let Some(value) = pick!(faults, RetryAfter) {
+        headers.push(("retry-after", value.to_owned()));
+    }
+    if faults.has(&Fault::NoDigest) {
+        headers.retain(|(name, _)| *name != "docker-content-digest");
+    }
+    if faults.has(&Fault::Encoded) {
+        headers.push(("content-encoding", "gzip".to_owned()));
+    }
+    if !faults.has(&Fault::NoLength) {
+        let length = pick!(faults, Length).unwrap_or(answer.body.len() as u64);
+        headers.push(("content-length", length.to_string()));
+    }
+    let body = if method == "HEAD" { Bytes::new() } else { answer.body };
+    let mut response = Response::new(faults.body(body, sent));
+    *response.status_mut() = answer.status.try_into().unwrap();
+    for (name, value) in headers {
+        response.headers_mut().append(HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
+    }
+    response
+}
+
+fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -> Answer {
+    if request.path == "/token" {
+        return token(inner, request);
+    }
+    if let Some(digest) = request.path.strip_prefix("/cdn/blobs/") {
+        if ["authorization", "cookie"].iter().any(|name| request.headers.contains_key(*name)) {
+            return Answer::new(400);
+        }
+        let held = inner.repositories.values().find_map(|repository| repository.blobs.get(digest));
+        return held.map_or(Answer::new(404), |content| ranged(content, request, faults));
+    }
+    let Some(rest) = request.path.strip_prefix("/v2/") else {
+        return Answer::new(404);
+    };
+    let parts: Vec<&str> = rest.rsplitn(3, '/').collect();
+    let name = parts.get(2).copied().unwrap_or_default();
+    if let Some(refusal) = refuse(state, inner, name, request) {
+        return refusal;
+    }
+    let Some(repository) = inner.repositories.get(name) else {
+        return Answer::new(404);
+    };
+    match parts[..] {
+        [reference, "manifests", _] => {
+            let digest = repository.tags.get(reference).map_or(reference, String::as_str);
+            let Some((body, media_type)) = repository.manifests.get(digest) else {
+                return Answer::new(404);
+            };
+            let answer = Answer::new(200).with("content-type", media_type).with("docker-content-digest", digest);
+            let answer = answer.body(body.clone());
+            match inner.ratelimit {
+                Some(text) => answer.with("ratelimit-remaining", text),
+                None => answer,
+            }
+        }
+        [digest, "blobs", _] if repository.blobs.contains_key(digest) && inner.cdn => {
+            Answer::new(307).with("location", format!("http://{}/cdn/blobs/{digest}?signature=secret", state.cdn))
+        }
+        [digest, "blobs", _] => match repository.blobs.get(digest) {
+            Some(content) => ranged(content, request, faults).with("docker-content-digest", digest),
+            None => Answer::new(404),
+        },
+        ["list", "tags", _] => tags(name, repository, request),
+        _ => Answer::new(404),
+    }
+}
+
+fn token(inner: &mut Inner, request: &Logged) -> Answer {
+    let Auth::Bearer(auth) = inner.auth.clone() else {
+        return Answer::new(404);
+    };
+    if auth.login.is_some_and(|(name, password)| request.header("authorization") != Some(&basic(name, password))) {
+        return Answer::new(401);
+    }
+    inner.issued += 1;
+    let token = format!("token-{}", inner.issued);
+    inner.tokens.insert(token.clone(), parameter(request, "scope").unwrap_or_default());
+    let mut answer = json!({});
+    answer[if auth.oauth { "access_token" } else { "token" }] = token.into();
+    if let Some(seconds) = auth.expires_in {
+        answer["expires_in"] = seconds.into();
+    }
+    Answer::new(200).with("content-type", "application/json").body(answer.to_string())
+}
+
+/// The 401 for who may not read this repository.
+fn refuse(state: &State, inner: &Inner, name: &str, request: &Logged) -> Option<Answer> {
+    let sent = request.header("authorization").unwrap_or_default();
+    match &inner.auth {
+        Auth::Open => None,
+        Auth::Basic(user, password) if sent == basic(user, password) => None,
+        Auth::Basic(..) => Some(Answer::new(401).with("www-authenticate", r#"Basic realm="test""#)),
+        Auth::Bearer(auth) => {
+            let scope = sent.strip_prefix("Bearer ").and_then(|token| inner.tokens.get(token));
+            if scope.is_some_and(|scope| *scope == format!("repository:{name}:pull")) {
+                return None;
+            }
+            let usual = [r#"Bearer realm="{realm}",service="test",scope="repository:{name}:pull""#];
+            let written = if auth.challenges.is_empty() { &usual[..] } else { &auth.challenges };
+            let realm = auth.realm.clone().unwrap_or_else(|| format!("http://{}/token", state.registry));
+            let fields = written.iter().map(|text| text.replace("{realm}", &realm).replace("{name}", name));
+            Some(fields.fold(Answer::new(401), |answer, field| answer.with("www-authenticate", field)))
+        }
+    }
+}
+
+fn ranged(content: &Bytes, request: &Logged, faults: &Faults) -> Answer {
+    let range = request.header("range").and_then(|text| text.parse::<ByteRange>().ok());
+    let Some(range) = range.filter(|_| !faults.has(&Fault::IgnoreRange)) else {
+        return Answer::new(200).body(content.clone());
+    };
+    let total = content.len();
+    let Some(span) = range.resolve(total as u64) else {
+        return Answer::new(416).with("content-range", format!("bytes */{total}"));
+    };
+    let shift = u64::from(faults.has(&Fault::WrongRange));
+    let body = content.slice(span.start as usize..span.end as usize);
+    Answer::new(206).with("content-range", format!("bytes {}-{}/{total}", span.start + shift, span.end - 1)).body(body)
+}
+
+fn tags(name: &str, repository: &Repository, request: &Logged) -> Answer {
+    let last = parameter(request, "last").unwrap_or_default();
+    let n = parameter(request, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let after: Vec<&String> = repository.tags.keys().filter(|tag| **tag > last).collect();
+    let page = &after[..n.min(after.len())];
+    let answer = Answer::new(200).body(json!({"name": name, "tags": page}).to_string());
+    match page.last().filter(|_| page.len() < after.len()) {
+        Some(last) => answer.with("link", format!("</v2/{name}/tags/list?n={n}&last={last}>; rel=\"next\"")),
+        None => answer,
+    }
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// A parameter of the query, decoded.
+fn parameter(request: &Logged, name: &str) -> Option<String> {
+    let value = request.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
