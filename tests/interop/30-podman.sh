@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# podman with mirrors in registries.conf: pull, upstream gone, pull again; push and pull of a private image
+source "$(dirname "$0")/lib.sh"
+needs_root podman
+needs podman docker-registry skopeo curl python3
+
+ports upstream second port nowhere
+registry2 upstream "$upstream"
+registry2 second "$second"
+make_image "$WORK/images" one
+make_image "$WORK/images" two --platforms linux/amd64,linux/arm64
+publish "$WORK/images:one" "127.0.0.1:$upstream/library/one:1"
+publish "$WORK/images:two" "127.0.0.1:$second/org/two:1"
+
+entrepot "$port" <<YAML
+mirror:
+  local: ["local/**"]
+  upstreams:
+    docker.io: {default: true, endpoints: ["http://127.0.0.1:$upstream"]}
+    registry.example: {endpoints: ["http://127.0.0.1:$second"]}
+YAML
+
+# podman sends no ?ns=: the second registry's name is the first part of the mirror's path. Where the
+# registries themselves should be, nobody listens.
+cat >"$WORK/registries.conf" <<TOML
+unqualified-search-registries = ["docker.io"]
+short-name-mode = "permissive"
+
+[[registry]]
+prefix = "docker.io"
+location = "127.0.0.1:$nowhere/docker.io"
+insecure = true
+[[registry.mirror]]
+location = "127.0.0.1:$port"
+insecure = true
+
+[[registry]]
+prefix = "registry.example"
+location = "127.0.0.1:$nowhere/registry.example"
+insecure = true
+[[registry.mirror]]
+location = "127.0.0.1:$port/registry.example"
+insecure = true
+TOML
+echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$WORK/policy.json"
+export CONTAINERS_REGISTRIES_CONF=$WORK/registries.conf PODMAN_IGNORE_CGROUPSV1_WARNING=1
+
+wrapper podman --root "$WORK/podman" --runroot "$WORK/podman-run" --tmpdir "$WORK/podman-tmp" \
+    --storage-driver vfs --cgroup-manager cgroupfs --events-backend none
+
+pull() {
+    client podman pull --signature-policy "$WORK/policy.json" "$@"
+}
+# pulled NAME DIGEST: podman has that image, and the file in it that is new with every run.
+pulled() {
+    local mount
+    podman image inspect --format '{{json .RepoDigests}}' "$1" | grep -q "${1%:*}@$2" || fail "$1 is not $2"
+    mount=$(podman image mount "$1")
+    same "$NONCE" "$(<"$mount/etc/nonce")" "the file in $1"
+    client podman image unmount "$1"
+}
+one=$(digest_of "127.0.0.1:$upstream" library/one 1)
+two=$(digest_of "127.0.0.1:$second" org/two 1)
+
+step "pull through the mirror"
+pull docker.io/library/one:1
+pulled docker.io/library/one:1 "$one"
+pull registry.example/org/two:1
+pulled registry.example/org/two:1 "$two"
+
+step "push to a mirrored name is refused, with the patterns that are not"
+refused 'local/\*\*' podman push --tls-verify=false registry.example/org/two:1 "127.0.0.1:$port/docker.io/library/one:1"
+
+step "pull again with the upstreams gone"
+stop upstream
+stop second
+client podman rmi --all --force
+same "" "$(podman images --quiet)" "images left after rmi"
+pull docker.io/library/one:1
+pulled docker.io/library/one:1 "$one"
+pull registry.example/org/two:1
+pulled registry.example/org/two:1 "$two"
+
+step "push, rmi, pull of a private image"
+client podman push --tls-verify=false docker.io/library/one:1 "127.0.0.1:$port/local/team/one:1"
+client podman rmi --all --force
+pull --tls-verify=false "127.0.0.1:$port/local/team/one:1"
+pulled "127.0.0.1:$port/local/team/one:1" "$(digest_of "127.0.0.1:$port" local/team/one 1)"
+
+step "list its tags"
+client podman search --tls-verify=false --list-tags "127.0.0.1:$port/local/team/one"

@@ -1,0 +1,253 @@
+# What every case begins with. A case is a bash script of its own: it sources this file, says what it needs
+# (`needs skopeo docker-registry`), names its steps (`step "..."`) and fails at the first command that fails.
+# Everything it starts and writes belongs to it: one temporary directory, ports nobody else has, and an end
+# that stops it all, however the case ends.
+# shellcheck shell=bash disable=SC2034  # the cases use what is set here
+set -Eeuo pipefail
+
+INTEROP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ENTREPOT=$(realpath -m "${ENTREPOT:-$INTEROP/../../target/release/entrepot}")
+STEP="start"
+declare -A PID=()
+trap 'broken $LINENO "$BASH_COMMAND"' ERR
+trap 'exit 124' TERM INT
+
+# 77 tells the runner that a client is missing; what is missing goes to stdout.
+needs() {
+    local tool missing=()
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    if ((${#missing[@]})); then
+        echo "missing: ${missing[*]}"
+        exit 77
+    fi
+    [[ -x $ENTREPOT ]] || { echo "no binary at $ENTREPOT (cargo build --release, or set ENTREPOT)"; exit 1; }
+    workplace
+}
+
+needs_root() {
+    ((EUID == 0)) || { echo "missing: root, which $1 needs"; exit 77; }
+}
+
+# No client may find the user's own credentials, settings or proxies.
+workplace() {
+    WORK=$(mktemp -d /tmp/interop.XXXXXX)
+    trap clean_up EXIT
+    mkdir -p "$WORK"/{bin,home,run,tmp,docker}
+    PATH=$WORK/bin:$PATH
+    export HOME=$WORK/home TMPDIR=$WORK/tmp XDG_RUNTIME_DIR=$WORK/run
+    export DOCKER_CONFIG=$WORK/docker
+    echo '{}' >"$DOCKER_CONFIG/config.json"  # podman wants it to be there
+    unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY DOCKER_HOST DOCKER_CONTEXT
+    unset "${!REGISTRY_@}" "${!ENTREPOT_@}"
+    command -v skopeo >/dev/null && wrapper skopeo --insecure-policy --command-timeout 120s
+    NONCE=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
+}
+
+clean_up() {
+    local status=$? name mount
+    trap - ERR EXIT TERM INT
+    trap '' PIPE  # whoever reads this may have gone
+    set +e
+    ((status == 0)) || logs
+    for name in "${!PID[@]}"; do stop "$name"; done
+    # dockerd and podman leave mounts of their own directories behind.
+    cut -d ' ' -f 2 /proc/mounts | grep "^$WORK/" | sort -r | while read -r mount; do umount -l "$mount"; done
+    if [[ ${INTEROP_KEEP:-0} == 1 ]]; then echo "    kept: $WORK"; else rm -rf "$WORK"; fi
+    exit "$status"
+}
+
+logs() {
+    local log
+    for log in "$WORK"/*.log; do
+        [[ -s $log ]] || continue
+        echo "    --- last lines of ${log##*/}"
+        tail -n "${INTEROP_LOG_LINES:-20}" "$log" | cut -c 1-400 | sed 's/^/    /'
+    done
+}
+
+step() {
+    STEP=$1
+    echo "  - $STEP"
+    echo "== $STEP" >>"$WORK/clients.log"
+}
+
+broken() {
+    trap - ERR
+    fail "line $1: $2"
+}
+
+fail() {
+    echo "    failed in \"$STEP\": $1" >&2
+    exit 1
+}
+
+# --- processes
+
+# spawn NAME COMMAND...: in the background, with its output in NAME.log.
+spawn() {
+    local name=$1
+    shift
+    "$@" >>"$WORK/$name.log" 2>&1 </dev/null &
+    PID[$name]=$!
+}
+
+stop() {
+    local name=$1 pid=${PID[$1]:-} i
+    [[ -n $pid ]] || return 0
+    unset "PID[$name]"
+    kill -TERM "$pid" 2>/dev/null || true
+    for ((i = 0; i < 200; i++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    if kill -KILL "$pid" 2>/dev/null; then
+        echo "    $name did not end within 20 s of SIGTERM and was killed" >&2
+    fi
+    wait "$pid" 2>/dev/null || true
+}
+
+# ready NAME COMMAND...: waits until the command succeeds, as long as the process NAME lives.
+ready() {
+    local name=$1 i
+    shift
+    for ((i = 0; i < 300; i++)); do
+        if "$@" >/dev/null 2>&1; then return 0; fi
+        kill -0 "${PID[$name]}" 2>/dev/null || fail "$name ended at once"
+        sleep 0.1
+    done
+    fail "$name did not become ready in 30 s"
+}
+
+# Sets the named variables to ports that are free now. They lie below the ephemeral range, so that no
+# outgoing connection takes one before the server that it is meant for.
+ports() {
+    local found
+    found=$(python3 - $# <<'PYTHON'
+import random, socket, sys
+
+found, held = [], []
+while len(found) < int(sys.argv[1]):
+    port = random.randrange(20000, 32000)
+    try:
+        for host in ("127.0.0.1", "127.0.0.2"):
+            held.append(socket.socket())
+            held[-1].bind((host, port))
+    except OSError:
+        continue
+    found.append(port)
+print(*found)
+PYTHON
+    )
+    read -r "$@" <<<"$found"
+}
+
+# client COMMAND...: bounded; what it prints goes to clients.log.
+client() {
+    echo "\$ $*" >>"$WORK/clients.log"
+    timeout 150 "$@" >>"$WORK/clients.log" 2>&1 || fail "exit status $?: $*"
+}
+
+# wrapper TOOL ARGUMENTS...: from now on TOOL is called with these arguments first.
+wrapper() {
+    local tool=$1 real
+    real=$(command -v "$tool")
+    shift
+    printf '#!/bin/sh\nexec %s %s "$@"\n' "$real" "$*" >"$WORK/bin/$tool"
+    chmod +x "$WORK/bin/$tool"
+    hash -r
+}
+
+# refused PATTERN COMMAND...: the command fails, and says why.
+refused() {
+    local pattern=$1 output
+    shift
+    echo "\$ $*   (is to be refused)" >>"$WORK/clients.log"
+    if output=$(timeout 150 "$@" 2>&1); then
+        fail "it was not refused: $*"
+    fi
+    echo "$output" >>"$WORK/clients.log"
+    grep -Eq -- "$pattern" <<<"$output" || fail "refused without a word of /$pattern/: $output"
+}
+
+same() {
+    [[ $1 == "$2" ]] || fail "$3: expected $1, got ${2:-nothing}"
+}
+
+# --- registries
+
+# registry2 NAME PORT [ROOT]: the reference implementation.
+registry2() {
+    local name=$1 port=$2 root=${3:-$WORK/$1}
+    cat >"$WORK/$name.yml" <<YAML
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: $root}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:$port"}
+YAML
+    spawn "$name" docker-registry serve "$WORK/$name.yml"
+    ready "$name" curl -sf "http://127.0.0.1:$port/v2/"
+}
+
+# entrepot PORT [NAME] <CONFIG: adds the parts that all cases share to the configuration on stdin.
+entrepot() {
+    local port=$1 name=${2:-entrepot}
+    {
+        cat <<YAML
+version: 0.1
+storage: {filesystem: {rootdirectory: ${ROOT:-$WORK/$name}}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:$port"}
+YAML
+        cat
+    } >"$WORK/$name.yml"
+    entrepot_again "$port" "$name"
+}
+
+# The same configuration, after a stop.
+entrepot_again() {
+    local port=$1 name=${2:-entrepot}
+    spawn "$name" "$ENTREPOT" serve "$WORK/$name.yml"
+    ready "$name" "$ENTREPOT" health "http://127.0.0.1:$port"
+}
+
+# make_image DIR TAG [ARGUMENTS]: an OCI layout, as image.py says.
+make_image() {
+    python3 "$INTEROP/image.py" "$@" --nonce "$NONCE"
+}
+
+# publish DIR:TAG HOST/NAME:TAG [ARGUMENTS]: into a registry that speaks plain HTTP.
+publish() {
+    local from=$1 to=$2
+    shift 2
+    client skopeo copy --all --dest-tls-verify=false "$@" "oci:$from" "docker://$to"
+}
+
+ACCEPT='Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, */*'
+
+# digest_of HOST NAME REFERENCE: of the manifest, hashed here and not believed.
+digest_of() {
+    local body
+    body=$WORK/tmp/manifest.$$
+    curl -sf -m 30 -H "$ACCEPT" -o "$body" "http://$1/v2/$2/manifests/$3" || fail "no manifest $2:$3 at $1"
+    echo "sha256:$(sha256sum <"$body" | cut -d ' ' -f 1)"
+}
+
+# header HOST PATH NAME: of the answer to a HEAD.
+header() {
+    curl -sI -m 30 -H "$ACCEPT" "http://$1$2" | tr -d '\r' | sed -n "s/^$3: //Ip"
+}
+
+# --- dockerd
+
+# dockerd_with JSON: a daemon of our own, with these settings. It starts its own containerd.
+# vfs because overlay does not work on top of the overlay of a container; no bridge and no iptables
+# because the case starts no container and must not change the machine's network.
+dockerd_with() {
+    export DOCKER_HOST=unix://$WORK/docker.sock
+    echo "$1" >"$WORK/daemon.json"
+    spawn dockerd dockerd --config-file "$WORK/daemon.json" --host "$DOCKER_HOST" --pidfile "$WORK/docker.pid" \
+        --data-root "$WORK/docker-data" --exec-root "$WORK/docker-run" \
+        --storage-driver vfs --bridge none --iptables=false --ip6tables=false
+    ready dockerd docker version
+}
