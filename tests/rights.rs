@@ -188,3 +188,26 @@ async fn a_mount_asks_who_may_pull() {
     assert!(open.mount(&layer, None, &everybody).await.unwrap());
     assert_eq!(client.get(&blob("team/open", layer)).status, 200);
 }
+
+#[test]
+fn a_manifest_that_lies_about_a_size_harms_nobody_else() {
+    let upstream = Upstream::start();
+    let base = noise(8, LAYER);
+    let image = upstream.image("library/app", "1", &[&base]);
+    let lying = String::from_utf8(image.manifest.to_vec()).unwrap().replace(&LAYER.to_string(), "1");
+    upstream.manifest("evil/app", "1", entrepot::oci::MediaType::OCI_MANIFEST, lying.as_bytes());
+    upstream.blob("evil/app", &base);
+    let mirror = crate::support::mirror::mirror(&upstream);
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("library/app", "1")).status, 200);
+    assert_eq!(client.get(&blob("library/app", image.layers[0])).status, 200);
+    assert_eq!(client.get(&manifest("evil/app", "1")).status, 200);
+    for _ in 0..2 {
+        client.get(&blob("evil/app", image.layers[0]));
+        client.head(&blob("evil/app", image.layers[0]));
+    }
+    upstream.gone();
+    let kept = client.get(&blob("library/app", image.layers[0]));
+    assert_eq!((cache(&kept), kept.body == base), ("hit", true));
+    assert!(client.get("/metrics").text().contains("entrepot_damaged_blobs_total 0"));
+}

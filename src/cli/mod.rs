@@ -11,10 +11,14 @@ mod welcome;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use settings::Settings;
+
+/// How long work on the disk may still take when everything else has ended.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// A pull-through mirror and a private registry in one binary.
 #[derive(Parser)]
@@ -62,6 +66,8 @@ pub fn run() -> ExitCode {
             Command::Health { url } => health::run(url).await,
         }
     });
+    // Work on the disk that hangs must not keep the process from ending.
+    runtime.shutdown_timeout(LAST_WORK);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => failed(&trouble.to_string()),

@@ -220,11 +220,15 @@ impl Fill {
         self.sources().list.iter().any(|candidate| candidate.failed.is_none())
     }
 
-    /// The next source that was not tried; with none left the fill has ended, and nobody can join it any more.
-    pub(super) fn next_source(&self) -> Option<Source> {
+    /// The next source that was not tried. With none left the fill has ended, nobody can join it any more, and `let_go` is
+    /// called before the next fill can begin.
+    pub(super) fn next_source(&self, let_go: impl FnOnce()) -> Option<Source> {
         let mut sources = self.sources();
         let next = sources.list.iter().find(|candidate| candidate.failed.is_none()).map(|c| c.source.clone());
-        sources.ended = next.is_none();
+        if next.is_none() {
+            let_go();
+            sources.ended = true;
+        }
         next
     }
 

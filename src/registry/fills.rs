@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fill::{Fill, Proof, Source, Standing, State, agree};
-use super::quota::{Quota, Reservation};
+use super::quota::{GIVEN_UP, Quota, Reservation};
 use super::{RegistryError, UpstreamFailure};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher, MediaType};
@@ -75,9 +75,13 @@ impl Fills {
         let _running = Running::new(Arc::clone(&self), Arc::clone(&fill));
         if let Ok(Some(stored)) = self.store.blob(&fill.digest).await {
             fill.set_file(Arc::clone(&stored.file));
-            return self.vouch(&fill, stored.size).await;
+            return self.vouch(&fill, stored.size, State::Complete).await;
         }
-        let outcome = match self.store.partial(&fill.digest).await {
+        let mut partial = self.store.partial(&fill.digest).await;
+        if partial.as_ref().is_err_and(StoreError::is_full) && self.quota.give_way(GIVEN_UP).await {
+            partial = self.store.partial(&fill.digest).await;
+        }
+        let outcome = match partial {
             Ok(partial) => self.fetch(&fill, partial).await,
             Err(error) => {
                 tracing::error!(digest = %fill.digest, %error, "a blob cannot be stored; it is served without being kept");
@@ -90,9 +94,9 @@ impl Fills {
 
     /// The blob became whole between the joiner's look at the disk and this fill: nothing is fetched, but every source must
     /// still say that it has it.
-    async fn vouch(&self, fill: &Fill, size: u64) {
+    async fn vouch(&self, fill: &Fill, size: u64, end: State) {
         fill.arrived(size);
-        while let Some(source) = fill.next_source() {
+        while let Some(source) = fill.next_source(|| {}) {
             let proof = fill.verdict(&source.key());
             let asked = match proof {
                 Ok(true) => Ok(()),
@@ -103,18 +107,24 @@ impl Fills {
                 continue;
             }
             fill.answered(&source.key(), Some(size));
-            self.record_rights(fill, size).await;
-            return fill.end(State::Complete);
+            if end == State::Complete {
+                self.record_rights(fill, size).await;
+            }
+            return fill.end(end);
         }
         fill.end(State::Failed);
     }
 
     /// Tries one source after another until the blob is whole. Returns the outcome's name.
-    async fn fetch(&self, fill: &Fill, partial: Partial) -> &'static str {
+    async fn fetch(&self, fill: &Fill, mut partial: Partial) -> &'static str {
         fill.set_file(Arc::clone(partial.file()));
         let hasher = match partial.hash_prefix(fill.digest.algorithm()).await {
             Ok(hasher) => hasher,
-            Err(error) => return self.give_up(fill, partial, Hasher::new(fill.digest.algorithm()), Some(error)).await,
+            Err(error) => {
+                // What cannot be read is no beginning; should this fail too, the file is discarded all the same.
+                let _ = partial.restart().await;
+                return self.give_up(fill, partial, Hasher::new(fill.digest.algorithm()), Some(error)).await;
+            }
         };
         let prefix = partial.extents().prefix();
         fill.arrived(prefix);
@@ -123,13 +133,16 @@ impl Fills {
         }
         // An earlier fill had everything and did not come to say so.
         match self.store.commit(partial, &fill.digest).await {
-            Ok(()) => self.vouch(fill, prefix).await,
+            Ok(()) => {
+                self.vouch(fill, prefix, State::Complete).await;
+                "complete"
+            }
             Err(error) => {
-                tracing::error!(digest = %fill.digest, %error, "a whole blob could not be stored");
-                fill.end(State::Failed);
+                tracing::error!(digest = %fill.digest, %error, "a whole blob could not be stored; it is served without being kept");
+                self.vouch(fill, prefix, State::Unkept).await;
+                "unstorable"
             }
         }
-        "complete"
     }
 
     async fn ask_sources(&self, fill: &Fill, mut partial: Partial, mut hasher: Hasher) -> &'static str {
@@ -150,6 +163,7 @@ impl Fills {
                 Err(Broken::Storage(error)) => return self.give_up(fill, partial, hasher, error).await,
             }
         }
+        partial.abandon().await;
         fill.end(State::Failed);
         "failed"
     }
@@ -158,12 +172,12 @@ impl Fills {
     /// the next request can take it up.
     async fn next(&self, fill: &Fill, partial: &mut Partial) -> Option<Source> {
         if !fill.has_untried()
-            && let Err(error) = partial.release().await
+            && let Err(error) = partial.journal().await
         {
             tracing::warn!(%error, "what has arrived was not written down");
         }
-        // Somebody may have joined meanwhile; the file is then written on without its lock, which only this fill wants.
-        fill.next_source()
+        // Readers may keep the file open for long, and the next fill shall be able to take it up.
+        fill.next_source(|| partial.unlock())
     }
 
     /// Fetches from one source until its stream ends. The room that it took stays taken until the blob is counted as stored.

@@ -237,7 +237,8 @@ impl Mirror {
     /// The upstream has it. How long it is, is recorded when it has arrived: a HEAD may be wrong.
     async fn learn_digest(&self, digest: &Digest, head: &ManifestHead) -> Result<(), StoreError> {
         let Some(info) = info_of(head).filter(|info| info.digest == *digest) else { return Ok(()) };
-        let size = self.store().link(self.upstream(), &self.name, digest).await?.and_then(|known| known.size);
+        let known = self.store().link(self.upstream(), &self.name, digest).await?;
+        let size = known.filter(|known| known.right.is_proven()).and_then(|known| known.size);
         let link = LinkRecord { right: self.right(), media_type: info.media_type, size };
         self.store().set_links(self.upstream(), &self.name, vec![(*digest, link)]).await
     }
@@ -340,8 +341,10 @@ impl Mirror {
             (descriptor.digest, link)
         });
         let links = std::iter::once((digest, own)).chain(named).collect();
+        // Room first: on a full disk the links too need what is evicted for it.
+        let room = self.registry.quota().reserve(size).await;
         self.store().set_links(self.upstream(), &self.name, links).await?;
-        if self.registry.quota().reserve(size).await.is_ok() {
+        if room.is_ok() {
             self.store().put(&digest, held.body.clone()).await?;
             self.registry.quota().stored(digest, size, self.right());
         }

@@ -66,7 +66,6 @@ impl Hosted {
         may_pull: &(dyn Fn(&Target) -> bool + Sync),
     ) -> Result<bool, RegistryError> {
         // A link alone is not enough: registry:2's garbage collection leaves links to what it removed.
-        let _held = self.registry.guard().read().await;
         if self.store().blob(&self.name, digest).await?.is_some() {
             return Ok(true);
         }
@@ -193,20 +192,22 @@ impl Hosted {
     }
 
     async fn mount_from(&self, digest: &Digest, from: &Target) -> Result<bool, RegistryError> {
+        // Copying out of the cache takes as long as the blob is large: nobody is kept waiting for that.
         let content = match from {
-            Target::Hosted(other) => match self.store().layer(other, digest).await? {
-                Some(content) if self.store().has_content(&content).await? => Some(content),
-                _ => None,
-            },
+            Target::Hosted(other) => self.store().layer(other, digest).await?,
             Target::Mirror(upstream, name) => self.registry.adopt(upstream, name, digest).await?,
         };
-        match content {
-            Some(content) => {
-                self.registry.with_room(|| self.store().link_layer(&self.name, digest, &content)).await?;
-                Ok(true)
-            }
-            None => Ok(false),
+        let Some(content) = content else { return Ok(false) };
+        let _held = self.registry.guard().read().await;
+        let still_there = match from {
+            Target::Hosted(other) => self.store().layer(other, digest).await?.is_some(),
+            Target::Mirror(..) => true,
+        };
+        if !still_there || !self.store().has_content(&content).await? {
+            return Ok(false);
         }
+        self.registry.with_room(|| self.store().link_layer(&self.name, digest, &content)).await?;
+        Ok(true)
     }
 
     async fn manifest_unknown(&self, reference: &Reference) -> Result<RegistryError, RegistryError> {

@@ -178,8 +178,13 @@ impl Mirror {
         let right = right_of(&self.source(None));
         let recorded = async {
             let known = self.link(digest).await?;
-            let (media_type, size) = known
-                .map_or_else(|| (MediaType::known(MediaType::OCTET_STREAM), None), |link| (link.media_type, link.size));
+            let (media_type, size) = known.map_or_else(
+                || (MediaType::known(MediaType::OCTET_STREAM), None),
+                |link| {
+                    // What a manifest claims of a size is no record of it.
+                    (link.media_type, link.size.filter(|_| link.right.is_proven()))
+                },
+            );
             let link = LinkRecord { right, media_type, size };
             self.store().set_links(self.upstream(), &self.name, vec![(*digest, link)]).await?;
             Ok::<_, RegistryError>(())

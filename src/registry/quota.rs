@@ -14,6 +14,9 @@ use crate::sys::{Clock, Tasks};
 /// After this long a use is written to the disk again, so that a restart knows what was used.
 const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 
+/// The cache gives up this much at a time to what comes first, so that it need not be asked for each piece.
+pub const GIVEN_UP: u64 = 256 << 20;
+
 /// A blob of unknown size reserves so many bytes at a time.
 const GROW_BY: u64 = 16 << 20;
 
@@ -180,8 +183,8 @@ impl Quota {
         let reserve = self.limits.reserve.unwrap_or((space.total / 20).min(10 << 30));
         let wanted = {
             let held = self.held();
-            let over = (held.bytes + held.arriving + held.reserved).saturating_sub(max_size);
-            over.max((held.reserved + reserve).saturating_sub(space.free))
+            let taken = held.bytes.saturating_add(held.arriving).saturating_add(held.reserved);
+            taken.saturating_sub(max_size).max(held.reserved.saturating_add(reserve).saturating_sub(space.free))
         };
         if wanted > 0 { self.evict(wanted).await } else { Ok(()) }
     }
@@ -271,6 +274,10 @@ impl Quota {
 
 impl Reservation {
     async fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        // No disk holds this; what an upstream claims must not overflow the sums.
+        if bytes > u64::MAX >> 8 {
+            return Err(NoRoom);
+        }
         // Promised before there is room, so that two fills cannot be promised the same.
         self.quota.held().reserved += bytes;
         self.bytes += bytes;

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::quota::GIVEN_UP;
 use super::{Registry, RegistryError};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::{self, StoreError, UploadId};
-
-/// The cache gives up this much at a time, so that a push need not ask for each piece.
-const GIVEN_UP: u64 = 256 << 20;
 
 /// An upload, taken by one request. Dropping it leaves it resumable.
 pub struct Upload {
@@ -38,8 +36,9 @@ impl Upload {
     /// Writes a piece at its end. When the disk stays full the upload is given up, and what it took is free again.
     pub async fn append(&mut self, piece: Bytes) -> Result<(), RegistryError> {
         let mut appended = self.inner.append(piece.clone()).await;
-        if is_full(&appended) && self.registry.quota().give_way(GIVEN_UP).await {
-            appended = self.inner.append(piece).await;
+        // What was evicted may be open or linked elsewhere, and then frees nothing: on until there is room or nothing is left.
+        while is_full(&appended) && self.registry.quota().give_way(GIVEN_UP).await {
+            appended = self.inner.append(piece.clone()).await;
         }
         if is_full(&appended) {
             self.registry.store().hosted.discard_upload(&self.repository, &self.id).await?;
@@ -51,24 +50,24 @@ impl Upload {
     pub(super) async fn commit(self, digest: &Digest) -> Result<(), RegistryError> {
         let Self { registry, repository, id, inner } = self;
         let store = &registry.store().hosted;
-        let committed = store.commit(inner, digest).await;
-        if is_full(&committed) && registry.quota().give_way(GIVEN_UP).await {
+        let mut committed = store.commit(inner, digest).await;
+        while is_full(&committed) && registry.quota().give_way(GIVEN_UP).await {
             let again = store.upload(&repository, &id).await?;
-            return Ok(store.commit(again, digest).await?);
+            committed = store.commit(again, digest).await;
         }
         Ok(committed?)
     }
 }
 
 impl Registry {
-    /// Writes something private; when the disk is full, once more after the cache has given way.
+    /// Writes something private; when the disk is full, again after the cache has given way.
     pub(super) async fn with_room<T, F>(&self, write: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let written = write().await;
-        if is_full(&written) && self.quota().give_way(GIVEN_UP).await {
-            return write().await;
+        let mut written = write().await;
+        while is_full(&written) && self.quota().give_way(GIVEN_UP).await {
+            written = write().await;
         }
         written
     }

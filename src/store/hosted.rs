@@ -1,7 +1,7 @@
 //! What was pushed, in `registry:2`'s directories: blobs, uploads and the list of repositories.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -107,8 +107,10 @@ impl HostedStore {
                 Algorithm::Sha256 => content,
                 Algorithm::Sha512 => hash_file(&blob.file, blob.size, Algorithm::Sha512)?,
             };
-            if found == expected {
-                disk::link_or_copy(&from, &layout.hosted_blob(&content))?;
+            // Evicted meanwhile: then the client pushes its own.
+            if found == expected && disk::optional(disk::link_or_copy(&from, &layout.hosted_blob(&content)))?.is_none()
+            {
+                return Ok(None);
             }
             Ok(Some((content, found)))
         });
@@ -123,7 +125,7 @@ impl HostedStore {
         let directory = self.layout.upload(repository, &id);
         let started = humantime::format_rfc3339_seconds(self.clock.now()).to_string();
         let made = directory.clone();
-        on_disk("begin upload", &directory, move || disk::write_replace(&made.join("startedat"), started.as_bytes()))
+        on_disk("begin upload", &directory, move || disk::write_atomic(&made.join("startedat"), started.as_bytes()))
             .await?;
         Ok(id)
     }
@@ -160,23 +162,37 @@ impl HostedStore {
     /// On a mismatch the upload is gone and nothing was published.
     pub async fn commit(&self, mut upload: Upload, digest: &Digest) -> Result<(), StoreError> {
         let verified = upload.verify(digest).await;
-        let repository = upload.repository().clone();
-        let directory = upload.directory().to_owned();
-        if let (Ok(content), size) = (&verified, upload.size()) {
-            let (from, to) = (directory.join("data"), self.layout.hosted_blob(content));
-            on_disk("store", &directory, move || match disk::optional(disk::metadata(&to))? {
+        let (directory, lock, size) = (upload.directory().to_owned(), upload.lock(), upload.size());
+        let content = match verified {
+            Ok(content) => content,
+            Err(mismatch @ StoreError::Mismatch { .. }) => {
+                self.clear(directory).await?;
+                return Err(mismatch);
+            }
+            Err(error) => return Err(error),
+        };
+        // The link first: one to what is not there yet counts for nothing, and should the disk be full, all can be tried again.
+        self.link_layer(upload.repository(), digest, &content).await?;
+        let (from, to) = (directory.join("data"), self.layout.hosted_blob(&content));
+        on_disk("store", &directory, move || {
+            // Held until the file is where it belongs, also when the client leaves meanwhile.
+            let _lock = lock;
+            match disk::optional(disk::metadata(&to))? {
                 // Whoever stored it first, stored the same bytes; a file of another length is a damaged one.
                 Some(held) if held.len() == size => Ok(()),
                 _ => disk::rename_durably(&from, &to),
-            })
-            .await?;
-            self.link_layer(&repository, digest, content).await?;
+            }
+        })
+        .await?;
+        if let Err(error) = self.clear(directory).await {
+            tracing::warn!(%error, "what is left of an upload was not removed; its age will see to it");
         }
-        if verified.is_ok() || matches!(verified, Err(StoreError::Mismatch { .. })) {
-            let gone = directory.clone();
-            on_disk("discard upload", &directory, move || disk::remove_dir(&gone)).await?;
-        }
-        verified.map(|_| ())
+        Ok(())
+    }
+
+    async fn clear(&self, directory: PathBuf) -> Result<(), StoreError> {
+        let gone = directory.clone();
+        on_disk("discard upload", &directory, move || disk::remove_dir(&gone).map(|_| ())).await
     }
 
     /// Removes uploads that nobody wrote to for longer than `age`. Returns how many.

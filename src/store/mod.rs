@@ -112,7 +112,7 @@ impl StoreError {
     /// Is there no room left?
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge))
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 
     /// May this process not do it?

@@ -42,7 +42,8 @@ impl Partial {
         on_disk("open partial", &directory, move || {
             let data = within.join("data");
             let file = disk::open_writable(&data)?;
-            if !disk::try_lock(&file)? {
+            // Another process fills it, or has just made it a whole blob.
+            if !(disk::try_lock(&file)? && disk::names(&data, &file)?) {
                 let data = within.join(format!("data-{}", random_id()));
                 let file = Arc::new(disk::open_writable(&data)?);
                 let shared = Shared::Own;
@@ -106,12 +107,19 @@ impl Partial {
         Ok(())
     }
 
-    /// Writes down what has arrived and lets go of the lock: readers may keep the file open for long, and the next fill shall
-    /// be able to take it up.
-    pub async fn release(&mut self) -> Result<(), StoreError> {
-        self.journal().await?;
-        let file = Arc::clone(&self.file);
-        on_disk("unlock partial", &self.data, move || file.unlock()).await
+    /// Lets go of the lock: from now on another fill may take it up.
+    pub fn unlock(&self) {
+        // It fails only for a file that was never locked.
+        let _ = self.file.unlock();
+    }
+
+    /// Leaves it to be taken up again, unless nobody can: one of our own beside another process's goes.
+    pub async fn abandon(self) {
+        if self.shared == Shared::Own
+            && let Err(error) = self.discard().await
+        {
+            tracing::warn!(%error, "a partial blob could not be removed");
+        }
     }
 
     /// Forgets what has arrived: it is no beginning of this blob. Nobody may have read any of it.

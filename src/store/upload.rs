@@ -87,6 +87,10 @@ impl Upload {
             if !disk::try_lock(&file)? {
                 return Ok(Some(None));
             }
+            // Committed since it was opened: what was locked is a published blob.
+            if !disk::names(&path, &file)? {
+                return Ok(None);
+            }
             let size = file.metadata()?.len();
             Ok(Some(Some((file, size))))
         });
@@ -107,6 +111,11 @@ impl Upload {
 
     pub(super) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Whoever has this has the lock, for as long.
+    pub(super) fn lock(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     /// Writes a piece at its end.

@@ -119,7 +119,7 @@ pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
 /// Gives a file a second name; an existing one is replaced. Where the file system cannot link, it copies.
 pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let temporary = sibling(to);
-    make_parent(to)?;
+    make_durably(parent(to))?;
     let copy = || fs::copy(from, &temporary).and_then(|_| File::open(&temporary)?.sync_all());
     let made = fs::hard_link(from, &temporary).or_else(|_| copy()).and_then(|()| rename_durably(&temporary, to));
     if made.is_err() {
@@ -140,6 +140,12 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Is the open file still the one that `path` names? A file may have been renamed between its opening and its lock.
+pub fn names(path: &Path, file: &File) -> io::Result<bool> {
+    let (open, named) = (file.metadata()?, optional(fs::metadata(path))?);
+    Ok(named.is_some_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino())))
 }
 
 /// The space of the file system that holds `path`.
