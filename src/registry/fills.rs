@@ -30,6 +30,15 @@ pub enum Joined {
     MustProve,
 }
 
+/// Everything that a source sent, not yet verified.
+struct Arrived {
+    partial: Partial,
+    /// Has seen all of it.
+    hasher: Hasher,
+    /// Kept until the blob is counted as stored: nobody else is promised it meanwhile.
+    room: Reservation,
+}
+
 /// Why a transfer ended before the blob was whole.
 enum Broken {
     /// This source failed; another may go on.
@@ -148,7 +157,7 @@ impl Fills {
     async fn ask_sources(&self, fill: &Fill, mut partial: Partial, mut hasher: Hasher) -> &'static str {
         while let Some(source) = self.next(fill, &mut partial).await {
             match self.transfer(fill, &mut partial, &mut hasher, &source).await {
-                Ok(room) => return self.finish(fill, partial, (hasher, room), &source).await,
+                Ok(room) => return self.finish(fill, Arrived { partial, hasher, room }, &source).await,
                 Err(Broken::Source(error)) => {
                     tracing::warn!(digest = %fill.digest, %error, "a source failed");
                     fill.failed(&source.key(), error);
@@ -238,13 +247,8 @@ impl Fills {
     }
 
     /// All bytes have arrived: verify, store, record the rights, and only then say so.
-    async fn finish(
-        &self,
-        fill: &Fill,
-        partial: Partial,
-        (hasher, room): (Hasher, Reservation),
-        source: &Source,
-    ) -> &'static str {
+    async fn finish(&self, fill: &Fill, arrived: Arrived, source: &Source) -> &'static str {
+        let Arrived { partial, hasher, room } = arrived;
         let size = partial.extents().prefix();
         if let Err(StoreError::Mismatch { expected, found }) = verified(hasher.clone(), &fill.digest) {
             let upstream = source.upstream.name();

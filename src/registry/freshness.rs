@@ -116,15 +116,15 @@ impl Mirror {
         if age <= ttl {
             return Ok(Settled::Stands(CacheStatus::Hit));
         }
-        if age <= ttl * 2 && self.remote.is_avoided() {
-            return Ok(Settled::Stands(CacheStatus::Hit));
-        }
         if age <= ttl * 2 {
-            let (mirror, tag, known) = (self.clone(), tag.clone(), record.digest);
-            self.registry.tasks().spawn(async move {
-                // What it brings is written down by the question itself; nobody waits for it here.
-                mirror.refresh(&tag, known).await;
-            });
+            // One that said that it has enough is not asked behind an answer either.
+            if !self.remote.is_avoided() {
+                let (mirror, tag, known) = (self.clone(), tag.clone(), record.digest);
+                self.registry.tasks().spawn(async move {
+                    // What it brings is written down by the question itself; nobody waits for it here.
+                    mirror.refresh(&tag, known).await;
+                });
+            }
             return Ok(Settled::Stands(CacheStatus::Hit));
         }
         if self.remote.is_avoided() {

@@ -58,6 +58,13 @@ impl Slow {
         self.stream.read_exact(&mut piece).unwrap();
         piece
     }
+
+    /// What is left, until the connection ends, however it does.
+    pub fn rest(mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest);
+        rest
+    }
 }
 
 /// The value of `X-Cache`.
