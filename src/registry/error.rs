@@ -20,6 +20,8 @@ pub enum RegistryError {
     UploadUnknown { id: String },
     #[error("upload {id} is being written by another request; ask for its offset with GET and go on from there")]
     UploadBusy { id: String },
+    #[error("{0} is not arriving; GET api/v1/fills lists what is")]
+    NoFill(Digest),
     /// A push to a name that is not local.
     #[error("{repository} is a mirrored name and cannot be pushed to; names that can be pushed here: {patterns}")]
     NotLocal { repository: String, patterns: String },

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fill::{Fill, Proof, Source, Standing, State, agree};
 use super::quota::{GIVEN_UP, Quota, Reservation};
-use super::{RegistryError, UpstreamFailure};
+use super::{FillReport, RegistryError, UpstreamFailure};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher, MediaType};
 use crate::store::{CacheStore, LinkRecord, Partial, Right, StoreError, verified};
@@ -57,6 +57,21 @@ impl Fills {
     /// The fill that is running for a digest.
     pub fn running(&self, digest: &Digest) -> Option<Arc<Fill>> {
         self.map().get(digest).cloned()
+    }
+
+    /// What is arriving now.
+    pub fn reports(&self) -> Vec<FillReport> {
+        let report = |fill: &Arc<Fill>| {
+            let progress = fill.progress();
+            FillReport { digest: fill.digest, size: progress.size, arrived: progress.prefix }
+        };
+        self.map().values().map(report).collect()
+    }
+
+    /// Stops a fill. Says whether there was one.
+    pub fn cancel(&self, digest: &Digest) -> bool {
+        let fill = self.map().remove(digest);
+        fill.inspect(|fill| fill.end(State::Failed)).is_some()
     }
 
     /// Joins the fill of a digest, or begins it.

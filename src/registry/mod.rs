@@ -19,6 +19,7 @@ mod open;
 mod piece;
 mod quota;
 mod remote;
+mod report;
 mod upload;
 
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub use mirror::Mirror;
 pub use naming::Naming;
 pub use open::{Machine, OpenError, hidden_by};
 pub use piece::{Piece, ReadError};
-
+pub use report::{FillReport, UpstreamReport};
 pub use upload::Upload;
 
 pub use crate::store::UploadId;

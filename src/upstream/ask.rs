@@ -32,7 +32,7 @@ pub(super) struct Ask<'a> {
 #[derive(Debug)]
 pub(super) struct Reply<'a> {
     pub(super) answer: Answer,
-    endpoint: &'a Endpoint,
+    pub(super) endpoint: &'a Endpoint,
 }
 
 /// What a request says of who asks.
@@ -82,7 +82,12 @@ impl Upstream {
         }
     }
 
-    async fn ask_endpoint<'a>(&'a self, endpoint: &'a Endpoint, ask: &Ask<'_>) -> Result<Reply<'a>, UpstreamError> {
+    /// The answer of one endpoint.
+    pub(super) async fn ask_endpoint<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        ask: &Ask<'_>,
+    ) -> Result<Reply<'a>, UpstreamError> {
         let authorization = match endpoint.scheme() {
             Some(scheme) => self.authorize(endpoint, &scheme, ask.repository).await?,
             None => Authorization::Nothing,

@@ -7,13 +7,19 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
 use super::challenge::{Challenge, challenges};
+use super::health::Health;
 use crate::oci::RepositoryName;
 use crate::outbound::{Url, authority};
 
-/// One address that an upstream is asked at. Its health will stand here too.
+/// Which of an upstream's endpoints: its place in the configured order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub(super) usize);
+
+/// One address that an upstream is asked at.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     base: Url,
+    health: Arc<Health>,
     /// How it wants to be asked, as its last 401 said; `None`: it never said.
     scheme: ArcSwapOption<Scheme>,
 }
@@ -53,12 +59,16 @@ impl Endpoint {
         if base.query().is_some() || base.fragment().is_some() {
             return Err(format!("{address:?} goes on after its path"));
         }
-        Ok(Self { base, scheme: ArcSwapOption::empty() })
+        Ok(Self { base, health: Arc::default(), scheme: ArcSwapOption::empty() })
     }
 
     /// Its address, without what is asked there.
     pub(super) fn base(&self) -> &Url {
         &self.base
+    }
+
+    pub(super) fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// `HOST:PORT`.

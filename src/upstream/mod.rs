@@ -10,6 +10,7 @@ mod challenge;
 mod endpoint;
 mod error;
 mod header;
+mod health;
 mod manifest;
 mod meter;
 mod realm;
@@ -21,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use blob::BlobStream;
 pub use challenge::{Challenge, challenges};
+pub use endpoint::EndpointId;
 pub use error::{BuildError, UpstreamError};
 pub use manifest::{FetchedManifest, ManifestHead};
 pub use tags::TagPage;
@@ -85,6 +87,22 @@ impl Upstream {
     /// The name that images and the configuration know it by.
     pub fn name(&self) -> &HostName {
         self.account.upstream()
+    }
+
+    /// Its endpoints, those that are likeliest to answer well first. Each may be asked for any blob; whoever asks one that has
+    /// failed lately helps to find out whether it is back.
+    pub fn endpoints(&self) -> Vec<EndpointId> {
+        (0..self.endpoints.len()).map(EndpointId).collect()
+    }
+
+    /// `HOST:PORT` of an endpoint.
+    pub fn host(&self, endpoint: EndpointId) -> String {
+        self.endpoints[endpoint.0].host()
+    }
+
+    /// Content that came from this endpoint was not what its digest says, and another had it right.
+    pub fn blame(&self, endpoint: EndpointId) {
+        self.endpoints[endpoint.0].health().lied();
     }
 
     /// No credentials are configured: what it answers, it answers to everybody.

@@ -171,6 +171,7 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::ManifestUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
         RegistryError::BlobUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
         RegistryError::UploadUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+        RegistryError::NoFill(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
         // Clients try a push again after this, where they take a 416 for a wrong offset and a 404 for a lost upload.
         RegistryError::UploadBusy { .. } => (StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
         RegistryError::NotLocal { .. } => (StatusCode::FORBIDDEN, ErrorCode::Denied),

@@ -4,6 +4,7 @@
 //! must never reach past them to `store` or `upstream`. Status codes stand in `error` and in the handlers' good answers alone.
 
 mod access_log;
+mod api;
 mod body;
 mod call;
 mod error;
@@ -170,6 +171,7 @@ async fn answer(call: &mut Call, route: Route) -> Answer {
             call.exchange.facts.upload = Some(id.as_str().to_owned());
             v2::uploads::answer(call, &at, &id, verb).await
         }
+        Route::Api(route) => api::answer(call, route).await,
     }
 }
 

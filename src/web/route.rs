@@ -1,10 +1,13 @@
 //! What a request asks for: strings become types here, and never turn back.
 
+mod shape;
+
 use std::borrow::Cow;
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+use self::shape::Shape;
 use super::query::Query;
 use crate::oci::{Digest, DigestError, NameError, Reference, RepositoryName};
 use crate::registry::{PageRequest, UploadId};
@@ -52,6 +55,18 @@ pub enum Route {
     Blob { at: At, digest: Digest, verb: BlobVerb },
     StartUpload { at: At, start: Start },
     Upload { at: At, id: UploadId, verb: UploadVerb },
+    Api(Api),
+}
+
+/// What the user interface and the commands ask, below `/api/v1/`.
+#[derive(Clone, Debug)]
+pub enum Api {
+    /// `upstreams`: their endpoints and limits.
+    Upstreams,
+    /// `fills`: what is arriving.
+    Fills,
+    /// `fills/DIGEST`, deleted: it is cancelled.
+    CancelFill(Digest),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +163,7 @@ impl Route {
             Self::Blob { .. } => "blob",
             Self::StartUpload { .. } => "blob_upload",
             Self::Upload { .. } => "blob_upload_chunk",
+            Self::Api(_) => "api",
         }
     }
 }
@@ -168,90 +184,6 @@ fn decode(path: &str) -> Result<Cow<'_, str>, RouteError> {
         return Err(RouteError::Escape);
     }
     percent_decode_str(path).decode_utf8().map_err(|_| RouteError::Escape)
-}
-
-/// Which kind of path it is; what it names is not looked at yet.
-enum Shape<'a> {
-    Plain(Route),
-    Catalog,
-    Tags { name: &'a str },
-    Manifest { name: &'a str, reference: &'a str },
-    Blob { name: &'a str, digest: &'a str },
-    Uploads { name: &'a str },
-    Upload { name: &'a str, id: &'a str },
-    Unknown,
-}
-
-impl<'a> Shape<'a> {
-    fn of(site: &Site, path: &'a str) -> Self {
-        let is_metrics = |metrics: &MetricsAt| matches!(metrics, MetricsAt::Path(at) if at == path);
-        match site {
-            Site::Debug { metrics } if is_metrics(metrics) => Self::Plain(Route::Metrics),
-            Site::Debug { .. } if path == "/debug/health" => Self::Plain(Route::Health),
-            Site::Debug { .. } => Self::Unknown,
-            Site::Main { metrics, .. } if is_metrics(metrics) => Self::Plain(Route::Metrics),
-            Site::Main { prefix, .. } => {
-                let below = path.strip_prefix(prefix.as_str());
-                let probed = path.strip_prefix('/').and_then(Self::probed).or_else(|| below.and_then(Self::probed));
-                probed.map(Self::Plain).or_else(|| below.map(Self::below_prefix)).unwrap_or(Self::Unknown)
-            }
-        }
-    }
-
-    /// What probes ask for, with the prefix and without: they come past the proxy that adds it, or through it.
-    fn probed(path: &str) -> Option<Route> {
-        match path {
-            "" => Some(Route::Root),
-            "livez" => Some(Route::Live),
-            "readyz" => Some(Route::Ready),
-            "debug/health" => Some(Route::Health),
-            _ => None,
-        }
-    }
-
-    fn below_prefix(path: &'a str) -> Self {
-        match path {
-            "v1/_ping" => Self::Plain(Route::Ping),
-            "v2" | "v2/" => Self::Plain(Route::Base),
-            "v2/_catalog" => Self::Catalog,
-            _ => path.strip_prefix("v2/").map_or(Self::Unknown, Self::of_repository),
-        }
-    }
-
-    /// Reads from the right: a name may hold parts called `blobs` or `manifests`.
-    fn of_repository(path: &'a str) -> Self {
-        let name = |tail: &str| path.strip_suffix(tail);
-        for tail in ["/blobs/uploads/", "/blobs/uploads"] {
-            if let Some(name) = name(tail) {
-                return Self::Uploads { name };
-            }
-        }
-        if let Some(name) = name("/tags/list") {
-            return Self::Tags { name };
-        }
-        let Some((rest, last)) = path.rsplit_once('/') else { return Self::Unknown };
-        if let Some(name) = rest.strip_suffix("/blobs/uploads") {
-            return Self::Upload { name, id: last };
-        }
-        match rest.rsplit_once('/') {
-            Some((name, "manifests")) => Self::Manifest { name, reference: last },
-            Some((name, "blobs")) => Self::Blob { name, digest: last },
-            _ => Self::Unknown,
-        }
-    }
-
-    fn handler(&self) -> &'static str {
-        match self {
-            Self::Plain(route) => route.handler(),
-            Self::Catalog => "catalog",
-            Self::Tags { .. } => "tags",
-            Self::Manifest { .. } => "manifest",
-            Self::Blob { .. } => "blob",
-            Self::Uploads { .. } => "blob_upload",
-            Self::Upload { .. } => "blob_upload_chunk",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 /// The methods that mean something here.
@@ -316,7 +248,20 @@ impl Request<'_> {
                 Ok(Route::StartUpload { at: self.at(name)?, start: self.start()? })
             }
             Shape::Upload { name, id } => self.upload(name, id),
+            Shape::Api(path) => self.api(path).map(Route::Api),
             Shape::Unknown => Err(RouteError::NoSuchPath),
+        }
+    }
+
+    fn api(&self, path: &str) -> Result<Api, RouteError> {
+        match path.split_once('/') {
+            None if path == "upstreams" => self.reading().map(|()| Api::Upstreams),
+            None if path == "fills" => self.reading().map(|()| Api::Fills),
+            Some(("fills", digest)) => match self.verb {
+                Verb::Delete => Ok(Api::CancelFill(digest.parse()?)),
+                _ => Err(RouteError::Method { allow: "DELETE" }),
+            },
+            _ => Err(RouteError::NoSuchPath),
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) async fn base(call: &mut Call) -> Answer {
 }
 
 /// An answer that is a JSON object, and where the next page of it is.
-fn object(value: &Value, next: Option<HeaderValue>) -> Response<Body> {
+pub(super) fn object(value: &Value, next: Option<HeaderValue>) -> Response<Body> {
     let mut response = Response::new(Body::json(value));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(next) = next {
@@ -30,7 +30,7 @@ fn object(value: &Value, next: Option<HeaderValue>) -> Response<Body> {
 }
 
 /// An answer with a status and headers and nothing else.
-fn bare(status: StatusCode, headers: HeaderMap) -> Response<Body> {
+pub(super) fn bare(status: StatusCode, headers: HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -1,0 +1,106 @@
+//! Which kind of path it is; what it names is not looked at yet.
+
+use super::{MetricsAt, Route, Site};
+
+/// A path's kind, and the texts in it.
+pub(super) enum Shape<'a> {
+    Plain(Route),
+    Catalog,
+    Tags {
+        name: &'a str,
+    },
+    Manifest {
+        name: &'a str,
+        reference: &'a str,
+    },
+    Blob {
+        name: &'a str,
+        digest: &'a str,
+    },
+    Uploads {
+        name: &'a str,
+    },
+    Upload {
+        name: &'a str,
+        id: &'a str,
+    },
+    /// Below `/api/v1/`: what the user interface and the commands use.
+    Api(&'a str),
+    Unknown,
+}
+
+impl<'a> Shape<'a> {
+    pub(super) fn of(site: &Site, path: &'a str) -> Self {
+        let is_metrics = |metrics: &MetricsAt| matches!(metrics, MetricsAt::Path(at) if at == path);
+        match site {
+            Site::Debug { metrics } if is_metrics(metrics) => Self::Plain(Route::Metrics),
+            Site::Debug { .. } if path == "/debug/health" => Self::Plain(Route::Health),
+            Site::Debug { .. } => Self::Unknown,
+            Site::Main { metrics, .. } if is_metrics(metrics) => Self::Plain(Route::Metrics),
+            Site::Main { prefix, .. } => {
+                let below = path.strip_prefix(prefix.as_str());
+                let probed = path.strip_prefix('/').and_then(Self::probed).or_else(|| below.and_then(Self::probed));
+                probed.map(Self::Plain).or_else(|| below.map(Self::below_prefix)).unwrap_or(Self::Unknown)
+            }
+        }
+    }
+
+    /// What probes ask for, with the prefix and without: they come past the proxy that adds it, or through it.
+    fn probed(path: &str) -> Option<Route> {
+        match path {
+            "" => Some(Route::Root),
+            "livez" => Some(Route::Live),
+            "readyz" => Some(Route::Ready),
+            "debug/health" => Some(Route::Health),
+            _ => None,
+        }
+    }
+
+    fn below_prefix(path: &'a str) -> Self {
+        match path {
+            "v1/_ping" => Self::Plain(Route::Ping),
+            "v2" | "v2/" => Self::Plain(Route::Base),
+            "v2/_catalog" => Self::Catalog,
+            _ => match path.strip_prefix("api/v1/") {
+                Some(path) => Self::Api(path),
+                None => path.strip_prefix("v2/").map_or(Self::Unknown, Self::of_repository),
+            },
+        }
+    }
+
+    /// Reads from the right: a name may hold parts called `blobs` or `manifests`.
+    fn of_repository(path: &'a str) -> Self {
+        let name = |tail: &str| path.strip_suffix(tail);
+        for tail in ["/blobs/uploads/", "/blobs/uploads"] {
+            if let Some(name) = name(tail) {
+                return Self::Uploads { name };
+            }
+        }
+        if let Some(name) = name("/tags/list") {
+            return Self::Tags { name };
+        }
+        let Some((rest, last)) = path.rsplit_once('/') else { return Self::Unknown };
+        if let Some(name) = rest.strip_suffix("/blobs/uploads") {
+            return Self::Upload { name, id: last };
+        }
+        match rest.rsplit_once('/') {
+            Some((name, "manifests")) => Self::Manifest { name, reference: last },
+            Some((name, "blobs")) => Self::Blob { name, digest: last },
+            _ => Self::Unknown,
+        }
+    }
+
+    pub(super) fn handler(&self) -> &'static str {
+        match self {
+            Self::Plain(route) => route.handler(),
+            Self::Catalog => "catalog",
+            Self::Tags { .. } => "tags",
+            Self::Manifest { .. } => "manifest",
+            Self::Blob { .. } => "blob",
+            Self::Uploads { .. } => "blob_upload",
+            Self::Upload { .. } => "blob_upload_chunk",
+            Self::Api(_) => "api",
+            Self::Unknown => "unknown",
+        }
+    }
+}
