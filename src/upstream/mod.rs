@@ -100,6 +100,11 @@ impl Upstream {
         self.endpoints[endpoint.0].host()
     }
 
+    /// Few of the requests that it counts are left, as far as it says: what only makes newer what is held waits.
+    pub fn spares_pulls(&self) -> bool {
+        false
+    }
+
     /// Content that came from this endpoint was not what its digest says, and another had it right.
     pub fn blame(&self, endpoint: EndpointId) {
         self.endpoints[endpoint.0].health().lied();
