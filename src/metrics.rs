@@ -37,6 +37,8 @@ pub struct Metrics {
     pub fills: IntCounterVec,
     /// Fills running now.
     pub fills_in_flight: IntGauge,
+    /// Connections of fills that failed and that another went on for.
+    pub fill_resumes: IntCounter,
     /// Readers that follow a running fill now.
     pub fill_followers: IntGauge,
     /// Requests sent to upstreams, by `upstream`, `kind` (`manifest`, `blob`, `token`, `tags`, …) and `status` (a code, or `error`).
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub first_byte: HistogramVec,
     /// Bytes of whole blobs in the cache.
     pub cache_bytes: IntGauge,
+    /// Bytes of blobs that did not come to be whole, and that no fill works on.
+    pub cache_partial_bytes: IntGauge,
     /// Whole blobs in the cache.
     pub cache_blobs: IntGauge,
     /// Blobs evicted.
@@ -118,6 +122,11 @@ impl Metrics {
                 &["type"],
             ),
             fills: counters(r, "entrepot_fills_total", "Fills ended", &["outcome"]),
+            fill_resumes: counter(
+                r,
+                "entrepot_fill_resumes_total",
+                "Connections of fills that failed and were gone on for",
+            ),
             fills_in_flight: gauge(r, "entrepot_fills_in_flight", "Fills running"),
             fill_followers: gauge(r, "entrepot_fill_followers", "Readers that follow a running fill"),
             upstream_requests: counters(
@@ -154,6 +163,7 @@ impl Metrics {
                 seconds(),
             ),
             cache_bytes: gauge(r, "entrepot_cache_bytes", "Bytes of whole blobs in the cache"),
+            cache_partial_bytes: gauge(r, "entrepot_cache_partial_bytes", "Bytes left of fills that did not end"),
             cache_blobs: gauge(r, "entrepot_cache_blobs", "Whole blobs in the cache"),
             evictions: counter(r, "entrepot_evictions_total", "Blobs evicted"),
             evicted_bytes: counter(r, "entrepot_evicted_bytes_total", "Bytes evicted"),

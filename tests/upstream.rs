@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Credentials, Fill, Secret, Trust, Upstream as Spec};
+use entrepot::config::{Credentials, Secret, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
 use entrepot::sys::{Clock, Tasks};
@@ -46,7 +46,7 @@ fn named(mut spec: Spec) -> Spec {
 fn build(spec: &Spec, stall: Duration) -> Setting {
     let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
     let machine = Machine { clock: clock.clone(), tasks: Tasks::new(), metrics: Arc::clone(&metrics), ca: None };
-    let upstream = Arc::new(Upstream::new(spec, &Fill { stall }, machine).unwrap());
+    let upstream = Arc::new(Upstream::new(spec, stall, machine).unwrap());
     Setting { upstream, metrics, clock }
 }
 
@@ -285,7 +285,7 @@ async fn ranges() {
 
     remote.fault_once("GET", "/blobs/", Fault::WrongRange);
     assert!(matches!(from(3).await, Err(UpstreamError::Protocol { .. })));
-    assert!(matches!(from(10).await, Err(UpstreamError::Status { status: 416, .. })));
+    assert!(matches!(from(10).await, Err(UpstreamError::Unsatisfiable { total: Some(_), .. })));
 }
 
 #[tokio::test]
@@ -470,7 +470,7 @@ fn what_cannot_work_is_refused_without_its_secrets() {
     for breaking in broken {
         let mut spec = spec(&remote);
         breaking(&mut spec);
-        let refused = Upstream::new(&spec, &Fill { stall: NEVER }, machine()).unwrap_err().to_string();
+        let refused = Upstream::new(&spec, NEVER, machine()).unwrap_err().to_string();
         assert!(refused.starts_with("mirror.upstreams.test.example") && !refused.contains("secret"), "{refused}");
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use super::at::{At, Reading};
 use super::problem::Place;
-use super::{Cache, Credentials, Fill, Mirror, MirrorOrigin, Trust, Upstream, address, conflict};
+use super::scalar::number;
+use super::{
+    Cache, Connections, Credentials, Fill, Mirror, MirrorOrigin, Trust, Unattended, Upstream, address, conflict,
+};
 use crate::oci::{HostName, Pattern};
 
 const HUB: &str = "docker.io";
@@ -17,8 +20,16 @@ const NOT_REGISTRIES: &[&str] = &["docker.io", "hub.docker.com"];
 const TAG_TTL: Duration = Duration::from_secs(600);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
-const STALL: Duration = Duration::from_secs(15);
-const SEGMENT: u64 = 8 << 20;
+const FILL: Fill = Fill {
+    connections: Connections::Auto,
+    per_host: 16,
+    segment: 8 << 20,
+    stall: Duration::from_secs(15),
+    unattended: Unattended::Finish,
+    keep: Duration::from_secs(7 * 24 * 3600),
+};
+const GRACE: Duration = Duration::from_secs(10);
+const SMALLEST_SEGMENT: u64 = 64 << 10;
 
 /// Who gave the configuration that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +72,7 @@ pub(super) fn mirror(root: &At<'_>, given: Given, reading: &mut Reading<'_>) -> 
 fn empty(origin: MirrorOrigin, local: Vec<Pattern>) -> Mirror {
     let cache = Cache { max_size: None, reserve: None };
     let (upstreams, names) = (BTreeMap::new(), Vec::new());
-    Mirror { origin, local, cache, upstreams, default: None, names, fill: Fill { stall: STALL } }
+    Mirror { origin, local, cache, upstreams, default: None, names, fill: FILL }
 }
 
 fn patterns(text: &str) -> Vec<Pattern> {
@@ -149,21 +160,35 @@ fn cache(at: &At<'_>, reading: &mut Reading<'_>) -> Cache {
 }
 
 fn fill(at: &At<'_>, reading: &mut Reading<'_>) -> Fill {
-    let connections = at.get("connections");
-    let auto =
-        |text: &str| (text == "auto").then_some(0).or(super::scalar::number(text).filter(|n| (1..=64).contains(n)));
-    if connections.parsed(reading, auto, "write auto, or a number from 1 to 64").is_some_and(|n| n != 0) {
-        connections.warn(reading, "has no effect yet: one connection feeds a fill");
+    let count =
+        |text: &str, most| number(text).and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=most).contains(n));
+    let connections = |text: &str| match text {
+        "auto" => Some(Connections::Auto),
+        _ => count(text, 64).map(Connections::Fixed),
+    };
+    let per_host = |text: &str| count(text, 1024);
+    let base = FILL;
+    let segment = at.get("segment").size(reading).unwrap_or(base.segment);
+    if segment < SMALLEST_SEGMENT {
+        at.get("segment")
+            .error(reading, "is smaller than 64KiB, so that requests would take longer than what they bring");
     }
-    let segment = at.get("segment");
-    if segment.size(reading).is_some_and(|size| size != SEGMENT) {
-        segment.warn(reading, "has no effect yet: one connection feeds a fill");
+    let grace = at.get("grace").duration(reading).unwrap_or(GRACE);
+    let unattended = [("finish", Unattended::Finish), ("pause", Unattended::Pause(grace))];
+    Fill {
+        connections: at
+            .get("connections")
+            .parsed(reading, connections, "write auto, or a number from 1 to 64")
+            .unwrap_or(base.connections),
+        per_host: at.get("perhost").parsed(reading, per_host, "write a number from 1 to 1024").unwrap_or(base.per_host),
+        segment,
+        stall: at.get("stall").timeout(reading).unwrap_or(base.stall),
+        unattended: at
+            .get("unattended")
+            .choice(reading, &unattended, "write finish or pause")
+            .unwrap_or(base.unattended),
+        keep: at.get("keep").duration(reading).unwrap_or(base.keep),
     }
-    let unattended = at.get("unattended");
-    if unattended.choice(reading, &[("finish", false), ("pause", true)], "write finish or pause") == Some(true) {
-        unattended.warn(reading, "has no effect yet: a fill that nobody waits for is finished");
-    }
-    Fill { stall: at.get("stall").timeout(reading).unwrap_or(STALL) }
 }
 
 fn upstreams<'t>(at: &At<'t>, reading: &mut Reading<'_>) -> Vec<Entry<'t>> {

@@ -24,8 +24,8 @@ mod tests;
 
 pub use problem::{Problem, Problems};
 pub use values::{
-    Cache, Config, Credentials, Debug, Delete, Fill, Health, Htpasswd, Http, Log, LogFormat, LogLevel, Mirror,
-    MirrorOrigin, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Upstream, Validation,
+    Cache, Config, Connections, Credentials, Debug, Delete, Fill, Health, Htpasswd, Http, Log, LogFormat, LogLevel,
+    Mirror, MirrorOrigin, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Unattended, Upstream, Validation,
 };
 
 use std::io;

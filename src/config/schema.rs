@@ -218,8 +218,15 @@ const UPSTREAM: &[Key] = &[
     refuses("credentials", "credentials from a file come with a later version; write `username` and `password`"),
 ];
 
-const FILL: &[Key] =
-    &[takes("connections", Leaf), takes("segment", Leaf), takes("stall", Leaf), takes("unattended", Leaf)];
+const FILL: &[Key] = &[
+    takes("connections", Leaf),
+    takes("perhost", Leaf),
+    takes("segment", Leaf),
+    takes("stall", Leaf),
+    takes("unattended", Leaf),
+    takes("grace", Leaf),
+    takes("keep", Leaf),
+];
 
 const VALIDATION: &[Key] = &[
     refuses_unless("enabled", "false", "URLs in manifests are not checked by this version; remove it"),

@@ -377,9 +377,6 @@ fn warned_of() {
         ("proxy: {remoteurl: https://a, ttl: 24h}", "mirror.cache.maxsize"),
         ("validation: {disabled: true}", "validation.disabled"),
         ("mirror: {}", "no upstreams"),
-        ("mirror: {upstreams: {a.io: }, fill: {connections: 4}}", "connections has no effect yet"),
-        ("mirror: {upstreams: {a.io: }, fill: {segment: 1MiB}}", "segment has no effect yet"),
-        ("mirror: {upstreams: {a.io: }, fill: {unattended: pause}}", "unattended has no effect yet"),
     ] {
         let loaded = good(&format!("version: 0.1\n{text}"));
         let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();

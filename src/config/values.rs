@@ -218,8 +218,33 @@ impl std::fmt::Debug for Secret {
 /// `mirror.fill`.
 #[derive(Clone, Debug)]
 pub struct Fill {
-    /// A transfer that brings no byte for this long is given up (15 s).
+    /// How many connections feed one fill.
+    pub connections: Connections,
+    /// The most connections to one host for all fills together (`perhost`, 16).
+    pub per_host: usize,
+    /// The most that one of several connections asks for at a time, in bytes (8 MiB).
+    pub segment: u64,
+    /// A transfer that brings no byte for this long goes on with another connection (15 s).
     pub stall: Duration,
+    pub unattended: Unattended,
+    /// What has arrived of a blob that nobody asked for again is kept for so long (`keep`, 168 h).
+    pub keep: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// As many as raise the throughput; four at first.
+    Auto,
+    /// So many, at least one.
+    Fixed(usize),
+}
+
+/// What becomes of a fill that nobody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unattended {
+    Finish,
+    /// After this grace it stops; the next request goes on from what has arrived.
+    Pause(Duration),
 }
 
 /// `validation`.

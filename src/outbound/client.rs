@@ -51,6 +51,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Another address than the one asked gave this answer.
     pub redirected: bool,
+    /// That address. It may be signed: it is not for logs.
+    pub url: Url,
     pub body: Body,
 }
 
@@ -110,6 +112,7 @@ impl Client {
                     status: response.status(),
                     headers: std::mem::take(response.headers_mut()),
                     redirected: hop > 0,
+                    url: request.url,
                     body: Body::new(response, host, self.limits.stall),
                 });
             }

@@ -3,13 +3,16 @@
 //! The transfer runs in a task of its own and outlives whoever asked for it. Readers follow it behind a `watch` of its
 //! progress, each from its own offset; none can slow it down (DESIGN.md, decisions 1 to 3).
 
-use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::RegistryError;
-use crate::oci::{Digest, Hasher, HostName, RepositoryName};
+use super::audience::Audience;
+use crate::config::Unattended;
+use crate::oci::{Digest, Hasher, HostName, RepositoryName, Span};
+use crate::store::{Arrivals, Extents};
 use crate::upstream::{Upstream, UpstreamError};
 
 /// The end of a blob that no reader gets before the whole is verified, in bytes.
@@ -39,9 +42,13 @@ pub struct Fill {
     progress: watch::Sender<Progress>,
     /// A std `Mutex`: held for list operations only.
     sources: Mutex<Sources>,
-    file: OnceLock<Arc<File>>,
+    arrivals: OnceLock<Arc<Arrivals>>,
     /// Where the fill gave up storing, and the hash up to there: each reader goes on by itself from it.
     given_up: OnceLock<(u64, Hasher)>,
+    audience: Arc<Audience>,
+    /// What was replaced by something else after readers may have had it. A std `Mutex`: held for operations on the set.
+    tainted: Mutex<Extents>,
+    cancelled: CancellationToken,
 }
 
 /// How far a fill is.
@@ -49,8 +56,8 @@ pub struct Fill {
 pub struct Progress {
     /// `None` until a source has answered, or when it did not say.
     pub size: Option<u64>,
-    /// So many bytes from the beginning on are on the disk, without a hole.
-    pub prefix: u64,
+    /// So many bytes are on the disk, in whatever order they came.
+    pub arrived: u64,
     pub state: State,
 }
 
@@ -60,6 +67,8 @@ pub enum State {
     #[default]
     Asking,
     Arriving,
+    /// Everything has arrived and is not what the digest says: it is being found out which endpoint was wrong.
+    Doubted,
     /// Verified, and found in the cache from now on.
     Complete,
     /// Every source has failed, or the content was not what its digest says.
@@ -73,9 +82,16 @@ pub enum State {
 #[derive(Default)]
 struct Sources {
     list: Vec<Candidate>,
-    /// Why the fill failed as a whole: the content did not match, so no source is to blame alone.
-    fatal: Option<UpstreamError>,
+    /// Why the fill failed as a whole, where no source is to blame alone.
+    fatal: Option<Fatal>,
     ended: bool,
+}
+
+enum Fatal {
+    /// The content did not match.
+    Mismatch(UpstreamError),
+    /// It was cancelled by hand.
+    Cancelled,
 }
 
 struct Candidate {
@@ -110,8 +126,11 @@ impl Fill {
             digest,
             progress: watch::Sender::new(Progress::default()),
             sources: Mutex::new(sources),
-            file: OnceLock::new(),
+            arrivals: OnceLock::new(),
             given_up: OnceLock::new(),
+            audience: Audience::new(),
+            tainted: Mutex::default(),
+            cancelled: CancellationToken::new(),
         }
     }
 
@@ -158,11 +177,34 @@ impl Fill {
                 // The reader asks its own source, which proves the right.
                 State::Unstorable => return Ok(progress),
                 State::Complete | State::Unkept | State::Failed => return Err(self.failure(key)),
-                State::Asking | State::Arriving => {}
+                State::Asking | State::Arriving | State::Doubted => {}
             }
             if watch.changed().await.is_err() {
                 return Err(self.failure(key));
             }
+        }
+    }
+
+    /// Who waits for it.
+    pub fn audience(&self) -> &Arc<Audience> {
+        &self.audience
+    }
+
+    /// Stops it by hand: whoever reads it is cut, and what has arrived can be taken up again.
+    pub fn cancel(&self) {
+        self.cancelled.cancel();
+    }
+
+    /// Ends when the fill is not to go on: it was cancelled, or nobody waits for it where that matters.
+    pub(super) async fn stopped(&self, unattended: Unattended) {
+        tokio::select! {
+            () = self.cancelled.cancelled() => self.sources().fatal = Some(Fatal::Cancelled),
+            () = async {
+                match unattended {
+                    Unattended::Finish => std::future::pending().await,
+                    Unattended::Pause(grace) => self.audience.gone_for(grace).await,
+                }
+            } => {}
         }
     }
 
@@ -175,14 +217,24 @@ impl Fill {
         *self.progress.borrow()
     }
 
-    /// The file that arrives, as soon as there is one.
-    pub fn file(&self) -> Option<Arc<File>> {
-        self.file.get().cloned()
+    /// What arrives, as soon as there is a file for it.
+    pub fn arrivals(&self) -> Option<Arc<Arrivals>> {
+        self.arrivals.get().cloned()
     }
 
-    pub fn set_file(&self, file: Arc<File>) {
+    pub fn set_arrivals(&self, arrivals: Arc<Arrivals>) {
         // The fill opens its file once; a second one would be ignored.
-        let _ = self.file.set(file);
+        let _ = self.arrivals.set(arrivals);
+        self.arrived();
+    }
+
+    /// Was any of this replaced by something else after it could be read?
+    pub fn is_tainted(&self, span: Span) -> bool {
+        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).touches(span)
+    }
+
+    pub(super) fn taint(&self, span: Span) {
+        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).insert(span);
     }
 
     /// Where storing was given up, and the hash up to there.
@@ -207,7 +259,12 @@ impl Fill {
     pub fn failure(&self, key: &SourceKey) -> RegistryError {
         let sources = self.sources();
         let own = sources.list.iter().find(|candidate| candidate.source.key() == *key);
-        let error = sources.fatal.as_ref().or(own.and_then(|candidate| candidate.failed.as_ref()));
+        let fatal = match &sources.fatal {
+            Some(Fatal::Cancelled) => return RegistryError::cancelled(&self.digest),
+            Some(Fatal::Mismatch(error)) => Some(error),
+            None => None,
+        };
+        let error = fatal.or(own.and_then(|candidate| candidate.failed.as_ref()));
         let error = error.or_else(|| sources.list.iter().find_map(|candidate| candidate.failed.as_ref()));
         match error {
             Some(error) => RegistryError::blob(error, &self.digest, key),
@@ -217,7 +274,7 @@ impl Fill {
 
     /// Is there a source that was not tried?
     pub(super) fn has_untried(&self) -> bool {
-        self.sources().list.iter().any(|candidate| candidate.failed.is_none())
+        !self.unfailed().is_empty()
     }
 
     /// The next source that was not tried. With none left the fill has ended, nobody can join it any more, and `let_go` is
@@ -232,14 +289,27 @@ impl Fill {
         next
     }
 
+    /// Ends it, unless somebody has come who waits for it. `let_go` is called before the next fill can begin.
+    pub(super) fn close(&self, let_go: impl FnOnce()) -> bool {
+        let mut sources = self.sources();
+        if self.audience.count() > 0 && !self.cancelled.is_cancelled() {
+            return false;
+        }
+        let_go();
+        sources.ended = true;
+        true
+    }
+
     /// A source has answered 200: it vouches for its repository, and the blob has this size.
     pub(super) fn answered(&self, key: &SourceKey, size: Option<u64>) {
         if let Some(candidate) = self.sources().list.iter_mut().find(|candidate| candidate.source.key() == *key) {
             candidate.proof = Proof::Given;
         }
         self.progress.send_modify(|progress| {
-            progress.size = size;
-            progress.state = State::Arriving;
+            progress.size = size.or(progress.size);
+            if progress.state == State::Asking {
+                progress.state = State::Arriving;
+            }
         });
     }
 
@@ -250,15 +320,22 @@ impl Fill {
         self.wake();
     }
 
-    pub(super) fn arrived(&self, prefix: u64) {
-        self.progress.send_modify(|progress| progress.prefix = prefix);
+    /// More has arrived, or less is believed: readers look again.
+    pub(super) fn arrived(&self) {
+        let arrived = self.arrivals.get().map_or(0, |arrivals| arrivals.total());
+        self.progress.send_modify(|progress| progress.arrived = arrived);
+    }
+
+    /// What has arrived is not what the digest says.
+    pub(super) fn doubt(&self) {
+        self.progress.send_modify(|progress| progress.state = State::Doubted);
     }
 
     pub(super) fn end(&self, state: State) {
         self.sources().ended = true;
         self.progress.send_modify(|progress| {
             if matches!(state, State::Complete | State::Unkept) {
-                progress.size = Some(progress.prefix);
+                progress.size = Some(progress.arrived);
             }
             progress.state = state;
         });
@@ -266,14 +343,14 @@ impl Fill {
 
     /// The content was not what its digest says.
     pub(super) fn end_mismatched(&self, error: UpstreamError) {
-        self.sources().fatal = Some(error);
+        self.sources().fatal = Some(Fatal::Mismatch(error));
         self.end(State::Failed);
     }
 
     /// It cannot be stored. `hasher` has seen the first `prefix` bytes.
     pub(super) fn give_up(&self, prefix: u64, hasher: Hasher) {
         let found = hasher.clone().finish();
-        if found == self.digest && self.file.get().is_some() {
+        if found == self.digest && self.arrivals.get().is_some() {
             return self.end(State::Unkept);
         }
         if self.progress().size == Some(prefix) {
@@ -281,6 +358,13 @@ impl Fill {
         }
         let _ = self.given_up.set((prefix, hasher));
         self.end(State::Unstorable);
+    }
+
+    /// Sources that may still be asked.
+    pub(super) fn unfailed(&self) -> Vec<Source> {
+        let sources = self.sources();
+        let left = sources.list.iter().filter(|candidate| candidate.failed.is_none());
+        left.map(|candidate| candidate.source.clone()).collect()
     }
 
     /// Repositories whose right was proven while it ran, with whether their upstream was asked without credentials.

@@ -3,29 +3,31 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::fill::{Fill, Proof, Source, Standing, State, agree};
+use super::audience::{Attention, Interest};
+use super::fill::{Fill, Proof, Source, Standing, State};
+use super::hosts::Hosts;
 use super::quota::{GIVEN_UP, Quota, Reservation};
-use super::{FillReport, RegistryError, UpstreamFailure};
-use crate::metrics::Metrics;
+use super::transfer::{Broken, Means, Transfer};
+use super::{FillReport, Machine, RegistryError, UpstreamFailure};
+use crate::config;
 use crate::oci::{Digest, Hasher, MediaType};
-use crate::store::{CacheStore, LinkRecord, Partial, Right, StoreError, verified};
+use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, Right, StoreError, verified};
 use crate::sys::Tasks;
 use crate::upstream::UpstreamError;
 
 /// The running fills.
 pub struct Fills {
     store: CacheStore,
-    quota: Arc<Quota>,
+    means: Means,
     tasks: Tasks,
-    metrics: Arc<Metrics>,
     /// A std `Mutex`: held for map operations only.
     running: Mutex<HashMap<Digest, Arc<Fill>>>,
 }
 
-/// A fill, and whether this request began it.
+/// A fill, whether this request began it, and what makes this request one that waits for it.
 pub enum Joined {
-    Started(Arc<Fill>),
-    Running(Arc<Fill>),
+    Started(Arc<Fill>, Attention),
+    Running(Arc<Fill>, Attention),
     /// It runs for other repositories: prove the right to it first, and call [`Fills::join`] with [`Proof::Given`].
     MustProve,
 }
@@ -36,22 +38,30 @@ struct Arrived {
     /// Has seen all of it.
     hasher: Hasher,
     /// Kept until the blob is counted as stored: nobody else is promised it meanwhile.
-    room: Reservation,
+    room: Option<Reservation>,
 }
 
-/// Why a transfer ended before the blob was whole.
-enum Broken {
-    /// This source failed; another may go on.
-    Source(UpstreamError),
-    /// The upstream has nothing after what is held: what is held is not a beginning of this blob.
-    Unresumable,
+/// How the bytes came, or did not.
+enum Outcome {
+    Whole,
+    /// Nobody has the right content.
+    Wrong(StoreError),
+    /// Every source has failed, or it was stopped.
+    Failed,
     /// The disk, or the quota.
     Storage(Option<StoreError>),
 }
 
 impl Fills {
-    pub fn new(store: CacheStore, quota: Arc<Quota>, tasks: Tasks, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { store, quota, tasks, metrics, running: Mutex::default() })
+    pub fn new(store: CacheStore, quota: Arc<Quota>, settings: config::Fill, machine: Machine) -> Arc<Self> {
+        let Machine { clock, tasks, metrics } = machine;
+        let hosts = Arc::new(Hosts::new(settings.per_host));
+        Arc::new(Self {
+            store,
+            means: Means { quota, hosts, settings, clock, metrics },
+            tasks,
+            running: Mutex::default(),
+        })
     }
 
     /// The fill that is running for a digest.
@@ -61,48 +71,49 @@ impl Fills {
 
     /// What is arriving now.
     pub fn reports(&self) -> Vec<FillReport> {
-        let report = |fill: &Arc<Fill>| {
-            let progress = fill.progress();
-            FillReport { digest: fill.digest, size: progress.size, arrived: progress.prefix }
-        };
-        self.map().values().map(report).collect()
+        let mut reports: Vec<_> = self.map().values().map(|fill| FillReport::of(fill)).collect();
+        reports.sort_by_cached_key(|report| report.digest.to_string());
+        reports
     }
 
     /// Stops a fill. Says whether there was one.
     pub fn cancel(&self, digest: &Digest) -> bool {
-        let fill = self.map().remove(digest);
-        fill.inspect(|fill| fill.end(State::Failed)).is_some()
+        let fill = self.running(digest);
+        fill.inspect(|fill| fill.cancel()).is_some()
     }
 
     /// Joins the fill of a digest, or begins it.
-    pub fn join(self: &Arc<Self>, digest: &Digest, source: Source, proof: Proof) -> Joined {
+    pub fn join(self: &Arc<Self>, digest: &Digest, source: Source, proof: Proof, interest: Interest) -> Joined {
         let mut running = self.map();
         if let Some(fill) = running.get(digest) {
+            // Before the look whether it has ended: one that nobody waits for may be about to.
+            let attention = fill.audience().attend(interest);
             match (fill.standing(&source.key()), proof) {
-                (Standing::Ours, _) => return Joined::Running(Arc::clone(fill)),
+                (Standing::Ours, _) => return Joined::Running(Arc::clone(fill), attention),
                 (Standing::Others, Proof::Pending) => return Joined::MustProve,
                 (Standing::Others, Proof::Given) if fill.add(source.clone()) => {
-                    return Joined::Running(Arc::clone(fill));
+                    return Joined::Running(Arc::clone(fill), attention);
                 }
                 (Standing::Others | Standing::Ended, _) => {}
             }
         }
         let fill = Arc::new(Fill::new(*digest, source, proof));
+        let attention = fill.audience().attend(interest);
         running.insert(*digest, Arc::clone(&fill));
         let (fills, task) = (Arc::clone(self), Arc::clone(&fill));
         self.tasks.spawn(async move { fills.run(task).await });
-        Joined::Started(fill)
+        Joined::Started(fill, attention)
     }
 
     async fn run(self: Arc<Self>, fill: Arc<Fill>) {
         // Rides along so that the gauge and the map are right even when the task is cancelled or panics.
         let _running = Running::new(Arc::clone(&self), Arc::clone(&fill));
         if let Ok(Some(stored)) = self.store.blob(&fill.digest).await {
-            fill.set_file(Arc::clone(&stored.file));
-            return self.vouch(&fill, stored.size, State::Complete).await;
+            fill.set_arrivals(Arc::new(Arrivals::whole(&stored)));
+            return self.vouch(&fill, State::Complete).await;
         }
         let mut partial = self.store.partial(&fill.digest).await;
-        if partial.as_ref().is_err_and(StoreError::is_full) && self.quota.give_way(GIVEN_UP).await {
+        if partial.as_ref().is_err_and(StoreError::is_full) && self.means.quota.give_way(GIVEN_UP).await {
             partial = self.store.partial(&fill.digest).await;
         }
         let outcome = match partial {
@@ -113,13 +124,13 @@ impl Fills {
                 "unstorable"
             }
         };
-        self.metrics.fills.with_label_values(&[outcome]).inc();
+        self.means.metrics.fills.with_label_values(&[outcome]).inc();
     }
 
     /// The blob became whole between the joiner's look at the disk and this fill: nothing is fetched, but every source must
     /// still say that it has it.
-    async fn vouch(&self, fill: &Fill, size: u64, end: State) {
-        fill.arrived(size);
+    async fn vouch(&self, fill: &Fill, end: State) {
+        let size = fill.progress().arrived;
         while let Some(source) = fill.next_source(|| {}) {
             let proof = fill.verdict(&source.key());
             let asked = match proof {
@@ -140,140 +151,133 @@ impl Fills {
     }
 
     /// Tries one source after another until the blob is whole. Returns the outcome's name.
-    async fn fetch(&self, fill: &Fill, mut partial: Partial) -> &'static str {
-        fill.set_file(Arc::clone(partial.file()));
-        let hasher = match partial.hash_prefix(fill.digest.algorithm()).await {
-            Ok(hasher) => hasher,
-            Err(error) => {
-                // What cannot be read is no beginning; should this fail too, the file is discarded all the same.
-                let _ = partial.restart().await;
-                return self.give_up(fill, partial, Hasher::new(fill.digest.algorithm()), Some(error)).await;
-            }
-        };
-        let prefix = partial.extents().prefix();
-        fill.arrived(prefix);
-        if prefix == 0 || hasher.clone().finish() != fill.digest {
-            return self.ask_sources(fill, partial, hasher).await;
+    async fn fetch(&self, fill: &Fill, partial: Partial) -> &'static str {
+        fill.set_arrivals(Arc::clone(partial.arrivals()));
+        let transfer = Transfer::new(&self.means, fill, &partial);
+        if self.everything_is_there(fill, &transfer).await {
+            drop(transfer);
+            return self.take_over(fill, partial).await;
         }
-        // An earlier fill had everything and did not come to say so.
+        let outcome = self.ask_sources(fill, &partial, &transfer).await;
+        let hashed = transfer.hashed().await;
+        let room = transfer.into_room();
+        match (outcome, hashed) {
+            (Outcome::Whole, Ok((_, hasher))) => self.finish(fill, Arrived { partial, hasher, room }).await,
+            (Outcome::Wrong(error), _) => self.refuse(fill, partial, error).await,
+            (Outcome::Storage(error), hashed) => self.give_up(fill, partial, hashed.ok(), error).await,
+            (Outcome::Whole, Err(error)) => self.give_up(fill, partial, None, Some(error)).await,
+            (Outcome::Failed, _) => {
+                self.means.quota.left(&fill.digest, partial.arrivals().total());
+                partial.abandon().await;
+                fill.end(State::Failed);
+                "failed"
+            }
+        }
+    }
+
+    /// An earlier fill may have had everything and not come to say so.
+    async fn everything_is_there(&self, fill: &Fill, transfer: &Transfer<'_>) -> bool {
+        let expected = fill.unfailed().iter().find_map(|source| source.expected_size);
+        if fill.progress().arrived == 0 || expected != Some(fill.progress().arrived) {
+            return false;
+        }
+        let right = transfer.hashed().await.is_ok_and(|(_, hasher)| hasher.finish() == fill.digest);
+        if !right && let Err(error) = transfer.restart().await {
+            // The transfer will find out what is wrong with the disk.
+            tracing::warn!(%error, "a partial blob could not be emptied");
+        }
+        right
+    }
+
+    /// Everything was there already.
+    async fn take_over(&self, fill: &Fill, partial: Partial) -> &'static str {
         match self.store.commit(partial, &fill.digest).await {
             Ok(()) => {
-                self.vouch(fill, prefix, State::Complete).await;
+                self.vouch(fill, State::Complete).await;
                 "complete"
             }
             Err(error) => {
                 tracing::error!(digest = %fill.digest, %error, "a whole blob could not be stored; it is served without being kept");
-                self.vouch(fill, prefix, State::Unkept).await;
+                self.vouch(fill, State::Unkept).await;
                 "unstorable"
             }
         }
     }
 
-    async fn ask_sources(&self, fill: &Fill, mut partial: Partial, mut hasher: Hasher) -> &'static str {
-        while let Some(source) = self.next(fill, &mut partial).await {
-            match self.transfer(fill, &mut partial, &mut hasher, &source).await {
-                Ok(room) => return self.finish(fill, Arrived { partial, hasher, room }, &source).await,
+    async fn ask_sources(&self, fill: &Fill, partial: &Partial, transfer: &Transfer<'_>) -> Outcome {
+        while let Some(source) = self.next(fill, partial).await {
+            match transfer.fetch(&source).await {
+                Ok(()) => return self.verify(fill, transfer).await,
                 Err(Broken::Source(error)) => {
                     tracing::warn!(digest = %fill.digest, %error, "a source failed");
                     fill.failed(&source.key(), error);
                 }
                 Err(Broken::Unresumable) => {
-                    hasher = Hasher::new(fill.digest.algorithm());
-                    if let Err(error) = partial.restart().await {
-                        return self.give_up(fill, partial, hasher, Some(error)).await;
+                    if let Err(error) = transfer.restart().await {
+                        return Outcome::Storage(Some(error));
                     }
-                    fill.arrived(0);
                 }
-                Err(Broken::Storage(error)) => return self.give_up(fill, partial, hasher, error).await,
+                Err(Broken::Storage(error)) => return Outcome::Storage(error),
+                Err(Broken::Stopped) => {
+                    self.write_down(partial).await;
+                    if fill.close(|| partial.unlock()) {
+                        tracing::info!(digest = %fill.digest, "a fill was stopped; the next request goes on from what has arrived");
+                        return Outcome::Failed;
+                    }
+                }
             }
         }
-        partial.abandon().await;
-        fill.end(State::Failed);
-        "failed"
+        Outcome::Failed
     }
 
     /// The next source to try. Before the fill ends for want of one, what has arrived is written down and let go of, so that
     /// the next request can take it up.
-    async fn next(&self, fill: &Fill, partial: &mut Partial) -> Option<Source> {
-        if !fill.has_untried()
-            && let Err(error) = partial.journal().await
-        {
-            tracing::warn!(%error, "what has arrived was not written down");
+    async fn next(&self, fill: &Fill, partial: &Partial) -> Option<Source> {
+        if !fill.has_untried() {
+            self.write_down(partial).await;
         }
         // Readers may keep the file open for long, and the next fill shall be able to take it up.
         fill.next_source(|| partial.unlock())
     }
 
-    /// Fetches from one source until its stream ends. The room that it took stays taken until the blob is counted as stored.
-    async fn transfer(
-        &self,
-        fill: &Fill,
-        partial: &mut Partial,
-        hasher: &mut Hasher,
-        source: &Source,
-    ) -> Result<Reservation, Broken> {
-        let prefix = partial.extents().prefix();
-        let mut stream = match source.upstream.get_blob(&source.repository, &fill.digest, prefix).await {
-            // Only as long as no reader has seen any of it.
-            Err(UpstreamError::Status { status: 416, .. }) if prefix > 0 && fill.progress().state == State::Asking => {
-                return Err(Broken::Unresumable);
-            }
-            stream => stream.map_err(Broken::Source)?,
+    /// Is it what its digest says? If not, one of its endpoints may have it right.
+    async fn verify(&self, fill: &Fill, transfer: &Transfer<'_>) -> Outcome {
+        let wrong = match transfer.hashed().await {
+            Ok((_, hasher)) => match verified(hasher, &fill.digest) {
+                Ok(()) => return Outcome::Whole,
+                Err(wrong) => wrong,
+            },
+            Err(error) => return Outcome::Storage(Some(error)),
         };
-        // Readers were told the first size: no later source may name another.
-        let size = agree([source.expected_size, fill.progress().size, stream.total()]).map_err(Broken::Source)?;
-        fill.answered(&source.key(), size);
-        let mut room = match self.quota.reserve(size.unwrap_or(0).saturating_sub(prefix)).await {
-            Ok(room) => room,
-            Err(_) => return Err(Broken::Storage(None)),
-        };
-        let mut position = stream.start();
-        while let Some(mut piece) = stream.chunk().await.map_err(Broken::Source)? {
-            let at = partial.extents().prefix();
-            let end = position + piece.len() as u64;
-            if size.is_some_and(|size| end > size) {
-                return Err(Broken::Source(UpstreamError::Length { expected: size.unwrap_or(0), found: end }));
-            }
-            // An upstream that ignores Range is read on, and what is known is dropped.
-            let known = at.saturating_sub(position).min(piece.len() as u64);
-            position = end;
-            let piece = piece.split_off(usize::try_from(known).unwrap_or(piece.len()));
-            if piece.is_empty() {
-                continue;
-            }
-            room.written(piece.len() as u64).await.map_err(|_| Broken::Storage(None))?;
-            match partial.write(at, piece, hasher.clone()).await {
-                Ok(fed) => *hasher = fed,
-                Err(error) => return Err(Broken::Storage(Some(error))),
-            }
-            fill.arrived(partial.extents().prefix());
-            if partial.journal_is_due()
-                && let Err(error) = partial.journal().await
-            {
-                tracing::warn!(%error, "what has arrived was not written down");
-            }
-        }
-        match size {
-            Some(size) if position != size => {
-                Err(Broken::Source(UpstreamError::Length { expected: size, found: position }))
-            }
-            _ => Ok(room),
+        match transfer.repair(&fill.unfailed()).await {
+            Ok(true) => Outcome::Whole,
+            Ok(false) | Err(Broken::Source(_) | Broken::Unresumable | Broken::Stopped) => Outcome::Wrong(wrong),
+            Err(Broken::Storage(error)) => Outcome::Storage(error),
         }
     }
 
-    /// All bytes have arrived: verify, store, record the rights, and only then say so.
-    async fn finish(&self, fill: &Fill, arrived: Arrived, source: &Source) -> &'static str {
-        let Arrived { partial, hasher, room } = arrived;
-        let size = partial.extents().prefix();
-        if let Err(StoreError::Mismatch { expected, found }) = verified(hasher.clone(), &fill.digest) {
-            let upstream = source.upstream.name();
-            tracing::error!(%expected, %found, %upstream, repository = %source.repository, "content does not match its digest");
-            if let Err(error) = partial.discard().await {
-                tracing::error!(%error, "damaged content could not be removed");
+    /// What came is not what it should be: none of it is kept.
+    async fn refuse(&self, fill: &Fill, partial: Partial, wrong: StoreError) -> &'static str {
+        let error = match wrong {
+            StoreError::Mismatch { expected, found } => {
+                let sources: Vec<_> =
+                    fill.unfailed().iter().map(|source| format!("{}/{}", source.key().0, source.key().1)).collect();
+                tracing::error!(%expected, %found, ?sources, "content does not match its digest");
+                UpstreamError::Mismatch { expected, found }
             }
-            fill.end_mismatched(UpstreamError::Mismatch { expected, found });
-            return "failed";
+            other => return self.give_up(fill, partial, None, Some(other)).await,
+        };
+        if let Err(error) = partial.discard().await {
+            tracing::error!(%error, "damaged content could not be removed");
         }
+        fill.end_mismatched(error);
+        "failed"
+    }
+
+    /// All bytes have arrived and are right: store, record the rights, and only then say so.
+    async fn finish(&self, fill: &Fill, arrived: Arrived) -> &'static str {
+        let Arrived { partial, hasher, room } = arrived;
+        let size = partial.arrivals().prefix();
         if let Err(error) = self.store.commit(partial, &fill.digest).await {
             tracing::error!(digest = %fill.digest, %error, "a whole blob could not be stored; it is served without being kept");
             fill.give_up(size, hasher);
@@ -295,24 +299,39 @@ impl Fills {
 
     async fn record(&self, digest: &Digest, source: &Source, size: u64) -> Result<(), StoreError> {
         let right = right_of(source);
-        self.quota.stored(*digest, size, right);
+        self.means.quota.stored(*digest, size, right);
         let known = self.store.link(source.upstream.name(), &source.repository, digest).await?;
         let media_type = known.map_or_else(|| MediaType::known(MediaType::OCTET_STREAM), |link| link.media_type);
         let link = LinkRecord { right, media_type, size: Some(size) };
         self.store.set_links(source.upstream.name(), &source.repository, vec![(*digest, link)]).await
     }
 
-    async fn give_up(&self, fill: &Fill, partial: Partial, hasher: Hasher, error: Option<StoreError>) -> &'static str {
+    /// It cannot be stored: readers drain what is there, up to the first hole, and go on by themselves.
+    async fn give_up(
+        &self,
+        fill: &Fill,
+        partial: Partial,
+        hashed: Option<(u64, Hasher)>,
+        error: Option<StoreError>,
+    ) -> &'static str {
         let reason =
             error.map_or_else(|| "mirror.cache.maxsize or the reserve leaves no room".to_owned(), |e| e.to_string());
         tracing::warn!(digest = %fill.digest, reason, "a blob cannot be stored; it is served without being kept");
-        let prefix = partial.extents().prefix();
         // Readers hold the file open; its space is free again when the last has drained it.
         if let Err(error) = partial.discard().await {
             tracing::warn!(%error, "a partial blob could not be removed");
         }
+        // What cannot be read back is not drained either: everybody begins anew.
+        let (prefix, hasher) = hashed.unwrap_or_else(|| (0, Hasher::new(fill.digest.algorithm())));
         fill.give_up(prefix, hasher);
         "unstorable"
+    }
+
+    /// What has arrived is written down.
+    async fn write_down(&self, partial: &Partial) {
+        if let Err(error) = partial.journal().await {
+            tracing::warn!(%error, "what has arrived was not written down");
+        }
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fill>>> {
@@ -334,20 +353,20 @@ struct Running {
 
 impl Running {
     fn new(fills: Arc<Fills>, fill: Arc<Fill>) -> Self {
-        fills.metrics.fills_in_flight.inc();
+        fills.means.metrics.fills_in_flight.inc();
         Self { fills, fill }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.fills.metrics.fills_in_flight.dec();
+        self.fills.means.metrics.fills_in_flight.dec();
         let mut running = self.fills.map();
         if running.get(&self.fill.digest).is_some_and(|fill| Arc::ptr_eq(fill, &self.fill)) {
             running.remove(&self.fill.digest);
         }
         drop(running);
-        if matches!(self.fill.progress().state, State::Asking | State::Arriving) {
+        if matches!(self.fill.progress().state, State::Asking | State::Arriving | State::Doubted) {
             self.fill.end(State::Failed);
         }
     }
@@ -357,6 +376,13 @@ impl RegistryError {
     /// A fill that ended without a word: the server is being stopped.
     pub(super) fn interrupted(digest: &Digest) -> Self {
         let message = format!("the fill of {digest} was interrupted: the server is being stopped; ask again");
+        Self::Upstream { failure: UpstreamFailure::Unreachable, message }
+    }
+
+    /// A fill that was stopped by hand.
+    pub(super) fn cancelled(digest: &Digest) -> Self {
+        let message =
+            format!("the fill of {digest} was cancelled by hand; the next request goes on from what has arrived");
         Self::Upstream { failure: UpstreamFailure::Unreachable, message }
     }
 }

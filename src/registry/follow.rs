@@ -6,15 +6,20 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use super::RegistryError;
+use super::audience::Attention;
 use super::fill::{Fill, Progress, Source, State, WITHHELD, agree};
 use super::piece::{Piece, ReadError};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher, Span};
-use crate::sys::Extent;
+use crate::sys::{Extent, jitter};
 use crate::upstream::{BlobStream, UpstreamError};
 
 /// The largest extent that is handed out at once, so that a reader sees the fill's end soon.
 const LARGEST: u64 = 4 << 20;
+
+/// What is served without being kept goes on after so many fruitless tries, not more, the first of them after this.
+const FRUITLESS_TRIES: u32 = 6;
+const FIRST_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// A blob that a fill brings.
 pub struct Arriving {
@@ -22,6 +27,7 @@ pub struct Arriving {
     pub source: Source,
     /// Opened beforehand when the fill has given up storing it.
     pub direct: Option<Direct>,
+    pub attention: Attention,
     pub metrics: Arc<Metrics>,
 }
 
@@ -30,11 +36,13 @@ pub struct Follower {
     fill: Arc<Fill>,
     watch: watch::Receiver<Progress>,
     source: Source,
+    began: u64,
     position: u64,
     /// `None`: to the end, which is not known yet.
     end: Option<u64>,
     reach: Reach,
     direct: Option<Direct>,
+    attention: Attention,
     _counted: Counted,
 }
 
@@ -50,10 +58,11 @@ pub enum Reach {
 impl Follower {
     /// Reads `span`, or all of it, of what arrives; should the fill give up storing it, the rest from the reader's own source.
     pub fn new(arriving: Arriving, span: Option<Span>, reach: Reach) -> Self {
-        let Arriving { fill, source, direct, metrics } = arriving;
+        let Arriving { fill, source, direct, attention, metrics } = arriving;
         let watch = fill.watch();
         let (position, end) = span.map_or((0, None), |span| (span.start, Some(span.end)));
-        Self { fill, watch, source, position, end, reach, direct, _counted: Counted::new(metrics) }
+        let counted = Counted::new(metrics);
+        Self { fill, watch, source, began: position, position, end, reach, direct, attention, _counted: counted }
     }
 
     /// The next piece; waits until there is one. `None` at the end.
@@ -61,11 +70,14 @@ impl Follower {
         loop {
             let progress = *self.watch.borrow_and_update();
             let end = self.end.or(progress.size);
+            if self.fill.is_tainted(Span { start: self.began, end: self.position }) {
+                return Some(Err(ReadError("what was sent of this blob was not what its digest says".to_owned())));
+            }
             let verified = matches!(progress.state, State::Complete | State::Unkept);
             if end.is_some_and(|end| self.position >= end) && (verified || self.reach == Reach::Early) {
                 return None;
             }
-            if let Some(extent) = self.extent(visible(progress, end, self.reach)) {
+            if let Some(extent) = self.extent(&progress, end) {
                 return Some(Ok(Piece::Extent(extent)));
             }
             match progress.state {
@@ -73,7 +85,7 @@ impl Follower {
                 State::Complete | State::Unkept => return None,
                 State::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.key()).to_string()))),
                 State::Unstorable => return self.next_direct().await,
-                State::Asking | State::Arriving => {}
+                State::Asking | State::Arriving | State::Doubted => {}
             }
             if self.watch.changed().await.is_err() {
                 return Some(Err(ReadError("the fill was interrupted".to_owned())));
@@ -82,11 +94,15 @@ impl Follower {
     }
 
     /// The stretch that may be read now.
-    fn extent(&mut self, visible: u64) -> Option<Extent> {
-        let file = self.fill.file().filter(|_| visible > self.position)?;
-        let (offset, len) = (self.position, (visible - self.position).min(LARGEST));
+    fn extent(&mut self, progress: &Progress, end: Option<u64>) -> Option<Extent> {
+        let arrivals = self.fill.arrivals()?;
+        // Where storing was given up, the rest comes from the reader's own source, also what had arrived beyond a hole.
+        let kept = self.fill.given_up().map_or(u64::MAX, |(kept, _)| kept);
+        let visible = visible(progress, arrivals.end_of(self.position).min(kept), end, self.reach);
+        let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(LARGEST));
         self.position += len;
-        Some(Extent { file, offset, len })
+        self.attention.reached(self.position);
+        Some(Extent { file: Arc::clone(arrivals.file()), offset, len })
     }
 
     /// Goes on from the own source, where storing was given up.
@@ -110,20 +126,27 @@ impl Follower {
     }
 }
 
-/// How far a reader may read: what has arrived, without the blob's last bytes until they are verified.
-fn visible(progress: Progress, end: Option<u64>, reach: Reach) -> u64 {
-    let arrived = end.map_or(progress.prefix, |end| progress.prefix.min(end));
+/// How far a reader may read of what has `arrived` without a hole from its position on: not the blob's last bytes until they
+/// are verified, and nothing at all that is in doubt.
+fn visible(progress: &Progress, arrived: u64, end: Option<u64>, reach: Reach) -> u64 {
+    let arrived = end.map_or(arrived, |end| arrived.min(end));
     match (progress.state, reach) {
+        (State::Doubted, _) => 0,
         // Where storing was given up, what is missing comes from the reader's own source, which verifies it.
         (State::Complete | State::Unkept | State::Unstorable, _) | (_, Reach::Early) => arrived,
-        (_, Reach::End) => arrived.min(end.unwrap_or(progress.prefix).saturating_sub(WITHHELD)),
+        (_, Reach::End) => arrived.min(end.unwrap_or(arrived).saturating_sub(WITHHELD)),
     }
 }
 
 /// The rest of a blob that cannot be stored, straight from a source: served, not kept, and verified all the same.
 pub struct Direct {
     digest: Digest,
+    source: Source,
     stream: BlobStream,
+    /// So many bytes of the stream are known: it began before it should.
+    known: u64,
+    /// Tries to go on that brought nothing.
+    fruitless: u32,
     size: Option<u64>,
     /// Has seen everything before `fed`.
     hasher: Hasher,
@@ -142,8 +165,21 @@ impl Direct {
         let stream = stream.map_err(|error| RegistryError::blob(&error, &fill.digest, &source.key()))?;
         let size = agree([source.expected_size, fill.progress().size, stream.total()]);
         let size = size.map_err(|error| RegistryError::blob(&error, &fill.digest, &source.key()))?;
-        let position = stream.start();
-        Ok(Self { digest: fill.digest, stream, size, hasher, fed: from, held: BytesMut::new(), position, over: false })
+        let (position, source) = (stream.start(), source.clone());
+        let (held, over, known, fruitless) = (BytesMut::new(), false, 0, 0);
+        Ok(Self {
+            digest: fill.digest,
+            source,
+            stream,
+            known,
+            fruitless,
+            size,
+            hasher,
+            fed: from,
+            held,
+            position,
+            over,
+        })
     }
 
     pub fn size(&self) -> Option<u64> {
@@ -180,18 +216,49 @@ impl Direct {
     }
 
     async fn receive(&mut self) -> Result<(), UpstreamError> {
-        let Some(piece) = self.stream.chunk().await? else {
+        let piece = match self.stream.chunk().await {
+            Ok(piece) => piece,
+            Err(error) => return self.go_on(error).await,
+        };
+        let Some(mut piece) = piece else {
             let found = self.hasher.clone().finish();
             self.over = true;
             let expected = self.digest;
             return if found == expected { Ok(()) } else { Err(UpstreamError::Mismatch { expected, found }) };
         };
+        let again = usize::try_from(self.known).unwrap_or(usize::MAX).min(piece.len());
+        drop(piece.split_to(again));
+        self.known -= again as u64;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.fruitless = 0;
         let at = self.position + self.held.len() as u64;
         let known = usize::try_from(self.fed.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
         self.hasher.update(&piece[known..]);
         self.fed += (piece.len() - known) as u64;
         self.held.extend_from_slice(&piece);
         Ok(())
+    }
+
+    /// The connection failed: another goes on from there, a bounded number of times.
+    async fn go_on(&mut self, error: UpstreamError) -> Result<(), UpstreamError> {
+        self.fruitless += 1;
+        if self.fruitless > FRUITLESS_TRIES {
+            return Err(error);
+        }
+        tokio::time::sleep(jitter(FIRST_WAIT * (1 << self.fruitless))).await;
+        let at = self.position + self.held.len() as u64;
+        match self.source.upstream.get_blob(&self.source.repository, &self.digest, at).await {
+            Ok(stream) => {
+                self.known = at.saturating_sub(stream.start());
+                self.stream = stream;
+                Ok(())
+            }
+            // The stream that broke says so again, and is given up in the end.
+            Err(error) if error.is_passing() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

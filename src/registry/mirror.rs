@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::audience::{Attention, Interest};
 use super::fill::{Fill, Proof, Source, State};
 use super::fills::{Joined, right_of};
 use super::follow::{Arriving, Direct};
 use super::remote::Remote;
 use super::{Blob, CacheStatus, Found, Page, PageRequest, Registry, RegistryError};
-use crate::oci::{Digest, HostName, MediaType, Reference, RepositoryName, Target};
+use crate::oci::{ByteRange, Digest, HostName, MediaType, Reference, RepositoryName, Target};
 use crate::state::Interrupted;
 use crate::store::{CacheStore, LinkRecord, StoredBlob};
 use crate::upstream::UpstreamError;
@@ -38,7 +39,7 @@ impl Mirror {
         Ok(Found::mirrored(size, CacheStatus::Miss))
     }
 
-    pub(super) async fn blob(&self, digest: &Digest) -> Result<Found<Blob>, RegistryError> {
+    pub(super) async fn blob(&self, digest: &Digest, range: Option<ByteRange>) -> Result<Found<Blob>, RegistryError> {
         let mut link = self.link(digest).await?;
         if let Some(stored) = self.open(digest, link.as_ref()).await? {
             self.registry.quota().used(digest);
@@ -58,29 +59,34 @@ impl Mirror {
                 return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Miss));
             }
         }
-        self.fill(digest, link).await
+        self.fill(digest, link, range.map_or(Interest::Whole, Interest::Range)).await
     }
 
     /// Joins the fill of a blob that is not held, or begins it, and waits until its head can be answered.
-    async fn fill(&self, digest: &Digest, link: Option<LinkRecord>) -> Result<Found<Blob>, RegistryError> {
+    async fn fill(
+        &self,
+        digest: &Digest,
+        link: Option<LinkRecord>,
+        interest: Interest,
+    ) -> Result<Found<Blob>, RegistryError> {
         let source = self.source(link.as_ref().and_then(|link| link.size));
         let proven = link.is_some_and(|link| link.right.is_proven());
         let mut proof = if proven { Proof::Given } else { Proof::Pending };
-        let (fill, status) = loop {
-            match self.registry.fills().join(digest, source.clone(), proof) {
-                Joined::Started(fill) => break (fill, CacheStatus::Miss),
-                Joined::Running(fill) => break (fill, CacheStatus::Fill),
+        let (fill, attention, status) = loop {
+            match self.registry.fills().join(digest, source.clone(), proof, interest) {
+                Joined::Started(fill, attention) => break (fill, attention, CacheStatus::Miss),
+                Joined::Running(fill, attention) => break (fill, attention, CacheStatus::Fill),
                 Joined::MustProve => {
                     self.prove(digest).await?;
                     proof = Proof::Given;
                 }
             }
         };
-        let blob = self.follow(fill, source).await?;
+        let blob = self.follow(fill, source, attention).await?;
         Ok(Found::mirrored(blob, status))
     }
 
-    async fn follow(&self, fill: Arc<Fill>, source: Source) -> Result<Blob, RegistryError> {
+    async fn follow(&self, fill: Arc<Fill>, source: Source, attention: Attention) -> Result<Blob, RegistryError> {
         let progress = fill.ready(&source.key()).await?;
         if progress.state == State::Complete
             && let Some(stored) = self.store().blob(&fill.digest).await?
@@ -92,7 +98,7 @@ impl Mirror {
             _ => None,
         };
         let metrics = Arc::clone(self.registry.metrics());
-        Ok(Blob::arriving(Arriving { fill, source, direct, metrics }, progress))
+        Ok(Blob::arriving(Arriving { fill, source, direct, attention, metrics }, progress))
     }
 
     pub(super) async fn tags(&self, page: &PageRequest) -> Result<Page, RegistryError> {

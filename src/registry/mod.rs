@@ -2,9 +2,11 @@
 //!
 //! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
 //! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository (`hosted`;
-//! `mirror` with `freshness`), and what they share (`fills`, `fill`, `follow`, `quota`, `remote`, `upload`, `health`).
+//! `mirror` with `freshness`), and what they share (`fills`, `fill`, `audience`, `transfer`, `hosts`, `follow`,
+//! `quota`, `remote`, `upload`, `health`), and what operators see (`report`).
 
 mod answer;
+mod audience;
 mod blob;
 mod error;
 mod fill;
@@ -13,6 +15,7 @@ mod follow;
 mod freshness;
 mod health;
 mod hosted;
+mod hosts;
 mod mirror;
 mod naming;
 mod open;
@@ -20,6 +23,7 @@ mod piece;
 mod quota;
 mod remote;
 mod report;
+mod transfer;
 mod upload;
 
 use std::collections::HashMap;
@@ -42,7 +46,7 @@ pub use crate::store::UploadId;
 
 use crate::config::{Delete, Sparse};
 use crate::metrics::Metrics;
-use crate::oci::{Algorithm, Digest, HostName, Reference, RepositoryName, Target};
+use crate::oci::{Algorithm, ByteRange, Digest, HostName, Reference, RepositoryName, Target};
 use crate::state::SingleFlight;
 use crate::store::{LinkRecord, Store, StoreError};
 use crate::sys::{Clock, Tasks};
@@ -74,6 +78,7 @@ struct Settings {
     delete: Delete,
     sparse: Sparse,
     upload_age: Option<std::time::Duration>,
+    partial_age: std::time::Duration,
 }
 
 /// Questions to upstreams that are under way, by repository and reference.
@@ -277,11 +282,11 @@ impl Repository {
         }
     }
 
-    /// A blob: stored, or arriving.
-    pub async fn blob(&self, digest: &Digest) -> Result<Found<Blob>, RegistryError> {
+    /// A blob: stored, or arriving; a `range` that is wanted of it comes before the rest.
+    pub async fn blob(&self, digest: &Digest, range: Option<ByteRange>) -> Result<Found<Blob>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.blob(digest).await?)),
-            Self::Mirror(mirror) => mirror.blob(digest).await,
+            Self::Mirror(mirror) => mirror.blob(digest, range).await,
         }
     }
 

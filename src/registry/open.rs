@@ -20,7 +20,7 @@ use crate::store::{Store, StoreError};
 use crate::sys::{Clock, Tasks, blocking, disk};
 use crate::upstream::{self, BuildError, Upstream};
 
-/// Abandoned uploads are looked for this often.
+/// Abandoned uploads, and what is left of fills, are looked for this often.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
 /// What the registry runs on.
@@ -47,14 +47,18 @@ impl Registry {
     pub async fn open(config: &Config, store: Store, machine: Machine) -> Result<Arc<Self>, OpenError> {
         let mut remotes = HashMap::new();
         for spec in config.mirror.upstreams.values() {
-            let remote =
-                Remote::new(connect(spec, &config.mirror.fill, &machine).await?, spec.tag_ttl, machine.clock.clone());
+            let remote = Remote::new(
+                connect(spec, config.mirror.fill.stall, &machine).await?,
+                spec.tag_ttl,
+                machine.clock.clone(),
+            );
             remotes.insert(spec.name.clone(), Arc::new(remote));
         }
         let Machine { clock, tasks, metrics } = machine.clone();
         let limits = config.mirror.cache.clone();
-        let quota = Quota::new(store.cache.clone(), limits, clock, tasks.clone(), Arc::clone(&metrics));
-        let fills = Fills::new(store.cache.clone(), Arc::clone(&quota), tasks.clone(), metrics);
+        let quota = Quota::new(store.cache.clone(), limits, clock, tasks.clone(), metrics);
+        let fill = config.mirror.fill.clone();
+        let fills = Fills::new(store.cache.clone(), Arc::clone(&quota), fill, machine.clone());
         let flights = Flights {
             heads: SingleFlight::new(tasks.clone()),
             refreshes: SingleFlight::new(tasks.clone()),
@@ -65,6 +69,7 @@ impl Registry {
             delete: config.storage.delete,
             sparse: config.validation.sparse,
             upload_age: config.storage.upload_age,
+            partial_age: config.mirror.fill.keep,
         };
         let naming = Naming::new(&config.mirror, config.http.host.as_deref());
         let health = Health::new(config.health.storage.clone());
@@ -80,11 +85,20 @@ impl Registry {
             if let Err(error) = registry.quota.rebuild().await {
                 tracing::error!(%error, "the cache could not be indexed; eviction knows only what comes from now on");
             }
+            registry.purge_partials().await;
         });
         let registry = Arc::clone(self);
         tasks.spawn(async move { registry.check_health().await });
         let registry = Arc::clone(self);
         tasks.spawn(async move { registry.purge_uploads().await });
+    }
+
+    /// What is left of fills that nobody asked for again goes after a while.
+    async fn purge_partials(&self) {
+        loop {
+            self.quota.purge_left(self.settings.partial_age).await;
+            tokio::time::sleep(PURGE_EVERY).await;
+        }
     }
 
     async fn check_health(&self) {
@@ -120,7 +134,7 @@ pub async fn hidden_by(mirror: &config::Mirror, store: &Store) -> Result<Vec<Rep
     Ok(names.into_iter().filter(|name| !matches!(naming.resolve(None, name), Ok(Target::Hosted(_)))).collect())
 }
 
-async fn connect(spec: &config::Upstream, fill: &config::Fill, machine: &Machine) -> Result<Upstream, OpenError> {
+async fn connect(spec: &config::Upstream, stall: Duration, machine: &Machine) -> Result<Upstream, OpenError> {
     let ca = match &spec.trust {
         config::Trust::Also(path) => {
             let read = path.clone();
@@ -134,6 +148,6 @@ async fn connect(spec: &config::Upstream, fill: &config::Fill, machine: &Machine
         config::Trust::System | config::Trust::Anything => None,
     };
     let Machine { clock, tasks, metrics } = machine.clone();
-    let built = Upstream::new(spec, fill, upstream::Machine { clock, tasks, metrics, ca });
+    let built = Upstream::new(spec, stall, upstream::Machine { clock, tasks, metrics, ca });
     built.map_err(|reason| OpenError::Upstream { upstream: spec.name.clone(), reason })
 }

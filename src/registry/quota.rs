@@ -1,24 +1,27 @@
 //! What the cache holds and how much it may: our own map of whole blobs, and least-recently-used eviction.
 
+mod left;
+mod reservation;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::store::{CacheStore, Right, StoreError};
 use crate::sys::{Clock, Tasks};
+use left::Left;
+
+pub use reservation::{NoRoom, Reservation};
 
 /// After this long a use is written to the disk again, so that a restart knows what was used.
 const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 
 /// The cache gives up this much at a time to what comes first, so that it need not be asked for each piece.
 pub const GIVEN_UP: u64 = 256 << 20;
-
-/// A blob of unknown size reserves so many bytes at a time.
-const GROW_BY: u64 = 16 << 20;
 
 /// This fraction of what is held is evicted beyond what is needed, so that the next fill need not evict again.
 const SLACK: u64 = 50;
@@ -43,6 +46,9 @@ pub struct Quota {
 struct Held {
     entries: HashMap<Digest, Entry>,
     bytes: u64,
+    /// What is left of fills that did not come to an end, and what it takes together.
+    left: HashMap<Digest, Left>,
+    left_bytes: u64,
     /// What running fills have written.
     arriving: u64,
     /// What running fills have yet to write.
@@ -66,16 +72,6 @@ enum Visibility {
     Unknown,
 }
 
-/// Room for a blob that is arriving; given back when dropped.
-pub struct Reservation {
-    quota: Arc<Quota>,
-    bytes: u64,
-    written: u64,
-}
-
-/// There is no room, even after eviction.
-pub struct NoRoom;
-
 impl Quota {
     pub fn new(
         store: CacheStore,
@@ -92,10 +88,12 @@ impl Quota {
     pub async fn rebuild(self: &Arc<Self>) -> Result<(), StoreError> {
         let quota = Arc::clone(self);
         let visit = move |blob: crate::store::CachedBlob| {
-            let used = blob.last_used.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-            quota.enter(blob.digest, blob.size, used, Visibility::Unknown);
+            quota.enter(blob.digest, blob.size, millis(blob.last_used), Visibility::Unknown);
         };
         self.store.walk_blobs(visit).await?;
+        for partial in self.store.partials().await? {
+            self.held().leave(partial.digest, Left { bytes: partial.bytes, last_used: millis(partial.last_used) });
+        }
         for (upstream, repository) in self.store.repositories().await? {
             match self.store.links(&upstream, &repository).await {
                 Ok(links) => {
@@ -114,6 +112,7 @@ impl Quota {
 
     /// A blob became whole.
     pub fn stored(&self, digest: Digest, size: u64, right: Right) {
+        self.held().forget_left(&digest);
         let visibility = if right == Right::Public { Visibility::Public } else { Visibility::Unknown };
         self.enter(digest, size, self.now(), visibility);
     }
@@ -168,13 +167,6 @@ impl Quota {
         (held.entries.len(), held.bytes)
     }
 
-    /// Makes room for `bytes`, evicting what was not used for longest.
-    pub async fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, NoRoom> {
-        let mut reservation = Reservation { quota: Arc::clone(self), bytes: 0, written: 0 };
-        reservation.grow(bytes).await?;
-        Ok(reservation)
-    }
-
     /// Evicts until what is promised fits.
     async fn make_room(&self) -> Result<(), NoRoom> {
         let _alone = self.promising.lock().await;
@@ -183,7 +175,8 @@ impl Quota {
         let reserve = self.limits.reserve.unwrap_or((space.total / 20).min(10 << 30));
         let wanted = {
             let held = self.held();
-            let taken = held.bytes.saturating_add(held.arriving).saturating_add(held.reserved);
+            let taken = held.bytes + held.left_bytes + held.arriving;
+            let taken = taken.saturating_add(held.reserved);
             taken.saturating_sub(max_size).max(held.reserved.saturating_add(reserve).saturating_sub(space.free))
         };
         if wanted > 0 { self.evict(wanted).await } else { Ok(()) }
@@ -200,12 +193,29 @@ impl Quota {
 
     /// Evicts up to `wanted` bytes for something that comes first: a push. False when there is nothing to evict.
     pub async fn give_way(&self, wanted: u64) -> bool {
-        let (_, held) = self.count();
+        let held = {
+            let held = self.held();
+            held.bytes + held.left_bytes
+        };
         held > 0 && self.evict(wanted.min(held)).await.is_ok()
     }
 
-    /// Removes blobs, least recently used first, until `wanted` bytes are gone.
+    /// Removes what is left of fills, and then blobs, each least recently used first, until `wanted` bytes are gone.
     async fn evict(&self, wanted: u64) -> Result<(), NoRoom> {
+        let mut gone = 0;
+        let left = self.held().left_before(u64::MAX);
+        for digest in left {
+            if gone < wanted {
+                gone += self.remove_left(&digest).await;
+            }
+        }
+        match wanted.saturating_sub(gone) {
+            0 => Ok(()),
+            wanted => self.evict_blobs(wanted).await,
+        }
+    }
+
+    async fn evict_blobs(&self, wanted: u64) -> Result<(), NoRoom> {
         let victims = {
             let mut held = self.held();
             if held.bytes < wanted {
@@ -259,11 +269,12 @@ impl Quota {
 
     fn report(&self, held: &Held) {
         self.metrics.cache_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
+        self.metrics.cache_partial_bytes.set(i64::try_from(held.left_bytes).unwrap_or(i64::MAX));
         self.metrics.cache_blobs.set(i64::try_from(held.entries.len()).unwrap_or(i64::MAX));
     }
 
     fn now(&self) -> u64 {
-        self.clock.now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+        millis(self.clock.now())
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -272,40 +283,6 @@ impl Quota {
     }
 }
 
-impl Reservation {
-    async fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        // No disk holds this; what an upstream claims must not overflow the sums.
-        if bytes > u64::MAX >> 8 {
-            return Err(NoRoom);
-        }
-        // Promised before there is room, so that two fills cannot be promised the same.
-        self.quota.held().reserved += bytes;
-        self.bytes += bytes;
-        let made = self.quota.make_room().await;
-        if made.is_err() {
-            self.quota.held().reserved -= bytes;
-            self.bytes -= bytes;
-        }
-        made
-    }
-
-    /// `bytes` more of the blob are on the disk; reserves more when that is more than was asked for.
-    pub async fn written(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        if self.written + bytes > self.bytes {
-            self.grow(bytes.max(GROW_BY)).await?;
-        }
-        self.written += bytes;
-        let mut held = self.quota.held();
-        held.reserved -= bytes;
-        held.arriving += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut held = self.quota.held();
-        held.reserved -= self.bytes - self.written;
-        held.arriving -= self.written;
-    }
+fn millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

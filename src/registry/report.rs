@@ -1,6 +1,7 @@
 //! What operators are told of what goes on.
 
 use super::Registry;
+use super::fill::{Fill, Source};
 use crate::oci::{Digest, HostName};
 
 /// An upstream, as it stands now.
@@ -17,6 +18,24 @@ pub struct FillReport {
     pub size: Option<u64>,
     /// Bytes that are on the disk.
     pub arrived: u64,
+    /// How many wait for it.
+    pub readers: usize,
+    /// The repositories that it is fetched for.
+    pub repositories: Vec<String>,
+}
+
+impl FillReport {
+    pub(super) fn of(fill: &Fill) -> Self {
+        let progress = fill.progress();
+        let name = |source: Source| format!("{}/{}", source.upstream.name(), source.repository);
+        Self {
+            digest: fill.digest,
+            size: progress.size,
+            arrived: progress.arrived,
+            readers: fill.audience().count(),
+            repositories: fill.unfailed().into_iter().map(name).collect(),
+        }
+    }
 }
 
 impl Registry {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::hosted::walk;
 use super::layout::Layout;
-use super::{LinkRecord, Partial, Right, StoreError, StoredBlob, TagRecord, on_disk};
+use super::{LeftPartial, LinkRecord, Partial, Right, StoreError, StoredBlob, TagRecord, on_disk, partial};
 use crate::oci::{Digest, HostName, RepositoryName, Tag};
 use crate::sys::{Clock, disk};
 
@@ -84,6 +84,29 @@ impl CacheStore {
     /// Makes a partial blob, whose content the caller has verified, a whole one.
     pub async fn commit(&self, partial: Partial, digest: &Digest) -> Result<(), StoreError> {
         partial.commit(&self.layout.cached_blob(digest)).await
+    }
+
+    /// Every partial blob, whether or not a fill holds it.
+    pub async fn partials(&self) -> Result<Vec<LeftPartial>, StoreError> {
+        let root = self.layout.partials();
+        let listed = root.clone();
+        on_disk("list", &root, move || {
+            let mut found = Vec::new();
+            for (digest, directory) in addressed(&listed)? {
+                if let Some((bytes, last_used)) = partial::measure(&directory)? {
+                    found.push(LeftPartial { digest, bytes, last_used });
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Removes what is left of a blob that did not arrive whole, unless a fill holds it. Says whether it did.
+    pub async fn remove_partial(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let directory = self.layout.partial(digest);
+        let gone = directory.clone();
+        on_disk("remove partial", &directory, move || partial::remove(&gone)).await
     }
 
     pub async fn link(

@@ -17,9 +17,34 @@ impl Extents {
         }
     }
 
+    /// Where the last stretch ends.
+    pub fn end(&self) -> u64 {
+        self.spans.last().map_or(0, |last| last.end)
+    }
+
     /// How many bytes have arrived.
     pub fn total(&self) -> u64 {
         self.spans.iter().map(|span| span.len()).sum()
+    }
+
+    /// How far the bytes from `position` on have arrived without a hole; `position` itself where its byte has not.
+    pub fn end_of(&self, position: u64) -> u64 {
+        let at = self.spans.partition_point(|span| span.end <= position);
+        self.spans.get(at).filter(|span| span.start <= position).map_or(position, |span| span.end)
+    }
+
+    /// The first stretch of `within` that has not arrived.
+    pub fn first_missing(&self, within: Span) -> Option<Span> {
+        let start = self.end_of(within.start);
+        let next = self.spans.get(self.spans.partition_point(|span| span.start < start));
+        let end = next.map_or(within.end, |next| next.start.min(within.end));
+        (start < end).then_some(Span { start, end })
+    }
+
+    /// Have any bytes of this stretch arrived?
+    pub fn touches(&self, span: Span) -> bool {
+        let at = self.spans.partition_point(|other| other.end <= span.start);
+        self.spans.get(at).is_some_and(|other| other.start < span.end) && !span.is_empty()
     }
 
     /// Adds a stretch; what it touches or overlaps becomes one with it.
@@ -60,6 +85,16 @@ impl Extents {
             last.end = last.end.min(end);
         }
     }
+
+    /// Forgets a stretch.
+    pub fn remove(&mut self, gone: Span) {
+        let kept = self.spans.drain(..).flat_map(|span| {
+            let before = Span { start: span.start, end: span.end.min(gone.start) };
+            let after = Span { start: span.start.max(gone.end), end: span.end };
+            [before, after].into_iter().filter(|rest| rest.start < rest.end)
+        });
+        self.spans = kept.collect();
+    }
 }
 
 #[cfg(test)]
@@ -81,6 +116,23 @@ mod tests {
             prop_assert_eq!(extents.prefix(), prefix);
             prop_assert_eq!(extents.total(), bytes.iter().filter(|held| **held).count() as u64);
             prop_assert_eq!(&Extents::from_journal(&extents.to_journal()), &extents);
+            for position in 0..80 {
+                let end = (position..80).find(|at| !bytes[*at]).unwrap_or(80);
+                prop_assert_eq!(extents.end_of(position as u64), end as u64);
+                let within = Span { start: position as u64, end: 70.max(position as u64) };
+                let missing = (position..70).find(|at| !bytes[*at]).map(|start| {
+                    let end = (start..70).find(|at| bytes[*at]).unwrap_or(70);
+                    Span { start: start as u64, end: end as u64 }
+                });
+                prop_assert_eq!(extents.first_missing(within), missing);
+                let any = bytes.get(position..70).is_some_and(|bytes| bytes.contains(&true));
+                prop_assert_eq!(extents.touches(within), any);
+            }
+            let (mut holed, gone) = (extents.clone(), Span { start: cut / 2, end: cut });
+            holed.remove(gone);
+            let left = bytes.iter().enumerate().filter(|(at, held)| **held && !(cut / 2..cut).contains(&(*at as u64)));
+            prop_assert_eq!(holed.total(), left.count() as u64);
+            prop_assert!(!holed.touches(gone));
             extents.truncate(cut);
             let kept = bytes[..cut as usize].iter().filter(|held| **held).count() as u64;
             prop_assert_eq!(extents.total(), kept);

@@ -4,6 +4,7 @@
 //! behind it one day. What was pushed ([`HostedStore`]) and what may be lost ([`CacheStore`]) have separate roots; nothing
 //! that works on the one can name a path in the other.
 
+mod arrivals;
 mod cache;
 mod extents;
 mod hosted;
@@ -18,11 +19,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use arrivals::{Arrivals, PrefixHash};
 pub use cache::{CacheStore, CachedBlob};
 pub use extents::Extents;
 pub use hosted::HostedStore;
 pub use manifests::StoredManifest;
-pub use partial::{Partial, verified};
+pub use partial::{LeftPartial, Partial, verified};
 pub use record::{LinkRecord, Right, TagRecord};
 pub use upload::{Upload, UploadId};
 

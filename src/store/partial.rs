@@ -1,29 +1,28 @@
 //! A blob that is arriving: a sparse file and the journal of what has arrived.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::extents::Extents;
-use super::upload::hash_prefix;
-use super::{StoreError, on_disk};
-use crate::oci::{Algorithm, Digest, Hasher, Span};
+use super::{Arrivals, Extents, StoreError, on_disk};
+use crate::oci::{Digest, Hasher, Span};
 use crate::sys::{disk, random_id};
 
-/// After so many new bytes the journal is written again.
-const JOURNAL_EVERY: u64 = 16 << 20;
+/// What has arrived is written down again after a 64th of the blob, but not sooner and not later than after so many bytes.
+const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
 
 /// A blob that is arriving, held by one fill. Dropping it leaves it to be taken up again.
 pub struct Partial {
     directory: PathBuf,
     data: PathBuf,
-    /// Locked (`flock`) as long as it is open, unless it is one of our own beside another process's.
-    file: Arc<File>,
-    extents: Extents,
-    journalled: u64,
+    /// Its file is locked (`flock`) as long as it is open.
+    arrivals: Arc<Arrivals>,
+    /// How much the journal knows. A std `Mutex`: held for one assignment.
+    journalled: Mutex<u64>,
     shared: Shared,
 }
 
@@ -33,6 +32,15 @@ enum Shared {
     Resumable,
     /// Another process fills the same digest: this file is ours alone.
     Own,
+}
+
+/// A partial blob that a walk finds.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftPartial {
+    pub digest: Digest,
+    /// What it takes of the disk.
+    pub bytes: u64,
+    pub last_used: SystemTime,
 }
 
 impl Partial {
@@ -45,72 +53,82 @@ impl Partial {
             // Another process fills it, or has just made it a whole blob.
             if !(disk::try_lock(&file)? && disk::names(&data, &file)?) {
                 let data = within.join(format!("data-{}", random_id()));
-                let file = Arc::new(disk::open_writable(&data)?);
-                let shared = Shared::Own;
-                return Ok(Self { directory: within, data, file, extents: Extents::default(), journalled: 0, shared });
+                let file = disk::open_writable(&data)?;
+                disk::try_lock(&file)?;
+                return Ok(Self::new(within, data, file, Extents::default(), Shared::Own));
             }
             let journal = disk::optional(disk::read(&within.join("extents")))?.unwrap_or_default();
             let mut extents = Extents::from_journal(&String::from_utf8_lossy(&journal));
             extents.truncate(file.metadata()?.len());
-            let (file, journalled, shared) = (Arc::new(file), extents.total(), Shared::Resumable);
-            Ok(Self { directory: within, data, file, extents, journalled, shared })
+            Ok(Self::new(within, data, file, extents, Shared::Resumable))
         })
         .await
     }
 
-    /// The file that readers follow. What lies outside the extents is not to be read.
-    pub fn file(&self) -> &Arc<File> {
-        &self.file
+    fn new(directory: PathBuf, data: PathBuf, file: File, extents: Extents, shared: Shared) -> Self {
+        let journalled = Mutex::new(extents.total());
+        Self { directory, data, arrivals: Arc::new(Arrivals::new(Arc::new(file), extents)), journalled, shared }
     }
 
-    pub fn extents(&self) -> &Extents {
-        &self.extents
+    /// What readers follow.
+    pub fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
     }
 
-    /// The running hash over what has arrived without a hole, read again from the disk.
-    pub async fn hash_prefix(&self, algorithm: Algorithm) -> Result<Hasher, StoreError> {
-        let (file, prefix) = (Arc::clone(&self.file), self.extents.prefix());
-        on_disk("read partial", &self.data, move || hash_prefix(&file, prefix, algorithm)).await
+    /// Writes pieces that follow each other where they belong.
+    pub async fn write(&self, offset: u64, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+        let file = Arc::clone(self.arrivals.file());
+        let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        on_disk("write partial", &self.data, move || write_all(&file, offset, &pieces)).await?;
+        self.arrivals.extents().insert(Span { start: offset, end });
+        Ok(())
     }
 
-    /// Writes a piece where it belongs, feeding `hasher`, which stands at `offset`.
-    pub async fn write(&mut self, offset: u64, piece: Bytes, mut hasher: Hasher) -> Result<Hasher, StoreError> {
-        let file = Arc::clone(&self.file);
-        let span = Span { start: offset, end: offset + piece.len() as u64 };
-        let hasher = on_disk("write partial", &self.data, move || {
-            file.write_all_at(&piece, offset)?;
-            hasher.update(&piece);
-            Ok(hasher)
-        })
-        .await?;
-        self.extents.insert(span);
-        Ok(hasher)
+    /// The same, over bytes that were there before. Says whether they were others.
+    pub async fn overwrite(&self, offset: u64, pieces: Vec<Bytes>) -> Result<bool, StoreError> {
+        let file = Arc::clone(self.arrivals.file());
+        let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let differs = on_disk("write partial", &self.data, move || {
+            let differs = differs(&file, offset, &pieces)?;
+            write_all(&file, offset, &pieces).map(|()| differs)
+        });
+        let differs = differs.await?;
+        self.arrivals.extents().insert(Span { start: offset, end });
+        Ok(differs)
     }
 
-    /// Has so much arrived that the journal should be written again?
-    pub fn journal_is_due(&self) -> bool {
-        self.extents.total() - self.journalled >= JOURNAL_EVERY
+    /// Has so much of a blob of this size arrived that it should be written down again?
+    pub fn journal_is_due(&self, size: Option<u64>) -> bool {
+        let after = size.map_or(*JOURNAL_AFTER.start(), |size| size / 64);
+        self.unjournalled() >= after.clamp(*JOURNAL_AFTER.start(), *JOURNAL_AFTER.end())
+    }
+
+    /// Bytes that have arrived and that the journal does not know.
+    pub fn unjournalled(&self) -> u64 {
+        self.arrivals.total().saturating_sub(*self.known())
     }
 
     /// Writes down what has arrived; the data is synced first, so that the journal never knows more than the file holds.
-    pub async fn journal(&mut self) -> Result<(), StoreError> {
-        if self.shared == Shared::Own || self.journalled == self.extents.total() {
+    pub async fn journal(&self) -> Result<(), StoreError> {
+        if self.shared == Shared::Own || self.unjournalled() == 0 {
             return Ok(());
         }
-        let (file, journal, text) = (Arc::clone(&self.file), self.directory.join("extents"), self.extents.to_journal());
+        let (file, journal) = (Arc::clone(self.arrivals.file()), self.directory.join("extents"));
+        let extents = self.arrivals.snapshot();
+        let (text, total) = (extents.to_journal(), extents.total());
         on_disk("write journal", &self.directory, move || {
             file.sync_data()?;
             disk::write_replace(&journal, text.as_bytes())
         })
         .await?;
-        self.journalled = self.extents.total();
+        *self.known() = total;
         Ok(())
     }
 
     /// Lets go of the lock: from now on another fill may take it up.
     pub fn unlock(&self) {
         // It fails only for a file that was never locked.
-        let _ = self.file.unlock();
+        let _ = self.arrivals.file().unlock();
     }
 
     /// Leaves it to be taken up again, unless nobody can: one of our own beside another process's goes.
@@ -122,22 +140,27 @@ impl Partial {
         }
     }
 
+    /// Forgets all but these stretches: they are in doubt. The journal goes first, so that it never knows more than is held.
+    pub async fn doubt(&self, all_but: Extents) -> Result<(), StoreError> {
+        *self.known() = 0;
+        let journal = self.directory.join("extents");
+        let removed = on_disk("remove journal", &self.directory, move || disk::remove(&journal).map(|_| ())).await;
+        *self.arrivals.extents() = all_but;
+        removed
+    }
+
     /// Forgets what has arrived: it is no beginning of this blob. Nobody may have read any of it.
-    pub async fn restart(&mut self) -> Result<(), StoreError> {
-        self.extents = Extents::default();
-        self.journalled = 0;
-        let (file, journal) = (Arc::clone(&self.file), self.directory.join("extents"));
-        on_disk("empty partial", &self.data, move || {
-            disk::remove(&journal)?;
-            file.set_len(0)
-        })
-        .await
+    pub async fn restart(&self) -> Result<(), StoreError> {
+        self.doubt(Extents::default()).await?;
+        let file = Arc::clone(self.arrivals.file());
+        on_disk("empty partial", &self.data, move || file.set_len(0)).await
     }
 
     /// Makes it the whole blob that `to` is looked for at. The caller has verified the content.
     pub(super) async fn commit(self, to: &Path) -> Result<(), StoreError> {
-        let (file, data, directory, to) = (self.file, self.data, self.directory.clone(), to.to_owned());
-        let (keep_journal, whole) = (self.shared == Shared::Own, self.extents.prefix());
+        let (file, data) = (Arc::clone(self.arrivals.file()), self.data.clone());
+        let (directory, to) = (self.directory.clone(), to.to_owned());
+        let (keep_journal, whole) = (self.shared == Shared::Own, self.arrivals.prefix());
         on_disk("store", &self.directory, move || {
             // An earlier, longer attempt may have left a tail that no journal knows.
             file.set_len(whole)?;
@@ -153,13 +176,62 @@ impl Partial {
 
     /// Throws away what has arrived: it was not what it should be, or there is no room for it.
     pub async fn discard(self) -> Result<(), StoreError> {
-        let (data, directory, shared) = (self.data, self.directory.clone(), self.shared);
+        let (data, directory, shared) = (self.data.clone(), self.directory.clone(), self.shared);
         on_disk("discard partial", &self.directory, move || match shared {
             Shared::Own => disk::remove(&data).map(|_| ()),
             Shared::Resumable => disk::remove_dir(&directory).map(|_| ()),
         })
         .await
     }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, u64> {
+        self.journalled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything in a directory of partial files: what it takes of the disk, and when it was last written to. `None`: nothing.
+pub(super) fn measure(directory: &Path) -> std::io::Result<Option<(u64, SystemTime)>> {
+    let mut found: Option<(u64, SystemTime)> = None;
+    for entry in disk::list(directory)? {
+        let Some(file) = disk::optional(disk::metadata(&directory.join(&entry.name)))? else { continue };
+        let (bytes, last) = found.unwrap_or((0, SystemTime::UNIX_EPOCH));
+        found = Some((bytes + file.blocks() * 512, last.max(file.modified()?)));
+    }
+    Ok(found)
+}
+
+/// Removes a directory of partial files unless a fill, in this process or another, holds one of them. Says whether it did.
+pub(super) fn remove(directory: &Path) -> std::io::Result<bool> {
+    let mut locked = Vec::new();
+    for entry in disk::list(directory)?.iter().filter(|entry| entry.name.starts_with("data")) {
+        let Some(file) = disk::optional(disk::open(&directory.join(&entry.name)))? else { continue };
+        if !disk::try_lock(&file)? {
+            return Ok(false);
+        }
+        // Held until the directory is gone: nobody takes it up meanwhile.
+        locked.push(file);
+    }
+    disk::remove_dir(directory)
+}
+
+fn write_all(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<()> {
+    for piece in pieces {
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
+}
+
+fn differs(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<bool> {
+    for piece in pieces {
+        let mut before = vec![0; piece.len()];
+        let read = file.read_at(&mut before, offset)?;
+        if before[..read] != piece[..] {
+            return Ok(true);
+        }
+        offset += piece.len() as u64;
+    }
+    Ok(false)
 }
 
 /// The digest whose content `hasher` saw, against what was asked for.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::{StoreError, on_disk};
-use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
+use crate::oci::{Algorithm, Digest, Hasher, RepositoryName, Span};
 use crate::sys::{disk, random_id};
 
 /// The name of an upload: a UUID, so that it cannot be guessed and is safe in a path.
@@ -172,16 +172,16 @@ pub(super) fn lock(parked: &Parked) -> std::sync::MutexGuard<'_, HashMap<UploadI
 
 /// Hashes the first `size` bytes of a file.
 pub(super) fn hash_file(file: &File, size: u64, algorithm: Algorithm) -> io::Result<Digest> {
-    Ok(hash_prefix(file, size, algorithm)?.finish())
+    Ok(hash_on(file, Span { start: 0, end: size }, Hasher::new(algorithm))?.finish())
 }
 
-/// The running hash over the first `size` bytes of a file, to go on from.
-pub(super) fn hash_prefix(file: &File, size: u64, algorithm: Algorithm) -> io::Result<Hasher> {
-    let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; 256 << 10];
-    let mut offset = 0;
-    while offset < size {
-        let want = usize::try_from(size - offset).unwrap_or(usize::MAX).min(buffer.len());
+/// Goes on with a running hash over a stretch of a file.
+pub(super) fn hash_on(file: &File, span: Span, mut hasher: Hasher) -> io::Result<Hasher> {
+    let longest = usize::try_from(span.len()).unwrap_or(usize::MAX).min(256 << 10);
+    let mut buffer = vec![0; longest];
+    let mut offset = span.start;
+    while offset < span.end {
+        let want = usize::try_from(span.end - offset).unwrap_or(usize::MAX).min(buffer.len());
         let read = file.read_at(&mut buffer[..want], offset)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -9,7 +9,7 @@ use super::account::Password;
 use super::endpoint::{Endpoint, Scheme};
 use super::meter::Kind;
 use super::token::{Grant, Token};
-use super::{Upstream, UpstreamError, header, realm};
+use super::{Upstream, UpstreamError, blob, header, realm};
 use crate::oci::RepositoryName;
 use crate::outbound::{Answer, Hop, Request, authority};
 
@@ -73,6 +73,7 @@ impl Upstream {
                 Err(self.account.denied(&host, status, self.password_for(reply.endpoint)))
             }
             StatusCode::NOT_FOUND => Err(UpstreamError::NotFound),
+            StatusCode::RANGE_NOT_SATISFIABLE => Err(blob::unsatisfiable(&answer)),
             StatusCode::TOO_MANY_REQUESTS => {
                 let retry_after =
                     answer.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()));

@@ -3,15 +3,37 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, RANGE};
+use futures_util::FutureExt as _;
+use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::ask::{Ask, content_length, plain};
-use super::header::ContentRange;
+use super::endpoint::{Endpoint, EndpointId};
+use super::header::{self, ContentRange};
+use super::health::Health;
 use super::meter::{Kind, Meter};
 use super::{Upstream, UpstreamError};
 use crate::oci::{Digest, RepositoryName};
-use crate::outbound::{Answer, Body};
+use crate::outbound::{Answer, Body, Hop, Request, Url};
+
+/// A stretch of a blob that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch<'a> {
+    pub repository: &'a RepositoryName,
+    pub digest: &'a Digest,
+    pub from: u64,
+    /// Where it ends; `None`: with the blob.
+    pub to: Option<u64>,
+}
+
+/// What an answer taught that the next question about the same blob at the same endpoint may use.
+#[derive(Clone, Debug, Default)]
+pub struct Trail {
+    /// Where a redirect to another host led. It may be signed, and expire.
+    address: Option<Url>,
+    /// The strong validator (RFC 9110 §8.8.3) of what lies there.
+    validator: Option<HeaderValue>,
+}
 
 /// The bytes of a blob as they arrive. They are not verified: that is for whoever puts them together.
 ///
@@ -20,11 +42,16 @@ use crate::outbound::{Answer, Body};
 pub struct BlobStream {
     body: Body,
     meter: Arc<Meter>,
+    health: Arc<Health>,
+    trail: Trail,
     start: u64,
     /// Where the stream ends, if that was said.
     end: Option<u64>,
     total: Option<u64>,
     position: u64,
+    ranged: bool,
+    /// Came while pieces were gathered; it is told when they have been handed out.
+    ended: Option<Result<(), UpstreamError>>,
 }
 
 impl BlobStream {
@@ -38,51 +65,68 @@ impl BlobStream {
         self.total
     }
 
-    /// The `HOST:PORT` that the bytes come from.
-    pub fn host(&self) -> &str {
-        self.body.host()
+    /// It is the stretch that was asked for, and not the whole.
+    pub fn is_ranged(&self) -> bool {
+        self.ranged
+    }
+
+    /// What the next question may use.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// The next bytes; `None` at the end. An end that comes earlier than was said is an error, and so is a wait longer than `fill.stall`.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        let chunk = self.body.chunk().await?;
+        let chunk = match self.body.chunk().await {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                self.health.failed();
+                return Err(error.into());
+            }
+        };
         if let Some(chunk) = &chunk {
             self.meter.received(Kind::Blob, chunk.len());
             self.position += chunk.len() as u64;
         }
         let wrong = self.end.is_some_and(|end| self.position > end || (chunk.is_none() && self.position < end));
         if wrong {
-            let end = self.end.unwrap_or_default();
-            return Err(self.protocol(format!("it sent up to byte {} where {end} was said", self.position)));
+            self.health.failed();
+            let reason =
+                format!("it sent up to byte {} where {} was said", self.position, self.end.unwrap_or_default());
+            return Err(UpstreamError::Protocol { host: self.body.host().to_owned(), reason });
         }
         Ok(chunk)
     }
 
-    /// Begins with what a 200 sends: everything.
-    fn whole(answer: Answer, meter: Arc<Meter>) -> Self {
-        let total = content_length(&answer);
-        Self { body: answer.body, meter, start: 0, end: total, total, position: 0 }
-    }
-
-    /// Begins with what a 206 sends, if that is what was asked for.
-    fn part(answer: Answer, meter: Arc<Meter>, from: u64) -> Result<Self, UpstreamError> {
-        let text = answer.header(&CONTENT_RANGE).unwrap_or_default();
-        let range = ContentRange::parse(&text);
-        let body = answer.body;
-        match range {
-            Some(range) if range.first == from => {
-                let end = Some(range.last + 1);
-                Ok(Self { body, meter, start: from, end, total: range.total, position: from })
-            }
-            _ => {
-                let reason = format!("asked for the bytes from {from} on, it sent Content-Range {text:?}");
-                Err(UpstreamError::Protocol { host: body.host().to_owned(), reason })
-            }
+    /// The next chunks: at least one, and with it those that are there already, about `most` bytes. None at the end.
+    pub async fn chunks(&mut self, most: usize) -> Result<Vec<Bytes>, UpstreamError> {
+        let mut gathered: Vec<Bytes> = Vec::new();
+        let mut len = 0;
+        if let Some(ended) = self.ended.take() {
+            return ended.map(|()| gathered);
         }
-    }
-
-    fn protocol(&self, reason: String) -> UpstreamError {
-        UpstreamError::Protocol { host: self.host().to_owned(), reason }
+        while len < most {
+            let next = match gathered.is_empty() {
+                true => Some(self.chunk().await),
+                false => self.chunk().now_or_never(),
+            };
+            let ended = match next {
+                None => break,
+                Some(Ok(Some(chunk))) => {
+                    len += chunk.len();
+                    gathered.push(chunk);
+                    continue;
+                }
+                Some(Ok(None)) => Ok(()),
+                Some(Err(error)) => Err(error),
+            };
+            if gathered.is_empty() {
+                return ended.map(|()| gathered);
+            }
+            self.ended = Some(ended);
+            break;
+        }
+        Ok(gathered)
     }
 }
 
@@ -98,26 +142,96 @@ impl Upstream {
         self.judge(reply).map(|answer| content_length(&answer))
     }
 
-    /// Fetches a blob from the offset `from` on. An upstream that ignores ranges sends all of it: see [`BlobStream::start`].
+    /// Fetches a blob from the offset `from` on, from whichever endpoint has it. An upstream that ignores ranges sends all of
+    /// it: see [`BlobStream::start`].
     pub async fn get_blob(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
         from: u64,
     ) -> Result<BlobStream, UpstreamError> {
-        let mut question = question(Method::GET, repository, digest);
-        if from > 0 {
-            let range = HeaderValue::try_from(format!("bytes={from}-")).expect("digits are header characters");
-            question.headers.insert(RANGE, range);
+        let stretch = Stretch { repository, digest, from, to: None };
+        let mut failed = None;
+        for endpoint in self.endpoints() {
+            match self.get_stretch(endpoint, &stretch, None).await {
+                Err(error) if error.is_of_endpoint() => failed = Some(error),
+                other => return other,
+            }
         }
-        let reply = self.ask(&question).await?;
-        let answer = plain(self.judge(reply)?)?;
-        let meter = Arc::clone(&self.meter);
-        match answer.status {
-            StatusCode::PARTIAL_CONTENT => BlobStream::part(answer, meter, from),
-            _ => Ok(BlobStream::whole(answer, meter)),
+        Err(failed.expect("an upstream has at least one endpoint"))
+    }
+
+    /// Fetches a stretch of a blob from one endpoint, on the `trail` of an earlier answer if there is one: its redirect is then
+    /// not asked for again. What fails on a trail may succeed without.
+    pub async fn get_stretch(
+        &self,
+        endpoint: EndpointId,
+        stretch: &Stretch<'_>,
+        trail: Option<&Trail>,
+    ) -> Result<BlobStream, UpstreamError> {
+        let endpoint = &self.endpoints[endpoint.0];
+        let mut ask = question(Method::GET, stretch.repository, stretch.digest);
+        let ranged = stretch.from > 0 || stretch.to.is_some();
+        if ranged {
+            let last = stretch.to.map(|to| (to - 1).to_string()).unwrap_or_default();
+            let range = format!("bytes={}-{last}", stretch.from);
+            ask.headers.insert(RANGE, HeaderValue::try_from(range).expect("digits are header characters"));
+            if let Some(validator) = trail.and_then(|trail| trail.validator.clone()) {
+                ask.headers.insert(IF_RANGE, validator);
+            }
+        }
+        let answer = match trail.and_then(|trail| trail.address.as_ref()) {
+            Some(address) => self.follow(address, ask.headers).await?,
+            None => self.ask_endpoint(endpoint, &ask).await?.answer,
+        };
+        let answer = self.judge(super::ask::Reply { answer, endpoint })?;
+        self.stream(endpoint, plain(answer)?, ranged.then_some(stretch.from))
+    }
+
+    /// Asks where a redirect led before. Nobody knows us there: nothing that says who we are goes with it.
+    async fn follow(&self, address: &Url, mut headers: HeaderMap) -> Result<Answer, UpstreamError> {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let request = Request { method: Method::GET, url: address.clone(), headers };
+        let observe = |hop: &Hop<'_>| self.meter.hop(Kind::Blob, &Hop { redirected: true, ..*hop });
+        let mut answer = self.client.send(request, &observe).await?;
+        answer.redirected = true;
+        Ok(answer)
+    }
+
+    fn stream(&self, endpoint: &Endpoint, answer: Answer, from: Option<u64>) -> Result<BlobStream, UpstreamError> {
+        let (meter, health) = (Arc::clone(&self.meter), Arc::clone(endpoint.health()));
+        let trail = Trail {
+            address: answer.redirected.then(|| answer.url.clone()).filter(|url| !endpoint.is_at(url)),
+            validator: answer.headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned(),
+        };
+        let ranged = from.is_some() && answer.status == StatusCode::PARTIAL_CONTENT;
+        let (start, end, total) = if ranged {
+            part(&answer, from.unwrap_or_default())?
+        } else {
+            let total = content_length(&answer);
+            (0, total, total)
+        };
+        let (body, position) = (answer.body, start);
+        Ok(BlobStream { body, meter, health, trail, start, end, total, position, ranged, ended: None })
+    }
+}
+
+/// Where a 206 begins and ends, and the whole size, if it is what was asked for.
+fn part(answer: &Answer, from: u64) -> Result<(u64, Option<u64>, Option<u64>), UpstreamError> {
+    let text = answer.header(&CONTENT_RANGE).unwrap_or_default();
+    match ContentRange::parse(&text) {
+        Some(range) if range.first == from => Ok((from, Some(range.last + 1), range.total)),
+        _ => {
+            let reason = format!("asked for the bytes from {from} on, it sent Content-Range {text:?}");
+            Err(UpstreamError::Protocol { host: answer.body.host().to_owned(), reason })
         }
     }
+}
+
+/// The size that a 416 tells (RFC 9110 §15.5.17).
+pub(super) fn unsatisfiable(answer: &Answer) -> UpstreamError {
+    let total = answer.header(&CONTENT_RANGE).and_then(|text| header::unsatisfied(&text));
+    UpstreamError::Unsatisfiable { host: answer.body.host().to_owned(), total }
 }
 
 fn question<'a>(method: Method, repository: &'a RepositoryName, digest: &Digest) -> Ask<'a> {

@@ -76,6 +76,11 @@ impl Endpoint {
         authority(&self.base)
     }
 
+    /// Does an address lead to this endpoint itself?
+    pub(super) fn is_at(&self, url: &Url) -> bool {
+        self.base.origin() == url.origin()
+    }
+
     /// The address of something in a repository: `/v2/NAME/REST`.
     pub(super) fn url(&self, repository: &RepositoryName, rest: &str) -> Url {
         let mut url = self.base.clone();

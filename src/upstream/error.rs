@@ -34,6 +34,9 @@ pub enum UpstreamError {
     /// Refused, no such name, no route, no trust, or no connection within the limit.
     #[error("no connection to {host}: {reason}")]
     Connect { host: String, reason: String },
+    /// 416: nothing lies where it was asked for. How long the whole is, if that was said.
+    #[error("{host} has nothing in the range that was asked for")]
+    Unsatisfiable { host: String, total: Option<u64> },
     /// No first byte, or no further one, within the limit.
     #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
     Timeout { host: String, waited: Duration },
@@ -56,6 +59,19 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// Might the same question be answered better a little later, or by another endpoint?
+    pub fn is_passing(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotFound
+                | Self::Denied { .. }
+                | Self::Length { .. }
+                | Self::Mismatch { .. }
+                | Self::TooLarge
+                | Self::Unsatisfiable { .. }
+        )
+    }
+
     /// Might another endpoint do better? (Anything else is an answer, and would be the same there.)
     pub(super) fn is_of_endpoint(&self) -> bool {
         match self {

@@ -44,6 +44,12 @@ impl ContentRange {
     }
 }
 
+/// The size in the `Content-Range` of a 416: `bytes */SIZE`.
+pub(super) fn unsatisfied(text: &str) -> Option<u64> {
+    let size = text.trim().strip_prefix("bytes")?.trim_start().strip_prefix("*/")?;
+    size.bytes().all(|b| b.is_ascii_digit()).then(|| size.parse().ok()).flatten()
+}
+
 /// Does a `Link` field (RFC 8288) name a next page?
 pub(super) fn has_next(link: &str) -> bool {
     // A target holds no '>', so what follows each one are its parameters, up to the next '<'.
@@ -105,6 +111,15 @@ mod tests {
         ] {
             let found = ContentRange::parse(text).map(|range| (range.first, range.last, range.total));
             assert_eq!(found, want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_of_what_is_not_satisfiable() {
+        for (text, want) in
+            [("bytes */10", Some(10)), ("bytes */*", None), ("bytes 0-1/10", None), ("*/10", None), ("", None)]
+        {
+            assert_eq!(unsatisfied(text), want, "{text:?}");
         }
     }
 

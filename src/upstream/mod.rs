@@ -19,8 +19,9 @@ mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-pub use blob::BlobStream;
+pub use blob::{BlobStream, Stretch, Trail};
 pub use challenge::{Challenge, challenges};
 pub use endpoint::EndpointId;
 pub use error::{BuildError, UpstreamError};
@@ -64,8 +65,8 @@ pub struct Machine {
 }
 
 impl Upstream {
-    /// Builds it; nothing is asked of the network.
-    pub fn new(spec: &config::Upstream, fill: &config::Fill, machine: Machine) -> Result<Self, BuildError> {
+    /// Builds it; nothing is asked of the network. A body that brings no byte for as long as `stall` has failed.
+    pub fn new(spec: &config::Upstream, stall: Duration, machine: Machine) -> Result<Self, BuildError> {
         let upstream = || spec.name.clone();
         let endpoint = |reason| BuildError::Endpoint { upstream: upstream(), reason };
         let endpoints: Result<Vec<_>, _> = spec.endpoints.iter().map(|address| Endpoint::new(address)).collect();
@@ -74,7 +75,7 @@ impl Upstream {
             return Err(endpoint("there is none".to_owned()));
         }
         let Machine { clock, tasks, metrics, ca } = machine;
-        let limits = Limits { connect: spec.connect_timeout, first_byte: spec.first_byte_timeout, stall: fill.stall };
+        let limits = Limits { connect: spec.connect_timeout, first_byte: spec.first_byte_timeout, stall };
         let (proxy, trust) = (spec.proxy.as_deref(), &spec.trust);
         let client = Client::new(&Options { proxy, trust, authorities: ca.as_deref(), limits, clock: clock.clone() })
             .map_err(|error| BuildError::Client { upstream: upstream(), error })?;

@@ -30,5 +30,11 @@ fn upstream(report: &UpstreamReport) -> serde_json::Value {
 }
 
 fn fill(report: &FillReport) -> serde_json::Value {
-    json!({"digest": report.digest.to_string(), "size": report.size, "arrived": report.arrived})
+    json!({
+        "digest": report.digest.to_string(),
+        "size": report.size,
+        "arrived": report.arrived,
+        "readers": report.readers,
+        "repositories": report.repositories,
+    })
 }

@@ -45,7 +45,7 @@ async fn head(call: &mut Call, repository: &Repository, digest: &Digest) -> Answ
 
 async fn get(call: &mut Call, repository: &Repository, digest: &Digest) -> Answer {
     let mut headers = HeaderMap::new();
-    let found = repository.blob(digest).await?;
+    let found = repository.blob(digest, asked_range(call, digest)).await?;
     let blob = call.found(found, &mut headers);
     describe(&mut headers, digest, blob.size());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MediaType::OCTET_STREAM));
@@ -69,12 +69,14 @@ struct Asked {
 }
 
 /// What `Range` asks for (RFC 9110 §14.2); `None`: everything, as also when it says nothing that is understood.
-fn asked_span(call: &Call, digest: &Digest, blob: &Blob) -> Result<Option<Asked>, Failure> {
+fn asked_range(call: &Call, digest: &Digest) -> Option<ByteRange> {
     let range = call.header(&RANGE).and_then(|text| text.parse::<ByteRange>().ok());
-    let (Some(range), Some(size)) = (range, blob.size()) else { return Ok(None) };
-    if !headers::range_applies(call.headers(), digest) {
-        return Ok(None);
-    }
+    range.filter(|_| headers::range_applies(call.headers(), digest))
+}
+
+/// The stretch that is asked for of this blob.
+fn asked_span(call: &Call, digest: &Digest, blob: &Blob) -> Result<Option<Asked>, Failure> {
+    let (Some(range), Some(size)) = (asked_range(call, digest), blob.size()) else { return Ok(None) };
     match range.resolve(size) {
         Some(span) => Ok(Some(Asked { span, size })),
         None => {
