@@ -13,7 +13,7 @@ use crate::oci::{Digest, Hasher, Span};
 use crate::sys::{disk, random_id};
 
 /// What has arrived is written down again after a 64th of the blob, but not sooner and not later than after so many bytes.
-const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 20;
+const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 256 << 10..=16 << 20;
 
 /// A blob that is arriving, held by one fill. Dropping it leaves it to be taken up again.
 pub struct Partial {

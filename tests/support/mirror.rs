@@ -18,6 +18,15 @@ pub fn mirror_with(upstream: &Upstream, keys: &str, sections: &str) -> Registry 
     ))
 }
 
+/// A mirror of what several upstreams have alike, as docker.io.
+pub fn mirror_of(endpoints: &[&Upstream], keys: &str, sections: &str) -> Registry {
+    let urls: Vec<String> = endpoints.iter().map(|upstream| format!("\"{}\"", upstream.url())).collect();
+    Registry::with(&format!(
+        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [{}]{keys}}}\n  cache: {{reserve: 0}}\n{sections}",
+        urls.join(", ")
+    ))
+}
+
 /// A mirror of `upstream` as docker.io.
 pub fn mirror(upstream: &Upstream) -> Registry {
     mirror_with(upstream, "", "")

@@ -89,7 +89,8 @@ impl Transfer<'_> {
             }
         }
         let stream = source.upstream.get_stretch(endpoint, &stretch, None).await?;
-        routes.set_trail(route, Some(stream.trail().clone()));
+        // One that ignores ranges would only be asked a second time on a trail.
+        routes.set_trail(route, Some(stream.trail().clone()).filter(|_| stream.is_ranged()));
         Ok(stream)
     }
 

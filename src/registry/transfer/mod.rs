@@ -38,7 +38,7 @@ use crate::upstream::UpstreamError;
 const TICK: Duration = Duration::from_millis(500);
 
 /// What has arrived is written down this often at most, and after the longer time though it is little.
-const JOURNAL_EVERY: Duration = Duration::from_millis(100);
+const JOURNAL_EVERY: Duration = Duration::from_millis(50);
 const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a transfer ended before the blob was whole.

@@ -9,6 +9,9 @@ const WHOLE_UP_TO: u64 = 4 << 20;
 /// No stretch is shorter, but where nothing else is missing: a request costs a round trip.
 const SHORTEST: u64 = 1 << 20;
 
+/// So much is asked for at first of a blob whose size is not known: the answer tells it, and the others can begin.
+const FIRST: u64 = 2 << 20;
+
 /// Connections fetch at most so far ahead of what has arrived without a hole.
 const WINDOW: u64 = 64 << 20;
 
@@ -139,7 +142,8 @@ impl Plan {
     /// The first question about a blob of unknown size: its answer tells it.
     fn first(&self, needs: &Needs<'_>) -> Option<Span> {
         let start = needs.wanted.first().map_or_else(|| needs.arrived.prefix(), |wanted| wanted.start);
-        (!self.is_busy()).then_some(Span { start, end: start.saturating_add(self.segment) })
+        let within = Span { start, end: start.saturating_add(self.segment.min(FIRST)) };
+        if self.is_busy() { None } else { needs.arrived.first_missing(within) }
     }
 
     fn stretch(&self, needs: &Needs<'_>, size: u64) -> Option<Span> {
@@ -248,7 +252,7 @@ mod tests {
     fn an_unknown_size_is_asked_for_with_the_first_stretch() {
         let mut plan = Plan::new(None, 8 * MIB);
         let taken = plan.take(&needs(&Extents::default(), &[Span { start: 5, end: 6 }])).unwrap();
-        assert_eq!((taken.span, taken.bounded), (Span { start: 5, end: 8 * MIB + 5 }, true));
+        assert_eq!((taken.span, taken.bounded), (Span { start: 5, end: FIRST + 5 }, true));
         assert_eq!(plan.take(&needs(&Extents::default(), &[])), None);
     }
 

@@ -1,0 +1,346 @@
+//! A link that is slow, cut, stalled or gone, and upstreams of which some lie: what readers notice of it, and what it costs.
+
+use std::thread;
+
+use crate::support::client::{Answer, noise};
+use crate::support::fault::Fault;
+use crate::support::mirror::{Slow, blob, mirror, mirror_of, mirror_with};
+use crate::support::registry::{Registry, eventually};
+use crate::support::upstream::Upstream;
+
+const MIB: usize = 1 << 20;
+
+/// Waits until `line` stands in the metrics.
+fn wait_for_metric(mirror: &Registry, line: &str) {
+    eventually(line, || mirror.client().get("/metrics").text().contains(line).then_some(()));
+}
+
+/// The stretches that were asked for, as `Range` says them.
+fn ranges(upstream: &Upstream) -> Vec<String> {
+    let log = upstream.log();
+    let blobs = log.iter().filter(|logged| logged.method == "GET" && logged.path.contains("/blobs/"));
+    blobs.filter_map(|logged| logged.header("range").map(ToOwned::to_owned)).collect()
+}
+
+fn is_right(answer: &Answer, content: &[u8]) -> bool {
+    answer.status == 200 && answer.whole && answer.body == content
+}
+
+#[test]
+fn every_connection_is_cut_and_the_blob_arrives_whole_at_every_client() {
+    let upstream = Upstream::start();
+    let content = noise(1, 10 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    upstream.fault("GET", "/blobs/", Fault::Cut(3 * MIB as u64 / 2));
+    let target = blob("library/app", digest);
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let (client, target) = (mirror.client(), target.clone());
+            thread::spawn(move || client.get(&target))
+        })
+        .collect();
+    for client in clients {
+        assert!(is_right(&client.join().unwrap(), &content));
+    }
+    let sent = upstream.bytes_sent(&digest);
+    assert!(sent <= content.len() as u64 * 105 / 100, "{sent} bytes for {}", content.len());
+    assert!(!mirror.client().get("/metrics").text().contains("entrepot_fill_resumes_total 0\n"));
+}
+
+#[test]
+fn a_stalled_connection_is_left_for_another() {
+    let upstream = Upstream::start();
+    let content = noise(2, 2 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  fill: {stall: 500ms}");
+    upstream.fault_once("GET", "/blobs/", Fault::Stall(MIB as u64));
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+    assert_eq!(upstream.bytes_sent(&digest), content.len() as u64);
+}
+
+#[test]
+fn a_refusal_in_the_middle_is_waited_out() {
+    let upstream = Upstream::start();
+    let content = noise(3, 2 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    for faults in [vec![Fault::Status(429), Fault::RetryAfter("1")], vec![Fault::Status(503)], vec![Fault::Status(500)]]
+    {
+        upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64));
+        upstream.fault("GET", "/blobs/", Fault::Cut(MIB as u64));
+        let (slow, first) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
+        upstream.heal();
+        faults.iter().for_each(|fault| upstream.fault_once("GET", "/blobs/", fault.clone()));
+        assert!([first, slow.rest()].concat() == content, "{faults:?}");
+        assert_eq!(mirror.client().request("DELETE", &blob("library/app", digest)).send().status, 202);
+        upstream.heal();
+    }
+}
+
+#[test]
+fn one_that_ignores_ranges_is_read_on() {
+    let upstream = Upstream::start();
+    let content = noise(4, 6 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    upstream.fault("GET", "/blobs/", Fault::IgnoreRange);
+    upstream.fault_once("GET", "/blobs/", Fault::Cut(4 * MIB as u64));
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+    assert_eq!(upstream.requests("GET", "/blobs/"), 2);
+}
+
+#[test]
+fn a_fill_outlives_a_killed_server() {
+    let upstream = Upstream::start();
+    let content = noise(5, 12 * MIB);
+    let size = content.len() as u64;
+    let digest = upstream.blob("library/app", &content);
+    let mut mirror = mirror(&upstream);
+    upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64));
+    let (_slow, _) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
+    eventually("60 % of the blob", || (upstream.bytes_sent(&digest) >= size * 60 / 100).then_some(()));
+    mirror.kill();
+    upstream.heal();
+    upstream.forget_log();
+    mirror.restart();
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+    let sent = upstream.bytes_sent(&digest);
+    assert!(sent <= size * 45 / 100, "{sent} of {size} bytes were fetched after the restart");
+}
+
+#[test]
+fn several_connections_bring_each_byte_once() {
+    let upstream = Upstream::start();
+    let content = noise(6, 12 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    for (connections, many) in [("auto", true), ("1", false)] {
+        let mirror = mirror_with(&upstream, "", &format!("  fill: {{connections: {connections}, segment: 2MiB}}"));
+        upstream.forget_log();
+        assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+        assert_eq!(upstream.bytes_sent(&digest), content.len() as u64, "{connections}: {:?}", ranges(&upstream));
+        assert!(ranges(&upstream).len() >= 6, "{:?}", ranges(&upstream));
+        let begun: Vec<u64> = ranges(&upstream).iter().map(|range| first(range)).collect();
+        // One connection asks in order; of several some begin before an earlier stretch has ended.
+        assert!(begun.is_sorted() || many, "{begun:?}");
+    }
+}
+
+/// The first byte of `bytes=FIRST-LAST`.
+fn first(range: &str) -> u64 {
+    range.strip_prefix("bytes=").and_then(|range| range.split('-').next()).unwrap().parse().unwrap()
+}
+
+#[test]
+fn several_connections_run_at_once() {
+    let upstream = Upstream::start();
+    let content = noise(7, 12 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  fill: {segment: 2MiB}");
+    // Each answer takes for ever: what has been asked meanwhile was asked at once.
+    upstream.fault("GET", "/blobs/", Fault::Stall(64 << 10));
+    let (_slow, _) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
+    eventually("four connections", || (upstream.requests("GET", "/blobs/") >= 4).then_some(()));
+    let mut begun: Vec<u64> = ranges(&upstream).iter().map(|range| first(range)).collect();
+    begun.sort_unstable();
+    begun.dedup();
+    assert_eq!(begun.len(), upstream.requests("GET", "/blobs/"), "no stretch was asked for twice");
+}
+
+#[test]
+fn a_range_of_a_cold_blob_comes_first_and_the_rest_once() {
+    let upstream = Upstream::start();
+    let content = noise(8, 12 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    let wanted = 10 * MIB..10 * MIB + 1000;
+    upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64));
+    let range = format!("bytes={}-{}", wanted.start, wanted.end - 1);
+    let answer = mirror.client().request("GET", &blob("library/app", digest)).header("Range", &range).send();
+    assert!(answer.status == 206 && answer.body == content[wanted.clone()]);
+    assert!(upstream.bytes_sent(&digest) < wanted.start as u64, "what lies before it was not waited for");
+    assert_eq!(first(&ranges(&upstream)[0]), wanted.start as u64);
+    upstream.heal();
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+    assert_eq!(upstream.bytes_sent(&digest), content.len() as u64);
+}
+
+#[test]
+fn a_range_moves_to_the_front_of_a_fill_that_runs() {
+    let upstream = Upstream::start();
+    let content = noise(9, 12 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  fill: {segment: 1MiB, connections: 2}");
+    upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64 / 2));
+    let (slow, begun) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
+    let range = format!("bytes={}-{}", 10 * MIB, 10 * MIB + 9);
+    let answer = mirror.client().request("GET", &blob("library/app", digest)).header("Range", &range).send();
+    assert!(answer.status == 206 && answer.body == content[10 * MIB..10 * MIB + 10]);
+    assert!(upstream.bytes_sent(&digest) < 8 * MIB as u64);
+    upstream.heal();
+    assert!([begun, slow.rest()].concat() == content);
+    assert_eq!(upstream.bytes_sent(&digest), content.len() as u64);
+}
+
+#[test]
+fn two_endpoints_bring_one_blob() {
+    let (one, two) = (Upstream::start(), Upstream::start());
+    let content = noise(10, 12 * MIB);
+    let digest = one.blob("library/app", &content);
+    two.blob("library/app", &content);
+    let mirror = mirror_of(&[&one, &two], "", "  fill: {segment: 1MiB}");
+    [&one, &two].map(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+    let sent = [one.bytes_sent(&digest), two.bytes_sent(&digest)];
+    assert_eq!(sent.iter().sum::<u64>(), content.len() as u64);
+    assert!(sent.iter().all(|sent| *sent >= 2 * MIB as u64), "{sent:?}");
+}
+
+#[test]
+fn one_endpoint_dies_in_the_middle() {
+    let (one, two) = (Upstream::start(), Upstream::start());
+    let content = noise(11, 8 * MIB);
+    let digest = one.blob("library/app", &content);
+    two.blob("library/app", &content);
+    let mirror = mirror_of(&[&one, &two], "", "  fill: {segment: 1MiB}");
+    [&one, &two].map(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64)));
+    let (slow, first) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
+    eventually("bytes from both", || (one.bytes_sent(&digest) > 0 && two.bytes_sent(&digest) > 0).then_some(()));
+    one.gone();
+    two.heal();
+    assert!([first, slow.rest()].concat() == content);
+}
+
+#[test]
+fn a_lying_endpoint_damages_nothing_and_a_good_one_beside_it_suffices() {
+    for lies in [0, 1] {
+        let endpoints = [Upstream::start(), Upstream::start()];
+        let content = noise(12, 6 * MIB);
+        let digests = endpoints.each_ref().map(|upstream| upstream.blob("library/app", &content));
+        let mirror = mirror_of(&[&endpoints[0], &endpoints[1]], "", "  fill: {segment: 1MiB}");
+        endpoints[lies].fault("GET", "/blobs/", Fault::Corrupt);
+        endpoints.each_ref().map(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64)));
+        let target = blob("library/app", digests[0]);
+        let first = mirror.client().get(&target);
+        assert!(!first.whole || first.body == content, "damaged content ended as whole");
+        assert!(is_right(&mirror.client().get(&target), &content), "the good endpoint suffices");
+        assert!(endpoints[1 - lies].bytes_sent(&digests[0]) <= 2 * content.len() as u64);
+        mirror.wait_for_log("this endpoint sent content that is not what its digest says");
+        let blamed = mirror.wait_for_log("this endpoint sent");
+        assert!(blamed.contains(&endpoints[lies].port().to_string()), "{blamed}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_nothing_of_the_lie_goes_on() {
+    let (liar, good) = (Upstream::start(), Upstream::start());
+    let content = noise(13, 6 * MIB);
+    let digest = liar.blob("library/app", &content);
+    good.blob("library/app", &content);
+    let mirror = mirror_of(&[&liar, &good], "", "  fill: {connections: 1, segment: 1MiB}");
+    // The good one brings the beginning; then only the liar is there, until everything has come.
+    liar.fault("GET", "/blobs/", Fault::Status(500));
+    good.fault("GET", "/blobs/", Fault::Throttle(MIB as u64));
+    good.fault("GET", "/blobs/", Fault::Cut(MIB as u64));
+    let range = format!("bytes=-{MIB}");
+    let (client, target) = (mirror.client(), blob("library/app", digest));
+    let end = thread::spawn(move || client.request("GET", &target).header("Range", &range).send());
+    let (slow, first) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
+    liar.heal();
+    liar.fault("GET", "/blobs/", Fault::Corrupt);
+    good.heal();
+    let rest = slow.rest();
+    let whole = [first, rest].concat();
+    assert!(content.starts_with(&whole) || whole.len() < content.len(), "a lie ended as whole");
+    let end = end.join().unwrap();
+    assert!(!end.whole || end.body == content[5 * MIB..]);
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+}
+
+#[test]
+fn a_fill_that_nobody_waits_for_pauses_and_goes_on() {
+    let upstream = Upstream::start();
+    let content = noise(14, 8 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  fill: {unattended: pause, grace: 200ms}");
+    upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64 / 2));
+    let target = blob("library/app", digest);
+    let range = mirror.client().request("GET", &target).header("Range", "bytes=0-999").send();
+    assert_eq!((range.status, range.body.as_slice()), (206, &content[..1000]));
+    wait_for_metric(&mirror, "entrepot_fills_in_flight 0\n");
+    let before = upstream.bytes_sent(&digest);
+    assert!(before < content.len() as u64);
+    let partial = mirror.client().get("/metrics").text();
+    assert!(!partial.contains("entrepot_cache_partial_bytes 0\n"), "{partial}");
+    upstream.heal();
+    assert!(is_right(&mirror.client().get(&target), &content));
+    // What was on its way when it paused is lost.
+    assert!(upstream.bytes_sent(&digest) <= content.len() as u64 + 4 * (MIB as u64 / 2));
+    wait_for_metric(&mirror, "entrepot_cache_partial_bytes 0\n");
+}
+
+#[test]
+fn a_fill_is_cancelled_by_hand() {
+    let upstream = Upstream::start();
+    let content = noise(15, 4 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    let client = mirror.client();
+    let path = format!("/api/v1/fills/{digest}");
+    assert_eq!(client.request("DELETE", &path).send().status, 404);
+    upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64));
+    let (slow, first) = Slow::begin(&client, &blob("library/app", digest), 10);
+    let fills = client.get("/api/v1/fills").text();
+    assert!(fills.contains(&digest.to_string()) && fills.contains("docker.io/library/app"), "{fills}");
+    assert_eq!(client.request("DELETE", &path).send().status, 202);
+    assert!(first.len() + slow.rest().len() < content.len(), "its reader is cut");
+    wait_for_metric(&mirror, "entrepot_fills_in_flight 0\n");
+    upstream.heal();
+    assert!(is_right(&client.get(&blob("library/app", digest)), &content));
+    assert!(upstream.bytes_sent(&digest) <= content.len() as u64 + MIB as u64);
+}
+
+#[test]
+fn what_is_left_of_a_fill_gives_way_first() {
+    let upstream = Upstream::start();
+    let content = noise(16, 3 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let other = noise(17, 3 * MIB);
+    let second = upstream.blob("library/app", &other);
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}");
+    upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64));
+    let (slow, _) = Slow::begin(&mirror.client(), &blob("library/app", digest), 2 * MIB + 1000);
+    assert_eq!(mirror.client().request("DELETE", &format!("/api/v1/fills/{digest}")).send().status, 202);
+    drop(slow);
+    wait_for_metric(&mirror, "entrepot_fills_in_flight 0\n");
+    let partial = mirror.data().join(format!("cache/partial/sha256/{}", digest.hex()));
+    assert!(partial.exists());
+    upstream.heal();
+    assert!(is_right(&mirror.client().get(&blob("library/app", second)), &other));
+    assert!(!partial.exists(), "it was in the way");
+}
+
+#[test]
+fn what_is_left_of_a_fill_goes_with_age() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob("library/app", &noise(18, 3 * MIB));
+    let mut mirror = mirror_with(&upstream, "", "  fill: {keep: 1s}");
+    upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64));
+    let (_slow, _) = Slow::begin(&mirror.client(), &blob("library/app", digest), MIB);
+    let partial = mirror.data().join(format!("cache/partial/sha256/{}", digest.hex()));
+    assert!(partial.exists());
+    mirror.kill();
+    thread::sleep(std::time::Duration::from_millis(1100));
+    mirror.restart();
+    eventually("the end of what was left", || (!partial.exists()).then_some(()));
+}
+
+#[test]
+fn what_is_not_kept_goes_on_too() {
+    let upstream = Upstream::start();
+    let content = noise(19, 3 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 1MiB, reserve: 0}");
+    upstream.fault("GET", "/blobs/", Fault::Cut(MIB as u64));
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+}
