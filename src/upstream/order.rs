@@ -21,7 +21,7 @@ use super::health::Score;
 use super::meter::Kind;
 use super::{Upstream, UpstreamError};
 
-/// Where another endpoint can be asked, one that may be back is waited for no longer than this.
+/// Where another endpoint can be asked, or was, one that may be back is waited for no longer than this.
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// Latencies that differ by less are equal, and the configured order stands.
 const NEAR: Duration = Duration::from_millis(20);
@@ -107,7 +107,7 @@ impl<'a> Round<'a, '_> {
         // Looked at one by one: what is known of the next may change while one is asked.
         while let Some(at) = self.left.iter().position(|id| self.is_fit(*id, turn)) {
             let id = self.left.remove(at);
-            let outcome = self.ask_one(self.upstream.endpoint(id)).await;
+            let outcome = self.ask_one(self.upstream.endpoint(id), turn).await;
             if self.settles(id, &outcome) {
                 return Some(outcome);
             }
@@ -116,10 +116,11 @@ impl<'a> Round<'a, '_> {
         None
     }
 
-    async fn ask_one(&self, endpoint: &'a Endpoint) -> Outcome<'a> {
+    async fn ask_one(&self, endpoint: &'a Endpoint, turn: Turn) -> Outcome<'a> {
         let (upstream, health) = (self.upstream, endpoint.health());
         let asking = upstream.ask_endpoint(endpoint, self.ask);
-        if health.score().closed || !self.left.iter().any(|id| self.is_fit(*id, Turn::Usable)) {
+        let instead = self.best.is_some() || self.left.iter().any(|id| self.is_fit(*id, Turn::Usable));
+        if health.score().closed || turn == Turn::LastResort || !instead {
             return asking.await;
         }
         match tokio::time::timeout(PROBE_PATIENCE, asking).await {
