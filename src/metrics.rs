@@ -47,6 +47,14 @@ pub struct Metrics {
     pub upstream_bytes: IntCounterVec,
     /// Seconds from a request to the head of its answer, by `upstream`.
     pub upstream_first_byte: HistogramVec,
+    /// Is an endpoint asked (0 closed: yes, 1 half-open: one request finds out, 2 open: no), by `upstream` and `endpoint`.
+    pub upstream_circuit: IntGaugeVec,
+    /// Until when an endpoint wants not to be asked (429, or 503 with `Retry-After`), in seconds since 1970, by `upstream` and `endpoint`.
+    pub upstream_held_until: IntGaugeVec,
+    /// Content that was not what its digest says, by `upstream` and `endpoint`.
+    pub upstream_lies: IntCounterVec,
+    /// What the upstream said it allows in all (`ratelimit-limit`), by `upstream`.
+    pub ratelimit_limit: IntGaugeVec,
     /// What the upstream said it still allows (`ratelimit-remaining`), by `upstream`.
     pub ratelimit_remaining: IntGaugeVec,
     /// Manifests answered from what is held because the upstream did not answer, by `upstream`.
@@ -77,6 +85,7 @@ impl Metrics {
         let sizes = || exponential_buckets(1024.0, 4.0, 12).unwrap_or_default();
         let seconds = || exponential_buckets(0.001, 2.5, 14).unwrap_or_default();
         let route = &["handler", "method"];
+        let endpoint = &["upstream", "endpoint"];
         Self {
             http_requests: counters(
                 r,
@@ -142,6 +151,30 @@ impl Metrics {
                 "Seconds to the head of an upstream's answer",
                 &["upstream"],
                 seconds(),
+            ),
+            upstream_circuit: gauges(
+                r,
+                "entrepot_upstream_circuit",
+                "Is an endpoint asked: 0 yes (closed), 1 one request finds out (half-open), 2 no (open)",
+                endpoint,
+            ),
+            upstream_held_until: gauges(
+                r,
+                "entrepot_upstream_held_until_seconds",
+                "Until when an endpoint wants not to be asked, in seconds since 1970",
+                endpoint,
+            ),
+            upstream_lies: counters(
+                r,
+                "entrepot_upstream_lies_total",
+                "Content that was not what its digest says",
+                endpoint,
+            ),
+            ratelimit_limit: gauges(
+                r,
+                "entrepot_ratelimit_limit",
+                "Requests the upstream allows in its window",
+                &["upstream"],
             ),
             ratelimit_remaining: gauges(
                 r,

@@ -5,6 +5,7 @@
 mod support;
 
 mod command;
+mod endpoints;
 mod fills;
 mod freshness;
 mod link;

@@ -139,7 +139,14 @@ fn with_a_password_file_everything_asks_for_a_login() {
         )
     });
     let (stranger, alice) = (registry.client(), registry.client().login("alice", "secret"));
-    for target in ["/v2/", "/v2/_catalog", "/v2/library/app/manifests/1", "/v2/local/app/tags/list", "/metrics"] {
+    for target in [
+        "/v2/",
+        "/v2/_catalog",
+        "/v2/library/app/manifests/1",
+        "/v2/local/app/tags/list",
+        "/metrics",
+        "/api/v1/upstreams",
+    ] {
         let refused = stranger.get(target);
         assert_eq!(
             (refused.status, refused.header("www-authenticate")),

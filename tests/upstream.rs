@@ -158,6 +158,21 @@ async fn tokens_are_renewed_before_they_expire_and_after_they_were_rejected() {
     assert!(pulls.iter().all(Result::is_ok));
     assert_eq!(remote.tokens(), 3, "one for all who were rejected");
 
+    remote.set_auth(Auth::Bearer(Bearer { forbids: true, ..Bearer::default() }));
+    remote.revoke_tokens();
+    remote.forget_log();
+    pull().await.unwrap();
+    assert_eq!(
+        (remote.requests("GET", "/manifests/"), remote.tokens()),
+        (2, 1),
+        "a 403 to a kept token is asked about"
+    );
+    remote.fault("GET", "/manifests/", Fault::Status(403));
+    remote.forget_log();
+    assert!(matches!(pull().await, Err(UpstreamError::Denied { status: 403, .. })));
+    assert_eq!((remote.requests("GET", "/manifests/"), remote.tokens()), (2, 1), "once");
+    remote.heal();
+
     remote.fault("GET", "/manifests/", Fault::Status(401));
     remote.forget_log();
     assert!(matches!(pull().await, Err(UpstreamError::Denied { status: 401, .. })));
@@ -361,7 +376,7 @@ async fn manifests_are_verified() {
 async fn too_many_requests_and_faults_of_the_server() {
     let remote = Remote::start();
     remote.image("a", "1", &[]);
-    let upstream = client(&remote);
+    let Setting { upstream, clock, .. } = build(&spec(&remote), NEVER);
     let later = httpdate::fmt_http_date(Clock::system().now() + Duration::from_secs(3600));
     let later: &'static str = later.leak();
     for (said, at_least, at_most) in [("7", 7, 7), (later, 3500, 3600)] {
@@ -371,7 +386,16 @@ async fn too_many_requests_and_faults_of_the_server() {
         let UpstreamError::TooManyRequests { retry_after: Some(wait), .. } = error else { panic!("{error}") };
         assert!((at_least..=at_most).contains(&wait.as_secs()), "{wait:?}");
         remote.heal();
+        // Until then nobody asks, neither by GET nor by HEAD; no longer than five minutes, though.
+        let asked = remote.log().len();
+        for _ in 0..2 {
+            let refused = upstream.head_manifest(&repository("a"), &reference("1")).await.unwrap_err();
+            assert!(matches!(refused, UpstreamError::TooManyRequests { retry_after: Some(_), .. }), "{refused}");
+        }
+        assert_eq!(remote.log().len(), asked);
+        clock.advance(wait.min(Duration::from_secs(300)));
     }
+    upstream.get_manifest(&repository("a"), &reference("1")).await.unwrap();
     for status in [500, 502, 503, 418, 204] {
         remote.fault_once("GET", "/manifests/", Fault::Status(status));
         let error = upstream.get_manifest(&repository("a"), &reference("1")).await.unwrap_err();

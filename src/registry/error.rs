@@ -102,8 +102,10 @@ impl From<&UpstreamError> for RegistryError {
             UpstreamError::TooManyRequests { retry_after, .. } => {
                 UpstreamFailure::TooManyRequests { retry_after: *retry_after }
             }
-            UpstreamError::Connect { .. } => UpstreamFailure::Unreachable,
-            UpstreamError::Timeout { .. } => UpstreamFailure::TimedOut,
+            UpstreamError::Connect { .. } | UpstreamError::Silent { connected: false, .. } => {
+                UpstreamFailure::Unreachable
+            }
+            UpstreamError::Timeout { .. } | UpstreamError::Silent { connected: true, .. } => UpstreamFailure::TimedOut,
             _ => UpstreamFailure::Bad,
         };
         Self::Upstream { failure, message: error.to_string() }

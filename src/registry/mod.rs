@@ -39,7 +39,7 @@ pub use mirror::Mirror;
 pub use naming::Naming;
 pub use open::{Machine, OpenError, hidden_by};
 pub use piece::{Piece, ReadError};
-pub use report::{FillReport, UpstreamReport};
+pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
 pub use upload::Upload;
 
 pub use crate::store::UploadId;

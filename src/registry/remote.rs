@@ -59,6 +59,11 @@ impl Remote {
         self.silence().is_some_and(|silence| self.clock.since(silence.noticed) < PATIENCE_RETURNS)
     }
 
+    /// Since when it has not answered, if it does not.
+    pub fn silent_since(&self) -> Option<SystemTime> {
+        self.silence().map(|silence| silence.since)
+    }
+
     /// Words for a `Warning`.
     pub fn warning(&self) -> String {
         let name = self.upstream.name();

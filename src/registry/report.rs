@@ -1,13 +1,42 @@
 //! What operators are told of what goes on.
 
+use std::time::SystemTime;
+
 use super::Registry;
 use super::fill::{Fill, Source};
+use super::remote::Remote;
 use crate::oci::{Digest, HostName};
+
+pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
 
 /// An upstream, as it stands now.
 #[derive(Clone, Debug)]
 pub struct UpstreamReport {
     pub name: HostName,
+    /// It is asked with an account of its own. Whose, is not told.
+    pub has_account: bool,
+    /// Since when it has not answered, if it does not.
+    pub silent_since: Option<SystemTime>,
+    /// In the configured order.
+    pub endpoints: Vec<EndpointReport>,
+    /// What it last said of the requests that it counts, if it says that.
+    pub budget: Option<BudgetReport>,
+    /// Few of these are left: what only makes newer what is held waits.
+    pub spares_pulls: bool,
+}
+
+impl UpstreamReport {
+    fn new(name: &HostName, remote: &Remote) -> Self {
+        let upstream = &remote.upstream;
+        Self {
+            name: name.clone(),
+            has_account: !upstream.is_anonymous(),
+            silent_since: remote.silent_since(),
+            endpoints: upstream.endpoint_reports(),
+            budget: upstream.budget_report(),
+            spares_pulls: upstream.spares_pulls(),
+        }
+    }
 }
 
 /// A blob that is arriving.
@@ -41,7 +70,8 @@ impl FillReport {
 impl Registry {
     /// The configured upstreams, in the order of their names.
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
-        let mut reports: Vec<_> = self.remotes.keys().map(|name| UpstreamReport { name: name.clone() }).collect();
+        let remotes = self.remotes.iter();
+        let mut reports: Vec<_> = remotes.map(|(name, remote)| UpstreamReport::new(name, remote)).collect();
         reports.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         reports
     }

@@ -1,12 +1,14 @@
-//! One question to an upstream: which endpoint, with which credentials, and what its status means.
+//! One question to one endpoint: with which credentials, what its status means, and what it tells of the endpoint's health.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::account::Password;
 use super::endpoint::{Endpoint, Scheme};
+use super::health::Throttle;
 use super::meter::Kind;
 use super::token::{Grant, Token};
 use super::{Upstream, UpstreamError, blob, header, realm};
@@ -43,24 +45,6 @@ enum Authorization {
 }
 
 impl Upstream {
-    /// The first endpoint's answer, in the configured order, that is one: another is asked only if there was no connection,
-    /// no answer in time, or a 5xx. An answer of any other status is given as it is; [`Self::judge`] says what it means.
-    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Reply<'_>, UpstreamError> {
-        let host = self.name().to_string();
-        let mut outcome = Err(UpstreamError::Protocol { host, reason: "it has no endpoint".to_owned() });
-        for endpoint in &self.endpoints {
-            outcome = self.ask_endpoint(endpoint, ask).await;
-            let try_next = match &outcome {
-                Ok(reply) => reply.answer.status.is_server_error(),
-                Err(error) => error.is_of_endpoint(),
-            };
-            if !try_next {
-                break;
-            }
-        }
-        outcome
-    }
-
     /// The answer, if it brings what was asked.
     pub(super) fn judge(&self, reply: Reply<'_>) -> Result<Answer, UpstreamError> {
         let answer = reply.answer;
@@ -75,32 +59,85 @@ impl Upstream {
             StatusCode::NOT_FOUND => Err(UpstreamError::NotFound),
             StatusCode::RANGE_NOT_SATISFIABLE => Err(blob::unsatisfiable(&answer)),
             StatusCode::TOO_MANY_REQUESTS => {
-                let retry_after =
-                    answer.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()));
-                Err(UpstreamError::TooManyRequests { host, retry_after })
+                Err(UpstreamError::TooManyRequests { host, retry_after: self.retry_after(&answer) })
             }
             _ => Err(UpstreamError::Status { host, status }),
         }
     }
 
-    /// The answer of one endpoint.
+    /// The answer of one endpoint, whatever its status. What becomes of the question is told to the endpoint's health, so
+    /// that the caller need only tell of the body. While the endpoint hangs nobody waits for it: [`UpstreamError::Silent`].
     pub(super) async fn ask_endpoint<'a>(
         &'a self,
         endpoint: &'a Endpoint,
         ask: &Ask<'_>,
     ) -> Result<Reply<'a>, UpstreamError> {
+        let health = endpoint.health();
+        let _probe = health.begin(&endpoint.host())?;
+        let began = self.clock.moment();
+        match self.exchange(endpoint, ask).await {
+            Ok((answer, took)) => {
+                self.note(endpoint, &answer, took);
+                Ok(Reply { answer, endpoint })
+            }
+            Err(error) => {
+                match &error {
+                    // Of its token server.
+                    UpstreamError::TooManyRequests { retry_after, .. } => {
+                        health.spoke();
+                        health.hold_back(Throttle::TooManyRequests, *retry_after);
+                    }
+                    of_endpoint if of_endpoint.is_of_endpoint() => health.missed(&error, self.clock.since(began)),
+                    _ => health.spoke(),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The final answer, and how long its head took.
+    async fn exchange(&self, endpoint: &Endpoint, ask: &Ask<'_>) -> Result<(Answer, Duration), UpstreamError> {
         let authorization = match endpoint.scheme() {
             Some(scheme) => self.authorize(endpoint, &scheme, ask.repository).await?,
             None => Authorization::Nothing,
         };
-        let mut answer = self.send(endpoint, ask, &authorization).await?;
-        if answer.status == StatusCode::UNAUTHORIZED
-            && !answer.redirected
-            && let Some(better) = self.answer_challenge(endpoint, ask, &answer, authorization).await?
-        {
-            answer = self.send(endpoint, ask, &better).await?;
+        let (answer, took) = self.send(endpoint, ask, &authorization).await?;
+        let better = match answer.status {
+            _ if answer.redirected => None,
+            StatusCode::UNAUTHORIZED => self.answer_challenge(endpoint, ask, &answer, authorization).await?,
+            StatusCode::FORBIDDEN => self.renew(endpoint, ask, authorization).await?,
+            _ => None,
+        };
+        match better {
+            Some(better) => self.send(endpoint, ask, &better).await,
+            None => Ok((answer, took)),
         }
-        Ok(Reply { answer, endpoint })
+    }
+
+    /// What the head of an answer tells of its endpoint.
+    fn note(&self, endpoint: &Endpoint, answer: &Answer, took: Duration) {
+        let (health, host) = (endpoint.health(), endpoint.host());
+        let status = answer.status;
+        // Where it redirects to has limits of its own.
+        let retry_after = self.retry_after(answer).filter(|_| !answer.redirected);
+        if status.is_server_error() {
+            health.missed(&UpstreamError::Status { host, status: status.as_u16() }, took);
+        } else {
+            health.answered(took);
+        }
+        match status {
+            StatusCode::TOO_MANY_REQUESTS if !answer.redirected => {
+                health.hold_back(Throttle::TooManyRequests, retry_after);
+            }
+            StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
+                health.hold_back(Throttle::Unavailable, retry_after);
+            }
+            _ => {}
+        }
+    }
+
+    fn retry_after(&self, answer: &Answer) -> Option<Duration> {
+        answer.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()))
     }
 
     /// What to send to an endpoint of which it is known how it wants to be asked.
@@ -148,6 +185,20 @@ impl Upstream {
         self.authorize(endpoint, &lesson.scheme, ask.repository).await.map(Some)
     }
 
+    /// What to send instead, after a 403: some registries say that to a token whose rights were changed since it was given out.
+    async fn renew(
+        &self,
+        endpoint: &Endpoint,
+        ask: &Ask<'_>,
+        sent: Authorization,
+    ) -> Result<Option<Authorization>, UpstreamError> {
+        let (Some(scheme), Authorization::Token { token, cached: true }) = (endpoint.scheme(), sent) else {
+            return Ok(None);
+        };
+        self.tokens.forget(&token).await;
+        self.authorize(endpoint, &scheme, ask.repository).await.map(Some)
+    }
+
     /// Is our password for this endpoint sent where its tokens come from?
     fn password_for(&self, endpoint: &Endpoint) -> Password {
         let Some(scheme) = endpoint.scheme() else {
@@ -174,7 +225,7 @@ impl Upstream {
         endpoint: &Endpoint,
         ask: &Ask<'_>,
         authorization: &Authorization,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<(Answer, Duration), UpstreamError> {
         let mut url = endpoint.url(ask.repository, &ask.rest);
         if !ask.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&ask.query);
@@ -192,7 +243,9 @@ impl Upstream {
         }
         let request = Request { method: ask.method.clone(), url, headers };
         let observe = |hop: &Hop<'_>| self.meter.hop(ask.kind, hop);
-        Ok(self.client.send(request, &observe).await?)
+        let began = self.clock.moment();
+        let answer = self.client.send(request, &observe).await?;
+        Ok((answer, self.clock.since(began)))
     }
 }
 

@@ -95,6 +95,9 @@ impl BlobStream {
                 format!("it sent up to byte {} where {} was said", self.position, self.end.unwrap_or_default());
             return Err(UpstreamError::Protocol { host: self.body.host().to_owned(), reason });
         }
+        if chunk.is_none() {
+            self.health.delivered();
+        }
         Ok(chunk)
     }
 
@@ -151,10 +154,13 @@ impl Upstream {
         from: u64,
     ) -> Result<BlobStream, UpstreamError> {
         let stretch = Stretch { repository, digest, from, to: None };
-        let mut failed = None;
+        let mut failed: Option<UpstreamError> = None;
         for endpoint in self.endpoints() {
             match self.get_stretch(endpoint, &stretch, None).await {
-                Err(error) if error.is_of_endpoint() => failed = Some(error),
+                // What one does not have, another may.
+                Err(error) if error.is_of_endpoint() || error == UpstreamError::NotFound => {
+                    failed = failed.filter(|known| !known.is_passing()).or(Some(error));
+                }
                 other => return other,
             }
         }

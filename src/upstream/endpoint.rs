@@ -8,8 +8,10 @@ use http::header::WWW_AUTHENTICATE;
 
 use super::challenge::{Challenge, challenges};
 use super::health::Health;
+use super::meter::Meter;
 use crate::oci::RepositoryName;
 use crate::outbound::{Url, authority};
+use crate::sys::Clock;
 
 /// Which of an upstream's endpoints: its place in the configured order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +20,7 @@ pub struct EndpointId(pub(super) usize);
 /// One address that an upstream is asked at.
 #[derive(Debug)]
 pub(super) struct Endpoint {
+    id: EndpointId,
     base: Url,
     health: Arc<Health>,
     /// How it wants to be asked, as its last 401 said; `None`: it never said.
@@ -47,8 +50,15 @@ pub(super) struct Lesson {
 }
 
 impl Endpoint {
+    pub(super) fn new(id: EndpointId, base: Url, clock: &Clock, meter: &Meter) -> Self {
+        // Several may stand on one host.
+        let label = format!("{}{}", authority(&base), base.path().trim_end_matches('/'));
+        let health = Arc::new(Health::new(clock.clone(), meter.marks(label)));
+        Self { id, base, health, scheme: ArcSwapOption::empty() }
+    }
+
     /// An error is the reason why this cannot be an endpoint's address.
-    pub(super) fn new(address: &str) -> Result<Self, String> {
+    pub(super) fn parse(address: &str) -> Result<Url, String> {
         let base = Url::parse(address).map_err(|error| format!("{address:?} is not an address ({error})"))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
             return Err(format!("{address:?} is not an http address"));
@@ -59,7 +69,11 @@ impl Endpoint {
         if base.query().is_some() || base.fragment().is_some() {
             return Err(format!("{address:?} goes on after its path"));
         }
-        Ok(Self { base, health: Arc::default(), scheme: ArcSwapOption::empty() })
+        Ok(base)
+    }
+
+    pub(super) fn id(&self) -> EndpointId {
+        self.id
     }
 
     /// Its address, without what is asked there.
@@ -122,6 +136,11 @@ impl Endpoint {
 mod tests {
     use super::*;
 
+    fn endpoint(address: &str) -> Endpoint {
+        let meter = Meter::new("docker.io".parse().unwrap(), Arc::default(), Clock::system());
+        Endpoint::new(EndpointId(0), Endpoint::parse(address).unwrap(), &Clock::system(), &meter)
+    }
+
     #[test]
     fn addresses() {
         let name: RepositoryName = "library/alpine".parse().unwrap();
@@ -130,7 +149,7 @@ mod tests {
             ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/v2/library/alpine/manifests/1.0"),
             ("https://r.corp/hub", "https://r.corp/hub/v2/library/alpine/manifests/1.0"),
         ] {
-            assert_eq!(Endpoint::new(address).unwrap().url(&name, "manifests/1.0").as_str(), want);
+            assert_eq!(endpoint(address).url(&name, "manifests/1.0").as_str(), want);
         }
         for bad in [
             "",
@@ -141,14 +160,14 @@ mod tests {
             "https://ghcr.io/?a",
             "https://ghcr.io/#a",
         ] {
-            let refused = Endpoint::new(bad).unwrap_err();
+            let refused = Endpoint::parse(bad).unwrap_err();
             assert!(!refused.contains("secret"), "{refused}");
         }
     }
 
     #[test]
     fn what_a_401_teaches() {
-        let endpoint = Endpoint::new("https://r.corp").unwrap();
+        let endpoint = endpoint("https://r.corp");
         let learn = |field: &'static str| {
             let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, http::HeaderValue::from_static(field))]);
             endpoint.learn(&headers).map(|lesson| ((*lesson.scheme).clone(), lesson.news))

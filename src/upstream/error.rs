@@ -1,6 +1,6 @@
 //! What goes wrong with an upstream.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES};
 use crate::outbound::{self, SendError};
@@ -40,6 +40,10 @@ pub enum UpstreamError {
     /// No first byte, or no further one, within the limit.
     #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
     Timeout { host: String, waited: Duration },
+    /// It let the last who asked wait in vain, so nobody waits for it before `retry_in` has passed, but one request at a time
+    /// that finds out whether it is back. `connected`: it accepts connections and says nothing.
+    #[error("{host} has not answered since {}, and is asked again {}", humantime::format_rfc3339_seconds(*.since), again(*.retry_in))]
+    Silent { host: String, since: SystemTime, retry_in: Duration, connected: bool },
     /// What came is not what was asked for.
     #[error(
         "the upstream sent {found} where {expected} was asked for: nothing of it is kept; the next request asks again"
@@ -75,10 +79,15 @@ impl UpstreamError {
     /// Might another endpoint do better? (Anything else is an answer, and would be the same there.)
     pub(super) fn is_of_endpoint(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Timeout { .. } => true,
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Silent { .. } | Self::Protocol { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }
+    }
+
+    /// What came was broken off, or not what it should be; another endpoint may have it whole.
+    pub(super) fn is_of_content(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::Protocol { .. } | Self::Mismatch { .. })
     }
 }
 
@@ -98,6 +107,13 @@ impl From<SendError> for UpstreamError {
             SendError::Refused { host, reason } | SendError::Broken { host, reason } => Self::Protocol { host, reason },
             SendError::TooLarge { .. } => Self::TooLarge,
         }
+    }
+}
+
+fn again(retry_in: Duration) -> String {
+    match retry_in {
+        Duration::ZERO => "by one request now".to_owned(),
+        left => format!("in {}", humantime::format_duration(Duration::from_secs(left.as_secs().max(1)))),
     }
 }
 

@@ -17,9 +17,19 @@ pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// The number of Docker Hub's `ratelimit-remaining: 76;w=21600`.
-pub(super) fn ratelimit(text: &str) -> Option<i64> {
-    text.split(';').next().unwrap_or_default().trim().parse().ok()
+/// What Docker Hub's `ratelimit-remaining: 76;w=21600` says: a number of requests, and the time that they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RateLimit {
+    pub(super) count: u64,
+    pub(super) window: Option<Duration>,
+}
+
+/// `ratelimit-limit` or `ratelimit-remaining`; of several policies, the first.
+pub(super) fn ratelimit(text: &str) -> Option<RateLimit> {
+    let mut parts = text.split(',').next()?.split(';');
+    let count = parts.next()?.trim().parse().ok()?;
+    let seconds = parts.find_map(|part| part.trim().strip_prefix("w=")?.trim().parse().ok());
+    Some(RateLimit { count, window: seconds.map(Duration::from_secs) })
 }
 
 /// What a `Content-Range` (RFC 9110 §14.4) says: the first and the last byte, and the size of the whole where it is known.
@@ -87,10 +97,20 @@ mod tests {
 
     #[test]
     fn limits() {
-        for (text, want) in
-            [("76;w=21600", Some(76)), ("0", Some(0)), (" 5 ; w=1", Some(5)), ("", None), ("many", None)]
-        {
-            assert_eq!(ratelimit(text), want, "{text:?}");
+        for (text, want) in [
+            ("76;w=21600", Some((76, Some(21600)))),
+            ("0", Some((0, None))),
+            (" 5 ; w=1", Some((5, Some(1)))),
+            ("100;burst=5;w=60", Some((100, Some(60)))),
+            ("10;w=1, 50;w=60", Some((10, Some(1)))),
+            ("7;w=soon", Some((7, None))),
+            ("", None),
+            ("many", None),
+            ("-1", None),
+            (";w=60", None),
+        ] {
+            let found = ratelimit(text).map(|limit| (limit.count, limit.window.map(|window| window.as_secs())));
+            assert_eq!(found, want, "{text:?}");
         }
     }
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use super::ask::Reply;
 use super::ask::{Ask, CONTENT_DIGEST, content_length, plain};
 use super::meter::Kind;
-use super::{Upstream, UpstreamError};
+use super::{EndpointId, Upstream, UpstreamError};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, Reference, RepositoryName};
 use crate::outbound::Answer;
 
@@ -59,16 +60,50 @@ impl Upstream {
         }
     }
 
-    /// Fetches a manifest and verifies it.
+    /// Fetches a manifest and verifies it. Where what came was cut, or is not what its digest says, another endpoint is asked.
     pub async fn get_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<FetchedManifest, UpstreamError> {
-        let reply = self.ask(&question(Method::GET, repository, reference)).await?;
+        let question = question(Method::GET, repository, reference);
+        let mut failed: Option<UpstreamError> = None;
+        let (mut broken, mut liars): (Vec<EndpointId>, Vec<EndpointId>) = Default::default();
+        loop {
+            let reply = match (self.ask_others(&question, &broken).await, failed.clone()) {
+                (Ok(reply), _) => reply,
+                (Err(_), Some(first)) => return Err(first),
+                (Err(error), None) => return Err(error),
+            };
+            let endpoint = reply.endpoint.id();
+            match (self.receive(reply, reference).await, failed.clone()) {
+                (Ok(fetched), _) => {
+                    liars.into_iter().for_each(|liar| self.blame(liar));
+                    return Ok(fetched);
+                }
+                (Err(error), first) if error.is_of_content() => {
+                    if matches!(error, UpstreamError::Mismatch { .. }) {
+                        liars.push(endpoint);
+                    }
+                    broken.push(endpoint);
+                    failed = first.or(Some(error));
+                }
+                (Err(error), first) => return Err(first.unwrap_or(error)),
+            }
+        }
+    }
+
+    async fn receive(&self, reply: Reply<'_>, reference: &Reference) -> Result<FetchedManifest, UpstreamError> {
+        let health = reply.endpoint.health();
         let answer = plain(self.judge(reply)?)?;
         let (media_type, said) = (media_type(&answer), said(&answer));
-        let body = answer.body.collect(MAX_MANIFEST_BYTES).await?;
+        let body = answer.body.collect(MAX_MANIFEST_BYTES).await.map_err(UpstreamError::from);
+        match &body {
+            Ok(_) => health.delivered(),
+            Err(UpstreamError::TooLarge) => {}
+            Err(_) => health.failed(),
+        }
+        let body = body?;
         self.meter.received(Kind::Manifest, body.len());
         let digest = match reference {
             Reference::Digest(expected) => {

@@ -6,14 +6,18 @@
 mod account;
 mod ask;
 mod blob;
+mod budget;
 mod challenge;
+mod circuit;
 mod endpoint;
 mod error;
 mod header;
 mod health;
 mod manifest;
 mod meter;
+mod order;
 mod realm;
+mod report;
 mod tags;
 mod token;
 
@@ -22,10 +26,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use blob::{BlobStream, Stretch, Trail};
+pub use budget::BudgetReport;
 pub use challenge::{Challenge, challenges};
+pub use circuit::CircuitState;
 pub use endpoint::EndpointId;
 pub use error::{BuildError, UpstreamError};
+pub use health::HealthReport;
 pub use manifest::{FetchedManifest, ManifestHead};
+pub use report::EndpointReport;
 pub use tags::TagPage;
 
 use self::account::Account;
@@ -69,9 +77,9 @@ impl Upstream {
     pub fn new(spec: &config::Upstream, stall: Duration, machine: Machine) -> Result<Self, BuildError> {
         let upstream = || spec.name.clone();
         let endpoint = |reason| BuildError::Endpoint { upstream: upstream(), reason };
-        let endpoints: Result<Vec<_>, _> = spec.endpoints.iter().map(|address| Endpoint::new(address)).collect();
-        let endpoints = endpoints.map_err(endpoint)?;
-        if endpoints.is_empty() {
+        let bases: Result<Vec<_>, _> = spec.endpoints.iter().map(|address| Endpoint::parse(address)).collect();
+        let bases = bases.map_err(endpoint)?;
+        if bases.is_empty() {
             return Err(endpoint("there is none".to_owned()));
         }
         let Machine { clock, tasks, metrics, ca } = machine;
@@ -80,7 +88,9 @@ impl Upstream {
         let client = Client::new(&Options { proxy, trust, authorities: ca.as_deref(), limits, clock: clock.clone() })
             .map_err(|error| BuildError::Client { upstream: upstream(), error })?;
         let account = Arc::new(Account::new(upstream(), spec.credentials.as_ref()));
-        let meter = Arc::new(Meter::new(upstream(), metrics));
+        let meter = Arc::new(Meter::new(upstream(), metrics, clock.clone()));
+        let numbered = bases.into_iter().enumerate();
+        let endpoints = numbered.map(|(at, base)| Endpoint::new(EndpointId(at), base, &clock, &meter)).collect();
         let tokens = Tokens::new(client.clone(), Arc::clone(&account), Arc::clone(&meter), clock.clone(), tasks);
         Ok(Self { account, endpoints, client, tokens, meter, clock, warned: AtomicBool::new(false) })
     }
@@ -90,12 +100,6 @@ impl Upstream {
         self.account.upstream()
     }
 
-    /// Its endpoints, those that are likeliest to answer well first. Each may be asked for any blob; whoever asks one that has
-    /// failed lately helps to find out whether it is back.
-    pub fn endpoints(&self) -> Vec<EndpointId> {
-        (0..self.endpoints.len()).map(EndpointId).collect()
-    }
-
     /// `HOST:PORT` of an endpoint.
     pub fn host(&self, endpoint: EndpointId) -> String {
         self.endpoints[endpoint.0].host()
@@ -103,7 +107,7 @@ impl Upstream {
 
     /// Few of the requests that it counts are left, as far as it says: what only makes newer what is held waits.
     pub fn spares_pulls(&self) -> bool {
-        false
+        self.meter.budget().is_near_zero()
     }
 
     /// Content that came from this endpoint was not what its digest says, and another had it right.

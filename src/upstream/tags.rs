@@ -39,11 +39,14 @@ impl Upstream {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         let ask =
             Ask { kind: Kind::Tags, method: Method::GET, repository, rest: "tags/list".to_owned(), query, headers };
-        let answer = plain(self.judge(self.ask(&ask).await?)?)?;
+        let reply = self.ask(&ask).await?;
+        let health = reply.endpoint.health();
+        let answer = plain(self.judge(reply)?)?;
         let mut links = answer.headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
         let more = links.any(header::has_next);
         let host = answer.body.host().to_owned();
-        let body = answer.body.collect(MAX_PAGE).await?;
+        let body = answer.body.collect(MAX_PAGE).await.inspect_err(|_| health.failed())?;
+        health.delivered();
         self.meter.received(Kind::Tags, body.len());
         let malformed =
             |_| UpstreamError::Protocol { host, reason: "its list of tags is not the JSON of one".to_owned() };

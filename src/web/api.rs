@@ -1,12 +1,14 @@
 //! `/api/v1/…`: what the user interface and the commands ask. For everybody who may log in; nothing secret is in it.
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::call::{Answer, Call};
 use super::route::Api;
 use super::v2::{bare, object};
-use crate::registry::{FillReport, RegistryError, UpstreamReport};
+use crate::registry::{BudgetReport, CircuitState, EndpointReport, FillReport, RegistryError, UpstreamReport};
 
 pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
     call.known_caller().await?;
@@ -25,11 +27,44 @@ pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
     }
 }
 
-fn upstream(report: &UpstreamReport) -> serde_json::Value {
-    json!({"name": report.name.as_str()})
+/// One of `{"upstreams": […]}`, in the order of their names. What is not known, or does not apply, is `null`; times are RFC 3339.
+///
+/// ```json
+/// {
+///   "name": "docker.io",
+///   "account": true,
+///   "silent_since": null,
+///   "endpoints": [{
+///     "address": "https://registry-1.docker.io",
+///     "circuit": "closed",
+///     "latency_ms": 112,
+///     "failures": 0,
+///     "retry_at": null,
+///     "held_until": null,
+///     "distrusted_until": null
+///   }],
+///   "budget": {"limit": 100, "remaining": 76, "window_seconds": 21600, "seen": "2026-01-31T12:00:00Z", "pulls_spared": false}
+/// }
+/// ```
+///
+/// `account`: is it asked with an account (whose, is not told). `silent_since`: since when what is held is served as it is,
+/// because no answer comes. `endpoints` stand in the configured order; `circuit` is `closed` (it is asked), `open` (it is
+/// not, before `retry_at`) or `half-open` (one request is finding out whether it is back); `latency_ms` is a moving average of
+/// the time to the head of an answer, `failures` counts those in a row; before `held_until` the endpoint itself wants not to
+/// be asked, and before `distrusted_until` nothing that a digest names is asked of it, since it sent other content than that.
+/// `budget` is what the upstream last said of the requests that it counts; `pulls_spared`: few are left, so they are kept
+/// for what is not held.
+fn upstream(report: &UpstreamReport) -> Value {
+    json!({
+        "name": report.name.as_str(),
+        "account": report.has_account,
+        "silent_since": report.silent_since.map(time),
+        "endpoints": report.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "budget": report.budget.as_ref().map(|said| budget(said, report.spares_pulls)),
+    })
 }
 
-fn fill(report: &FillReport) -> serde_json::Value {
+fn fill(report: &FillReport) -> Value {
     json!({
         "digest": report.digest.to_string(),
         "size": report.size,
@@ -37,4 +72,36 @@ fn fill(report: &FillReport) -> serde_json::Value {
         "readers": report.readers,
         "repositories": report.repositories,
     })
+}
+
+fn endpoint(report: &EndpointReport) -> Value {
+    let health = &report.health;
+    let circuit = match health.circuit {
+        CircuitState::Closed => "closed",
+        CircuitState::HalfOpen => "half-open",
+        CircuitState::Open => "open",
+    };
+    json!({
+        "address": report.address,
+        "circuit": circuit,
+        "latency_ms": health.latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
+        "failures": health.failures,
+        "retry_at": health.retry_at.map(time),
+        "held_until": health.held_until.map(time),
+        "distrusted_until": health.distrusted_until.map(time),
+    })
+}
+
+fn budget(report: &BudgetReport, spares_pulls: bool) -> Value {
+    json!({
+        "limit": report.limit,
+        "remaining": report.remaining,
+        "window_seconds": report.window.map(|window| window.as_secs()),
+        "seen": time(report.seen),
+        "pulls_spared": spares_pulls,
+    })
+}
+
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
 }

@@ -9,21 +9,18 @@ use super::upstream::Upstream;
 
 /// A mirror of `upstream` as docker.io, with `keys` of the upstream's and `sections` beside `upstreams`.
 pub fn mirror_with(upstream: &Upstream, keys: &str, sections: &str) -> Registry {
-    let url = upstream.url();
+    mirror_of(&[upstream], keys, sections)
+}
+
+/// The same, with several endpoints.
+pub fn mirror_of(upstreams: &[&Upstream], keys: &str, sections: &str) -> Registry {
+    let urls: Vec<String> = upstreams.iter().map(|upstream| format!("{:?}", upstream.url())).collect();
+    let urls = urls.join(", ");
     // A machine with a nearly full disk runs the tests too.
     let sections =
         if sections.contains("cache:") { sections.to_owned() } else { format!("{sections}\n  cache: {{reserve: 0}}") };
     Registry::with(&format!(
-        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{url}\"]{keys}}}\n{sections}"
-    ))
-}
-
-/// A mirror of what several upstreams have alike, as docker.io.
-pub fn mirror_of(endpoints: &[&Upstream], keys: &str, sections: &str) -> Registry {
-    let urls: Vec<String> = endpoints.iter().map(|upstream| format!("\"{}\"", upstream.url())).collect();
-    Registry::with(&format!(
-        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [{}]{keys}}}\n  cache: {{reserve: 0}}\n{sections}",
-        urls.join(", ")
+        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [{urls}]{keys}}}\n{sections}"
     ))
 }
 

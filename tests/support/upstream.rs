@@ -49,6 +49,8 @@ pub(crate) struct Bearer {
     pub(crate) challenges: Vec<&'static str>,
     /// The answer says `access_token` instead of `token`.
     pub(crate) oauth: bool,
+    /// A token that is not good draws a 403, and says nothing of what would be.
+    pub(crate) forbids: bool,
 }
 
 /// An image that was put into the upstream.
@@ -214,7 +216,7 @@ impl Upstream {
         self.state.lock().cdn = redirects;
     }
 
-    /// What `ratelimit-remaining` says on manifests.
+    /// What `ratelimit-remaining` says on manifests; `ratelimit-limit` says 100 in six hours.
     pub(crate) fn set_ratelimit(&self, text: &'static str) {
         self.state.lock().ratelimit = Some(text);
     }
@@ -437,7 +439,7 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
             let answer = Answer::new(200).with("content-type", media_type).with("docker-content-digest", digest);
             let answer = answer.body(body.clone());
             match inner.ratelimit {
-                Some(text) => answer.with("ratelimit-remaining", text),
+                Some(text) => answer.with("ratelimit-limit", "100;w=21600").with("ratelimit-remaining", text),
                 None => answer,
             }
         }
@@ -482,6 +484,9 @@ fn refuse(state: &State, inner: &Inner, name: &str, request: &Logged) -> Option<
             let scope = sent.strip_prefix("Bearer ").and_then(|token| inner.tokens.get(token));
             if scope.is_some_and(|scope| *scope == format!("repository:{name}:pull")) {
                 return None;
+            }
+            if auth.forbids && !sent.is_empty() {
+                return Some(Answer::new(403));
             }
             let usual = [r#"Bearer realm="{realm}",service="test",scope="repository:{name}:pull""#];
             let written = if auth.challenges.is_empty() { &usual[..] } else { &auth.challenges };

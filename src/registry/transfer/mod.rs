@@ -150,7 +150,7 @@ impl<'a> Transfer<'a> {
 
     /// Keeps as many connections busy as help, until all has arrived.
     async fn drive(&self, source: &Source, routes: &Routes) -> Result<(), Broken> {
-        let usages = self.usages(source);
+        let usages = self.usages(source, routes);
         let mut pace = Pace::new(self.means.settings.connections);
         let mut lanes = FuturesUnordered::new();
         let mut turn: Option<Turn> = None;
@@ -178,10 +178,10 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    fn usages(&self, source: &Source) -> Vec<Usage> {
+    fn usages(&self, source: &Source, routes: &Routes) -> Vec<Usage> {
         let background = self.fill.audience().is_background();
-        let endpoints = source.upstream.endpoints();
-        endpoints.iter().map(|endpoint| self.host_of(source, *endpoint).enter(background)).collect()
+        let endpoints = routes.endpoints().into_iter();
+        endpoints.map(|endpoint| self.host_of(source, endpoint).enter(background)).collect()
     }
 
     fn host_of(&self, source: &Source, endpoint: crate::upstream::EndpointId) -> Arc<super::hosts::Host> {

@@ -70,9 +70,7 @@ impl Transfer<'_> {
 fn endpoints(sources: &[Source]) -> Vec<(&Source, EndpointId)> {
     let mut found: Vec<(&Source, EndpointId)> = Vec::new();
     for source in sources {
-        let mut endpoints = source.upstream.endpoints();
-        endpoints.sort_unstable();
-        found.extend(endpoints.into_iter().map(|endpoint| (source, endpoint)));
+        found.extend(source.upstream.every_endpoint().into_iter().map(|endpoint| (source, endpoint)));
     }
     found
 }

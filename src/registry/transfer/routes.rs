@@ -95,6 +95,11 @@ impl Routes {
         self.list()[route.0].endpoint
     }
 
+    /// All of them.
+    pub(super) fn endpoints(&self) -> Vec<EndpointId> {
+        self.list().iter().map(|route| route.endpoint).collect()
+    }
+
     /// What an earlier answer taught.
     pub(super) fn trail(&self, route: RouteId) -> Option<Trail> {
         self.list()[route.0].trail.clone()
@@ -128,9 +133,14 @@ impl Routes {
         let together = route.failed.is_some_and(|failed| began < failed);
         route.failed = Some(self.clock.moment());
         route.hopeless |= !error.is_passing();
+        // It was not asked at all: it hangs, and somebody else finds out whether it still does.
+        let silent = match &error {
+            UpstreamError::Silent { retry_in, .. } => Some(*retry_in),
+            _ => None,
+        };
         if brought >= FRUITFUL {
             route.fruitless = 0;
-        } else if !together {
+        } else if !together && silent.is_none() {
             route.fruitless += 1;
         }
         let mut wait = match route.fruitless {
@@ -138,7 +148,7 @@ impl Routes {
             tries if tries > FRUITLESS_TRIES => SECOND_CHANCE,
             tries => FIRST_WAIT.saturating_mul(1 << (tries - 1).min(16)).min(LONGEST_WAIT),
         };
-        wait = jitter(wait);
+        wait = jitter(wait).max(silent.unwrap_or_default());
         if let UpstreamError::TooManyRequests { retry_after: Some(asked), .. } = &error {
             route.hopeless |= *asked > LONGEST_RETRY_AFTER;
             wait = wait.max(*asked);
