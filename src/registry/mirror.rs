@@ -20,6 +20,14 @@ pub struct Mirror {
     pub(super) name: RepositoryName,
 }
 
+/// A fill that was joined, and the joiner's own source among its sources.
+pub(super) struct Joint {
+    pub(super) fill: Arc<Fill>,
+    pub(super) source: Source,
+    /// `Miss`: this joiner began it.
+    pub(super) status: CacheStatus,
+}
+
 impl Mirror {
     pub(super) async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
         let link = self.link(digest).await?;
@@ -63,6 +71,13 @@ impl Mirror {
 
     /// Joins the fill of a blob that is not held, or begins it, and waits until its head can be answered.
     async fn fill(&self, digest: &Digest, link: Option<LinkRecord>) -> Result<Found<Blob>, RegistryError> {
+        let Joint { fill, source, status } = self.join(digest, link).await?;
+        let blob = self.follow(fill, source).await?;
+        Ok(Found::mirrored(blob, status))
+    }
+
+    /// Joins the fill of a blob that is not held, or begins it. The right is proven first where it runs for others.
+    pub(super) async fn join(&self, digest: &Digest, link: Option<LinkRecord>) -> Result<Joint, RegistryError> {
         let source = self.source(link.as_ref().and_then(|link| link.size));
         let proven = link.is_some_and(|link| link.right.is_proven());
         let mut proof = if proven { Proof::Given } else { Proof::Pending };
@@ -76,8 +91,7 @@ impl Mirror {
                 }
             }
         };
-        let blob = self.follow(fill, source).await?;
-        Ok(Found::mirrored(blob, status))
+        Ok(Joint { fill, source, status })
     }
 
     async fn follow(&self, fill: Arc<Fill>, source: Source) -> Result<Blob, RegistryError> {
@@ -138,7 +152,11 @@ impl Mirror {
 
     /// The whole blob, if it is held and this repository may serve it. A file whose length is not the recorded one is
     /// dropped, to be fetched again.
-    async fn open(&self, digest: &Digest, link: Option<&LinkRecord>) -> Result<Option<StoredBlob>, RegistryError> {
+    pub(super) async fn open(
+        &self,
+        digest: &Digest,
+        link: Option<&LinkRecord>,
+    ) -> Result<Option<StoredBlob>, RegistryError> {
         let Some(link) = link else { return Ok(None) };
         if !self.registry.may_serve(digest, link).await? {
             return Ok(None);
@@ -160,7 +178,7 @@ impl Mirror {
     }
 
     /// Asks the upstream whether this repository has the digest, and writes the answer down. Returns the size, if it says it.
-    async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+    pub(super) async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
         let (mirror, asked) = (self.clone(), *digest);
         let key = (self.target(), digest.to_string());
         let work = move || async move {
@@ -221,7 +239,7 @@ impl Mirror {
 }
 
 /// Is it a type that is fetched as a manifest?
-fn is_manifest(media_type: &MediaType) -> bool {
+pub(super) fn is_manifest(media_type: &MediaType) -> bool {
     media_type.is_index()
         || [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(&media_type.as_str())
         || media_type.as_str() == MediaType::DOCKER_SCHEMA1_SIGNED
