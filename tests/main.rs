@@ -12,3 +12,4 @@ mod pull;
 mod push;
 mod rights;
 mod upstream;
+mod warm;

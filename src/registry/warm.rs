@@ -15,9 +15,10 @@ use super::{CacheStatus, ManifestInfo, Registry, RegistryError, Repository};
 use crate::oci::{Digest, Platform, Platforms, Reference, Target};
 use job::Job;
 
-/// So many images are looked at at once, by all jobs together.
+/// So many images of one job are looked at at once.
 const IMAGES: usize = 3;
-/// So many blobs are fetched at once, by all jobs together: clients come first.
+/// So many blobs are fetched at once, by all jobs together: clients come first. In the order in which they are asked for, so that a
+/// job waits for single blobs of another, never for all of it.
 const BLOBS: usize = 3;
 /// Events that wait for whoever reads them.
 const EVENTS: usize = 64;
@@ -100,15 +101,14 @@ pub struct Warmed {
     pub took: Duration,
 }
 
-/// The bounds that all jobs keep together.
+/// The bound that all jobs keep together.
 pub(super) struct Warming {
-    images: Semaphore,
     blobs: Semaphore,
 }
 
 impl Warming {
     pub(super) fn new() -> Self {
-        Self { images: Semaphore::new(IMAGES), blobs: Semaphore::new(BLOBS) }
+        Self { blobs: Semaphore::new(BLOBS) }
     }
 }
 
@@ -175,7 +175,6 @@ impl Registry {
     }
 
     async fn warm_one(self: &Arc<Self>, image: WarmImage, platforms: Arc<Platforms>, audience: &Arc<Audience>) {
-        let _permit = self.warming.images.acquire().await;
         if audience.has_left() {
             return;
         }

@@ -266,6 +266,18 @@ mod tests {
             (upstream(UpstreamFailure::Unreachable), 503, "UNAVAILABLE", Some("30")),
             (upstream(UpstreamFailure::TimedOut), 504, "UNAVAILABLE", None),
             (RegistryError::Storage("/secret/path: gone".to_owned()), 500, "UNKNOWN", None),
+            (RegistryError::NotMirrored(repository()), 400, "UNSUPPORTED", None),
+            (
+                RegistryError::NoPlatform {
+                    image: repository(),
+                    wanted: "linux/s390x".to_owned(),
+                    offered: "linux/amd64".to_owned(),
+                },
+                404,
+                "MANIFEST_UNKNOWN",
+                None,
+            ),
+            (RegistryError::NoRoom(digest), 507, "UNAVAILABLE", None),
             (RegistryError::DiskFull, 507, "UNAVAILABLE", None),
         ] {
             let told = error.to_string();
