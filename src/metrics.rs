@@ -73,6 +73,10 @@ pub struct Metrics {
     pub evicted_bytes: IntCounter,
     /// Cached files found with a wrong length and dropped.
     pub damaged_blobs: IntCounter,
+    /// Images warmed, on demand or by `mirror.prefetch`, by `outcome` (`done`, `failed`).
+    pub warm_images: IntCounterVec,
+    /// Bytes of images warmed, by `from` (`upstream`: fetched for it, `cache`: there already or arriving for somebody else).
+    pub warm_bytes: IntCounterVec,
     /// Logins by `outcome` (`ok`, `refused`).
     pub logins: IntCounterVec,
 }
@@ -201,6 +205,8 @@ impl Metrics {
             evictions: counter(r, "entrepot_evictions_total", "Blobs evicted"),
             evicted_bytes: counter(r, "entrepot_evicted_bytes_total", "Bytes evicted"),
             damaged_blobs: counter(r, "entrepot_damaged_blobs_total", "Cached files dropped for a wrong length"),
+            warm_images: counters(r, "entrepot_warm_images_total", "Images warmed", &["outcome"]),
+            warm_bytes: counters(r, "entrepot_warm_bytes_total", "Bytes of images warmed", &["from"]),
             logins: counters(r, "entrepot_logins_total", "Logins", &["outcome"]),
             registry,
         }

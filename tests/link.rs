@@ -189,7 +189,7 @@ fn two_endpoints_bring_one_blob() {
     let digest = one.blob("library/app", &content);
     two.blob("library/app", &content);
     let mirror = mirror_of(&[&one, &two], "", "  fill: {segment: 1MiB}");
-    [&one, &two].map(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
+    [&one, &two].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
     assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
     let sent = [one.bytes_sent(&digest), two.bytes_sent(&digest)];
     assert_eq!(sent.iter().sum::<u64>(), content.len() as u64);
@@ -203,7 +203,7 @@ fn one_endpoint_dies_in_the_middle() {
     let digest = one.blob("library/app", &content);
     two.blob("library/app", &content);
     let mirror = mirror_of(&[&one, &two], "", "  fill: {segment: 1MiB}");
-    [&one, &two].map(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64)));
+    [&one, &two].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64)));
     let (slow, first) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
     eventually("bytes from both", || (one.bytes_sent(&digest) > 0 && two.bytes_sent(&digest) > 0).then_some(()));
     one.gone();
@@ -219,7 +219,7 @@ fn a_lying_endpoint_damages_nothing_and_a_good_one_beside_it_suffices() {
         let digests = endpoints.each_ref().map(|upstream| upstream.blob("library/app", &content));
         let mirror = mirror_of(&[&endpoints[0], &endpoints[1]], "", "  fill: {segment: 1MiB}");
         endpoints[lies].fault("GET", "/blobs/", Fault::Corrupt);
-        endpoints.each_ref().map(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64)));
+        endpoints.iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64)));
         let target = blob("library/app", digests[0]);
         let first = mirror.client().get(&target);
         assert!(!first.whole || first.body == content, "damaged content ended as whole");

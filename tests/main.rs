@@ -14,3 +14,4 @@ mod pull;
 mod push;
 mod rights;
 mod upstream;
+mod warm;

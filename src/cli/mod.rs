@@ -6,7 +6,9 @@ mod check;
 mod health;
 pub mod logging;
 mod serve;
+mod server_url;
 mod settings;
+mod warm;
 mod welcome;
 
 use std::path::PathBuf;
@@ -15,7 +17,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use settings::Settings;
+use settings::{Settings, Trouble};
+
+/// As clap has it.
+const WRONG_USAGE: u8 = 2;
 
 /// How long work on the disk may still take when everything else has ended.
 const LAST_WORK: Duration = Duration::from_secs(5);
@@ -44,6 +49,8 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Bring images into a running server's cache before anybody pulls them
+    Warm(warm::Arguments),
     /// Ask a running server whether it is ready: exit code 0 or 1, and the reason
     Health {
         /// The server's address, like http://127.0.0.1:5000; without it the one that `serve` would use
@@ -61,16 +68,37 @@ pub fn run() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match arguments.command {
-            Command::Serve { config } => serve::run(Settings::load(config.as_deref()).await?).await,
-            Command::Check { config, print } => check::run(config.as_deref(), print).await,
-            Command::Health { url } => health::run(url).await,
+            Command::Serve { config } => Ok(serve::run(Settings::load(config.as_deref()).await?).await?),
+            Command::Check { config, print } => Ok(check::run(config.as_deref(), print).await?),
+            Command::Warm(arguments) => warm::run(arguments).await,
+            Command::Health { url } => Ok(health::run(url).await?),
         }
     });
     // Work on the disk that hangs must not keep the process from ending.
     runtime.shutdown_timeout(LAST_WORK);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(trouble) => failed(&trouble.to_string()),
+        Err(Ended::Failed(trouble)) => failed(&trouble.to_string()),
+        Err(Ended::Told) => ExitCode::FAILURE,
+        Err(Ended::Usage(message)) => {
+            failed(&message);
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
+}
+
+/// How a command ended that did not do what was asked.
+enum Ended {
+    Failed(Trouble),
+    /// What failed was said when it did.
+    Told,
+    /// It makes no sense; nothing was begun.
+    Usage(String),
+}
+
+impl From<Trouble> for Ended {
+    fn from(trouble: Trouble) -> Self {
+        Self::Failed(trouble)
     }
 }
 

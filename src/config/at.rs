@@ -44,6 +44,20 @@ impl<'t> At<'t> {
         entries.iter().map(|entry| (entry.key.as_str(), self.get(&entry.key)))
     }
 
+    /// The elements of a list, each at its number.
+    pub(super) fn items(&self) -> impl Iterator<Item = Self> + '_ {
+        let items = match self.node.map(|node| &node.value) {
+            Some(Value::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        let item = |(index, node): (usize, &'t Node)| Self {
+            path: schema::join(&self.path, &index.to_string()),
+            node: Some(node),
+            place: &node.place,
+        };
+        items.iter().enumerate().map(item)
+    }
+
     pub(super) fn is_written(&self) -> bool {
         self.node.is_some()
     }

@@ -53,6 +53,7 @@ fn supported(node: &Node, key: &Key, path: &str, report: &mut Report) {
         }
         Kind::Section(keys) | Kind::Driver(keys) => section(node, keys, path, report),
         Kind::Named(keys) => named(node, keys, path, report),
+        Kind::Sections(keys) => sections(node, key, keys, path, report),
         Kind::Texts | Kind::Leaf | Kind::List | Kind::Free => {}
     }
 }
@@ -68,6 +69,20 @@ fn named(node: &Node, keys: &'static [Key], path: &str, report: &mut Report) {
                 &entry.value.place,
                 format!("{path} is {found}; write a map of its keys, or {{}} for the defaults"),
             );
+        }
+    }
+}
+
+fn sections(node: &Node, key: &Key, keys: &'static [Key], path: &str, report: &mut Report) {
+    let Value::List(items) = &node.value else {
+        return report.error(&node.place, format!("{path} is {}; write {}", node.describe(), example(key)));
+    };
+    for (index, item) in items.iter().enumerate() {
+        let path = schema::join(path, &index.to_string());
+        if matches!(item.value, Value::Map(_)) {
+            section(item, keys, &path, report);
+        } else {
+            report.error(&item.place, format!("{path} is {}; write {}", item.describe(), map_of(keys)));
         }
     }
 }
@@ -92,14 +107,16 @@ fn is(node: &Node, value: &str) -> bool {
 /// What a section may look like.
 fn example(key: &Key) -> String {
     match key.kind {
-        Kind::Section(keys) | Kind::Driver(keys) => {
-            let names: Vec<&str> =
-                keys.iter().filter(|k| matches!(k.status, Status::Supported)).map(|k| k.name).collect();
-            format!("a map with the keys {}", names.join(", "))
-        }
+        Kind::Section(keys) | Kind::Driver(keys) => map_of(keys),
+        Kind::Sections(keys) => format!("a list, each of its items {}", map_of(keys)),
         Kind::Named(_) => "a map of registries, such as {ghcr.io: {}}".to_owned(),
         _ => "a map of names and values".to_owned(),
     }
+}
+
+fn map_of(keys: &[Key]) -> String {
+    let names: Vec<&str> = keys.iter().filter(|k| matches!(k.status, Status::Supported)).map(|k| k.name).collect();
+    format!("a map with the keys {}", names.join(", "))
 }
 
 /// What to say of a key that nobody knows: the nearest one here, else where it belongs, else what there is.

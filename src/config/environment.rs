@@ -125,6 +125,7 @@ fn is_known(kind: Kind, parts: &[String]) -> bool {
         Kind::Named(keys) => is_known(Kind::Section(keys), rest),
         Kind::Texts => is_known(Kind::List, rest),
         Kind::List => first.parse::<usize>().is_ok() && rest.is_empty(),
+        Kind::Sections(keys) => first.parse::<usize>().is_ok() && is_known(Kind::Section(keys), rest),
         Kind::Free => rest.is_empty() || is_known(Kind::Free, rest),
         Kind::Leaf => false,
     }
@@ -150,6 +151,7 @@ fn set(node: &mut Node, kind: Kind, parts: &[String], mut value: Node) -> Result
         Kind::Named(keys) => (first.as_str(), Kind::Section(keys)),
         Kind::Texts => (first.as_str(), Kind::List),
         Kind::List => return set(element(node, first, &value.place)?, Kind::Leaf, rest, value),
+        Kind::Sections(keys) => return set(element(node, first, &value.place)?, Kind::Section(keys), rest, value),
         Kind::Free | Kind::Leaf => {
             let list = matches!(node.value, Value::List(_)) || (node.is_null() && first.parse::<usize>().is_ok());
             if list {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::at::{At, Reading};
+use super::prefetch::{Owners, prefetch};
 use super::problem::Place;
 use super::scalar::number;
 use super::{
@@ -72,7 +73,8 @@ pub(super) fn mirror(root: &At<'_>, given: Given, reading: &mut Reading<'_>) -> 
 fn empty(origin: MirrorOrigin, local: Vec<Pattern>) -> Mirror {
     let cache = Cache { max_size: None, reserve: None };
     let (upstreams, names) = (BTreeMap::new(), Vec::new());
-    Mirror { origin, local, cache, upstreams, default: None, names, fill: FILL }
+    let (fill, prefetch) = (FILL, Vec::new());
+    Mirror { origin, local, cache, upstreams, default: None, names, fill, prefetch }
 }
 
 fn patterns(text: &str) -> Vec<Pattern> {
@@ -136,12 +138,15 @@ fn written(at: &At<'_>, origin: MirrorOrigin, reading: &mut Reading<'_>) -> Mirr
     conflict::distinct(&entries, reading);
     conflict::uncovered(&local, &entries, default.as_ref(), reading);
     conflict::not_ours(&names, &entries, reading);
+    let owners = Owners { local: &local, entries: &entries, default: default.as_ref(), names: &names };
+    let prefetch = prefetch(&at.get("prefetch"), &owners, reading);
     Mirror {
         upstreams: entries.into_iter().map(|entry| (entry.upstream.name.clone(), entry.upstream)).collect(),
         default,
         names: unzip(names),
         cache: cache(&at.get("cache"), reading),
         fill: fill(&at.get("fill"), reading),
+        prefetch,
         ..empty(origin, unzip(local))
     }
 }

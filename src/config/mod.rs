@@ -2,7 +2,7 @@
 //!
 //! Floor 1. May import `oci`. The only place that knows YAML. Touches no file: it takes text, and asks a closure for secrets.
 //! The road: `parse` (YAML into a `tree` with places) → `environment` (`REGISTRY_*` over it) → `check` (against `schema`) →
-//! `read`, `mirror` (values), `conflict` (contradictions). Every mistake is gathered on the way; none hides the next.
+//! `read`, `mirror`, `prefetch` (values), `conflict` (contradictions). Every mistake is gathered on the way; none hides the next.
 
 mod address;
 mod at;
@@ -11,6 +11,7 @@ mod conflict;
 mod environment;
 mod mirror;
 mod parse;
+mod prefetch;
 mod print;
 mod problem;
 mod read;
@@ -22,10 +23,12 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use prefetch::TimeOfDay;
 pub use problem::{Problem, Problems};
 pub use values::{
     Cache, Config, Connections, Credentials, Debug, Delete, Fill, Health, Htpasswd, Http, Log, LogFormat, LogLevel,
-    Mirror, MirrorOrigin, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Unattended, Upstream, Validation,
+    Mirror, MirrorOrigin, Prefetch, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Unattended, Upstream,
+    Validation,
 };
 
 use std::io;

@@ -4,8 +4,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::scalar::{show_duration, show_size};
 use super::{
-    Config, Credentials, Delete, Http, Log, LogFormat, LogLevel, Mirror, MirrorOrigin, Sparse, Storage, Trust,
-    Upstream, address,
+    Config, Credentials, Delete, Http, Log, LogFormat, LogLevel, Mirror, MirrorOrigin, Prefetch, Sparse, Storage,
+    Trust, Upstream, address,
 };
 
 const MASK: &str = "****";
@@ -146,13 +146,27 @@ fn mirror(mirror: &Mirror) -> Value {
         let default = mirror.default.as_ref() == Some(&upstream.name);
         upstreams.put(upstream.name.as_str(), one(upstream, default));
     }
-    Section::default()
+    let mut section = Section::default()
         .with("local", list(&mirror.local))
         .with("cache", cache.value())
         .with("upstreams", upstreams.value())
         .with("names", list(&mirror.names))
-        .with("fill", Section::default().text("stall", &show_duration(mirror.fill.stall)).value())
-        .value()
+        .with("fill", Section::default().text("stall", &show_duration(mirror.fill.stall)).value());
+    if !mirror.prefetch.is_empty() {
+        section.put("prefetch", mirror.prefetch.iter().map(prefetch).collect::<Value>());
+    }
+    section.value()
+}
+
+fn prefetch(prefetch: &Prefetch) -> Value {
+    let mut section = Section::default()
+        .text("image", prefetch.image.as_str())
+        .with("platforms", list(&prefetch.platforms.texts()))
+        .with("every", show_duration(prefetch.every));
+    if let Some(at) = prefetch.at {
+        section.put("at", at.to_string());
+    }
+    section.value()
 }
 
 fn one(upstream: &Upstream, default: bool) -> Value {

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Driver(&'static [Key]),
     /// Any names, each with such a section (or nothing).
     Named(&'static [Key]),
+    /// A list of sections.
+    Sections(&'static [Key]),
     /// Not looked into.
     Free,
 }
@@ -46,7 +48,7 @@ pub(super) enum Status {
     },
 }
 
-use Kind::{Driver, Free, Leaf, List, Named, Section, Texts};
+use Kind::{Driver, Free, Leaf, List, Named, Section, Sections, Texts};
 
 const fn takes(name: &'static str, kind: Kind) -> Key {
     Key { name, kind, status: Status::Supported }
@@ -201,6 +203,7 @@ const MIRROR: &[Key] = &[
     takes("upstreams", Named(UPSTREAM)),
     takes("names", List),
     takes("fill", Section(FILL)),
+    takes("prefetch", Sections(PREFETCH)),
 ];
 
 const UPSTREAM: &[Key] = &[
@@ -228,6 +231,8 @@ const FILL: &[Key] = &[
     takes("keep", Leaf),
 ];
 
+const PREFETCH: &[Key] = &[takes("image", Leaf), takes("platforms", List), takes("every", Leaf), takes("at", Leaf)];
+
 const VALIDATION: &[Key] = &[
     refuses_unless("enabled", "false", "URLs in manifests are not checked by this version; remove it"),
     ignores("disabled", "`validation.manifests.sparse` alone decides what is checked"),
@@ -241,7 +246,8 @@ const VALIDATION: &[Key] = &[
     ),
 ];
 
-/// The paths of all supported leaves, with `NAME` for any name: `mirror.upstreams.NAME.tagttl`.
+/// The paths of all supported leaves, with `NAME` for any name and `0` for any element of a list:
+/// `mirror.upstreams.NAME.tagttl`, `mirror.prefetch.0.image`.
 #[cfg(test)]
 pub(super) fn supported() -> Vec<String> {
     let mut paths = Vec::new();
@@ -262,6 +268,7 @@ pub(super) fn walk(keys: &[Key], within: &str, visit: &mut dyn FnMut(&str, &Key)
         match key.kind {
             Section(keys) | Driver(keys) => walk(keys, &path, visit),
             Named(keys) => walk(keys, &join(&path, "NAME"), visit),
+            Sections(keys) => walk(keys, &join(&path, "0"), visit),
             Leaf | List | Texts | Free => {}
         }
     }

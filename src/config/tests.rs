@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::problem::Report;
 use super::tree::{Node, Origin};
 use super::*;
-use crate::oci::HostName;
+use crate::oci::{HostName, Platform, Platforms};
 
 const REFERENCE: &str = include_str!("../../config/reference.yml");
 
@@ -304,6 +304,20 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  fill: {segment: big}", 3, "a size"),
     ("mirror:\n  fill: {stall: 0}", 3, "above zero"),
     ("mirror:\n  fill: {unattended: stop}", 3, "finish or pause"),
+    ("mirror:\n  prefetch: {image: alpine}", 3, "a list, each of its items a map with the keys image, platforms, every, at"),
+    ("mirror:\n  prefetch: [alpine]", 3, "mirror.prefetch.0 is \"alpine\"; write a map"),
+    ("mirror:\n  prefetch:\n    - platform: all", 4, "did you mean `platforms`?"),
+    ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - {image: app}\n    - every: 1h", 6, "mirror.prefetch.1.image is missing"),
+    ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - image: App", 5, "is not an image's name"),
+    ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - image: b.io/app", 5, "add b.io to mirror.upstreams"),
+    ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - image: local/app", 5, "which lives here"),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: app", 5, "none is the default"),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      platforms: [linux/amd64,\n        arm]", 7, "\"arm\" is not a platform"),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      platforms: [all, linux/amd64]", 6, "write it alone"),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      platforms: []", 6, "at least one"),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      every: 0s", 6, "above zero"),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      at: \"24:00\"", 6, "such as \"02:30\""),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      at: 02:30\n      every: 7h", 7, "does not fit `at`"),
     ("validation:\n  enabled: true", 3, "validation.enabled is not supported"),
     ("validation:\n  manifests:\n    urls: {allow: [a]}", 4, "urls is not supported"),
     ("validation:\n  manifests:\n    indexes: {platforms: none}", 4, "sparse: allow"),
@@ -537,10 +551,15 @@ fn built_in() {
 /// `reference.yml` with every key that it shows behind a bare `#`.
 fn uncommented() -> String {
     let open = |line: &str| match line.strip_prefix('#') {
-        Some(key) if key.trim_start().split(' ').next().is_some_and(|word| word.ends_with(':')) => key.to_owned(),
+        Some(key) if first_word(key).is_some_and(|word| word.ends_with(':')) => key.to_owned(),
         _ => line.to_owned(),
     };
     REFERENCE.lines().map(|line| open(line) + "\n").collect()
+}
+
+/// The first word of a line, behind the dash of a list's item.
+fn first_word(line: &str) -> Option<&str> {
+    line.split_whitespace().find(|word| *word != "-")
 }
 
 fn holds(node: &Node, path: &str) -> bool {
@@ -548,6 +567,7 @@ fn holds(node: &Node, path: &str) -> bool {
     let found = |node: &Node| rest.is_empty() || holds(node, rest);
     match first {
         "NAME" => node.entries().iter().any(|entry| found(&entry.value)),
+        "0" => matches!(&node.value, tree::Value::List(items) if items.iter().any(found)),
         _ => node.get(first).is_some_and(|entry| found(&entry.value)),
     }
 }
@@ -581,6 +601,25 @@ fn the_reference_shows_the_defaults() {
 }
 
 #[test]
+fn what_is_fetched_ahead() {
+    let mirror = "mirror:\n  names: [mirror.lan:5000]\n  upstreams: {docker.io: {default: true}, ghcr.io: {aliases: [hub]}}\n  prefetch:";
+    let images =
+        "[{image: alpine}, {image: hub/org/app}, {image: mirror.lan:5000/ghcr.io/org/app, at: \"02:30\", every: 12h}]";
+    let prefetch = good(&format!("version: 0.1\n{mirror} {images}")).config.mirror.prefetch;
+    let defaults = (Platforms::These(vec![Platform::native()]), Duration::from_secs(86_400), None);
+    assert_eq!((prefetch[0].platforms.clone(), prefetch[0].every, prefetch[0].at), defaults);
+    assert_eq!(prefetch[2].at.map(|at| at.to_string()).as_deref(), Some("02:30"));
+    let variables = [
+        ("REGISTRY_MIRROR_PREFETCH_0_IMAGE", "docker.io/library/debian:stable-*"),
+        ("REGISTRY_MIRROR_PREFETCH_1_IMAGE", "alpine"),
+        ("REGISTRY_MIRROR_PREFETCH_1_PLATFORMS_0", "linux/arm64"),
+    ];
+    let prefetch = with("version: 0.1\nmirror: {upstreams: {docker.io: {default: true}}}", &variables).mirror.prefetch;
+    assert_eq!(prefetch[0].image.as_str(), "docker.io/library/debian:stable-*");
+    assert_eq!(prefetch[1].platforms.texts(), ["linux/arm64"]);
+}
+
+#[test]
 fn printed_and_read_again() {
     let secret = "mirror: {upstreams: {a.io: {username: me, password: s3cret, proxy: \"http://me:s3cret@p:1\", insecure: true}}, cache: {maxsize: 3GiB, reserve: 5}}";
     for text in [
@@ -588,6 +627,7 @@ fn printed_and_read_again() {
         DEFAULT.to_owned(),
         REFERENCE.to_owned(),
         format!("version: 0.1\n{secret}"),
+        "version: 0.1\nmirror: {upstreams: {a.io: {}}, prefetch: [{image: \"a.io/app:1.*\", platforms: all, every: 6h, at: \"2:00\"}, {image: a.io/b}]}".to_owned(),
         "version: 0.1\nproxy: {remoteurl: https://a, username: me, password: s3cret}".to_owned(),
         "version: 0.1\nlog: {fields: {a: 'yes', b: '', c: '1.0'}, accesslog: {disabled: true}}\nhttp: {host: https://a:1, debug: {addr: :1}}".to_owned(),
     ] {

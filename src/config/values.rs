@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::oci::{HostName, Pattern};
+use super::TimeOfDay;
+use crate::oci::{HostName, ImagePattern, Pattern, Platforms};
 
 /// A configuration that cannot be wrong: every value is parsed, every contradiction refused.
 #[derive(Clone, Debug)]
@@ -129,6 +130,7 @@ pub struct Mirror {
     /// `mirror.names`: our own names, which mean nothing in `?ns=`.
     pub names: Vec<HostName>,
     pub fill: Fill,
+    pub prefetch: Vec<Prefetch>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,6 +247,17 @@ pub enum Unattended {
     Finish,
     /// After this grace it stops; the next request goes on from what has arrived.
     Pause(Duration),
+}
+
+/// One of `mirror.prefetch`: images that are fetched before anybody asks for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    pub image: ImagePattern,
+    pub platforms: Platforms,
+    /// The time between two runs.
+    pub every: Duration,
+    /// One of the runs is at this time of day; `None`: the first comes soon after the start.
+    pub at: Option<TimeOfDay>,
 }
 
 /// `validation`.

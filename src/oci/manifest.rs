@@ -1,8 +1,9 @@
 //! A parsed view of a manifest. The bytes stay as they came.
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Digest, MediaType};
+use super::{Digest, MediaType, Platform};
 
 /// The largest manifest that is accepted, pushed or mirrored, in bytes (the customary 4 MiB).
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
@@ -15,6 +16,10 @@ pub struct Descriptor {
     pub size: u64,
     /// The content may lie elsewhere and need not be held here.
     pub foreign: bool,
+    /// What a child of an index runs on, where that is said.
+    pub platform: Option<Platform>,
+    /// The sibling that this child of an index attests something of: BuildKit's `vnd.docker.reference.digest`.
+    pub attests: Option<Digest>,
 }
 
 /// What a manifest names. Made by [`Manifest::parse`]; every descriptor in it is well formed.
@@ -179,7 +184,13 @@ struct RawDescriptor {
     digest: String,
     size: u64,
     urls: Option<Vec<String>>,
+    /// Left as it is: a form of it that is not understood makes no manifest a bad one.
+    platform: Option<Value>,
+    annotations: Option<Value>,
 }
+
+/// The annotation of an attestation, which BuildKit lists beside the image that it is about.
+const ATTESTS: &str = "vnd.docker.reference.digest";
 
 impl RawDescriptor {
     fn parse(self) -> Result<Descriptor, ManifestError> {
@@ -190,8 +201,15 @@ impl RawDescriptor {
             reason: error.to_string(),
         })?;
         let foreign = media_type.is_foreign() || self.urls.is_some_and(|urls| !urls.is_empty());
-        Ok(Descriptor { media_type, digest, size: self.size, foreign })
+        let attests = self.annotations.as_ref().and_then(|all| all.get(ATTESTS)?.as_str()?.parse().ok());
+        let platform = self.platform.as_ref().filter(|value| !value.is_null()).map(platform);
+        Ok(Descriptor { media_type, digest, size: self.size, foreign, platform, attests })
     }
+}
+
+fn platform(value: &Value) -> Platform {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    Platform::described(text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
 }
 
 #[cfg(test)]
@@ -216,6 +234,28 @@ mod tests {
         assert_eq!(manifest.config().unwrap().size, 2);
         assert!(manifest.layers()[0].foreign);
         assert_eq!(manifest.named().count(), 2);
+    }
+
+    #[test]
+    fn what_an_index_says_of_its_children() {
+        let child = |more: &str| {
+            let json = format!(r#"{{"manifests":[{{"digest":"{DIGEST}","size":2{more}}}]}}"#);
+            let descriptor = parse(&json).unwrap().children()[0].clone();
+            (descriptor.platform.map(|platform| platform.to_string()), descriptor.attests.is_some())
+        };
+        let platform = |text: &str| (Some(text.to_owned()), false);
+        assert_eq!(child(""), (None, false));
+        assert_eq!(child(r#","platform":null,"annotations":null"#), (None, false));
+        assert_eq!(
+            child(r#","platform":{"os":"linux","architecture":"arm","variant":"v7"}"#),
+            platform("linux/arm/v7")
+        );
+        for odd in [r#""linux""#, "7", "{}", r#"{"os":["linux"]}"#] {
+            assert_eq!(child(&format!(r#","platform":{odd}"#)), platform("unknown/unknown"), "{odd}");
+        }
+        let annotated = format!(r#","annotations":{{"vnd.docker.reference.digest":"{DIGEST}"}}"#);
+        assert_eq!(child(&annotated), (None, true));
+        assert_eq!(child(r#","annotations":{"vnd.docker.reference.digest":7}"#), (None, false));
     }
 
     #[test]

@@ -6,18 +6,22 @@
 
 mod digest;
 mod error;
+mod image;
 mod manifest;
 mod media_type;
 mod name;
 mod pattern;
+mod platform;
 mod range;
 mod target;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::ErrorCode;
+pub use image::{ImageError, ImageName, ImagePattern, ImageRepository, TagPattern};
 pub use manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 pub use media_type::MediaType;
 pub use name::{NameError, Reference, RepositoryName, Tag};
 pub use pattern::{Pattern, PatternError};
+pub use platform::{Platform, PlatformError, Platforms};
 pub use range::{ByteRange, Span};
 pub use target::{HostName, Target};

@@ -42,8 +42,8 @@ fn parts_match(patterns: &[Part], parts: &[&str]) -> bool {
     }
 }
 
-/// Matches `*` within one part, in time linear in `text` for each star.
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+/// Matches `*` to any run of characters, in time linear in `text` for each star.
+pub(super) fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t, mut retry) = (0, 0, None);
     while t < text.len() {
         if glob.get(g) == Some(&b'*') {

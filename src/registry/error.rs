@@ -33,6 +33,13 @@ pub enum RegistryError {
     ManifestBlobUnknown { repository: String, missing: Vec<Digest> },
     #[error("the content has the digest {found}, not {expected}")]
     DigestMismatch { expected: Digest, found: Digest },
+    /// Only what is mirrored can be warmed.
+    #[error("{0} lives here and is complete as it was pushed; only images of an upstream can be warmed")]
+    NotMirrored(String),
+    #[error("{image} holds nothing for {wanted}; it is for {offered}")]
+    NoPlatform { image: String, wanted: String, offered: String },
+    #[error("{0} cannot be kept: mirror.cache.maxsize or mirror.cache.reserve leaves no room for it")]
+    NoRoom(Digest),
     #[error("{message}")]
     Upstream { failure: UpstreamFailure, message: String },
     /// The disk failed; the text goes to the log, not to the client.

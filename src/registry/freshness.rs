@@ -150,7 +150,7 @@ impl Mirror {
 
     /// Asks whether a tag still names `known`, and fetches what it names if not: once for all who wait, and to the end though
     /// nobody does. Until the new content is held the tag names the old: the link may be gone a moment later.
-    async fn refresh(&self, tag: &Tag, known: Digest) -> Refreshed {
+    pub(super) async fn refresh(&self, tag: &Tag, known: Digest) -> Refreshed {
         let key = (self.target(), tag.to_string());
         let (mirror, tag) = (self.clone(), tag.clone());
         let work = move || async move {
@@ -298,7 +298,7 @@ impl Mirror {
         }
     }
 
-    fn age(&self, record: &TagRecord) -> Duration {
+    pub(super) fn age(&self, record: &TagRecord) -> Duration {
         Duration::from_secs(self.registry.clock().unix_seconds().saturating_sub(record.seen))
     }
 

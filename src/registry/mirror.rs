@@ -21,6 +21,15 @@ pub struct Mirror {
     pub(super) name: RepositoryName,
 }
 
+/// A fill that was joined, and the joiner's own source among its sources.
+pub(super) struct Joint {
+    pub(super) fill: Arc<Fill>,
+    pub(super) source: Source,
+    pub(super) attention: Attention,
+    /// `Miss`: this joiner began it.
+    pub(super) status: CacheStatus,
+}
+
 impl Mirror {
     pub(super) async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
         let link = self.link(digest).await?;
@@ -69,6 +78,18 @@ impl Mirror {
         link: Option<LinkRecord>,
         interest: Interest,
     ) -> Result<Found<Blob>, RegistryError> {
+        let joint = self.join(digest, link, interest).await?;
+        let status = joint.status;
+        Ok(Found::mirrored(self.follow(joint).await?, status))
+    }
+
+    /// Joins the fill of a blob that is not held, or begins it. The right is proven first where it runs for others.
+    pub(super) async fn join(
+        &self,
+        digest: &Digest,
+        link: Option<LinkRecord>,
+        interest: Interest,
+    ) -> Result<Joint, RegistryError> {
         let source = self.source(link.as_ref().and_then(|link| link.size));
         let proven = link.is_some_and(|link| link.right.is_proven());
         let mut proof = if proven { Proof::Given } else { Proof::Pending };
@@ -82,11 +103,11 @@ impl Mirror {
                 }
             }
         };
-        let blob = self.follow(fill, source, attention).await?;
-        Ok(Found::mirrored(blob, status))
+        Ok(Joint { fill, source, attention, status })
     }
 
-    async fn follow(&self, fill: Arc<Fill>, source: Source, attention: Attention) -> Result<Blob, RegistryError> {
+    async fn follow(&self, joint: Joint) -> Result<Blob, RegistryError> {
+        let Joint { fill, source, attention, .. } = joint;
         let progress = fill.ready(&source.key()).await?;
         if progress.state == State::Complete
             && let Some(stored) = self.store().blob(&fill.digest).await?
@@ -144,7 +165,11 @@ impl Mirror {
 
     /// The whole blob, if it is held and this repository may serve it. A file whose length is not the recorded one is
     /// dropped, to be fetched again.
-    async fn open(&self, digest: &Digest, link: Option<&LinkRecord>) -> Result<Option<StoredBlob>, RegistryError> {
+    pub(super) async fn open(
+        &self,
+        digest: &Digest,
+        link: Option<&LinkRecord>,
+    ) -> Result<Option<StoredBlob>, RegistryError> {
         let Some(link) = link else { return Ok(None) };
         if !self.registry.may_serve(digest, link).await? {
             return Ok(None);
@@ -166,7 +191,7 @@ impl Mirror {
     }
 
     /// Asks the upstream whether this repository has the digest, and writes the answer down. Returns the size, if it says it.
-    async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+    pub(super) async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
         let (mirror, asked) = (self.clone(), *digest);
         let key = (self.target(), digest.to_string());
         let work = move || async move {
@@ -227,7 +252,7 @@ impl Mirror {
 }
 
 /// Is it a type that is fetched as a manifest?
-fn is_manifest(media_type: &MediaType) -> bool {
+pub(super) fn is_manifest(media_type: &MediaType) -> bool {
     media_type.is_index()
         || [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(&media_type.as_str())
         || media_type.as_str() == MediaType::DOCKER_SCHEMA1_SIGNED

@@ -3,7 +3,7 @@
 //! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
 //! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository (`hosted`;
 //! `mirror` with `freshness`), and what they share (`fills`, `fill`, `audience`, `transfer`, `hosts`, `follow`,
-//! `quota`, `remote`, `upload`, `health`), and what operators see (`report`).
+//! `quota`, `remote`, `upload`, `health`), and what operators see (`report`); `warm` and `prefetch` bring what nobody has pulled yet.
 
 mod answer;
 mod audience;
@@ -20,11 +20,13 @@ mod mirror;
 mod naming;
 mod open;
 mod piece;
+mod prefetch;
 mod quota;
 mod remote;
 mod report;
 mod transfer;
 mod upload;
+mod warm;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,10 +43,11 @@ pub use open::{Machine, OpenError, hidden_by};
 pub use piece::{Piece, ReadError};
 pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
 pub use upload::Upload;
+pub use warm::{Presence, WarmEvent, WarmImage, WarmStep, Warmed};
 
 pub use crate::store::UploadId;
 
-use crate::config::{Delete, Sparse};
+use crate::config::{Delete, Prefetch, Sparse};
 use crate::metrics::Metrics;
 use crate::oci::{Algorithm, ByteRange, Digest, HostName, Reference, RepositoryName, Target};
 use crate::state::SingleFlight;
@@ -56,6 +59,7 @@ use freshness::Refreshed;
 use health::Health;
 use quota::Quota;
 use remote::Remote;
+use warm::Warming;
 
 /// The registry: everything that is held here or can be asked for.
 pub struct Registry {
@@ -67,6 +71,7 @@ pub struct Registry {
     fills: Arc<Fills>,
     flights: Flights,
     health: Health,
+    warming: Warming,
     /// What adds to the private store (a manifest, a mount) reads; what takes away writes, and is then alone: nothing is
     /// removed between the look whether it is there and the link to it. An async lock, held across the steps of one change.
     guard: RwLock<()>,
@@ -79,6 +84,7 @@ struct Settings {
     sparse: Sparse,
     upload_age: Option<std::time::Duration>,
     partial_age: std::time::Duration,
+    prefetch: Vec<Prefetch>,
 }
 
 /// Questions to upstreams that are under way, by repository and reference.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::RegistryError;
 use crate::config;
-use crate::oci::{HostName, Pattern, RepositoryName, Target};
+use crate::oci::{HostName, ImageRepository, Pattern, RepositoryName, Target};
 
 /// The rules by which a name becomes a target.
 #[derive(Clone, Debug)]
@@ -49,6 +49,15 @@ impl Naming {
         match &self.default {
             Some(upstream) => Ok(mirrored(upstream, name.clone())),
             None => Err(self.unknown(name)),
+        }
+    }
+
+    /// The target of an image as people write it. Its registry counts as `?ns=` does, unless the whole name lives here.
+    pub fn resolve_image(&self, image: &ImageRepository) -> Result<Target, RegistryError> {
+        let whole = image.to_string().parse::<RepositoryName>();
+        match whole.map(|whole| self.resolve(None, &whole)) {
+            Ok(Ok(hosted @ Target::Hosted(_))) => Ok(hosted),
+            _ => self.resolve(image.registry().map(HostName::as_str), image.name()),
         }
     }
 
@@ -143,6 +152,25 @@ mod tests {
         ] {
             let target = naming().resolve(ns, &name.parse().unwrap()).ok().map(|target| target.to_string());
             assert_eq!(target.as_deref(), want, "{ns:?} {name}");
+        }
+    }
+
+    #[test]
+    fn whose_image_is_it() {
+        for (image, want) in [
+            ("alpine", Some("docker.io/library/alpine")),
+            ("docker.io/alpine:3", Some("docker.io/library/alpine")),
+            ("ghcr.io/org/app", Some("ghcr.io/org/app")),
+            ("registry.corp/app", Some("registry.corp:443/app")),
+            ("registry.corp:443/app", Some("registry.corp:443/app")),
+            ("mirror.lan:5000/ghcr.io/org/app", Some("ghcr.io/org/app")),
+            ("mirror.lan:5000/local/app", Some("local/app")),
+            ("local/app", Some("local/app")),
+            ("quay.io/org/app", None),
+        ] {
+            let image: crate::oci::ImageName = image.parse().unwrap();
+            let target = naming().resolve_image(image.repository()).ok().map(|target| target.to_string());
+            assert_eq!(target.as_deref(), want, "{image:?}");
         }
     }
 

@@ -11,6 +11,7 @@ use super::fills::Fills;
 use super::health::Health;
 use super::quota::Quota;
 use super::remote::Remote;
+use super::warm::Warming;
 use super::{Flights, Naming, Registry, Settings};
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
@@ -70,14 +71,16 @@ impl Registry {
             sparse: config.validation.sparse,
             upload_age: config.storage.upload_age,
             partial_age: config.mirror.fill.keep,
+            prefetch: config.mirror.prefetch.clone(),
         };
         let naming = Naming::new(&config.mirror, config.http.host.as_deref());
         let health = Health::new(config.health.storage.clone());
-        let guard = RwLock::default();
-        Ok(Arc::new(Self { settings, naming, store, remotes, quota, fills, flights, health, guard, machine }))
+        let (warming, guard) = (Warming::new(), RwLock::default());
+        Ok(Arc::new(Self { settings, naming, store, remotes, quota, fills, flights, health, warming, guard, machine }))
     }
 
-    /// Starts the work that goes on behind the requests: the index, the health check, the purge of abandoned uploads.
+    /// Starts the work that goes on behind the requests: the index, the health check, the purge of abandoned uploads,
+    /// `mirror.prefetch`.
     pub fn start(self: &Arc<Self>) {
         let tasks = self.tasks().clone();
         let registry = Arc::clone(self);
@@ -91,6 +94,7 @@ impl Registry {
         tasks.spawn(async move { registry.check_health().await });
         let registry = Arc::clone(self);
         tasks.spawn(async move { registry.purge_uploads().await });
+        self.start_prefetch();
     }
 
     /// What is left of fills that nobody asked for again goes after a while.

@@ -1,9 +1,12 @@
 //! `/api/v1/…`: what the user interface and the commands ask. For everybody who may log in; nothing secret is in it.
 
 use std::time::SystemTime;
+mod warm;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+
+pub use warm::{BlobState, WarmLine, WarmOrder};
 
 use super::call::{Answer, Call};
 use super::route::Api;
@@ -11,7 +14,7 @@ use super::v2::{bare, object};
 use crate::registry::{BudgetReport, CircuitState, EndpointReport, FillReport, RegistryError, UpstreamReport};
 
 pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
-    call.known_caller().await?;
+    let caller = call.known_caller().await?;
     let registry = &call.exchange.app.registry;
     match route {
         Api::Upstreams => {
@@ -22,6 +25,7 @@ pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
             let fills: Vec<_> = registry.arriving().iter().map(fill).collect();
             Ok(object(&json!({"fills": fills}), None))
         }
+        Api::Warm => warm::answer(call, &caller).await,
         Api::CancelFill(digest) if registry.cancel_fill(&digest) => Ok(bare(StatusCode::ACCEPTED, HeaderMap::new())),
         Api::CancelFill(digest) => Err(RegistryError::NoFill(digest).into()),
     }

@@ -39,6 +39,12 @@ type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Cut>> + Send>>;
 #[error("{0}")]
 pub struct Cut(String);
 
+impl Cut {
+    pub(super) fn new(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 impl Body {
     pub(super) fn empty() -> Self {
         Self::from(Content::Empty)
@@ -60,6 +66,11 @@ impl Body {
             Some((piece, source))
         });
         Self::from(Content::Pieces { pieces: Box::pin(pieces), left: len })
+    }
+
+    /// Pieces of no announced length, as they come.
+    pub(super) fn stream(pieces: impl Stream<Item = Result<Bytes, Cut>> + Send + 'static) -> Self {
+        Self::from(Content::Pieces { pieces: Box::pin(pieces), left: None })
     }
 
     fn from(content: Content) -> Self {

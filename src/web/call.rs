@@ -55,10 +55,11 @@ impl Call {
     }
 
     /// Anybody who is known, or anybody at all where no login is asked for: for what belongs to no repository.
-    pub(super) async fn known_caller(&mut self) -> Result<(), Failure> {
+    pub(super) async fn known_caller(&mut self) -> Result<Caller, Failure> {
         let caller = self.identify().await?;
         let gate = &self.app().gate;
-        gate.enter(&caller).map_err(|refusal| Failure::refused(&refusal, gate))
+        gate.enter(&caller).map_err(|refusal| Failure::refused(&refusal, gate))?;
+        Ok(caller)
     }
 
     async fn admit(&mut self, at: &At, action: Action) -> Result<(Caller, Admitted<Target>), Failure> {

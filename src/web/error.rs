@@ -83,10 +83,20 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
     }
 
+    /// What was sent to be done makes no sense.
+    pub(super) fn order_invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
+    }
+
     /// The body of a request broke off. Mostly nobody is left to read this.
     pub(super) fn body_broken(reason: &str) -> Self {
         let message = format!("the body of the request could not be read to its end: {reason}");
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+    }
+
+    /// What the client may read, where no answer of its own says it.
+    pub(super) fn into_message(self) -> String {
+        self.message
     }
 
     pub(super) fn logged(&self) -> Logged {
@@ -182,6 +192,9 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         RegistryError::ManifestBlobUnknown { .. } => (StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown),
         RegistryError::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+        RegistryError::NotMirrored(_) => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+        RegistryError::NoPlatform { .. } => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+        RegistryError::NoRoom(_) => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable),
         RegistryError::Upstream { failure, .. } => classify_upstream(*failure),
         RegistryError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown),
         RegistryError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable),
@@ -253,6 +266,18 @@ mod tests {
             (upstream(UpstreamFailure::Unreachable), 503, "UNAVAILABLE", Some("30")),
             (upstream(UpstreamFailure::TimedOut), 504, "UNAVAILABLE", None),
             (RegistryError::Storage("/secret/path: gone".to_owned()), 500, "UNKNOWN", None),
+            (RegistryError::NotMirrored(repository()), 400, "UNSUPPORTED", None),
+            (
+                RegistryError::NoPlatform {
+                    image: repository(),
+                    wanted: "linux/s390x".to_owned(),
+                    offered: "linux/amd64".to_owned(),
+                },
+                404,
+                "MANIFEST_UNKNOWN",
+                None,
+            ),
+            (RegistryError::NoRoom(digest), 507, "UNAVAILABLE", None),
             (RegistryError::DiskFull, 507, "UNAVAILABLE", None),
         ] {
             let told = error.to_string();

@@ -27,6 +27,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
 pub use access_log::AccessLog;
+pub use api::{BlobState, WarmLine, WarmOrder};
 pub use body::{Body, Cut};
 pub use route::{At, BlobVerb, ManifestVerb, MetricsAt, Refused, Route, RouteError, Site, Start, UploadVerb};
 

@@ -67,6 +67,8 @@ pub enum Api {
     Fills,
     /// `fills/DIGEST`, deleted: it is cancelled.
     CancelFill(Digest),
+    /// `warm`: images are brought into the cache.
+    Warm,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +259,10 @@ impl Request<'_> {
         match path.split_once('/') {
             None if path == "upstreams" => self.reading().map(|()| Api::Upstreams),
             None if path == "fills" => self.reading().map(|()| Api::Fills),
+            None if path == "warm" => match self.verb {
+                Verb::Post => Ok(Api::Warm),
+                _ => Err(RouteError::Method { allow: "POST" }),
+            },
             Some(("fills", digest)) => match self.verb {
                 Verb::Delete => Ok(Api::CancelFill(digest.parse()?)),
                 _ => Err(RouteError::Method { allow: "DELETE" }),

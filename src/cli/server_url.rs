@@ -1,0 +1,75 @@
+//! Where the running server is that a command speaks to.
+
+use super::settings::{Trouble, read};
+use crate::outbound::Url;
+
+/// Names the server for every command that asks one.
+const VARIABLE: &str = "ENTREPOT_SERVER";
+
+/// The server's base address without a slash at the end: as given, else the one that `serve` would use.
+pub(super) async fn base(given: Option<String>) -> Result<String, Trouble> {
+    let url = match given {
+        Some(url) if url.contains("://") => url,
+        Some(url) => address(&url),
+        None => {
+            let http = read(None).await?.1.config.http;
+            format!("{}{}", address(&http.addr), http.prefix)
+        }
+    };
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// What `--server` says, else what `$ENTREPOT_SERVER` does.
+pub(super) fn named(argument: Option<String>) -> Option<String> {
+    argument.or_else(|| std::env::var(VARIABLE).ok().filter(|server| !server.is_empty()))
+}
+
+/// Is it reached without leaving this machine, and so without a proxy?
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Where a server that listens on `addr` can be reached from the same machine.
+fn address(addr: &str) -> String {
+    let local = ["0.0.0.0:", "[::]:"].iter().find_map(|every| addr.strip_prefix(every));
+    match local.or_else(|| addr.strip_prefix(':')) {
+        Some(port) => format!("http://127.0.0.1:{port}"),
+        None => format!("http://{addr}"),
+    }
+}
+
+/// The innermost error: what a person can act on.
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (addr, want) in [
+            (":5000", "http://127.0.0.1:5000"),
+            ("0.0.0.0:5000", "http://127.0.0.1:5000"),
+            ("[::]:80", "http://127.0.0.1:80"),
+            ("10.0.0.1:5000", "http://10.0.0.1:5000"),
+        ] {
+            assert_eq!(address(addr), want);
+        }
+    }
+
+    #[test]
+    fn loopback() {
+        for (url, want) in [
+            ("http://127.0.0.1:5000", true),
+            ("http://[::1]:5000", true),
+            ("http://localhost", true),
+            ("http://mirror.lan:5000", false),
+            ("http://10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), want, "{url}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What the terminal shows while images are warmed: bars where somebody looks, else a line for each image. No colours, anywhere.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::web::{BlobState, WarmLine};
+
+/// Rates and times are drawn anew this often.
+const TICK: Duration = Duration::from_millis(500);
+/// So much of a digest tells blobs apart.
+const DIGEST: usize = "sha256:".len() + 12;
+
+/// Shows the lines of the answer.
+pub(super) struct Display {
+    /// `None` where no terminal is.
+    bars: Option<Bars>,
+}
+
+/// A bar for each blob that arrives, and one for all.
+struct Bars {
+    all: MultiProgress,
+    /// Of the bytes that have to come, not of those that are here already.
+    total: ProgressBar,
+    shared: u64,
+    done: usize,
+    images: usize,
+    blobs: HashMap<(String, String), ProgressBar>,
+    /// Bytes of an image that are still to come.
+    left: HashMap<String, u64>,
+}
+
+impl Display {
+    pub(super) fn new() -> Self {
+        let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        Self { bars: (std::io::stderr().is_terminal() && !dumb).then(Bars::new) }
+    }
+
+    pub(super) fn show(&mut self, line: WarmLine) {
+        if let Some(bars) = &mut self.bars {
+            bars.take(&line);
+        }
+        match line {
+            WarmLine::Done { image, fetched, shared, seconds } => {
+                let (fetched, shared) = (HumanBytes(fetched), HumanBytes(shared));
+                self.print(&format!("{}: {fetched} fetched, {shared} shared, {seconds:.1} s", plain(&image)));
+            }
+            WarmLine::Failed { image, reason } => {
+                self.complain(&format!("{}: {}", plain(&image), plain(&reason)));
+            }
+            WarmLine::Manifest { image, warning: Some(warning), .. } => {
+                self.complain(&format!("{}: warning: {}", plain(&image), plain(&warning)));
+            }
+            _ => {}
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "this command's answer goes to the terminal")]
+    fn print(&self, line: &str) {
+        self.beside_the_bars(|| println!("{line}"));
+    }
+
+    #[expect(clippy::print_stderr, reason = "errors of a command go to stderr")]
+    fn complain(&self, line: &str) {
+        self.beside_the_bars(|| eprintln!("entrepot: {line}"));
+    }
+
+    fn beside_the_bars(&self, print: impl FnOnce()) {
+        match &self.bars {
+            Some(bars) => bars.all.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Bars {
+    fn new() -> Self {
+        let all = MultiProgress::new();
+        let total = all.add(
+            ProgressBar::new(0)
+                .with_style(style("{elapsed_precise} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {msg}")),
+        );
+        total.enable_steady_tick(TICK);
+        let (blobs, left) = (HashMap::new(), HashMap::new());
+        Self { all, total, shared: 0, done: 0, images: 0, blobs, left }
+    }
+
+    fn take(&mut self, line: &WarmLine) {
+        match line {
+            WarmLine::Begin { .. } => self.images += 1,
+            WarmLine::Plan { image, size, .. } => {
+                self.total.inc_length(*size);
+                self.left.insert(image.clone(), *size);
+            }
+            WarmLine::Blob { image, size, state: BlobState::Shared, .. } => {
+                self.shared += size;
+                self.total.dec_length(*size);
+                self.arrived(image, *size);
+            }
+            WarmLine::Blob { image, digest, size, .. } => self.begin(image, digest, *size),
+            WarmLine::Progress { image, digest, arrived, .. } => self.advance(image, digest, *arrived),
+            WarmLine::Arrived { image, digest, size } => {
+                self.advance(image, digest, *size);
+                self.arrived(image, *size);
+                if let Some(bar) = self.blobs.remove(&(image.clone(), digest.clone())) {
+                    bar.finish_and_clear();
+                }
+            }
+            WarmLine::Done { image, .. } | WarmLine::Failed { image, .. } => self.end(image),
+            WarmLine::Manifest { .. } | WarmLine::End { .. } | WarmLine::Unknown => {}
+        }
+        self.total.set_message(format!("{}/{} images, {} shared", self.done, self.images, HumanBytes(self.shared)));
+    }
+
+    fn begin(&mut self, image: &str, digest: &str, size: u64) {
+        let bar = ProgressBar::new(size).with_style(style("  {prefix} [{bar:20}] {bytes}/{total_bytes}"));
+        let digest_shown: String = digest.chars().take(DIGEST).collect();
+        bar.set_prefix(format!("{} {}", plain(image), plain(&digest_shown)));
+        let bar = self.all.insert_before(&self.total, bar);
+        self.blobs.insert((image.to_owned(), digest.to_owned()), bar);
+    }
+
+    fn advance(&mut self, image: &str, digest: &str, arrived: u64) {
+        // A fill that had to begin anew counts again when it comes past where it was.
+        if let Some(bar) = self.blobs.get(&(image.to_owned(), digest.to_owned()))
+            && arrived > bar.position()
+        {
+            self.total.inc(arrived - bar.position());
+            bar.set_position(arrived);
+        }
+    }
+
+    fn arrived(&mut self, image: &str, size: u64) {
+        if let Some(left) = self.left.get_mut(image) {
+            *left = left.saturating_sub(size);
+        }
+    }
+
+    /// What an image that failed did not bring will not come.
+    fn end(&mut self, image: &str) {
+        self.done += 1;
+        self.total.dec_length(self.left.remove(image).unwrap_or(0));
+        let (ended, running) = self.blobs.drain().partition(|((of, _), _)| of == image);
+        self.blobs = running;
+        let ended: HashMap<(String, String), ProgressBar> = ended;
+        ended.into_values().for_each(|bar| bar.finish_and_clear());
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.total.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the templates above are right");
+    style.progress_chars("=> ")
+}
+
+/// A text from elsewhere on one line, without what could steer a terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_counts_what_has_to_come() {
+        let mut bars = Bars::new();
+        let named = |event: &str, more: &str| {
+            let json = format!(
+                r#"{{"event":"{event}","image":"alpine","digest":"sha256:a","repository":"","reference":"",{more}}}"#
+            );
+            serde_json::from_str::<WarmLine>(&json).unwrap()
+        };
+        for (line, length, position) in [
+            (named("begin", r#""more":1"#), 0, 0),
+            (named("plan", r#""blobs":3,"size":100"#), 100, 0),
+            (named("blob", r#""size":40,"state":"shared""#), 60, 0),
+            (named("blob", r#""size":50,"state":"fetching""#), 60, 0),
+            (named("progress", r#""size":50,"arrived":20"#), 60, 20),
+            (named("progress", r#""size":50,"arrived":10"#), 60, 20),
+            (named("arrived", r#""size":50"#), 60, 50),
+            (named("later", r#""size":50"#), 60, 50),
+            (named("failed", r#""reason":"x""#), 50, 50),
+        ] {
+            bars.take(&line);
+            assert_eq!((bars.total.length(), bars.total.position()), (Some(length), position), "{line:?}");
+        }
+        assert!(bars.blobs.is_empty() && bars.left.is_empty());
+        assert_eq!((bars.shared, bars.done, bars.images), (40, 1, 1));
+    }
+}

@@ -1,0 +1,256 @@
+//! Images as people write them: `alpine`, `ghcr.io/org/app:1.2`, `alpine@sha256:…`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::pattern::glob_matches;
+use super::{HostName, NameError, Reference, RepositoryName, Tag};
+
+/// What an image without a tag means.
+const LATEST: &str = "latest";
+
+/// Where images lie: `[REGISTRY/]NAME`.
+///
+/// The first part is a registry where clients take it for one: it holds a dot or a port, or is `localhost`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ImageRepository {
+    registry: Option<HostName>,
+    name: RepositoryName,
+}
+
+impl ImageRepository {
+    pub fn registry(&self) -> Option<&HostName> {
+        self.registry.as_ref()
+    }
+
+    /// Its name within the registry.
+    pub fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    fn parse(text: &str) -> Result<Self, Reason> {
+        let (registry, name) = match text.split_once('/') {
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first.parse()?), rest),
+            _ => (None, text),
+        };
+        Ok(Self { registry, name: name.parse()? })
+    }
+}
+
+impl fmt::Display for ImageRepository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.registry {
+            Some(registry) => write!(f, "{registry}/{}", self.name),
+            None => self.name.fmt(f),
+        }
+    }
+}
+
+/// One image: `[REGISTRY/]NAME[:TAG][@DIGEST]`. The tag is `latest` where there is none; beside a digest it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ImageName {
+    repository: ImageRepository,
+    reference: Reference,
+}
+
+impl ImageName {
+    pub fn repository(&self) -> &ImageRepository {
+        &self.repository
+    }
+
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let parse = || {
+            let parts = Parts::of(text);
+            let tag: Tag = parts.tag.unwrap_or(LATEST).parse()?;
+            let reference = match parts.digest {
+                Some(digest) => Reference::Digest(digest.parse().map_err(NameError::from)?),
+                None => Reference::Tag(tag),
+            };
+            Ok(Self { repository: ImageRepository::parse(parts.repository)?, reference })
+        };
+        parse().map_err(|reason| ImageError { image: text.to_owned(), reason })
+    }
+}
+
+/// Images of one repository: as [`ImageName`], and `*` in the tag stands for any run of characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagePattern {
+    text: String,
+    repository: ImageRepository,
+    tags: TagPattern,
+}
+
+/// Which of a repository's images a pattern means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagPattern {
+    One(Reference),
+    /// Tags that match this glob.
+    Glob(String),
+}
+
+impl ImagePattern {
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn repository(&self) -> &ImageRepository {
+        &self.repository
+    }
+
+    pub fn tags(&self) -> &TagPattern {
+        &self.tags
+    }
+}
+
+impl TagPattern {
+    pub fn matches(&self, tag: &Tag) -> bool {
+        match self {
+            Self::One(reference) => *reference == Reference::Tag(tag.clone()),
+            Self::Glob(glob) => glob_matches(glob.as_bytes(), tag.as_str().as_bytes()),
+        }
+    }
+}
+
+impl FromStr for ImagePattern {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let fail = |reason| ImageError { image: text.to_owned(), reason };
+        let parts = Parts::of(text);
+        let Some(glob) = parts.tag.filter(|tag| tag.contains('*')) else {
+            let ImageName { repository, reference } = text.parse()?;
+            return Ok(Self { text: text.to_owned(), repository, tags: TagPattern::One(reference) });
+        };
+        if parts.digest.is_some() {
+            return Err(fail(Reason::PatternAndDigest));
+        }
+        // With each star a letter it must be a tag.
+        glob.replace('*', "x").parse::<Tag>().map_err(|error| fail(error.into()))?;
+        let repository = ImageRepository::parse(parts.repository).map_err(fail)?;
+        Ok(Self { text: text.to_owned(), repository, tags: TagPattern::Glob(glob.to_owned()) })
+    }
+}
+
+impl fmt::Display for ImagePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A text cut where its parts meet.
+struct Parts<'t> {
+    repository: &'t str,
+    tag: Option<&'t str>,
+    digest: Option<&'t str>,
+}
+
+impl<'t> Parts<'t> {
+    fn of(text: &'t str) -> Self {
+        let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
+        match rest.rsplit_once(':') {
+            // A colon before the last slash is a port's.
+            Some((repository, tag)) if !tag.contains('/') => Self { repository, tag: Some(tag), digest },
+            _ => Self { repository: rest, tag: None, digest },
+        }
+    }
+}
+
+/// Why a text is not an image.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{image:?} is not an image's name: {reason}")]
+pub struct ImageError {
+    image: String,
+    reason: Reason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Reason {
+    #[error("{0}")]
+    Registry(String),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("a digest names one image; leave out the digest or the `*`")]
+    PatternAndDigest,
+}
+
+impl From<String> for Reason {
+    fn from(reason: String) -> Self {
+        Self::Registry(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn images() {
+        for (text, registry, name, reference) in [
+            ("alpine", None, "alpine", "latest"),
+            ("alpine:3.20", None, "alpine", "3.20"),
+            ("library/alpine", None, "library/alpine", "latest"),
+            ("org/app/part", None, "org/app/part", "latest"),
+            ("ghcr.io/org/app:tag", Some("ghcr.io"), "org/app", "tag"),
+            ("GHCR.io/org/app", Some("ghcr.io"), "org/app", "latest"),
+            ("localhost/app", Some("localhost"), "app", "latest"),
+            ("registry.corp:443/app", Some("registry.corp:443"), "app", "latest"),
+            ("host:5000/app:1", Some("host:5000"), "app", "1"),
+            (&format!("docker.io/library/alpine@{DIGEST}"), Some("docker.io"), "library/alpine", DIGEST),
+            (&format!("alpine:3@{DIGEST}"), None, "alpine", DIGEST),
+        ] {
+            let image: ImageName = text.parse().unwrap();
+            let repository = image.repository();
+            assert_eq!(repository.registry().map(HostName::as_str), registry, "{text}");
+            assert_eq!(
+                (repository.name().as_str(), image.reference().to_string().as_str()),
+                (name, reference),
+                "{text}"
+            );
+        }
+        for bad in [
+            "",
+            "Alpine",
+            "alpine:",
+            "alpine:a b",
+            "alpine@",
+            "alpine@latest",
+            "https://ghcr.io/org/app",
+            "ghcr.io/",
+            "a:b@sha256:0",
+            "alpine:3.*",
+            &format!("alpine:a b@{DIGEST}"),
+        ] {
+            let error = bad.parse::<ImageName>().expect_err(bad).to_string();
+            assert!(error.contains("is not an image's name: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        for (text, tag, want) in [
+            ("alpine", "latest", true),
+            ("alpine", "3", false),
+            ("library/alpine:3.*", "3.20", true),
+            ("library/alpine:3.*", "3", false),
+            ("ghcr.io/org/app:*", "x", true),
+            ("app:v*-slim", "v1-slim", true),
+            ("app:v*-slim", "v1", false),
+        ] {
+            let pattern: ImagePattern = text.parse().unwrap();
+            assert_eq!(pattern.tags().matches(&tag.parse().unwrap()), want, "{text} on {tag}");
+        }
+        for bad in ["alpine*", "alpine:-*", "*:1", "app:a/*", &format!("app:*@{DIGEST}"), "app:*:"] {
+            assert!(bad.parse::<ImagePattern>().is_err(), "{bad:?} was taken for a pattern");
+        }
+    }
+}
