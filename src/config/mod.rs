@@ -24,8 +24,9 @@ mod tests;
 
 pub use problem::{Problem, Problems};
 pub use values::{
-    Cache, Config, Credentials, Debug, Delete, Fill, Health, Htpasswd, Http, Log, LogFormat, LogLevel, Mirror,
-    MirrorOrigin, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Upstream, Validation,
+    Cache, Config, Credentials, Debug, Delete, Fill, Health, Helper, Htpasswd, Http, Identity, Log, LogFormat,
+    LogLevel, Login, Mirror, MirrorOrigin, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Upstream,
+    Validation,
 };
 
 use std::io;

@@ -1,5 +1,6 @@
 //! One question to an upstream: which endpoint, with which credentials, and what its status means.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER};
@@ -7,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::account::Password;
 use super::endpoint::{Endpoint, Scheme};
+use super::login::Login;
 use super::meter::Kind;
 use super::token::{Grant, Token};
 use super::{Upstream, UpstreamError, header, realm};
@@ -38,7 +40,7 @@ pub(super) struct Reply<'a> {
 /// What a request says of who asks.
 enum Authorization {
     Nothing,
-    Basic,
+    Basic(Arc<Login>),
     Token { token: Token, cached: bool },
 }
 
@@ -110,10 +112,9 @@ impl Upstream {
         repository: &RepositoryName,
     ) -> Result<Authorization, UpstreamError> {
         match scheme {
-            Scheme::Basic if self.account.is_anonymous() => Ok(Authorization::Nothing),
-            Scheme::Basic => Ok(Authorization::Basic),
+            Scheme::Basic => Ok(basic(self.account.login().await)),
             Scheme::Bearer(bearer) => {
-                let named = self.password_for(endpoint) == Password::Offered && !self.account.is_anonymous();
+                let named = self.password_for(endpoint) == Password::Offered && self.account.login().await.is_some();
                 let grant = Grant { bearer: bearer.clone(), scope: format!("repository:{repository}:pull"), named };
                 if let Some(token) = self.tokens.kept(&grant).await {
                     return Ok(Authorization::Token { token, cached: true });
@@ -136,15 +137,18 @@ impl Upstream {
             return Ok(None);
         };
         match (&*lesson.scheme, sent) {
-            (Scheme::Basic, _) if self.account.is_anonymous() => return Ok(None),
-            (Scheme::Basic, Authorization::Basic) => return Ok(None),
+            (Scheme::Basic, Authorization::Basic(refused)) => {
+                let better = basic(self.account.instead_of(&refused).await);
+                return Ok(Some(better).filter(|better| !matches!(better, Authorization::Nothing)));
+            }
             (Scheme::Bearer(_), Authorization::Token { cached: false, .. }) if !lesson.news => {
                 return Ok(None);
             }
             (_, Authorization::Token { token, .. }) => self.tokens.forget(&token).await,
             _ => {}
         }
-        self.authorize(endpoint, &lesson.scheme, ask.repository).await.map(Some)
+        let better = self.authorize(endpoint, &lesson.scheme, ask.repository).await?;
+        Ok(Some(better).filter(|better| !matches!(better, Authorization::Nothing)))
     }
 
     /// Is our password for this endpoint sent where its tokens come from?
@@ -183,7 +187,7 @@ impl Upstream {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let value = match authorization {
             Authorization::Nothing => None,
-            Authorization::Basic => self.account.basic(),
+            Authorization::Basic(login) => login.basic(),
             Authorization::Token { token, .. } => Some(token.header()),
         };
         if let Some(value) = value {
@@ -193,6 +197,11 @@ impl Upstream {
         let observe = |hop: &Hop<'_>| self.meter.hop(ask.kind, hop);
         Ok(self.client.send(request, &observe).await?)
     }
+}
+
+/// A login that can be sent with each request; an identity token is for token servers alone.
+fn basic(login: Option<Arc<Login>>) -> Authorization {
+    login.filter(|login| login.basic().is_some()).map_or(Authorization::Nothing, Authorization::Basic)
 }
 
 /// The answer, if its body is not encoded: encoded bytes are not those that a digest names.
