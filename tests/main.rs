@@ -5,9 +5,12 @@
 mod support;
 
 mod command;
+mod credentials;
 mod fills;
 mod freshness;
+mod leaks;
 mod protocol;
+mod proxies;
 mod pull;
 mod push;
 mod rights;

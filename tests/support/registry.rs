@@ -17,6 +17,7 @@ const READY: Duration = Duration::from_secs(20);
 pub struct Registry {
     directory: tempfile::TempDir,
     addr: SocketAddr,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -33,11 +34,17 @@ impl Registry {
 
     /// A server with a configuration written by `write`, which is told the place that it gets.
     pub fn configured(write: impl FnOnce(&Place) -> String) -> Self {
+        Self::configured_in(&[], write)
+    }
+
+    /// The same with these variables, which are all that it has.
+    pub fn configured_in(environment: &[(&str, String)], write: impl FnOnce(&Place) -> String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let addr = free_address();
         let place = Place { directory: directory.path().to_owned(), addr };
         fs::write(directory.path().join("config.yml"), write(&place)).unwrap();
-        let mut registry = Self { directory, addr, child: None };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut registry = Self { directory, addr, environment, child: None };
         registry.launch();
         registry
     }
@@ -100,6 +107,7 @@ impl Registry {
             .arg(self.directory.path().join("config.yml"))
             .current_dir(self.directory.path())
             .env_clear()
+            .envs(self.environment.clone())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

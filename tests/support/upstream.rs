@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use entrepot::oci::{Algorithm, ByteRange, Digest, MediaType};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::service::service_fn;
@@ -24,8 +25,8 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc as commands;
 use tokio::task::JoinSet;
 
@@ -47,6 +48,8 @@ pub(crate) enum Auth {
 pub(crate) struct Bearer {
     /// Without this name and password no token is given.
     pub(crate) login: Option<(&'static str, &'static str)>,
+    /// A token is also given for this identity token, by POST.
+    pub(crate) identity: Option<&'static str>,
     /// Another realm than its own `/token`.
     pub(crate) realm: Option<String>,
     pub(crate) expires_in: Option<u64>,
@@ -73,6 +76,8 @@ pub(crate) struct Logged {
     pub(crate) query: String,
     pub(crate) version: Version,
     pub(crate) headers: hyper::HeaderMap,
+    /// What a POST brought.
+    pub(crate) form: String,
     /// Bytes of the body that have left so far.
     sent: Arc<AtomicU64>,
 }
@@ -92,6 +97,8 @@ struct Inner {
     tokens: HashMap<String, String>,
     issued: usize,
     cdn: bool,
+    /// Another place than its own CDN.
+    cdn_at: Option<String>,
     ratelimit: Option<&'static str>,
     rules: Vec<Rule>,
     log: Vec<Logged>,
@@ -149,6 +156,11 @@ impl Upstream {
     /// Where it listens: `http://127.0.0.1:PORT`, or `https://…`.
     pub(crate) fn url(&self) -> String {
         self.state.url(self.state.registry)
+    }
+
+    /// Where its CDN listens.
+    pub(crate) fn cdn_url(&self) -> String {
+        self.state.url(self.state.cdn)
     }
 
     /// Who signed its certificates; it has one only over TLS.
@@ -239,6 +251,12 @@ impl Upstream {
     /// Blobs are redirected to the CDN, or not.
     pub(crate) fn set_cdn(&self, redirects: bool) {
         self.state.lock().cdn = redirects;
+    }
+
+    /// Blobs are redirected there: another upstream's [`Upstream::cdn_url`], or a proxy's.
+    pub(crate) fn set_cdn_at(&self, url: &str) {
+        let mut inner = self.state.lock();
+        (inner.cdn, inner.cdn_at) = (true, Some(url.to_owned()));
     }
 
     /// What `ratelimit-remaining` says on manifests.
@@ -336,12 +354,13 @@ impl State {
     }
 }
 
-async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands: commands::UnboundedReceiver<Command>) {
+async fn serve(state: Arc<State>, listeners: [TcpListener; 2], mut commands: commands::UnboundedReceiver<Command>) {
+    let mut listeners = listeners.map(|listener| {
+        listener.set_nonblocking(true).unwrap();
+        tokio::net::TcpListener::from_std(listener).unwrap()
+    });
     loop {
-        let [registry, cdn] = listeners.map(|listener| {
-            listener.set_nonblocking(true).unwrap();
-            tokio::net::TcpListener::from_std(listener).unwrap()
-        });
+        let [registry, cdn] = listeners;
         let mut connections = JoinSet::new();
         let command = loop {
             let stream = tokio::select! {
@@ -352,6 +371,8 @@ async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands:
             connections.spawn(connection(Arc::clone(&state), stream));
         };
         drop((registry, cdn));
+        // Held, and deaf, so that no other test is given the ports meanwhile.
+        let mut held = Some([state.registry, state.cdn].map(hold));
         connections.shutdown().await;
         let mut command = command;
         loop {
@@ -359,7 +380,7 @@ async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands:
                 None => return,
                 Some(Command::Gone(done)) => done.send(()).unwrap(),
                 Some(Command::Back(done)) => {
-                    listeners = [state.registry, state.cdn].map(|address| TcpListener::bind(address).unwrap());
+                    listeners = held.take().unwrap().map(|socket| socket.listen(1024).unwrap());
                     done.send(()).unwrap();
                     break;
                 }
@@ -369,13 +390,24 @@ async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands:
     }
 }
 
+fn hold(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
 async fn connection(state: Arc<State>, stream: TcpStream) {
     match &state.tls {
         None => exchange(Arc::clone(&state), stream).await,
         Some((authority, guests)) => {
-            // Who does not trust us, or shows no certificate, has closed the connection.
-            if let Ok(stream) = authority.acceptor(*guests).accept(stream).await {
-                exchange(Arc::clone(&state), stream).await;
+            match authority.acceptor(*guests).accept(stream).into_fallible().await {
+                Ok(stream) => exchange(Arc::clone(&state), stream).await,
+                // Closed without a reset, so that our alert arrives.
+                Err((_, mut stream)) => {
+                    let _ = stream.shutdown().await;
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                }
             }
         }
     }
@@ -414,13 +446,16 @@ impl Answer {
 
 async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
     let (method, path) = (request.method().as_str().to_owned(), request.uri().path().to_owned());
+    let (version, headers, query) =
+        (request.version(), request.headers().clone(), request.uri().query().map(str::to_owned));
+    let body = if method == "POST" { request.collect().await.unwrap().to_bytes() } else { Bytes::new() };
+    let form = String::from_utf8_lossy(&body).into_owned();
     let sent = Arc::new(AtomicU64::new(0));
     let (faults, answer) = {
         let mut inner = state.lock();
         let faults = Faults::of(&mut inner.rules, &method, &path);
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let (version, headers) = (request.version(), request.headers().clone());
-        let logged = Logged { method: method.clone(), path, query, version, headers, sent: Arc::clone(&sent) };
+        let query = query.unwrap_or_default();
+        let logged = Logged { method: method.clone(), path, query, version, headers, form, sent: Arc::clone(&sent) };
         inner.log.push(logged.clone());
         let answer = pick!(faults, Status).map_or_else(|| answer(state, &mut inner, &logged, &faults), Answer::new);
         (faults, answer)
@@ -440,6 +475,8 @@ async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
         let length = pick!(faults, Length).unwrap_or(answer.body.len() as u64);
         headers.push(("content-length", length.to_string()));
     }
+    // Nobody is to bring it back.
+    headers.push(("set-cookie", "session=c00kie; Path=/".to_owned()));
     let body = if method == "HEAD" { Bytes::new() } else { answer.body };
     let mut response = Response::new(faults.body(body, sent));
     *response.status_mut() = answer.status.try_into().unwrap();
@@ -485,7 +522,8 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
             }
         }
         [digest, "blobs", _] if repository.blobs.contains_key(digest) && inner.cdn => {
-            Answer::new(307).with("location", format!("{}/cdn/blobs/{digest}?signature=secret", state.url(state.cdn)))
+            let cdn = inner.cdn_at.clone().unwrap_or_else(|| state.url(state.cdn));
+            Answer::new(307).with("location", format!("{cdn}/cdn/blobs/{digest}?signature=secret"))
         }
         [digest, "blobs", _] => match repository.blobs.get(digest) {
             Some(content) => ranged(content, request, faults).with("docker-content-digest", digest),
@@ -500,12 +538,18 @@ fn token(inner: &mut Inner, request: &Logged) -> Answer {
     let Auth::Bearer(auth) = inner.auth.clone() else {
         return Answer::new(404);
     };
-    if auth.login.is_some_and(|(name, password)| request.header("authorization") != Some(&basic(name, password))) {
+    let asked = |name: &str| parameter(&request.query, name).or_else(|| parameter(&request.form, name));
+    let identified = request.method == "POST"
+        && asked("grant_type").as_deref() == Some("refresh_token")
+        && auth.identity.is_some_and(|identity| asked("refresh_token").as_deref() == Some(identity));
+    let named =
+        auth.login.is_none_or(|(name, password)| request.header("authorization") == Some(&basic(name, password)));
+    if !(identified || (named && request.method == "GET" && (auth.login.is_some() || auth.identity.is_none()))) {
         return Answer::new(401);
     }
     inner.issued += 1;
     let token = format!("token-{}", inner.issued);
-    inner.tokens.insert(token.clone(), parameter(request, "scope").unwrap_or_default());
+    inner.tokens.insert(token.clone(), asked("scope").unwrap_or_default());
     let mut answer = json!({});
     answer[if auth.oauth { "access_token" } else { "token" }] = token.into();
     if let Some(seconds) = auth.expires_in {
@@ -550,8 +594,8 @@ fn ranged(content: &Bytes, request: &Logged, faults: &Faults) -> Answer {
 }
 
 fn tags(name: &str, repository: &Repository, request: &Logged) -> Answer {
-    let last = parameter(request, "last").unwrap_or_default();
-    let n = parameter(request, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let last = parameter(&request.query, "last").unwrap_or_default();
+    let n = parameter(&request.query, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
     let after: Vec<&String> = repository.tags.keys().filter(|tag| **tag > last).collect();
     let page = &after[..n.min(after.len())];
     let answer = Answer::new(200).body(json!({"name": name, "tags": page}).to_string());
@@ -565,8 +609,8 @@ fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 
-/// A parameter of the query, decoded.
-fn parameter(request: &Logged, name: &str) -> Option<String> {
-    let value = request.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+/// A parameter of a query or a form, decoded.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
