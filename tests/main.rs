@@ -5,13 +5,17 @@
 mod support;
 
 mod command;
+mod credentials;
 mod endpoints;
 mod fills;
 mod freshness;
+mod leaks;
 mod link;
 mod protocol;
+mod proxies;
 mod pull;
 mod push;
 mod rights;
+mod trust;
 mod upstream;
 mod warm;

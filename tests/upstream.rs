@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Credentials, Secret, Trust, Upstream as Spec};
+use entrepot::config::{Credentials, Login, Secret, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
 use entrepot::sys::{Clock, Tasks};
-use entrepot::upstream::{BlobStream, Machine, ManifestHead, TagPage, Upstream, UpstreamError};
+use entrepot::upstream::{BlobStream, Files, Machine, ManifestHead, TagPage, Upstream, UpstreamError};
 use futures_util::future::join_all;
 
 use crate::support::fault::Fault;
@@ -32,6 +32,7 @@ fn spec(remote: &Remote) -> Spec {
         tag_ttl: NEVER,
         proxy: None,
         trust: Trust::System,
+        identity: None,
         aliases: Vec::new(),
         connect_timeout: NEVER,
         first_byte_timeout: NEVER,
@@ -39,13 +40,15 @@ fn spec(remote: &Remote) -> Spec {
 }
 
 fn named(mut spec: Spec) -> Spec {
-    spec.credentials = Some(Credentials { username: "me".to_owned(), password: Secret::new(PASSWORD.to_owned()) });
+    let password = Secret::new(PASSWORD.to_owned());
+    spec.credentials = Some(Login::Written(Credentials { username: "me".to_owned(), password }));
     spec
 }
 
 fn build(spec: &Spec, stall: Duration) -> Setting {
     let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
-    let machine = Machine { clock: clock.clone(), tasks: Tasks::new(), metrics: Arc::clone(&metrics), ca: None };
+    let machine =
+        Machine { clock: clock.clone(), tasks: Tasks::new(), metrics: Arc::clone(&metrics), files: Files::default() };
     let upstream = Arc::new(Upstream::new(spec, stall, machine).unwrap());
     Setting { upstream, metrics, clock }
 }
@@ -474,7 +477,7 @@ async fn a_configured_proxy_is_asked_instead() {
     let image = proxy.image("a", "1", &[]);
     let mut spec = spec(&proxy);
     spec.endpoints = vec!["http://registry.invalid".to_owned()];
-    spec.proxy = Some(proxy.url());
+    spec.proxy = Some(Secret::new(proxy.url()));
     let manifest = build(&spec, NEVER).upstream.get_manifest(&repository("a"), &reference("1")).await;
     assert_eq!(manifest.unwrap().digest, image.manifest_digest);
     assert_eq!(proxy.log()[0].header("host"), Some("registry.invalid"));
@@ -483,12 +486,13 @@ async fn a_configured_proxy_is_asked_instead() {
 #[test]
 fn what_cannot_work_is_refused_without_its_secrets() {
     let remote = Remote::start();
-    let machine = || Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::default(), ca: None };
+    let machine =
+        || Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::default(), files: Files::default() };
     let broken: [fn(&mut Spec); 5] = [
         |spec| spec.endpoints.clear(),
         |spec| spec.endpoints.push("ghcr.io".to_owned()),
         |spec| spec.endpoints = vec!["https://me:secret@ghcr.io".to_owned()],
-        |spec| spec.proxy = Some("ftp://me:secret@proxy".to_owned()),
+        |spec| spec.proxy = Some(Secret::new("ftp://me:secret@proxy".to_owned())),
         |spec| spec.trust = Trust::Also("ca.pem".into()),
     ];
     for breaking in broken {

@@ -1,16 +1,16 @@
 //! The password file: read at start, and again when it changes.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::AuthError;
 use super::htpasswd::Users;
 use super::provision::{self, provision};
-use crate::sys::{Clock, Moment, blocking, disk};
+use crate::sys::disk::{self, Stamp};
+use crate::sys::{Clock, Moment, blocking};
 
 /// How often, at most, the file is looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -110,19 +110,4 @@ fn read(path: &Path) -> Result<Users, AuthError> {
 /// What is guarded here stays whole if a holder panics: each writes one value.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// By what a change is seen: also one that replaces the file, or keeps its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    size: u64,
-    inode: u64,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> std::io::Result<Self> {
-        let metadata = disk::metadata(path)?;
-        Ok(Self { modified: metadata.modified().ok(), size: metadata.len(), inode: metadata.ino() })
-    }
 }

@@ -1,10 +1,13 @@
 //! `entrepot check`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::settings::{Settings, Trouble, read, unwritable};
 use crate::auth;
-use crate::sys::{Clock, blocking};
+use crate::metrics::Metrics;
+use crate::registry::{Machine, examine_upstreams};
+use crate::sys::{Clock, Tasks, blocking};
 
 /// Validates a configuration, and whether it fits the store that is there; prints what it found.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this command's answer goes to the terminal")]
@@ -25,7 +28,10 @@ pub(super) async fn run(path: Option<&Path>, print: bool) -> Result<(), Trouble>
         let examined = blocking(move || auth::examine(&auth)).await;
         examined.map_err(|error| Trouble(format!("{}: {error}", settings.source)))?;
     }
-    let store = settings.store(Clock::system());
+    let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
+    let examined = examine_upstreams(settings.config(), &machine).await;
+    examined.map_err(|error| Trouble(format!("{}: {error}", settings.source)))?;
+    let store = settings.store(machine.clock);
     if store.exists().await {
         store.probe().await.map_err(|error| unwritable(&store, &error))?;
     }

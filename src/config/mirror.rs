@@ -9,7 +9,8 @@ use super::prefetch::{Owners, prefetch};
 use super::problem::Place;
 use super::scalar::number;
 use super::{
-    Cache, Connections, Credentials, Fill, Mirror, MirrorOrigin, Trust, Unattended, Upstream, address, conflict,
+    Cache, Connections, Credentials, Fill, Helper, Identity, Login, Mirror, MirrorOrigin, Secret, Trust, Unattended,
+    Upstream, address, conflict,
 };
 use crate::oci::{HostName, Pattern};
 
@@ -84,7 +85,11 @@ fn patterns(text: &str) -> Vec<Pattern> {
 /// `proxy`, where it names a registry. An empty one is none, as in `registry:2`.
 fn shorthand(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Upstream> {
     let remote = at.get("remoteurl");
-    let credentials = credentials(at, reading);
+    let (written, helper) = (password(at, reading).map(Login::Written), helper(at, reading).map(Login::Helper));
+    if written.is_some() && helper.is_some() {
+        at.get("exec").error(reading, "excludes `username` and `password`; keep the one or the other");
+    }
+    let credentials = written.or(helper);
     let Some(text) = remote.text(reading) else {
         if credentials.is_some() {
             remote.error(reading, "is missing; write the registry to mirror, such as https://registry-1.docker.io");
@@ -116,6 +121,7 @@ fn untouched(name: HostName) -> Upstream {
         tag_ttl: TAG_TTL,
         proxy: None,
         trust: Trust::System,
+        identity: None,
         aliases: Vec::new(),
         connect_timeout: CONNECT_TIMEOUT,
         first_byte_timeout: FIRST_BYTE_TIMEOUT,
@@ -221,10 +227,11 @@ fn upstream<'t>(at: &At<'t>, name: HostName, reading: &mut Reading<'_>) -> Entry
     let default = default_at.flag(reading).unwrap_or(false).then(|| default_at.place());
     let upstream = Upstream {
         endpoints,
-        credentials: credentials(at, reading),
+        credentials: login(at, reading),
         tag_ttl: at.get("tagttl").duration(reading).unwrap_or(base.tag_ttl),
         proxy: proxy(&at.get("proxy"), reading),
         trust: trust(at, reading),
+        identity: identity(at, reading),
         aliases: unzip(aliases.clone()),
         connect_timeout: at.get("connecttimeout").timeout(reading).unwrap_or(base.connect_timeout),
         first_byte_timeout: at.get("firstbytetimeout").timeout(reading).unwrap_or(base.first_byte_timeout),
@@ -250,7 +257,28 @@ fn endpoints(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Vec<String>> {
     (!endpoints.is_empty()).then_some(endpoints)
 }
 
-fn credentials(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Credentials> {
+fn login(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Login> {
+    let (password, file) = (password(at, reading), at.get("credentials"));
+    let Some(path) = file.text(reading) else {
+        return password.map(Login::Written);
+    };
+    if ["username", "password"].iter().any(|key| at.get(key).is_written()) {
+        file.error(reading, "excludes `username` and `password`; keep the one or the other");
+    }
+    Some(Login::File(PathBuf::from(path)))
+}
+
+fn helper(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Helper> {
+    let at = at.get("exec");
+    let command = at.get("command").text(reading).map(str::to_owned);
+    if at.is_written() && command.is_none() {
+        at.get("command").error(reading, "is missing; write a credential helper, such as docker-credential-ecr-login");
+    }
+    let lifetime = at.get("lifetime").duration(reading);
+    Some(Helper { command: command?, lifetime })
+}
+
+fn password(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Credentials> {
     let username = at.get("username").text(reading).map(str::to_owned);
     let written = at.get("password").text(reading).is_some();
     let password = at.get("password").secret(reading);
@@ -262,13 +290,33 @@ fn credentials(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Credentials> {
     Some(Credentials { username: username?, password: password? })
 }
 
-fn proxy(at: &At<'_>, reading: &mut Reading<'_>) -> Option<String> {
-    let text = at.text(reading)?;
-    if !address::is_proxy(text) {
+fn proxy(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Secret> {
+    let address = at.secret(reading)?;
+    if !address::is_proxy(address.reveal()) {
         // It may hold a password: it is not repeated.
-        at.error(reading, "is not a proxy's address; write http://, https:// or socks5:// with HOST:PORT, such as socks5://127.0.0.1:1080");
+        at.error(
+            reading,
+            "is not a proxy's address; write http://, https://, socks5:// or socks5h:// with HOST:PORT, \
+             such as socks5://127.0.0.1:1080, and signs of a password other than letters and digits as %XX",
+        );
     }
-    Some(text.to_owned())
+    Some(address)
+}
+
+fn identity(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Identity> {
+    let (certificate, key) = (at.get("clientcert"), at.get("clientkey"));
+    match (certificate.text(reading), key.text(reading)) {
+        (Some(certificate), Some(key)) => Some(Identity { certificate: certificate.into(), key: key.into() }),
+        (Some(_), None) => {
+            certificate.error(reading, "has no `clientkey` beside it; write both or neither");
+            None
+        }
+        (None, Some(_)) => {
+            key.error(reading, "has no `clientcert` beside it; write both or neither");
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 fn trust(at: &At<'_>, reading: &mut Reading<'_>) -> Trust {

@@ -26,9 +26,9 @@ mod tests;
 pub use prefetch::TimeOfDay;
 pub use problem::{Problem, Problems};
 pub use values::{
-    Cache, Config, Connections, Credentials, Debug, Delete, Fill, Health, Htpasswd, Http, Log, LogFormat, LogLevel,
-    Mirror, MirrorOrigin, Prefetch, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Unattended, Upstream,
-    Validation,
+    Cache, Config, Connections, Credentials, Debug, Delete, Fill, Health, Helper, Htpasswd, Http, Identity, Log,
+    LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, RootOrigin, Secret, Sparse, Storage, StorageCheck,
+    Trust, Unattended, Upstream, Validation,
 };
 
 use std::io;

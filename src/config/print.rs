@@ -4,8 +4,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::scalar::{show_duration, show_size};
 use super::{
-    Config, Credentials, Delete, Http, Log, LogFormat, LogLevel, Mirror, MirrorOrigin, Prefetch, Sparse, Storage,
-    Trust, Upstream, address,
+    Config, Delete, Http, Log, LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, Sparse, Storage, Trust,
+    Upstream, address,
 };
 
 const MASK: &str = "****";
@@ -116,10 +116,21 @@ fn http(http: &Http) -> Value {
     section.value()
 }
 
-fn credentials(section: &mut Section, credentials: Option<&Credentials>) {
-    if let Some(credentials) = credentials {
-        section.put("username", credentials.username.as_str());
-        section.put("password", MASK);
+fn credentials(section: &mut Section, login: Option<&Login>) {
+    match login {
+        None => {}
+        Some(Login::Written(credentials)) => {
+            section.put("username", credentials.username.as_str());
+            section.put("password", MASK);
+        }
+        Some(Login::File(path)) => section.put("credentials", path.to_string_lossy().as_ref()),
+        Some(Login::Helper(helper)) => {
+            let mut exec = Section::default().text("command", &helper.command);
+            if let Some(lifetime) = helper.lifetime {
+                exec.put("lifetime", show_duration(lifetime));
+            }
+            section.put("exec", exec.value());
+        }
     }
 }
 
@@ -174,12 +185,16 @@ fn one(upstream: &Upstream, default: bool) -> Value {
     credentials(&mut section, upstream.credentials.as_ref());
     section.put("tagttl", show_duration(upstream.tag_ttl));
     if let Some(proxy) = &upstream.proxy {
-        section.put("proxy", address::masked(proxy));
+        section.put("proxy", address::masked(proxy.reveal()));
     }
     match &upstream.trust {
         Trust::System => {}
         Trust::Also(path) => section.put("ca", path.to_string_lossy().as_ref()),
         Trust::Anything => section.put("insecure", true),
+    }
+    if let Some(identity) = &upstream.identity {
+        section.put("clientcert", identity.certificate.to_string_lossy().as_ref());
+        section.put("clientkey", identity.key.to_string_lossy().as_ref());
     }
     section
         .with("aliases", list(&upstream.aliases))

@@ -192,8 +192,8 @@ const PROXY: &[Key] = &[
     takes("remoteurl", Leaf),
     takes("username", Leaf),
     takes("password", Leaf),
+    takes("exec", Section(&[takes("command", Leaf), takes("lifetime", Leaf)])),
     ignores("ttl", "the cache is bounded by its size instead of by age: see `mirror.cache.maxsize`"),
-    ignores("exec", "no credential helper is run; write `username` and `password`"),
     ignores("cachewritetimeout", "a fill goes on for as long as bytes arrive: see `mirror.fill.stall`"),
 ];
 
@@ -211,14 +211,16 @@ const UPSTREAM: &[Key] = &[
     takes("endpoints", List),
     takes("username", Leaf),
     takes("password", Leaf),
+    takes("credentials", Leaf),
     takes("tagttl", Leaf),
     takes("proxy", Leaf),
     takes("ca", Leaf),
     takes("insecure", Leaf),
+    takes("clientcert", Leaf),
+    takes("clientkey", Leaf),
     takes("aliases", List),
     takes("connecttimeout", Leaf),
     takes("firstbytetimeout", Leaf),
-    refuses("credentials", "credentials from a file come with a later version; write `username` and `password`"),
 ];
 
 const FILL: &[Key] = &[

@@ -44,6 +44,13 @@ fn with(text: &str, environment: &[(&str, &str)]) -> Config {
     load_text(text, environment).unwrap_or_else(|problems| panic!("{text}\n{problems}")).config
 }
 
+fn password(upstream: &Upstream) -> &str {
+    match &upstream.credentials {
+        Some(Login::Written(credentials)) => credentials.password.reveal(),
+        other => panic!("{other:?} is no password"),
+    }
+}
+
 fn host(text: &str) -> HostName {
     text.parse().unwrap()
 }
@@ -163,7 +170,7 @@ validation:
     let hub = &config.config.mirror.upstreams[&host("docker.io")];
     assert_eq!(hub.trust, Trust::Also("/etc/ssl/corp.pem".into()));
     assert_eq!(hub.aliases, [host("registry.corp"), host("registry.corp:443")]);
-    assert_eq!(hub.credentials.as_ref().unwrap().password.reveal(), "secret");
+    assert_eq!(password(hub), "secret");
     assert_eq!(config.config.mirror.cache.max_size, Some(200 << 30));
 }
 
@@ -266,6 +273,9 @@ const BAD: &[(&str, u32, &str)] = &[
     ("proxy:\n  remoteurl: ftp://a", 3, "http:// or https://"),
     ("proxy:\n  username: me\n  password: pw", 2, "remoteurl is missing"),
     ("proxy:\n  remoteurl: https://a\n  username: me", 4, "no `password`"),
+    ("proxy:\n  remoteurl: https://a\n  exec: {lifetime: 1h}", 4, "command is missing"),
+    ("proxy:\n  remoteurl: https://a\n  exec: {command: h, lifetime: long}", 4, "such as 10s"),
+    ("proxy: {remoteurl: https://a, username: me, password: pw, exec: {command: h}}", 2, "excludes `username`"),
     ("proxy: {remoteurl: https://a}\nmirror: {upstreams: {ghcr.io: {}}}", 2, "both written"),
     ("mirror:\n  local: [\"Team/**\"]", 3, "is not a pattern"),
     ("mirror:\n  local: [**]", 3, "not YAML"),
@@ -285,9 +295,15 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  upstreams:\n    a.io: {password: pw}", 4, "no `username`"),
     ("mirror:\n  upstreams:\n    a.io:\n      username: me\n      password: file:/nowhere", 6, "/nowhere"),
     ("mirror:\n  upstreams:\n    a.io: {username: me, password: \"file:/empty\"}", 4, "is empty"),
-    ("mirror:\n  upstreams:\n    a.io: {credentials: ~/.docker/config.json}", 4, "later version"),
+    ("mirror:\n  upstreams:\n    a.io: {username: me, password: pw, credentials: ~/c.json}", 4, "excludes `username`"),
+    ("mirror:\n  upstreams:\n    a.io:\n      username: me\n      credentials: ~/c.json", 6, "excludes `username`"),
+    ("mirror:\n  upstreams:\n    a.io: {credentials: [a]}", 4, "write one text"),
+    ("mirror:\n  upstreams:\n    a.io: {clientcert: c.pem}", 4, "no `clientkey`"),
+    ("mirror:\n  upstreams:\n    a.io:\n      clientkey: k.pem", 5, "no `clientcert`"),
     ("mirror:\n  upstreams:\n    a.io: {tagttl: 10M}", 4, "such as 10s"),
     ("mirror:\n  upstreams:\n    a.io: {proxy: \"127.0.0.1:1080\"}", 4, "socks5://"),
+    ("mirror:\n  upstreams:\n    a.io: {proxy: \"http://me:s3cret\"}", 4, "socks5h://"),
+    ("mirror:\n  upstreams:\n    a.io: {proxy: \"file:/nowhere\"}", 4, "/nowhere"),
     ("mirror:\n  upstreams:\n    a.io: {ca: /a, insecure: true}", 4, "keep one"),
     ("mirror:\n  upstreams:\n    a.io: {connecttimeout: 0}", 4, "above zero"),
     ("mirror:\n  upstreams:\n    a.io: {aliases: [\"x/y\"]}", 4, "HOST:PORT"),
@@ -420,7 +436,11 @@ fn the_proxy_shorthand() {
     let mirror = good("version: 0.1\nproxy: {remoteurl: https://a, username: me, password: \"file:/run/secrets/hub\"}")
         .config
         .mirror;
-    assert_eq!(mirror.upstreams[&host("a")].credentials.as_ref().unwrap().password.reveal(), "s3cret");
+    assert_eq!(password(&mirror.upstreams[&host("a")]), "s3cret");
+    let helper =
+        "version: 0.1\nproxy: {remoteurl: https://a, exec: {command: docker-credential-ecr-login, lifetime: 1h}}";
+    let want = Helper { command: "docker-credential-ecr-login".to_owned(), lifetime: Some(Duration::from_secs(3600)) };
+    assert_eq!(good(helper).config.mirror.upstreams[&host("a")].credentials, Some(Login::Helper(want)));
     for text in ["proxy:", "proxy: {}", "proxy: {remoteurl: \"\"}"] {
         assert_eq!(good(&format!("version: 0.1\n{text}")).config.mirror.origin, MirrorOrigin::Absent, "{text}");
     }
@@ -589,7 +609,8 @@ fn the_reference_is_whole() {
     report.conclude(root).unwrap_or_else(|problems| panic!("{problems}"));
     // With all of it, the contradictions that the file says, and no others.
     let problems = load_text(&text, &[]).unwrap_err();
-    assert!(problems.problems().len() == 1 && problems.to_string().contains("both written"), "{problems}");
+    let said = |problem: &Problem| ["both written", "excludes"].iter().any(|words| problem.message().contains(words));
+    assert!(problems.problems().len() == 3 && problems.problems().iter().all(said), "{problems}");
 }
 
 #[test]
@@ -629,6 +650,9 @@ fn printed_and_read_again() {
         format!("version: 0.1\n{secret}"),
         "version: 0.1\nmirror: {upstreams: {a.io: {}}, prefetch: [{image: \"a.io/app:1.*\", platforms: all, every: 6h, at: \"2:00\"}, {image: a.io/b}]}".to_owned(),
         "version: 0.1\nproxy: {remoteurl: https://a, username: me, password: s3cret}".to_owned(),
+        "version: 0.1\nproxy: {remoteurl: https://a, exec: {command: /usr/bin/h, lifetime: 90s}}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: {credentials: ~/c.json, clientcert: c.pem, clientkey: k.pem}}}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: {proxy: \"socks5h://me:s3cret@p\"}}}".to_owned(),
         "version: 0.1\nlog: {fields: {a: 'yes', b: '', c: '1.0'}, accesslog: {disabled: true}}\nhttp: {host: https://a:1, debug: {addr: :1}}".to_owned(),
     ] {
         let printed = good(&text).print();

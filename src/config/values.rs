@@ -160,12 +160,14 @@ pub struct Upstream {
     pub name: HostName,
     /// Base addresses (`https://ghcr.io`), without `/v2/`, without a slash at the end; at least one.
     pub endpoints: Vec<String>,
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<Login>,
     /// How long a tag is trusted before a HEAD asks again.
     pub tag_ttl: Duration,
-    /// `http://`, `https://` or `socks5://` proxy to reach it by.
-    pub proxy: Option<String>,
+    /// `http://`, `https://`, `socks5://` or `socks5h://` proxy to reach it by; it may hold a password.
+    pub proxy: Option<Secret>,
     pub trust: Trust,
+    /// The certificate that we show where one is asked for.
+    pub identity: Option<Identity>,
     pub aliases: Vec<HostName>,
     /// No connection within this is an error (`connecttimeout`, 5 s).
     pub connect_timeout: Duration,
@@ -182,6 +184,32 @@ pub enum Trust {
     Also(PathBuf),
     /// Any certificate (`insecure: true`).
     Anything,
+}
+
+/// `clientcert` and `clientkey`: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Whom an upstream is asked as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// `username` and `password`.
+    Written(Credentials),
+    /// `credentials`: a file in the form of docker's `config.json`; it may begin with `~/`.
+    File(PathBuf),
+    /// `proxy.exec`: docker's credential helpers, and what speaks like them.
+    Helper(Helper),
+}
+
+/// `proxy.exec`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Helper {
+    pub command: String,
+    /// How long its answer is good; `None`: for ever, as in `registry:3`.
+    pub lifetime: Option<Duration>,
 }
 
 #[derive(Clone, PartialEq, Eq)]

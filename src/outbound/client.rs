@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, ClientBuilder};
+use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder};
 
 use super::error::{SendError, causes};
-use super::{Body, BuildError, Url, authority, proxy, redirect};
+use super::proxy::Proxies;
+use super::{Body, BuildError, Url, authority, redirect};
 use crate::config::Trust;
 use crate::sys::{Clock, Moment};
 
@@ -21,6 +23,9 @@ pub struct Options<'a> {
     pub trust: &'a Trust,
     /// The content of the file that `trust` names: certificates as PEM.
     pub authorities: Option<&'a [u8]>,
+    /// Our own certificate and its key as PEM, shown to whom asks for one: to the destination, and also to a token server, a
+    /// CDN or a proxy that it leads to. What is shown proves who we are and cannot be used again.
+    pub identity: Option<&'a [u8]>,
     pub limits: Limits,
     pub clock: Clock,
 }
@@ -36,12 +41,20 @@ pub struct Limits {
     pub stall: Duration,
 }
 
-/// A request without a body. Only GET and HEAD are sent: they may be repeated, and keep their method in a redirect.
+/// A request without a body. Only GET and HEAD are sent so: they may be repeated, and keep their method in a redirect.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: Method,
     pub url: Url,
     pub headers: HeaderMap,
+}
+
+/// A form that is sent by POST.
+#[derive(Clone)]
+pub struct Form {
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub fields: Vec<(&'static str, String)>,
 }
 
 /// What the last hop of a request answered.
@@ -79,6 +92,7 @@ pub struct Hop<'a> {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
+    proxies: Proxies,
     limits: Limits,
     clock: Clock,
 }
@@ -94,10 +108,17 @@ impl Client {
             .user_agent(USER_AGENT)
             .connect_timeout(options.limits.connect)
             .no_proxy();
-        let builder = proxied(builder, options.proxy)?;
-        let builder = trusting(builder, options)?;
-        let http = builder.build().map_err(|error| BuildError::Client(causes(&error)))?;
-        Ok(Self { http, limits: options.limits, clock: options.clock.clone() })
+        let proxies = match options.proxy {
+            Some(address) => Proxies::configured(address)?,
+            None => Proxies::of_environment(|name| std::env::var(name).ok()),
+        };
+        let builder = match proxies.rule() {
+            Some(rule) => builder.proxy(rule),
+            None => builder,
+        };
+        let builder = identified(trusting(builder, options)?, options)?;
+        let http = builder.build().map_err(|error| BuildError::of(&error, options.identity.is_some()))?;
+        Ok(Self { http, proxies, limits: options.limits, clock: options.clock.clone() })
     }
 
     /// Sends a request and follows its redirects. `observe` is told of every request that is really sent.
@@ -105,23 +126,43 @@ impl Client {
         let began = self.clock.moment();
         let origin = request.url.clone();
         for hop in 0..=redirect::MOST {
-            let mut response = self.hop(&request, hop > 0, began, observe).await?;
-            let host = authority(&request.url);
+            let response = self.hop(&request, hop > 0, began, observe).await?;
             if !redirect::is_redirect(response.status()) {
-                return Ok(Answer {
-                    status: response.status(),
-                    headers: std::mem::take(response.headers_mut()),
-                    redirected: hop > 0,
-                    url: request.url,
-                    body: Body::new(response, host, self.limits.stall),
-                });
+                return Ok(self.answer(response, &request.url, hop > 0));
             }
+            let host = authority(&request.url);
             let target = redirect::target(&origin, &request.url, response.headers());
             let target = target.map_err(|reason| refused(host, reason))?;
             redirect::withhold(&mut request.headers, &origin, &target);
             request.url = target;
         }
         Err(refused(authority(&request.url), format!("more than {} redirects", redirect::MOST)))
+    }
+
+    /// Sends a form. A redirect is not followed: what is in the form is meant for this address alone.
+    pub async fn submit(&self, form: Form, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Answer, SendError> {
+        let began = self.clock.moment();
+        let mut encoded = form.url.clone();
+        encoded.set_query(None);
+        encoded.query_pairs_mut().extend_pairs(&form.fields);
+        let body = encoded.query().unwrap_or_default().to_owned();
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let sending = self.http.post(form.url.clone()).headers(form.headers).header(CONTENT_TYPE, kind).body(body);
+        let result = self.once(&form.url, sending, began).await;
+        let answer = result.as_ref().ok().map(|response| (response.status(), response.headers()));
+        let took = self.clock.since(began);
+        observe(&Hop { method: &Method::POST, url: &form.url, redirected: false, answer, took });
+        Ok(self.answer(result?, &form.url, false))
+    }
+
+    fn answer(&self, mut response: reqwest::Response, url: &Url, redirected: bool) -> Answer {
+        Answer {
+            status: response.status(),
+            headers: std::mem::take(response.headers_mut()),
+            redirected,
+            url: url.clone(),
+            body: Body::new(response, authority(url), self.limits.stall),
+        }
     }
 
     /// One hop. A kept-alive connection may have died unseen, so what breaks before an answer is tried a second time.
@@ -135,7 +176,9 @@ impl Client {
         let mut again = true;
         loop {
             let sent = self.clock.moment();
-            let result = self.once(request, began).await;
+            let sending = self.http.request(request.method.clone(), request.url.clone());
+            let sending = sending.headers(request.headers.clone());
+            let result = self.once(&request.url, sending, began).await;
             let answer = result.as_ref().ok().map(|response| (response.status(), response.headers()));
             let took = self.clock.since(sent);
             observe(&Hop { method: &request.method, url: &request.url, redirected, answer, took });
@@ -146,28 +189,24 @@ impl Client {
         }
     }
 
-    async fn once(&self, request: &Request, began: Moment) -> Result<reqwest::Response, SendError> {
-        let host = || authority(&request.url);
+    async fn once(&self, url: &Url, sending: RequestBuilder, began: Moment) -> Result<reqwest::Response, SendError> {
+        let (host, proxy) = (authority(url), self.proxies.name(url));
         let left = self.limits.first_byte.saturating_sub(self.clock.since(began));
-        let sending =
-            self.http.request(request.method.clone(), request.url.clone()).headers(request.headers.clone()).send();
-        match tokio::time::timeout(left, sending).await {
+        match tokio::time::timeout(left, sending.send()).await {
+            Ok(Ok(response)) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(SendError::refused_by_proxy(host, proxy.as_deref()))
+            }
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(SendError::of_request(host(), &error)),
-            Err(_) => Err(SendError::Timeout { host: host(), waited: self.limits.first_byte }),
+            Ok(Err(error)) => Err(SendError::of_request(host, proxy.as_deref(), &error)),
+            Err(_) => Err(SendError::Timeout { host, waited: self.limits.first_byte }),
         }
     }
 }
 
-fn proxied(mut builder: ClientBuilder, address: Option<&str>) -> Result<ClientBuilder, BuildError> {
-    let proxies = match address {
-        Some(address) => vec![proxy::configured(address)?],
-        None => proxy::of_environment(|name| std::env::var(name).ok()),
-    };
-    for proxy in proxies {
-        builder = builder.proxy(proxy);
-    }
-    Ok(builder)
+fn identified(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, BuildError> {
+    let Some(pem) = options.identity else { return Ok(builder) };
+    let identity = Identity::from_pem(pem).map_err(|error| BuildError::Identity(causes(&error)))?;
+    Ok(builder.identity(identity))
 }
 
 fn trusting(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, BuildError> {
@@ -195,7 +234,7 @@ mod tests {
     fn options(trust: &Trust) -> Options<'_> {
         let second = Duration::from_secs(1);
         let limits = Limits { connect: second, first_byte: second, stall: second };
-        Options { proxy: None, trust, authorities: None, limits, clock: Clock::system() }
+        Options { proxy: None, trust, authorities: None, identity: None, limits, clock: Clock::system() }
     }
 
     #[test]
@@ -217,10 +256,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/", listener.local_addr().unwrap());
         let nobody = |name: &str| name.ends_with("_proxy").then(|| "http://127.0.0.1:9".to_owned());
-        let proxies = proxy::of_environment(|name| nobody(name).filter(|_| name != "no_proxy"));
-        assert_eq!(proxies.len(), 3);
-        let builder = proxies.into_iter().fold(reqwest::Client::builder().no_proxy(), ClientBuilder::proxy);
-        let client = builder.build().unwrap();
+        let proxies = Proxies::of_environment(|name| nobody(name).filter(|_| name != "no_proxy"));
+        let client = reqwest::Client::builder().no_proxy().proxy(proxies.rule().unwrap()).build().unwrap();
         let asked = client.get(address).send();
         tokio::select! {
             _ = asked => unreachable!("the listener does not answer, and the proxy refuses"),

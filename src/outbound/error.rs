@@ -11,8 +11,22 @@ pub enum BuildError {
     Proxy,
     #[error("its `ca` holds no certificate: it must be a PEM file with at least one BEGIN CERTIFICATE ({0})")]
     Authority(String),
+    #[error(
+        "its `clientcert` and `clientkey` cannot be used: {0}; the one must be a PEM file with BEGIN CERTIFICATE, the other \
+         one with BEGIN PRIVATE KEY, not encrypted, and they must belong together"
+    )]
+    Identity(String),
     #[error("its HTTP client cannot be made: {0} (are the system's CA certificates installed?)")]
     Client(String),
+}
+
+impl BuildError {
+    /// Why the HTTP library refused.
+    pub(super) fn of(error: &reqwest::Error, identified: bool) -> Self {
+        let reason = causes(error);
+        let of_identity = identified && (reason.contains("key") || reason.contains("certificate"));
+        if of_identity { Self::Identity(reason) } else { Self::Client(reason) }
+    }
 }
 
 /// Why a request brought no answer, or its body no end. Nothing in it is secret.
@@ -34,10 +48,26 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// What a request's failure means.
-    pub(super) fn of_request(host: String, error: &reqwest::Error) -> Self {
-        let reason = causes(error);
-        if error.is_connect() { Self::Connect { host, reason } } else { Self::Broken { host, reason } }
+    /// What a request's failure means; `proxy` is the `HOST:PORT` that it went through.
+    pub(super) fn of_request(host: String, proxy: Option<&str>, error: &reqwest::Error) -> Self {
+        let causes = causes(error);
+        if causes.contains("proxy authorization required") {
+            return Self::refused_by_proxy(host, proxy);
+        }
+        // With TLS 1.3 the refusal of a certificate comes when the connection seems to stand already.
+        let connect = error.is_connect() || causes.contains("received fatal alert");
+        let reason = match proxy {
+            Some(proxy) => format!("through the proxy {proxy}: {causes}"),
+            None => causes,
+        };
+        if connect { Self::Connect { host, reason } } else { Self::Broken { host, reason } }
+    }
+
+    /// The proxy wants to know who we are, or does not believe us.
+    pub(super) fn refused_by_proxy(host: String, proxy: Option<&str>) -> Self {
+        let proxy = proxy.map(|proxy| format!(" {proxy}")).unwrap_or_default();
+        let reason = format!("the proxy{proxy} asks for another user or password (407)");
+        Self::Connect { host, reason }
     }
 }
 

@@ -11,7 +11,7 @@ mod proxy;
 mod redirect;
 
 pub use body::Body;
-pub use client::{Answer, Client, Hop, Limits, Options, Request};
+pub use client::{Answer, Client, Form, Hop, Limits, Options, Request};
 pub use error::{BuildError, SendError};
 pub use reqwest::Url;
 

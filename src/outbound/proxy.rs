@@ -1,44 +1,97 @@
 //! Which proxy a request goes through.
 
-use reqwest::{NoProxy, Proxy};
+use std::fmt;
+use std::sync::Arc;
 
-use super::{BuildError, Url};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::Proxy;
+
+use super::{BuildError, Url, authority};
 
 /// Never through a proxy of the environment: what runs on this machine is reached directly.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// The proxy that the configuration names: everything goes through it.
-pub(super) fn configured(address: &str) -> Result<Proxy, BuildError> {
-    let parsed = Url::parse(address).map_err(|_| BuildError::Proxy)?;
-    let has_host = parsed.host_str().is_some_and(|host| !host.is_empty());
-    if has_host && matches!(parsed.scheme(), "http" | "https" | "socks5" | "socks5h") {
-        Proxy::all(address).map_err(|_| BuildError::Proxy)
-    } else {
-        Err(BuildError::Proxy)
+/// The proxies for plain HTTP and for HTTPS, and what is reached without them. They may hold passwords.
+#[derive(Clone)]
+pub(super) struct Proxies {
+    http: Option<Url>,
+    https: Option<Url>,
+    /// Takes everything but what is reached directly.
+    takes: Arc<Matcher>,
+}
+
+impl Proxies {
+    /// The proxy that the configuration names: everything goes through it.
+    pub(super) fn configured(address: &str) -> Result<Self, BuildError> {
+        let proxy = parse(address).ok_or(BuildError::Proxy)?;
+        Ok(Self { http: Some(proxy.clone()), https: Some(proxy), takes: all_but("") })
+    }
+
+    /// The proxies that the environment names, in curl's way: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
+    ///
+    /// reqwest would read them by itself, but it would use them for loopback addresses too.
+    pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let read = |lower: &str| {
+            let found = variable(lower).filter(|text| !text.is_empty());
+            // A CGI's HTTP_PROXY is what a client wrote into its `Proxy:` header.
+            let upper =
+                (lower != "http_proxy" || variable("REQUEST_METHOD").is_none()).then(|| lower.to_ascii_uppercase());
+            found.or_else(|| upper.and_then(|upper| variable(&upper)).filter(|text| !text.is_empty()))
+        };
+        let proxy = |name: &str| {
+            let text = read(name)?;
+            let proxy = parse(&text).or_else(|| parse(&format!("http://{text}")).filter(|_| !text.contains("://")));
+            if proxy.is_none() {
+                // Not fatal, as in every other program that reads them; and not repeated, since it may hold a password.
+                tracing::warn!("the variable {name} is ignored: it is not the address of a proxy");
+            }
+            proxy
+        };
+        let all = proxy("all_proxy");
+        let direct = read("no_proxy").map_or_else(|| LOOPBACK.to_owned(), |names| format!("{names},{LOOPBACK}"));
+        Self {
+            http: proxy("http_proxy").or_else(|| all.clone()),
+            https: proxy("https_proxy").or(all),
+            takes: all_but(&direct.to_ascii_lowercase()),
+        }
+    }
+
+    /// The proxy that this address is reached by.
+    fn of(&self, url: &Url) -> Option<&Url> {
+        let proxy = if url.scheme() == "https" { &self.https } else { &self.http }.as_ref()?;
+        let destination = format!("{}://{}", url.scheme(), url.host_str()?).parse().ok()?;
+        self.takes.intercept(&destination).map(|_| proxy)
+    }
+
+    /// `HOST:PORT` of the proxy that this address is reached by, without its user and its password.
+    pub(super) fn name(&self, url: &Url) -> Option<String> {
+        self.of(url).map(authority)
+    }
+
+    /// The same for the HTTP library; `None` where there is no proxy at all.
+    pub(super) fn rule(&self) -> Option<Proxy> {
+        self.http.as_ref().or(self.https.as_ref())?;
+        let proxies = self.clone();
+        Some(Proxy::custom(move |url| proxies.of(url).cloned()))
     }
 }
 
-/// The proxies that the environment names, in curl's way: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
-///
-/// reqwest would read them by itself, but it would use them for loopback addresses too.
-pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Vec<Proxy> {
-    let read = |lower: &str| {
-        let found = variable(lower).filter(|text| !text.is_empty());
-        // A CGI's HTTP_PROXY is what a client wrote into its `Proxy:` header.
-        let upper = (lower != "http_proxy" || variable("REQUEST_METHOD").is_none()).then(|| lower.to_ascii_uppercase());
-        found.or_else(|| upper.and_then(|upper| variable(&upper)).filter(|text| !text.is_empty()))
-    };
-    let direct = read("no_proxy").map_or_else(|| LOOPBACK.to_owned(), |names| format!("{names},{LOOPBACK}"));
-    let direct = NoProxy::from_string(&direct);
-    let made = |name: &str, make: fn(String) -> reqwest::Result<Proxy>| {
-        let proxy = make(read(name)?).map(|proxy| proxy.no_proxy(direct.clone()));
-        // Not fatal, as in every other program that reads them; and not repeated, since it may hold a password.
-        proxy.inspect_err(|_| tracing::warn!("the variable {name} is ignored: it is not the address of a proxy")).ok()
-    };
-    [made("http_proxy", Proxy::http), made("https_proxy", Proxy::https), made("all_proxy", Proxy::all)]
-        .into_iter()
-        .flatten()
-        .collect()
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [&self.http, &self.https].map(|proxy| proxy.as_ref().map(authority));
+        f.debug_struct("Proxies").field("http", &names[0]).field("https", &names[1]).finish_non_exhaustive()
+    }
+}
+
+fn parse(address: &str) -> Option<Url> {
+    let url = Url::parse(address).ok()?;
+    let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+    (has_host && matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h")).then_some(url)
+}
+
+/// What takes every address but those that a `NO_PROXY` names.
+fn all_but(direct: &str) -> Arc<Matcher> {
+    Arc::new(Matcher::builder().all("http://any").no(direct).build())
 }
 
 #[cfg(test)]
@@ -48,24 +101,52 @@ mod tests {
     #[test]
     fn configured_proxies() {
         for good in ["http://p:3128", "https://me:secret@p", "socks5://127.0.0.1:1080", "socks5h://p"] {
-            assert!(configured(good).is_ok(), "{good}");
+            assert!(Proxies::configured(good).is_ok(), "{good}");
         }
         for bad in ["", "p", "p:3128", "ftp://p", "http://", "socks5://"] {
-            assert!(configured(bad).is_err(), "{bad} was taken for a proxy");
+            assert!(Proxies::configured(bad).is_err(), "{bad} was taken for a proxy");
+        }
+        let proxies = Proxies::configured("http://me:secret@p:3128").unwrap();
+        assert!(!format!("{proxies:?} {:?}", proxies.rule()).contains("secret"));
+        for address in ["http://127.0.0.1", "https://localhost", "https://ghcr.io"] {
+            assert_eq!(proxies.name(&address.parse().unwrap()).as_deref(), Some("p:3128"), "{address}");
         }
     }
 
     #[test]
     fn proxies_of_the_environment() {
-        let count = |variables: &[(&str, &str)]| {
+        let named = |variables: &[(&str, &str)], address: &str| {
             let found =
                 |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            of_environment(found).len()
+            Proxies::of_environment(found).name(&address.parse().unwrap()).unwrap_or_default()
         };
-        assert_eq!(count(&[]), 0);
-        assert_eq!(count(&[("HTTP_PROXY", "")]), 0);
-        assert_eq!(count(&[("HTTP_PROXY", "http://p"), ("https_proxy", "p:3128"), ("ALL_PROXY", "socks5://p")]), 3);
-        assert_eq!(count(&[("HTTP_PROXY", "http://p"), ("REQUEST_METHOD", "GET")]), 0);
-        assert_eq!(count(&[("http_proxy", "http://")]), 0);
+        let both =
+            [("HTTP_PROXY", "http://plain"), ("https_proxy", "me:secret@p:3128"), ("ALL_PROXY", "socks5://all:1")];
+        let except = [("ALL_PROXY", "p"), ("NO_PROXY", "Corp.example, 10.0.0.0/8,.io")];
+        for (variables, address, want) in [
+            (&[][..], "https://ghcr.io", ""),
+            (&both, "http://ghcr.io", "plain"),
+            (&both, "https://ghcr.io", "p:3128"),
+            (&both[2..], "https://ghcr.io", "all:1"),
+            (&both, "https://127.0.0.1:5000", ""),
+            (&both, "http://127.1.2.3", ""),
+            (&both, "http://[::1]:5000", ""),
+            (&both, "https://localhost", ""),
+            (&except, "https://quay.example", "p"),
+            (&except, "https://corp.example", ""),
+            (&except, "https://registry.corp.example", ""),
+            (&except, "https://notcorp.example", "p"),
+            (&except, "https://ghcr.io", ""),
+            (&except, "http://10.1.2.3:5000", ""),
+            (&except, "http://11.1.2.3:5000", "p"),
+            (&[("ALL_PROXY", "p"), ("no_proxy", "*")], "http://a.example", ""),
+            (&[("HTTP_PROXY", "")], "http://a.example", ""),
+            (&[("http_proxy", "lower"), ("HTTP_PROXY", "upper")], "http://a.example", "lower"),
+            (&[("HTTP_PROXY", "http://p"), ("REQUEST_METHOD", "GET")], "http://a.example", ""),
+            (&[("http_proxy", "http://")], "http://a.example", ""),
+            (&[("http_proxy", "ftp://p")], "http://a.example", ""),
+        ] {
+            assert_eq!(named(variables, address), want, "{variables:?} {address}");
+        }
     }
 }

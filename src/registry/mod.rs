@@ -39,7 +39,7 @@ pub use error::{RegistryError, UpstreamFailure};
 pub use hosted::{Hosted, PutManifest};
 pub use mirror::Mirror;
 pub use naming::Naming;
-pub use open::{Machine, OpenError, hidden_by};
+pub use open::{Machine, OpenError, examine_upstreams, hidden_by};
 pub use piece::{Piece, ReadError};
 pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
 pub use upload::Upload;

@@ -1,7 +1,6 @@
 //! From a configuration to a live registry, and the work that goes on behind it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ use crate::metrics::Metrics;
 use crate::oci::{HostName, RepositoryName, Target};
 use crate::state::SingleFlight;
 use crate::store::{Store, StoreError};
-use crate::sys::{Clock, Tasks, blocking, disk};
-use crate::upstream::{self, BuildError, Upstream};
+use crate::sys::{Clock, Tasks, blocking};
+use crate::upstream::{self, BuildError, FileError, Files, Upstream};
 
 /// Abandoned uploads, and what is left of fills, are looked for this often.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
@@ -37,22 +36,29 @@ pub struct Machine {
 pub enum OpenError {
     #[error("storage.filesystem.rootdirectory: {0}")]
     Store(#[from] StoreError),
-    #[error("mirror.upstreams.{upstream}.ca: cannot read {}: {reason}", path.display())]
-    Authority { upstream: HostName, path: PathBuf, reason: std::io::Error },
-    #[error("mirror.upstreams.{upstream}: {reason}")]
-    Upstream { upstream: HostName, reason: BuildError },
+    #[error("{}", lines(.0))]
+    Upstreams(Vec<ConnectError>),
+}
+
+/// Why an upstream cannot be asked: its configuration, or a file that this names.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("mirror.upstreams.{upstream}.{error}")]
+    File { upstream: HostName, error: FileError },
+    #[error("{0}")]
+    Upstream(BuildError),
+}
+
+fn lines(errors: &[ConnectError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 impl Registry {
     /// Builds everything that the configuration names. Asks no upstream: one that is down stops nobody from starting.
     pub async fn open(config: &Config, store: Store, machine: Machine) -> Result<Arc<Self>, OpenError> {
         let mut remotes = HashMap::new();
-        for spec in config.mirror.upstreams.values() {
-            let remote = Remote::new(
-                connect(spec, config.mirror.fill.stall, &machine).await?,
-                spec.tag_ttl,
-                machine.clock.clone(),
-            );
+        for (spec, upstream) in connect_all(config, &machine).await.map_err(OpenError::Upstreams)? {
+            let remote = Remote::new(upstream, spec.tag_ttl, machine.clock.clone());
             remotes.insert(spec.name.clone(), Arc::new(remote));
         }
         let Machine { clock, tasks, metrics } = machine.clone();
@@ -138,20 +144,30 @@ pub async fn hidden_by(mirror: &config::Mirror, store: &Store) -> Result<Vec<Rep
     Ok(names.into_iter().filter(|name| !matches!(naming.resolve(None, name), Ok(Target::Hosted(_)))).collect())
 }
 
-async fn connect(spec: &config::Upstream, stall: Duration, machine: &Machine) -> Result<Upstream, OpenError> {
-    let ca = match &spec.trust {
-        config::Trust::Also(path) => {
-            let read = path.clone();
-            let pem = blocking(move || disk::read(&read)).await;
-            Some(pem.map_err(|reason| OpenError::Authority {
-                upstream: spec.name.clone(),
-                path: path.clone(),
-                reason,
-            })?)
+/// Can every upstream be asked, as far as that is known without asking it?
+pub async fn examine_upstreams(config: &Config, machine: &Machine) -> Result<(), OpenError> {
+    connect_all(config, machine).await.map(|_| ()).map_err(OpenError::Upstreams)
+}
+
+/// All upstreams, or what is wrong with each that has something wrong.
+async fn connect_all<'c>(
+    config: &'c Config,
+    machine: &Machine,
+) -> Result<Vec<(&'c config::Upstream, Upstream)>, Vec<ConnectError>> {
+    let (mut connected, mut wrong) = (Vec::new(), Vec::new());
+    for spec in config.mirror.upstreams.values() {
+        match connect(spec, config.mirror.fill.stall, machine).await {
+            Ok(upstream) => connected.push((spec, upstream)),
+            Err(error) => wrong.push(error),
         }
-        config::Trust::System | config::Trust::Anything => None,
-    };
+    }
+    if wrong.is_empty() { Ok(connected) } else { Err(wrong) }
+}
+
+async fn connect(spec: &config::Upstream, stall: Duration, machine: &Machine) -> Result<Upstream, ConnectError> {
+    let named = spec.clone();
+    let files = blocking(move || Files::read(&named)).await;
+    let files = files.map_err(|error| ConnectError::File { upstream: spec.name.clone(), error })?;
     let Machine { clock, tasks, metrics } = machine.clone();
-    let built = Upstream::new(spec, stall, upstream::Machine { clock, tasks, metrics, ca });
-    built.map_err(|reason| OpenError::Upstream { upstream: spec.name.clone(), reason })
+    Upstream::new(spec, stall, upstream::Machine { clock, tasks, metrics, files }).map_err(ConnectError::Upstream)
 }

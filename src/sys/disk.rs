@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 pub use std::fs::Metadata;
@@ -24,6 +24,21 @@ pub struct Space {
 pub struct Entry {
     pub name: String,
     pub is_dir: bool,
+}
+
+/// By what a change of a file is seen: also one that replaces it, or keeps its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    modified: Option<SystemTime>,
+    size: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self { modified: metadata.modified().ok(), size: metadata.len(), inode: metadata.ino() })
+    }
 }
 
 /// Turns "not found" into `None`.
@@ -160,6 +175,14 @@ pub fn probe_writable(directory: &Path) -> io::Result<()> {
     let probed = write_new(&path, b"probe");
     let _ = fs::remove_file(&path);
     probed
+}
+
+/// What is written as `~/…` lies in the home of this process's user.
+pub fn expand_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 /// Who owns this path: user and group number.

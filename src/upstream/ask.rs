@@ -1,5 +1,6 @@
 //! One question to one endpoint: with which credentials, what its status means, and what it tells of the endpoint's health.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::account::Password;
 use super::endpoint::{Endpoint, Scheme};
 use super::health::Throttle;
+use super::login::Login;
 use super::meter::Kind;
 use super::token::{Grant, Token};
 use super::{Upstream, UpstreamError, blob, header, realm};
@@ -40,7 +42,7 @@ pub(super) struct Reply<'a> {
 /// What a request says of who asks.
 enum Authorization {
     Nothing,
-    Basic,
+    Basic(Arc<Login>),
     Token { token: Token, cached: bool },
 }
 
@@ -148,10 +150,9 @@ impl Upstream {
         repository: &RepositoryName,
     ) -> Result<Authorization, UpstreamError> {
         match scheme {
-            Scheme::Basic if self.account.is_anonymous() => Ok(Authorization::Nothing),
-            Scheme::Basic => Ok(Authorization::Basic),
+            Scheme::Basic => Ok(basic(self.account.login().await)),
             Scheme::Bearer(bearer) => {
-                let named = self.password_for(endpoint) == Password::Offered && !self.account.is_anonymous();
+                let named = self.password_for(endpoint) == Password::Offered && self.account.login().await.is_some();
                 let grant = Grant { bearer: bearer.clone(), scope: format!("repository:{repository}:pull"), named };
                 if let Some(token) = self.tokens.kept(&grant).await {
                     return Ok(Authorization::Token { token, cached: true });
@@ -174,15 +175,18 @@ impl Upstream {
             return Ok(None);
         };
         match (&*lesson.scheme, sent) {
-            (Scheme::Basic, _) if self.account.is_anonymous() => return Ok(None),
-            (Scheme::Basic, Authorization::Basic) => return Ok(None),
+            (Scheme::Basic, Authorization::Basic(refused)) => {
+                let better = basic(self.account.instead_of(&refused).await);
+                return Ok(Some(better).filter(|better| !matches!(better, Authorization::Nothing)));
+            }
             (Scheme::Bearer(_), Authorization::Token { cached: false, .. }) if !lesson.news => {
                 return Ok(None);
             }
             (_, Authorization::Token { token, .. }) => self.tokens.forget(&token).await,
             _ => {}
         }
-        self.authorize(endpoint, &lesson.scheme, ask.repository).await.map(Some)
+        let better = self.authorize(endpoint, &lesson.scheme, ask.repository).await?;
+        Ok(Some(better).filter(|better| !matches!(better, Authorization::Nothing)))
     }
 
     /// What to send instead, after a 403: some registries say that to a token whose rights were changed since it was given out.
@@ -235,7 +239,7 @@ impl Upstream {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let value = match authorization {
             Authorization::Nothing => None,
-            Authorization::Basic => self.account.basic(),
+            Authorization::Basic(login) => login.basic(),
             Authorization::Token { token, .. } => Some(token.header()),
         };
         if let Some(value) = value {
@@ -247,6 +251,11 @@ impl Upstream {
         let answer = self.client.send(request, &observe).await?;
         Ok((answer, self.clock.since(began)))
     }
+}
+
+/// A login that can be sent with each request; an identity token is for token servers alone.
+fn basic(login: Option<Arc<Login>>) -> Authorization {
+    login.filter(|login| login.basic().is_some()).map_or(Authorization::Nothing, Authorization::Basic)
 }
 
 /// The answer, if its body is not encoded: encoded bytes are not those that a digest names.

@@ -95,7 +95,13 @@ impl From<SendError> for UpstreamError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Connect { host, mut reason } => {
-                if reason.contains("certificate") {
+                if reason.contains("received fatal alert") {
+                    reason.push_str(
+                        " (it may want another certificate of ours: see this upstream's `clientcert` and `clientkey`)",
+                    );
+                } else if reason.contains("(407)") {
+                    reason.push_str(" (write USER:PASSWORD@ before the host of this upstream's `proxy`)");
+                } else if reason.contains("certificate") {
                     reason.push_str(
                         " (name the file of its authority in this upstream's `ca`; \
                          a certificate that is its own authority needs `insecure: true`)",

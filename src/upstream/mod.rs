@@ -9,10 +9,14 @@ mod blob;
 mod budget;
 mod challenge;
 mod circuit;
+mod docker_config;
 mod endpoint;
 mod error;
+mod files;
 mod header;
 mod health;
+mod keyring;
+mod login;
 mod manifest;
 mod meter;
 mod order;
@@ -31,13 +35,16 @@ pub use challenge::{Challenge, challenges};
 pub use circuit::CircuitState;
 pub use endpoint::EndpointId;
 pub use error::{BuildError, UpstreamError};
+pub use files::{FileError, Files};
 pub use health::HealthReport;
 pub use manifest::{FetchedManifest, ManifestHead};
 pub use report::EndpointReport;
 pub use tags::TagPage;
 
-use self::account::Account;
+use self::account::{Account, Source};
 use self::endpoint::Endpoint;
+use self::keyring::Keyring;
+use self::login::Login;
 use self::meter::Meter;
 use self::token::Tokens;
 use crate::config;
@@ -52,6 +59,8 @@ use crate::sys::{Clock, Tasks};
 #[derive(Debug)]
 pub struct Upstream {
     account: Arc<Account>,
+    /// We show a certificate to whom asks for one.
+    identified: bool,
     /// In the configured order; at least one.
     endpoints: Vec<Endpoint>,
     client: Client,
@@ -68,8 +77,8 @@ pub struct Machine {
     pub clock: Clock,
     pub tasks: Tasks,
     pub metrics: Arc<Metrics>,
-    /// The content of the PEM file that the upstream's `trust` names.
-    pub ca: Option<Vec<u8>>,
+    /// What the upstream's configuration names.
+    pub files: Files,
 }
 
 impl Upstream {
@@ -82,17 +91,32 @@ impl Upstream {
         if bases.is_empty() {
             return Err(endpoint("there is none".to_owned()));
         }
-        let Machine { clock, tasks, metrics, ca } = machine;
+        let Machine { clock, tasks, metrics, files } = machine;
         let limits = Limits { connect: spec.connect_timeout, first_byte: spec.first_byte_timeout, stall };
-        let (proxy, trust) = (spec.proxy.as_deref(), &spec.trust);
-        let client = Client::new(&Options { proxy, trust, authorities: ca.as_deref(), limits, clock: clock.clone() })
-            .map_err(|error| BuildError::Client { upstream: upstream(), error })?;
-        let account = Arc::new(Account::new(upstream(), spec.credentials.as_ref()));
+        let client = Client::new(&Options {
+            proxy: spec.proxy.as_ref().map(config::Secret::reveal),
+            trust: &spec.trust,
+            authorities: files.authorities.as_deref(),
+            identity: files.identity.as_deref(),
+            limits,
+            clock: clock.clone(),
+        })
+        .map_err(|error| BuildError::Client { upstream: upstream(), error })?;
+        let seams = (clock.clone(), tasks.clone());
+        let source = match &spec.credentials {
+            None => Source::Nowhere,
+            Some(config::Login::Written(written)) => {
+                Source::Written(Arc::new(Login::password(&written.username, written.password.reveal())))
+            }
+            Some(config::Login::File(path)) => Source::Kept(Keyring::of_file(spec, path, files.places, seams)),
+            Some(config::Login::Helper(helper)) => Source::Kept(Keyring::of_program(spec, helper, seams)),
+        };
+        let (account, identified) = (Arc::new(Account::new(upstream(), source)), files.identity.is_some());
         let meter = Arc::new(Meter::new(upstream(), metrics, clock.clone()));
         let numbered = bases.into_iter().enumerate();
         let endpoints = numbered.map(|(at, base)| Endpoint::new(EndpointId(at), base, &clock, &meter)).collect();
         let tokens = Tokens::new(client.clone(), Arc::clone(&account), Arc::clone(&meter), clock.clone(), tasks);
-        Ok(Self { account, endpoints, client, tokens, meter, clock, warned: AtomicBool::new(false) })
+        Ok(Self { account, identified, endpoints, client, tokens, meter, clock, warned: AtomicBool::new(false) })
     }
 
     /// The name that images and the configuration know it by.
@@ -115,8 +139,8 @@ impl Upstream {
         self.endpoints[endpoint.0].health().lied();
     }
 
-    /// No credentials are configured: what it answers, it answers to everybody.
+    /// There were no credentials since the process began: what it answered, it answers to everybody.
     pub fn is_anonymous(&self) -> bool {
-        self.account.is_anonymous()
+        self.account.is_anonymous() && !self.identified
     }
 }

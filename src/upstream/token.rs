@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::account::{Account, Password};
 use super::endpoint::Bearer;
+use super::login::Login;
 use super::meter::{Kind, Meter};
 use super::{UpstreamError, header};
-use crate::outbound::{Answer, Client, Hop, Request, authority};
+use crate::outbound::{Answer, Client, Form, Hop, Request, SendError, authority};
 use crate::state::SingleFlight;
 use crate::sys::{Clock, Moment, Tasks};
 
@@ -25,6 +26,9 @@ const DEFAULT_LIFE: f64 = 60.0;
 const LONGEST_LIFE: f64 = 24.0 * 60.0 * 60.0;
 /// The part of its life that a token is used for: clocks differ, and a request takes a while to arrive.
 const USED: f64 = 0.85;
+
+const CLIENT: &str = "entrepot";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What a token is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -119,8 +123,7 @@ impl Server {
     async fn fetch(&self, grant: Grant) -> Result<Token, UpstreamError> {
         // Its life began before the answer was here.
         let fetched = self.clock.moment();
-        let observe = |hop: &Hop<'_>| self.meter.hop(Kind::Token, hop);
-        let answer = self.client.send(self.request(&grant), &observe).await?;
+        let answer = self.ask(&grant).await?;
         let host = answer.body.host().to_owned();
         self.refusal(&grant, &answer)?;
         let body = answer.body.collect(MAX_ANSWER).await?;
@@ -140,22 +143,24 @@ impl Server {
         Ok(token)
     }
 
-    /// `GET realm?service=…&scope=…` (distribution-spec's token authentication).
-    fn request(&self, grant: &Grant) -> Request {
-        let mut url = grant.bearer.realm.clone();
-        let login = self.account.basic().filter(|_| grant.named);
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = &grant.bearer.service {
-            query.append_pair("service", service);
+    /// The token server's answer; where it refuses our login and there is a newer one, its answer to that.
+    async fn ask(&self, grant: &Grant) -> Result<Answer, SendError> {
+        let login = if grant.named { self.account.login().await } else { None };
+        let answer = self.send(grant, login.as_deref()).await?;
+        if let (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(refused)) = (answer.status, login)
+            && let Some(other) = self.account.instead_of(&refused).await
+        {
+            return self.send(grant, Some(&other)).await;
         }
-        query.append_pair("scope", &grant.scope).append_pair("client_id", "entrepot");
-        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        if let (Some(login), Some(username)) = (login, self.account.username()) {
-            query.append_pair("account", username);
-            headers.insert(AUTHORIZATION, login.clone());
+        Ok(answer)
+    }
+
+    async fn send(&self, grant: &Grant, login: Option<&Login>) -> Result<Answer, SendError> {
+        let observe = |hop: &Hop<'_>| self.meter.hop(Kind::Token, hop);
+        match login.and_then(Login::identity_token) {
+            Some(token) => self.client.submit(form(grant, token.reveal()), &observe).await,
+            None => self.client.send(request(grant, login), &observe).await,
         }
-        drop(query);
-        Request { method: Method::GET, url, headers }
     }
 
     fn refusal(&self, grant: &Grant, answer: &Answer) -> Result<(), UpstreamError> {
@@ -175,6 +180,36 @@ impl Server {
             _ => Err(UpstreamError::Status { host: host.to_owned(), status }),
         }
     }
+}
+
+/// `GET realm?service=…&scope=…` (distribution-spec's token authentication).
+fn request(grant: &Grant, login: Option<&Login>) -> Request {
+    let mut url = grant.bearer.realm.clone();
+    let mut query = url.query_pairs_mut();
+    if let Some(service) = &grant.bearer.service {
+        query.append_pair("service", service);
+    }
+    query.append_pair("scope", &grant.scope).append_pair("client_id", CLIENT);
+    let mut headers = HeaderMap::from_iter([(ACCEPT, JSON)]);
+    if let Some((login, basic)) = login.and_then(|login| Some((login, login.basic()?))) {
+        query.append_pair("account", login.username());
+        headers.insert(AUTHORIZATION, basic.clone());
+    }
+    drop(query);
+    Request { method: Method::GET, url, headers }
+}
+
+/// `POST realm` with `grant_type=refresh_token` (distribution-spec's token authentication by OAuth 2).
+fn form(grant: &Grant, token: &str) -> Form {
+    let service = grant.bearer.service.clone().map(|service| ("service", service));
+    let rest = [
+        ("grant_type", "refresh_token".to_owned()),
+        ("refresh_token", token.to_owned()),
+        ("scope", grant.scope.clone()),
+        ("client_id", CLIENT.to_owned()),
+    ];
+    let fields = rest.into_iter().chain(service).collect();
+    Form { url: grant.bearer.realm.clone(), headers: HeaderMap::from_iter([(ACCEPT, JSON)]), fields }
 }
 
 /// What a token server says. Older ones call it `token`, OAuth 2 ones `access_token`, and some write numbers as text.

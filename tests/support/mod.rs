@@ -3,5 +3,7 @@
 pub mod client;
 pub mod fault;
 pub mod mirror;
+pub mod proxy;
 pub mod registry;
+pub mod tls;
 pub mod upstream;

@@ -17,6 +17,7 @@ const READY: Duration = Duration::from_secs(20);
 pub struct Registry {
     directory: tempfile::TempDir,
     addr: SocketAddr,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -28,23 +29,22 @@ impl Registry {
 
     /// The same, with more sections of YAML. `http:` and `storage:` are written already; see [`Registry::configured`].
     pub fn with(sections: &str) -> Self {
-        Self::configured(|place| {
-            format!(
-                "{}{}storage:{}\n  delete: {{enabled: true}}\n{sections}\n",
-                place.version(),
-                place.http(),
-                place.root()
-            )
-        })
+        Self::configured(|place| format!("{}\n{sections}\n", place.usual()))
     }
 
     /// A server with a configuration written by `write`, which is told the place that it gets.
     pub fn configured(write: impl FnOnce(&Place) -> String) -> Self {
+        Self::configured_in(&[], write)
+    }
+
+    /// The same with these variables, which are all that it has.
+    pub fn configured_in(environment: &[(&str, String)], write: impl FnOnce(&Place) -> String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let addr = free_address();
         let place = Place { directory: directory.path().to_owned(), addr };
         fs::write(directory.path().join("config.yml"), write(&place)).unwrap();
-        let mut registry = Self { directory, addr, child: None };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut registry = Self { directory, addr, environment, child: None };
         registry.launch();
         registry
     }
@@ -107,6 +107,7 @@ impl Registry {
             .arg(self.directory.path().join("config.yml"))
             .current_dir(self.directory.path())
             .env_clear()
+            .envs(self.environment.clone())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -139,6 +140,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Everything that a private registry with deletion needs.
+    pub fn usual(&self) -> String {
+        format!("{}{}storage:{}\n  delete: {{enabled: true}}", self.version(), self.http(), self.root())
+    }
+
     pub fn version(&self) -> &'static str {
         "version: 0.1\nlog: {formatter: json}\n"
     }

@@ -1,4 +1,5 @@
-//! An upstream registry that misbehaves on demand: real sockets, a thread and a runtime of its own, everything in memory.
+//! An upstream registry that misbehaves on demand: real sockets, a thread and a runtime of its own, everything in memory;
+//! over plain HTTP, or over TLS with HTTP/2 on offer.
 //!
 //! It listens on 127.0.0.1, its CDN on 127.0.0.2; everything can be switched while it runs.
 #![expect(
@@ -16,16 +17,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use entrepot::oci::{Algorithm, ByteRange, Digest, MediaType};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc as commands;
 use tokio::task::JoinSet;
 
 use super::fault::{Body, Fault, Faults, Rule, pick};
+use super::tls::{Authority, Guests};
 
 /// How the registry wants to know who asks.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +48,8 @@ pub(crate) enum Auth {
 pub(crate) struct Bearer {
     /// Without this name and password no token is given.
     pub(crate) login: Option<(&'static str, &'static str)>,
+    /// A token is also given for this identity token, by POST.
+    pub(crate) identity: Option<&'static str>,
     /// Another realm than its own `/token`.
     pub(crate) realm: Option<String>,
     pub(crate) expires_in: Option<u64>,
@@ -68,7 +76,10 @@ pub(crate) struct Logged {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
+    pub(crate) version: Version,
     pub(crate) headers: hyper::HeaderMap,
+    /// What a POST brought.
+    pub(crate) form: String,
     /// Bytes of the body that have left so far.
     sent: Arc<AtomicU64>,
 }
@@ -88,6 +99,8 @@ struct Inner {
     tokens: HashMap<String, String>,
     issued: usize,
     cdn: bool,
+    /// Another place than its own CDN.
+    cdn_at: Option<String>,
     ratelimit: Option<&'static str>,
     rules: Vec<Rule>,
     log: Vec<Logged>,
@@ -98,6 +111,8 @@ struct State {
     inner: Mutex<Inner>,
     registry: SocketAddr,
     cdn: SocketAddr,
+    /// With one, everything is over TLS.
+    tls: Option<(Authority, Guests)>,
 }
 
 enum Command {
@@ -114,9 +129,23 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// The same over TLS, the CDN too, with certificates of a private [`Upstream::authority`] and HTTP/2 on offer.
+    pub(crate) fn start_tls() -> Self {
+        Self::launch(Some((Authority::new(), Guests::Anybody)))
+    }
+
+    /// As [`Upstream::start_tls`], for those only who show a certificate of its authority.
+    pub(crate) fn start_tls_with_client_certificates() -> Self {
+        Self::launch(Some((Authority::new(), Guests::Certified)))
+    }
+
+    fn launch(tls: Option<(Authority, Guests)>) -> Self {
         let listeners = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.2:0").unwrap()];
         let [registry, cdn] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
-        let state = Arc::new(State { inner: Mutex::default(), registry, cdn });
+        let state = Arc::new(State { inner: Mutex::default(), registry, cdn, tls });
         let (sender, receiver) = commands::unbounded_channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::spawn(move || {
@@ -126,9 +155,19 @@ impl Upstream {
         Self { state, commands: Some(sender), thread: Some(thread) }
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// Where it listens: `http://127.0.0.1:PORT`, or `https://…`.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.state.registry)
+        self.state.url(self.state.registry)
+    }
+
+    /// Where its CDN listens.
+    pub(crate) fn cdn_url(&self) -> String {
+        self.state.url(self.state.cdn)
+    }
+
+    /// Who signed its certificates; it has one only over TLS.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.state.tls.as_ref().unwrap().0
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -214,6 +253,12 @@ impl Upstream {
     /// Blobs are redirected to the CDN, or not.
     pub(crate) fn set_cdn(&self, redirects: bool) {
         self.state.lock().cdn = redirects;
+    }
+
+    /// Blobs are redirected there: another upstream's [`Upstream::cdn_url`], or a proxy's.
+    pub(crate) fn set_cdn_at(&self, url: &str) {
+        let mut inner = self.state.lock();
+        (inner.cdn, inner.cdn_at) = (true, Some(url.to_owned()));
     }
 
     /// What `ratelimit-remaining` says on manifests; `ratelimit-limit` says 100 in six hours.
@@ -305,14 +350,19 @@ impl State {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
+
+    fn url(&self, address: SocketAddr) -> String {
+        format!("{}://{address}", if self.tls.is_some() { "https" } else { "http" })
+    }
 }
 
-async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands: commands::UnboundedReceiver<Command>) {
+async fn serve(state: Arc<State>, listeners: [TcpListener; 2], mut commands: commands::UnboundedReceiver<Command>) {
+    let mut listeners = listeners.map(|listener| {
+        listener.set_nonblocking(true).unwrap();
+        tokio::net::TcpListener::from_std(listener).unwrap()
+    });
     loop {
-        let [registry, cdn] = listeners.map(|listener| {
-            listener.set_nonblocking(true).unwrap();
-            tokio::net::TcpListener::from_std(listener).unwrap()
-        });
+        let [registry, cdn] = listeners;
         let mut connections = JoinSet::new();
         let command = loop {
             let stream = tokio::select! {
@@ -323,6 +373,8 @@ async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands:
             connections.spawn(connection(Arc::clone(&state), stream));
         };
         drop((registry, cdn));
+        // Held, and deaf, so that no other test is given the ports meanwhile.
+        let mut held = Some([state.registry, state.cdn].map(hold));
         connections.shutdown().await;
         let mut command = command;
         loop {
@@ -330,7 +382,7 @@ async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands:
                 None => return,
                 Some(Command::Gone(done)) => done.send(()).unwrap(),
                 Some(Command::Back(done)) => {
-                    listeners = [state.registry, state.cdn].map(|address| TcpListener::bind(address).unwrap());
+                    listeners = held.take().unwrap().map(|socket| socket.listen(1024).unwrap());
                     done.send(()).unwrap();
                     break;
                 }
@@ -340,12 +392,35 @@ async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands:
     }
 }
 
-async fn connection(state: Arc<State>, stream: tokio::net::TcpStream) {
+fn hold(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+async fn connection(state: Arc<State>, stream: TcpStream) {
+    match &state.tls {
+        None => exchange(Arc::clone(&state), stream).await,
+        Some((authority, guests)) => {
+            match authority.acceptor(*guests).accept(stream).into_fallible().await {
+                Ok(stream) => exchange(Arc::clone(&state), stream).await,
+                // Closed without a reset, so that our alert arrives.
+                Err((_, mut stream)) => {
+                    let _ = stream.shutdown().await;
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                }
+            }
+        }
+    }
+}
+
+async fn exchange(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
         async move { Ok::<_, std::convert::Infallible>(handle(&state, request).await) }
     });
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// An answer before the faults: its status, headers and body.
@@ -373,13 +448,16 @@ impl Answer {
 
 async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
     let (method, path) = (request.method().as_str().to_owned(), request.uri().path().to_owned());
+    let (version, headers, query) =
+        (request.version(), request.headers().clone(), request.uri().query().map(str::to_owned));
+    let body = if method == "POST" { request.collect().await.unwrap().to_bytes() } else { Bytes::new() };
+    let form = String::from_utf8_lossy(&body).into_owned();
     let sent = Arc::new(AtomicU64::new(0));
     let (faults, answer) = {
         let mut inner = state.lock();
         let faults = Faults::of(&mut inner.rules, &method, &path);
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let logged =
-            Logged { method: method.clone(), path, query, headers: request.headers().clone(), sent: Arc::clone(&sent) };
+        let query = query.unwrap_or_default();
+        let logged = Logged { method: method.clone(), path, query, version, headers, form, sent: Arc::clone(&sent) };
         inner.log.push(logged.clone());
         let answer = pick!(faults, Status).map_or_else(|| answer(state, &mut inner, &logged, &faults), Answer::new);
         (faults, answer)
@@ -399,6 +477,8 @@ async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
         let length = pick!(faults, Length).unwrap_or(answer.body.len() as u64);
         headers.push(("content-length", length.to_string()));
     }
+    // Nobody is to bring it back.
+    headers.push(("set-cookie", "session=c00kie; Path=/".to_owned()));
     let body = if method == "HEAD" { Bytes::new() } else { answer.body };
     let mut response = Response::new(faults.body(body, sent));
     *response.status_mut() = answer.status.try_into().unwrap();
@@ -444,7 +524,8 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
             }
         }
         [digest, "blobs", _] if repository.blobs.contains_key(digest) && inner.cdn => {
-            Answer::new(307).with("location", format!("http://{}/cdn/blobs/{digest}?signature=secret", state.cdn))
+            let cdn = inner.cdn_at.clone().unwrap_or_else(|| state.url(state.cdn));
+            Answer::new(307).with("location", format!("{cdn}/cdn/blobs/{digest}?signature=secret"))
         }
         [digest, "blobs", _] => match repository.blobs.get(digest) {
             Some(content) => ranged(content, request, faults).with("docker-content-digest", digest),
@@ -459,12 +540,18 @@ fn token(inner: &mut Inner, request: &Logged) -> Answer {
     let Auth::Bearer(auth) = inner.auth.clone() else {
         return Answer::new(404);
     };
-    if auth.login.is_some_and(|(name, password)| request.header("authorization") != Some(&basic(name, password))) {
+    let asked = |name: &str| parameter(&request.query, name).or_else(|| parameter(&request.form, name));
+    let identified = request.method == "POST"
+        && asked("grant_type").as_deref() == Some("refresh_token")
+        && auth.identity.is_some_and(|identity| asked("refresh_token").as_deref() == Some(identity));
+    let named =
+        auth.login.is_none_or(|(name, password)| request.header("authorization") == Some(&basic(name, password)));
+    if !(identified || (named && request.method == "GET" && (auth.login.is_some() || auth.identity.is_none()))) {
         return Answer::new(401);
     }
     inner.issued += 1;
     let token = format!("token-{}", inner.issued);
-    inner.tokens.insert(token.clone(), parameter(request, "scope").unwrap_or_default());
+    inner.tokens.insert(token.clone(), asked("scope").unwrap_or_default());
     let mut answer = json!({});
     answer[if auth.oauth { "access_token" } else { "token" }] = token.into();
     if let Some(seconds) = auth.expires_in {
@@ -490,7 +577,7 @@ fn refuse(state: &State, inner: &Inner, name: &str, request: &Logged) -> Option<
             }
             let usual = [r#"Bearer realm="{realm}",service="test",scope="repository:{name}:pull""#];
             let written = if auth.challenges.is_empty() { &usual[..] } else { &auth.challenges };
-            let realm = auth.realm.clone().unwrap_or_else(|| format!("http://{}/token", state.registry));
+            let realm = auth.realm.clone().unwrap_or_else(|| format!("{}/token", state.url(state.registry)));
             let fields = written.iter().map(|text| text.replace("{realm}", &realm).replace("{name}", name));
             Some(fields.fold(Answer::new(401), |answer, field| answer.with("www-authenticate", field)))
         }
@@ -512,8 +599,8 @@ fn ranged(content: &Bytes, request: &Logged, faults: &Faults) -> Answer {
 }
 
 fn tags(name: &str, repository: &Repository, request: &Logged) -> Answer {
-    let last = parameter(request, "last").unwrap_or_default();
-    let n = parameter(request, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let last = parameter(&request.query, "last").unwrap_or_default();
+    let n = parameter(&request.query, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
     let after: Vec<&String> = repository.tags.keys().filter(|tag| **tag > last).collect();
     let page = &after[..n.min(after.len())];
     let answer = Answer::new(200).body(json!({"name": name, "tags": page}).to_string());
@@ -527,8 +614,8 @@ fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 
-/// A parameter of the query, decoded.
-fn parameter(request: &Logged, name: &str) -> Option<String> {
-    let value = request.query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+/// A parameter of a query or a form, decoded.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
