@@ -7,6 +7,7 @@ mod support;
 mod command;
 mod fills;
 mod freshness;
+mod lists;
 mod protocol;
 mod pull;
 mod push;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::at::{At, Reading};
 use super::problem::Place;
-use super::{Cache, Credentials, Fill, Mirror, MirrorOrigin, Trust, Upstream, address, conflict};
+use super::{Cache, Credentials, Fill, Mirror, MirrorOrigin, Stale, Trust, Upstream, address, conflict};
 use crate::oci::{HostName, Pattern};
 
 const HUB: &str = "docker.io";
@@ -15,6 +15,7 @@ const HUB_ENDPOINT: &str = "https://registry-1.docker.io";
 const HUB_HOSTS: &[&str] = &["registry-1.docker.io", "index.docker.io", "docker.io", "hub.docker.com"];
 const NOT_REGISTRIES: &[&str] = &["docker.io", "hub.docker.com"];
 const TAG_TTL: Duration = Duration::from_secs(600);
+const NEGATIVE_TTL: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
 const STALL: Duration = Duration::from_secs(15);
@@ -101,6 +102,8 @@ fn untouched(name: HostName) -> Upstream {
         endpoints: vec![endpoint],
         credentials: None,
         tag_ttl: TAG_TTL,
+        negative_ttl: NEGATIVE_TTL,
+        stale: Stale::Always,
         proxy: None,
         trust: Trust::System,
         aliases: Vec::new(),
@@ -193,6 +196,8 @@ fn upstream<'t>(at: &At<'t>, name: HostName, reading: &mut Reading<'_>) -> Entry
         endpoints,
         credentials: credentials(at, reading),
         tag_ttl: at.get("tagttl").duration(reading).unwrap_or(base.tag_ttl),
+        negative_ttl: at.get("negativettl").duration(reading).unwrap_or(base.negative_ttl),
+        stale: stale(at, reading),
         proxy: proxy(&at.get("proxy"), reading),
         trust: trust(at, reading),
         aliases: unzip(aliases.clone()),
@@ -239,6 +244,21 @@ fn proxy(at: &At<'_>, reading: &mut Reading<'_>) -> Option<String> {
         at.error(reading, "is not a proxy's address; write http://, https:// or socks5:// with HOST:PORT, such as socks5://127.0.0.1:1080");
     }
     Some(text.to_owned())
+}
+
+fn stale(at: &At<'_>, reading: &mut Reading<'_>) -> Stale {
+    let longest = at.get("stalemax").timeout(reading);
+    let words = [("error", true), ("never", false)];
+    let allowed = at.get("staleif").choice(reading, &words, "write error or never").unwrap_or(true);
+    match (allowed, longest) {
+        (true, None) => Stale::Always,
+        (true, Some(longest)) => Stale::UpTo(longest),
+        (false, None) => Stale::Never,
+        (false, Some(_)) => {
+            at.get("stalemax").error(reading, "means nothing with `staleif: never`; keep one of them");
+            Stale::Never
+        }
+    }
 }
 
 fn trust(at: &At<'_>, reading: &mut Reading<'_>) -> Trust {

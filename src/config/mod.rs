@@ -25,7 +25,7 @@ mod tests;
 pub use problem::{Problem, Problems};
 pub use values::{
     Cache, Config, Credentials, Debug, Delete, Fill, Health, Htpasswd, Http, Log, LogFormat, LogLevel, Mirror,
-    MirrorOrigin, RootOrigin, Secret, Sparse, Storage, StorageCheck, Trust, Upstream, Validation,
+    MirrorOrigin, RootOrigin, Secret, Sparse, Stale, Storage, StorageCheck, Trust, Upstream, Validation,
 };
 
 use std::io;

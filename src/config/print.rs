@@ -4,7 +4,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::scalar::{show_duration, show_size};
 use super::{
-    Config, Credentials, Delete, Http, Log, LogFormat, LogLevel, Mirror, MirrorOrigin, Sparse, Storage, Trust,
+    Config, Credentials, Delete, Http, Log, LogFormat, LogLevel, Mirror, MirrorOrigin, Sparse, Stale, Storage, Trust,
     Upstream, address,
 };
 
@@ -159,6 +159,11 @@ fn one(upstream: &Upstream, default: bool) -> Value {
     let mut section = Section::default().with("default", default).with("endpoints", list(&upstream.endpoints));
     credentials(&mut section, upstream.credentials.as_ref());
     section.put("tagttl", show_duration(upstream.tag_ttl));
+    section.put("negativettl", show_duration(upstream.negative_ttl));
+    section.put("staleif", if upstream.stale == Stale::Never { "never" } else { "error" });
+    if let Stale::UpTo(longest) = upstream.stale {
+        section.put("stalemax", show_duration(longest));
+    }
     if let Some(proxy) = &upstream.proxy {
         section.put("proxy", address::masked(proxy));
     }

@@ -161,6 +161,9 @@ pub struct Upstream {
     pub credentials: Option<Credentials>,
     /// How long a tag is trusted before a HEAD asks again.
     pub tag_ttl: Duration,
+    /// How long an answer of 404 is believed before it asks again; zero: not at all.
+    pub negative_ttl: Duration,
+    pub stale: Stale,
     /// `http://`, `https://` or `socks5://` proxy to reach it by.
     pub proxy: Option<String>,
     pub trust: Trust,
@@ -169,6 +172,26 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// No first byte of an answer within this is an error (`firstbytetimeout`, 15 s).
     pub first_byte_timeout: Duration,
+}
+
+/// How old may be what is served while the upstream does not answer (`staleif`, `stalemax`)?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    Always,
+    /// Since the upstream last confirmed it.
+    UpTo(Duration),
+    Never,
+}
+
+impl Stale {
+    /// May it be served when the upstream confirmed it so long ago?
+    pub fn allows(self, age: Duration) -> bool {
+        match self {
+            Self::Always => true,
+            Self::UpTo(longest) => age <= longest,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Whose certificates are believed.

@@ -11,6 +11,7 @@ mod media_type;
 mod name;
 mod pattern;
 mod range;
+mod referrers;
 mod target;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
@@ -20,4 +21,5 @@ pub use media_type::MediaType;
 pub use name::{NameError, Reference, RepositoryName, Tag};
 pub use pattern::{Pattern, PatternError};
 pub use range::{ByteRange, Span};
+pub use referrers::Referrers;
 pub use target::{HostName, Target};

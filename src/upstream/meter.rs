@@ -17,6 +17,7 @@ pub(super) enum Kind {
     Manifest,
     Blob,
     Tags,
+    Referrers,
     Token,
 }
 
@@ -26,6 +27,7 @@ impl Kind {
             Self::Manifest => "manifest",
             Self::Blob => "blob",
             Self::Tags => "tags",
+            Self::Referrers => "referrers",
             Self::Token => "token",
         }
     }

@@ -14,6 +14,7 @@ mod health;
 mod manifest;
 mod meter;
 mod realm;
+mod referrers;
 mod tags;
 mod token;
 
@@ -25,7 +26,7 @@ pub use challenge::{Challenge, challenges};
 pub use endpoint::EndpointId;
 pub use error::{BuildError, UpstreamError};
 pub use manifest::{FetchedManifest, ManifestHead};
-pub use tags::TagPage;
+pub use tags::{TagList, TagPage};
 
 use self::account::Account;
 use self::endpoint::Endpoint;
