@@ -11,6 +11,7 @@ mod fills;
 mod freshness;
 mod leaks;
 mod link;
+mod lists;
 mod protocol;
 mod proxies;
 mod pull;

@@ -47,7 +47,7 @@ fn public_and_private(public: &Upstream, private: &Upstream) -> Registry {
     private.set_auth(Auth::Bearer(Bearer { login: Some(("me", "word")), ..Bearer::default() }));
     let (public, private) = (public.url(), private.url());
     Registry::with(&format!(
-        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{public}\"]}}\n    private.corp: \
+        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{public}\"], negativettl: 0s}}\n    private.corp: \
          {{endpoints: [\"{private}\"], username: me, password: word}}\n"
     ))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Credentials, Login, Secret, Trust, Upstream as Spec};
+use entrepot::config::{Credentials, Login, Secret, Stale, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
 use entrepot::sys::{Clock, Tasks};
@@ -30,6 +30,8 @@ fn spec(remote: &Remote) -> Spec {
         endpoints: vec![remote.url()],
         credentials: None,
         tag_ttl: NEVER,
+        negative_ttl: NEVER,
+        stale: Stale::Always,
         proxy: None,
         trust: Trust::System,
         identity: None,

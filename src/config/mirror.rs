@@ -9,8 +9,8 @@ use super::prefetch::{Owners, prefetch};
 use super::problem::Place;
 use super::scalar::number;
 use super::{
-    Cache, Connections, Credentials, Fill, Helper, Identity, Login, Mirror, MirrorOrigin, Secret, Trust, Unattended,
-    Upstream, address, conflict,
+    Cache, Connections, Credentials, Fill, Helper, Identity, Login, Mirror, MirrorOrigin, Secret, Stale, Trust,
+    Unattended, Upstream, address, conflict,
 };
 use crate::oci::{HostName, Pattern};
 
@@ -20,6 +20,7 @@ const HUB_ENDPOINT: &str = "https://registry-1.docker.io";
 const HUB_HOSTS: &[&str] = &["registry-1.docker.io", "index.docker.io", "docker.io", "hub.docker.com"];
 const NOT_REGISTRIES: &[&str] = &["docker.io", "hub.docker.com"];
 const TAG_TTL: Duration = Duration::from_secs(600);
+const NEGATIVE_TTL: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
 const FILL: Fill = Fill {
@@ -119,6 +120,8 @@ fn untouched(name: HostName) -> Upstream {
         endpoints: vec![endpoint],
         credentials: None,
         tag_ttl: TAG_TTL,
+        negative_ttl: NEGATIVE_TTL,
+        stale: Stale::Always,
         proxy: None,
         trust: Trust::System,
         identity: None,
@@ -229,6 +232,8 @@ fn upstream<'t>(at: &At<'t>, name: HostName, reading: &mut Reading<'_>) -> Entry
         endpoints,
         credentials: login(at, reading),
         tag_ttl: at.get("tagttl").duration(reading).unwrap_or(base.tag_ttl),
+        negative_ttl: at.get("negativettl").duration(reading).unwrap_or(base.negative_ttl),
+        stale: stale(at, reading),
         proxy: proxy(&at.get("proxy"), reading),
         trust: trust(at, reading),
         identity: identity(at, reading),
@@ -316,6 +321,21 @@ fn identity(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Identity> {
             None
         }
         (None, None) => None,
+    }
+}
+
+fn stale(at: &At<'_>, reading: &mut Reading<'_>) -> Stale {
+    let longest = at.get("stalemax").timeout(reading);
+    let words = [("error", true), ("never", false)];
+    let allowed = at.get("staleif").choice(reading, &words, "write error or never").unwrap_or(true);
+    match (allowed, longest) {
+        (true, None) => Stale::Always,
+        (true, Some(longest)) => Stale::UpTo(longest),
+        (false, None) => Stale::Never,
+        (false, Some(_)) => {
+            at.get("stalemax").error(reading, "means nothing with `staleif: never`; keep one of them");
+            Stale::Never
+        }
     }
 }
 

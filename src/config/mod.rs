@@ -27,8 +27,8 @@ pub use prefetch::TimeOfDay;
 pub use problem::{Problem, Problems};
 pub use values::{
     Cache, Config, Connections, Credentials, Debug, Delete, Fill, Health, Helper, Htpasswd, Http, Identity, Log,
-    LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, RootOrigin, Secret, Sparse, Storage, StorageCheck,
-    Trust, Unattended, Upstream, Validation,
+    LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, RootOrigin, Secret, Sparse, Stale, Storage,
+    StorageCheck, Trust, Unattended, Upstream, Validation,
 };
 
 use std::io;

@@ -4,8 +4,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::scalar::{show_duration, show_size};
 use super::{
-    Config, Delete, Http, Log, LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, Sparse, Storage, Trust,
-    Upstream, address,
+    Config, Delete, Http, Log, LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, Sparse, Stale, Storage,
+    Trust, Upstream, address,
 };
 
 const MASK: &str = "****";
@@ -184,6 +184,11 @@ fn one(upstream: &Upstream, default: bool) -> Value {
     let mut section = Section::default().with("default", default).with("endpoints", list(&upstream.endpoints));
     credentials(&mut section, upstream.credentials.as_ref());
     section.put("tagttl", show_duration(upstream.tag_ttl));
+    section.put("negativettl", show_duration(upstream.negative_ttl));
+    section.put("staleif", if upstream.stale == Stale::Never { "never" } else { "error" });
+    if let Stale::UpTo(longest) = upstream.stale {
+        section.put("stalemax", show_duration(longest));
+    }
     if let Some(proxy) = &upstream.proxy {
         section.put("proxy", address::masked(proxy.reveal()));
     }

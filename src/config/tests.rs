@@ -118,6 +118,7 @@ fn defaults() {
     let ghcr = &mirror.upstreams[&host("ghcr.io")];
     assert_eq!(ghcr.endpoints, ["https://ghcr.io"]);
     assert_eq!(ghcr.tag_ttl, Duration::from_secs(600));
+    assert_eq!((ghcr.negative_ttl, ghcr.stale), (Duration::from_secs(60), Stale::Always));
     assert_eq!((ghcr.connect_timeout, ghcr.first_byte_timeout), (Duration::from_secs(5), Duration::from_secs(15)));
     assert_eq!(mirror.upstreams[&host("docker.io")].endpoints, ["https://registry-1.docker.io"]);
     assert_eq!(mirror.default, Some(host("docker.io")));
@@ -199,14 +200,20 @@ x-a: &a {tagttl: 1h30m, insecure: on}
 x-b: &b {tagttl: 5m, connecttimeout: 500ms}
 mirror:
   upstreams:
-    one.io: {<<: *a, tagttl: 0}
+    one.io: {<<: *a, tagttl: 0, negativettl: 0s, staleif: Never}
     two.io:
+      stalemax: 7d
       <<: [*a, *b]
 ",
     );
     let upstreams = merged.config.mirror.upstreams;
     assert_eq!(upstreams[&host("one.io")].tag_ttl, Duration::ZERO);
     assert_eq!(upstreams[&host("one.io")].trust, Trust::Anything);
+    assert_eq!(
+        (upstreams[&host("one.io")].negative_ttl, upstreams[&host("one.io")].stale),
+        (Duration::ZERO, Stale::Never)
+    );
+    assert_eq!(upstreams[&host("two.io")].stale, Stale::UpTo(Duration::from_secs(7 * 86_400)));
     assert_eq!(upstreams[&host("two.io")].tag_ttl, Duration::from_secs(5400));
     assert_eq!(upstreams[&host("two.io")].connect_timeout, Duration::from_millis(500));
 }
@@ -301,6 +308,10 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  upstreams:\n    a.io: {clientcert: c.pem}", 4, "no `clientkey`"),
     ("mirror:\n  upstreams:\n    a.io:\n      clientkey: k.pem", 5, "no `clientcert`"),
     ("mirror:\n  upstreams:\n    a.io: {tagttl: 10M}", 4, "such as 10s"),
+    ("mirror:\n  upstreams:\n    a.io: {negativettl: 1}", 4, "such as 10s"),
+    ("mirror:\n  upstreams:\n    a.io: {staleif: always}", 4, "write error or never"),
+    ("mirror:\n  upstreams:\n    a.io: {stalemax: 0}", 4, "above zero"),
+    ("mirror:\n  upstreams:\n    a.io:\n      staleif: never\n      stalemax: 1h", 6, "keep one"),
     ("mirror:\n  upstreams:\n    a.io: {proxy: \"127.0.0.1:1080\"}", 4, "socks5://"),
     ("mirror:\n  upstreams:\n    a.io: {proxy: \"http://me:s3cret\"}", 4, "socks5h://"),
     ("mirror:\n  upstreams:\n    a.io: {proxy: \"file:/nowhere\"}", 4, "/nowhere"),
@@ -649,6 +660,7 @@ fn printed_and_read_again() {
         REFERENCE.to_owned(),
         format!("version: 0.1\n{secret}"),
         "version: 0.1\nmirror: {upstreams: {a.io: {}}, prefetch: [{image: \"a.io/app:1.*\", platforms: all, every: 6h, at: \"2:00\"}, {image: a.io/b}]}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: {staleif: never}, b.io: {stalemax: 7d, negativettl: 0}}}".to_owned(),
         "version: 0.1\nproxy: {remoteurl: https://a, username: me, password: s3cret}".to_owned(),
         "version: 0.1\nproxy: {remoteurl: https://a, exec: {command: /usr/bin/h, lifetime: 90s}}".to_owned(),
         "version: 0.1\nmirror: {upstreams: {a.io: {credentials: ~/c.json, clientcert: c.pem, clientkey: k.pem}}}".to_owned(),

@@ -165,6 +165,9 @@ pub struct Upstream {
     pub tag_ttl: Duration,
     /// `http://`, `https://`, `socks5://` or `socks5h://` proxy to reach it by; it may hold a password.
     pub proxy: Option<Secret>,
+    /// How long an answer of 404 is believed before it asks again; zero: not at all.
+    pub negative_ttl: Duration,
+    pub stale: Stale,
     pub trust: Trust,
     /// The certificate that we show where one is asked for.
     pub identity: Option<Identity>,
@@ -173,6 +176,26 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// No first byte of an answer within this is an error (`firstbytetimeout`, 15 s).
     pub first_byte_timeout: Duration,
+}
+
+/// How old may be what is served while the upstream does not answer (`staleif`, `stalemax`)?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    Always,
+    /// Since the upstream last confirmed it.
+    UpTo(Duration),
+    Never,
+}
+
+impl Stale {
+    /// May it be served when the upstream confirmed it so long ago?
+    pub fn allows(self, age: Duration) -> bool {
+        match self {
+            Self::Always => true,
+            Self::UpTo(longest) => age <= longest,
+            Self::Never => false,
+        }
+    }
 }
 
 /// Whose certificates are believed.

@@ -13,6 +13,7 @@ mod name;
 mod pattern;
 mod platform;
 mod range;
+mod referrers;
 mod target;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
@@ -24,4 +25,5 @@ pub use name::{NameError, Reference, RepositoryName, Tag};
 pub use pattern::{Pattern, PatternError};
 pub use platform::{Platform, PlatformError, Platforms};
 pub use range::{ByteRange, Span};
+pub use referrers::Referrers;
 pub use target::{HostName, Target};

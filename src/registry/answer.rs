@@ -25,6 +25,11 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
+    /// Of what the upstream was asked for, by this request or by another that this one joined.
+    pub(super) fn asked(joined: bool) -> Self {
+        if joined { Self::Fill } else { Self::Miss }
+    }
+
     /// The value of `X-Cache`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,10 +96,10 @@ impl PageRequest {
     const MOST: usize = 10_000;
 
     /// Cuts this part out of a list that is sorted in byte order.
-    pub(super) fn cut<'a>(&self, sorted: impl Iterator<Item = &'a str>) -> Page {
+    pub(super) fn cut<T: AsRef<str> + Into<String>>(&self, sorted: impl Iterator<Item = T>) -> Page {
         let most = self.n.unwrap_or(Self::MOST).min(Self::MOST);
-        let mut rest = sorted.skip_while(|entry| self.last.as_deref().is_some_and(|last| *entry <= last));
-        let entries: Vec<String> = rest.by_ref().take(most).map(ToOwned::to_owned).collect();
+        let mut rest = sorted.skip_while(|entry| self.last.as_deref().is_some_and(|last| entry.as_ref() <= last));
+        let entries: Vec<String> = rest.by_ref().take(most).map(Into::into).collect();
         let more = !entries.is_empty() && rest.next().is_some();
         Page { entries, more }
     }

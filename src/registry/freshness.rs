@@ -1,28 +1,97 @@
-//! Manifests and tags of a mirrored repository: what is held, how old it is, and when the upstream is asked.
+//! How old may be what is held of an upstream's tags and lists, and when is the upstream asked?
 //!
-//! The table is PRODUCT.md's: a tag younger than its TTL costs no request; up to twice that it is answered at once and asked
-//! about behind the answer; older, one HEAD for all who wait, for at most [`PATIENCE`]; and what is held when no answer comes.
+//! The table is PRODUCT.md's: what is younger than the TTL costs no request; up to twice that it is answered at once and asked
+//! about behind the answer; older, one question for all who wait, for at most [`PATIENCE`]; and what is held when no answer comes.
 
+use std::future::Future;
 use std::time::Duration;
 
-use super::fills::right_of;
 use super::mirror::Mirror;
-use super::{CacheStatus, Found, HeldManifest, ManifestInfo, RegistryError};
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Tag};
-use crate::store::{LinkRecord, Right, StoreError, TagRecord};
-use crate::upstream::{FetchedManifest, ManifestHead, UpstreamError};
+use super::{CacheStatus, Found, HeldManifest, RegistryError};
+use crate::config::Stale;
+use crate::oci::{Digest, Reference, Tag};
+use crate::store::TagRecord;
+use crate::upstream::UpstreamError;
 
-/// The longest that a request waits for a tag that is held to be confirmed.
+/// The longest that a request waits for something that is held to be confirmed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A tag that has changed, and whose new content waits for better times, is not asked about again for this long.
+const SPARED: Duration = Duration::from_secs(30);
 
-/// What asking about a known tag came to.
-enum Settled {
+/// What asking costs where pulls are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// A HEAD: nothing.
+    Head,
+    /// It may be counted.
+    Get,
+}
+
+/// What is to be done about something that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// It is answered as it is.
+    Trust,
+    /// It is answered as it is, and asked about behind the answer.
+    TrustAndAsk,
+    /// The upstream is asked; if it says nothing soon, what is held is the answer.
+    AskBriefly,
+    /// The upstream is asked, for as long as it takes: what is held is too old to be an answer.
+    Ask,
+    /// The upstream is left alone.
+    Leave(Unconfirmed),
+}
+
+/// Why something old is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unconfirmed {
+    /// The upstream does not answer.
+    Silence,
+    /// It has few pulls left for us.
+    Sparing,
+}
+
+/// What is known when something that is held is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Situation {
+    /// Since it was last confirmed.
+    age: Duration,
+    ttl: Duration,
+    stale: Stale,
+    /// It is too soon to wait for the upstream again.
+    avoided: bool,
+    /// What only makes newer what is held waits.
+    sparing: bool,
+}
+
+impl Situation {
+    fn course(self, question: Question) -> Course {
+        if self.age <= self.ttl {
+            return Course::Trust;
+        }
+        if self.age <= self.ttl * 2 {
+            // One that said that it has enough is not asked behind an answer either.
+            return if self.avoided || self.sparing { Course::Trust } else { Course::TrustAndAsk };
+        }
+        if !self.stale.allows(self.age) {
+            return Course::Ask;
+        }
+        match question {
+            _ if self.avoided => Course::Leave(Unconfirmed::Silence),
+            Question::Get if self.sparing => Course::Leave(Unconfirmed::Sparing),
+            _ => Course::AskBriefly,
+        }
+    }
+}
+
+/// What became of something that is held.
+pub(super) enum Settled<T> {
     /// It stands as recorded.
     Stands(CacheStatus),
-    /// No answer; what is held must do.
-    Stale,
-    /// The upstream's tag names this now.
-    Changed(HeldManifest),
+    /// It was not confirmed; what is held must do.
+    Stale(Unconfirmed),
+    /// The upstream says this now.
+    Changed(T),
 }
 
 /// What a question about a known tag brought, for all who wait for it.
@@ -30,357 +99,254 @@ enum Settled {
 pub(super) enum Refreshed {
     Unchanged,
     Changed(HeldManifest),
+    /// It has changed; what it names now is fetched when there are pulls to spare.
+    Spared,
     /// It has changed, but what it names now could not be fetched.
-    Unfetched,
+    Unfetched(RegistryError),
     Failed(UpstreamError),
 }
 
 impl Mirror {
-    /// Answers a HEAD. For what is not held nothing is downloaded.
-    pub(super) async fn head_manifest(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
-        let tag = match reference {
-            Reference::Digest(digest) => match self.held(digest).await? {
-                Some(held) => return Ok(Found::mirrored(held.info, CacheStatus::Hit)),
-                None => return self.head_upstream(reference).await,
-            },
-            Reference::Tag(tag) => tag,
-        };
-        let Some(record) = self.store().tag(self.upstream(), &self.name, tag).await? else {
-            return self.head_upstream(reference).await;
-        };
-        match self.settle(tag, &record).await? {
-            Settled::Stands(status) => Ok(Found::mirrored(record.into(), status)),
-            Settled::Stale => Ok(self.stale(record.into())),
-            Settled::Changed(held) => Ok(Found::mirrored(held.info, CacheStatus::Miss)),
-        }
-    }
-
-    /// Answers a GET.
-    pub(super) async fn manifest(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
-        let tag = match reference {
-            Reference::Digest(digest) => return self.manifest_by_digest(digest).await,
-            Reference::Tag(tag) => tag,
-        };
-        let Some(record) = self.store().tag(self.upstream(), &self.name, tag).await? else {
-            return self.fetch(reference).await;
-        };
-        let status = match self.settle(tag, &record).await? {
-            Settled::Stands(status) => status,
-            Settled::Stale => CacheStatus::Stale,
-            Settled::Changed(held) => return Ok(Found::mirrored(held, CacheStatus::Miss)),
-        };
-        match self.held(&record.digest).await? {
-            Some(held) if status == CacheStatus::Stale => Ok(self.stale(held)),
-            Some(held) => Ok(Found::mirrored(held, status)),
-            // Known by a HEAD, or evicted.
-            None => match self.fetch(&Reference::Digest(record.digest)).await {
-                Err(RegistryError::ManifestUnknown { .. }) => self.fetch(reference).await,
-                fetched => fetched,
-            },
-        }
-    }
-
-    async fn manifest_by_digest(&self, digest: &Digest) -> Result<Found<HeldManifest>, RegistryError> {
-        match self.held(digest).await? {
-            Some(held) => Ok(Found::mirrored(held, CacheStatus::Hit)),
-            None => self.fetch(&Reference::Digest(*digest)).await,
-        }
-    }
-
-    /// A manifest that is held and that this repository may serve.
-    async fn held(&self, digest: &Digest) -> Result<Option<HeldManifest>, RegistryError> {
-        let Some(link) = self.link(digest).await? else { return Ok(None) };
-        if !self.registry.may_serve(digest, &link).await? {
-            return Ok(None);
-        }
-        let Some(body) = self.store().read(digest, MAX_MANIFEST_BYTES).await? else { return Ok(None) };
-        let size = body.len() as u64;
-        if link.size.is_some_and(|recorded| recorded != size) {
-            if link.right.is_proven() {
-                self.drop_damaged(digest, size).await?;
-            }
-            return Ok(None);
-        }
-        self.registry.quota().used(digest);
-        let media_type = match Manifest::parse(&body, Some(&link.media_type)) {
-            Ok(manifest) => manifest.media_type().clone(),
-            Err(_) => link.media_type,
-        };
-        Ok(Some(HeldManifest { info: ManifestInfo { digest: *digest, media_type, size }, body }))
-    }
-
     /// Decides about a tag that is known.
-    async fn settle(&self, tag: &Tag, record: &TagRecord) -> Result<Settled, RegistryError> {
-        let age = self.age(record);
-        let ttl = self.remote.tag_ttl;
-        if age <= ttl {
-            return Ok(Settled::Stands(CacheStatus::Hit));
-        }
-        if age <= ttl * 2 {
-            // One that said that it has enough is not asked behind an answer either.
-            if !self.remote.is_avoided() {
+    pub(super) async fn settle(&self, tag: &Tag, record: &TagRecord) -> Result<Settled<HeldManifest>, RegistryError> {
+        let situation = self.situation(record.seen);
+        let refresh = || self.refresh(tag, record.digest, situation);
+        match situation.course(Question::Head) {
+            Course::Trust => Ok(Settled::Stands(CacheStatus::Hit)),
+            Course::TrustAndAsk => {
                 let (mirror, tag, known) = (self.clone(), tag.clone(), record.digest);
                 self.registry.tasks().spawn(async move {
                     // What it brings is written down by the question itself; nobody waits for it here.
-                    mirror.refresh(&tag, known).await;
+                    mirror.refresh(&tag, known, situation).await;
                 });
+                Ok(Settled::Stands(CacheStatus::Hit))
             }
-            return Ok(Settled::Stands(CacheStatus::Hit));
-        }
-        if self.remote.is_avoided() {
-            return Ok(Settled::Stale);
-        }
-        let asked = self.registry.clock().moment();
-        match tokio::time::timeout(PATIENCE, self.refresh(tag, record.digest)).await {
-            Ok(Refreshed::Unchanged) => Ok(Settled::Stands(CacheStatus::Revalidated)),
-            Ok(Refreshed::Changed(held)) => Ok(Settled::Changed(held)),
-            Ok(Refreshed::Failed(error @ (UpstreamError::NotFound | UpstreamError::Denied { .. }))) => {
-                Err(RegistryError::manifest(&error, &self.target(), &Reference::Tag(tag.clone())))
-            }
-            Ok(Refreshed::Failed(_) | Refreshed::Unfetched) => Ok(Settled::Stale),
-            Err(_) => {
-                // A link that is slow to bring what has changed is no upstream that does not answer.
-                if !self.remote.has_spoken_since(asked) {
-                    self.remote.kept_silent();
+            Course::Leave(why) => Ok(Settled::Stale(why)),
+            Course::Ask => self.settled(tag, refresh().await, situation),
+            Course::AskBriefly => {
+                let spared = &self.registry.memory().spared;
+                if situation.sparing && spared.holds(&(self.target(), tag.clone()), SPARED).await {
+                    return Ok(Settled::Stale(Unconfirmed::Sparing));
                 }
-                Ok(Settled::Stale)
+                match self.briefly(refresh()).await {
+                    Some(refreshed) => self.settled(tag, refreshed, situation),
+                    None => Ok(Settled::Stale(Unconfirmed::Silence)),
+                }
             }
         }
+    }
+
+    fn settled(
+        &self,
+        tag: &Tag,
+        refreshed: Refreshed,
+        situation: Situation,
+    ) -> Result<Settled<HeldManifest>, RegistryError> {
+        let error = match refreshed {
+            Refreshed::Unchanged => return Ok(Settled::Stands(CacheStatus::Revalidated)),
+            Refreshed::Changed(held) => return Ok(Settled::Changed(held)),
+            Refreshed::Spared => return Ok(Settled::Stale(Unconfirmed::Sparing)),
+            Refreshed::Failed(error) => {
+                let told = RegistryError::manifest(&error, &self.target(), &Reference::Tag(tag.clone()));
+                if is_answer(&error) {
+                    return Err(told);
+                }
+                told
+            }
+            Refreshed::Unfetched(error) => error,
+        };
+        if situation.stale.allows(situation.age) { Ok(Settled::Stale(Unconfirmed::Silence)) } else { Err(error) }
     }
 
     /// Asks whether a tag still names `known`, and fetches what it names if not: once for all who wait, and to the end though
     /// nobody does. Until the new content is held the tag names the old: the link may be gone a moment later.
-    pub(super) async fn refresh(&self, tag: &Tag, known: Digest) -> Refreshed {
+    pub(super) async fn refresh(&self, tag: &Tag, known: Digest, situation: Situation) -> Refreshed {
         let key = (self.target(), tag.to_string());
         let (mirror, tag) = (self.clone(), tag.clone());
         let work = move || async move {
-            match mirror.ask(&Reference::Tag(tag.clone())).await.0 {
-                Err(error) => Refreshed::Failed(error),
-                Ok(head) if head.digest == Some(known) => Refreshed::Unchanged,
-                Ok(head) => match mirror.renew(&tag, head.digest).await {
-                    // An upstream whose HEAD says no digest.
-                    Ok(held) if held.info.digest == known => Refreshed::Unchanged,
-                    Ok(held) => Refreshed::Changed(held),
-                    Err(error) => {
-                        tracing::warn!(%error, repository = %mirror.target(), %tag, "a changed tag could not be fetched");
-                        Refreshed::Unfetched
-                    }
-                },
+            let head = match mirror.ask(&Reference::Tag(tag.clone())).await.0 {
+                Err(error) => return Refreshed::Failed(error),
+                Ok(head) if head.digest == Some(known) => return Refreshed::Unchanged,
+                Ok(head) => head,
+            };
+            if mirror.waits(&known, situation).await {
+                mirror.registry.memory().spared.note((mirror.target(), tag)).await;
+                return Refreshed::Spared;
             }
-        };
-        let flight = self.registry.flights().refreshes.run(key, work).await;
-        flight.map_or(Refreshed::Unfetched, |flight| flight.value)
-    }
-
-    /// One HEAD for all who ask at the same time. What it says is written down whether or not anybody still waits.
-    async fn ask(&self, reference: &Reference) -> (Result<ManifestHead, UpstreamError>, CacheStatus) {
-        let key = (self.target(), reference.to_string());
-        let (mirror, reference) = (self.clone(), reference.clone());
-        let work = move || async move {
-            if let Reference::Tag(tag) = &reference
-                && let Ok(Some(record)) = mirror.store().tag(mirror.upstream(), &mirror.name, tag).await
-                && mirror.age(&record) <= mirror.remote.tag_ttl
-            {
-                // Another request has just asked.
-                let TagRecord { digest, media_type, size, .. } = record;
-                return Ok(ManifestHead { digest: Some(digest), media_type: Some(media_type), size: Some(size) });
-            }
-            let head = mirror.remote.upstream.head_manifest(&mirror.name, &reference).await;
-            mirror.learn(&reference, &head).await;
-            head
-        };
-        match self.registry.flights().heads.run(key, work).await {
-            Ok(flight) => (flight.value, asked_by(flight.joined)),
-            Err(interrupted) => (Err(self.interrupted(interrupted)), CacheStatus::Miss),
-        }
-    }
-
-    /// Writes down what a HEAD said.
-    async fn learn(&self, reference: &Reference, head: &Result<ManifestHead, UpstreamError>) {
-        match head {
-            Ok(_) => self.remote.spoke(),
-            Err(error) => self.heard(error),
-        }
-        let learnt = match (reference, head) {
-            (Reference::Tag(tag), Ok(head)) => self.learn_tag(tag, head).await,
-            (Reference::Digest(digest), Ok(head)) => self.learn_digest(digest, head).await,
-            (Reference::Tag(tag), Err(UpstreamError::NotFound)) => {
-                self.store().untag(self.upstream(), &self.name, tag).await.map(|_| ())
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = learnt {
-            tracing::warn!(%error, "what the upstream said was not written down; it will be asked again");
-        }
-    }
-
-    /// An error is an answer, or the want of one.
-    fn heard(&self, error: &UpstreamError) {
-        match error {
-            UpstreamError::NotFound | UpstreamError::Denied { .. } => self.remote.spoke(),
-            _ => self.remote.kept_silent(),
-        }
-    }
-
-    async fn learn_tag(&self, tag: &Tag, head: &ManifestHead) -> Result<(), StoreError> {
-        match self.store().tag(self.upstream(), &self.name, tag).await? {
-            Some(known) if head.digest == Some(known.digest) => return self.set_tag(tag, &known.into()).await,
-            // Whoever asked fetches the new content first: see `refresh`.
-            Some(_) => return Ok(()),
-            None => {}
-        }
-        let Some((digest, info)) = head.digest.zip(info_of(head)) else { return Ok(()) };
-        self.learn_digest(&digest, head).await?;
-        self.set_tag(tag, &info).await
-    }
-
-    /// The upstream has it. How long it is, is recorded when it has arrived: a HEAD may be wrong.
-    async fn learn_digest(&self, digest: &Digest, head: &ManifestHead) -> Result<(), StoreError> {
-        let Some(info) = info_of(head).filter(|info| info.digest == *digest) else { return Ok(()) };
-        let known = self.store().link(self.upstream(), &self.name, digest).await?;
-        let size = known.filter(|known| known.right.is_proven()).and_then(|known| known.size);
-        let link = LinkRecord { right: self.right(), media_type: info.media_type, size };
-        self.store().set_links(self.upstream(), &self.name, vec![(*digest, link)]).await
-    }
-
-    /// HEAD of what is not known here.
-    async fn head_upstream(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
-        let (head, status) = self.ask(reference).await;
-        let head = head.map_err(|error| RegistryError::manifest(&error, &self.target(), reference))?;
-        match info_of(&head) {
-            Some(info) => Ok(Found::mirrored(info, status)),
-            // An upstream that does not say what a client needs to know: only the manifest itself tells.
-            None => Ok(self.fetch(reference).await?.map(|held| held.info)),
-        }
-    }
-
-    /// Fetches what a changed tag names now, and lets the tag name it.
-    async fn renew(&self, tag: &Tag, digest: Option<Digest>) -> Result<HeldManifest, RegistryError> {
-        let found = match digest {
-            Some(digest) => self.manifest_by_digest(&digest).await?,
-            None => self.fetch(&Reference::Tag(tag.clone())).await?,
-        };
-        self.set_tag(tag, &found.value.info).await?;
-        Ok(found.value)
-    }
-
-    /// Fetches a manifest: once for all who ask at the same time. Verified, stored and linked before it is answered.
-    async fn fetch(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
-        let key = (self.target(), reference.to_string());
-        let (mirror, asked) = (self.clone(), reference.clone());
-        let work = move || async move {
-            // Whoever comes just after a flight has ended may have looked before it did.
-            if let Ok(Some(held)) = mirror.held_now(&asked).await {
-                return Ok(held);
-            }
-            let fetched = mirror.remote.upstream.get_manifest(&mirror.name, &asked).await;
-            match fetched {
-                Ok(fetched) => mirror.keep(&asked, fetched).await,
+            match mirror.renew(&tag, head.digest).await {
+                // An upstream whose HEAD says no digest.
+                Ok(held) if held.info.digest == known => Refreshed::Unchanged,
+                Ok(held) => Refreshed::Changed(held),
                 Err(error) => {
-                    mirror.heard(&error);
-                    Err(RegistryError::manifest(&error, &mirror.target(), &asked))
+                    tracing::warn!(%error, repository = %mirror.target(), %tag, "a changed tag could not be fetched");
+                    Refreshed::Unfetched(error)
                 }
             }
         };
-        let flight = self.registry.flights().manifests.run(key, work).await;
-        let flight = flight.map_err(|interrupted| RegistryError::from(&self.interrupted(interrupted)))?;
-        Ok(Found::mirrored(flight.value?, asked_by(flight.joined)))
-    }
-
-    /// What a reference names, if it is held and fresh.
-    async fn held_now(&self, reference: &Reference) -> Result<Option<HeldManifest>, RegistryError> {
-        match reference {
-            Reference::Digest(digest) => self.held(digest).await,
-            Reference::Tag(tag) => match self.store().tag(self.upstream(), &self.name, tag).await? {
-                Some(record) if self.age(&record) <= self.remote.tag_ttl => self.held(&record.digest).await,
-                _ => Ok(None),
-            },
+        match self.registry.flights().refreshes.run(key, work).await {
+            Ok(flight) => flight.value,
+            Err(interrupted) => Refreshed::Failed(self.interrupted(interrupted)),
         }
     }
 
-    pub(super) fn age(&self, record: &TagRecord) -> Duration {
-        Duration::from_secs(self.registry.clock().unix_seconds().saturating_sub(record.seen))
+    /// Does new content wait, since what is held will do? What is not held is fetched, however few pulls are left.
+    async fn waits(&self, known: &Digest, situation: Situation) -> bool {
+        let may_wait = situation.sparing && situation.stale.allows(situation.age);
+        may_wait && self.held(known).await.is_ok_and(|held| held.is_some())
     }
 
-    /// Stores a manifest that has arrived, and records what it names.
-    async fn keep(&self, reference: &Reference, fetched: FetchedManifest) -> Result<HeldManifest, RegistryError> {
-        self.remote.spoke();
-        let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
-        let manifest = parsed.map_err(|error| {
-            let message = format!("{} sent something else than a manifest for {reference}: {error}", self.target());
-            RegistryError::Upstream { failure: super::UpstreamFailure::Bad, message }
-        })?;
-        let info = ManifestInfo {
-            digest: fetched.digest,
-            media_type: manifest.media_type().clone(),
-            size: fetched.body.len() as u64,
-        };
-        let held = HeldManifest { info, body: fetched.body };
-        let kept = async {
-            self.record(&held, &manifest).await?;
-            match reference {
-                Reference::Tag(tag) => self.set_tag(tag, &held.info).await,
-                Reference::Digest(_) => Ok(()),
+    /// Decides about a list that is known; `bring` asks the upstream for it.
+    pub(super) async fn settle_list<T, F>(&self, seen: u64, bring: F) -> Settled<Result<T, UpstreamError>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, UpstreamError>> + Send + 'static,
+    {
+        let situation = self.situation(seen);
+        let brought = match situation.course(Question::Get) {
+            Course::Trust => return Settled::Stands(CacheStatus::Hit),
+            Course::TrustAndAsk => {
+                self.registry.tasks().spawn(async move {
+                    // What it brings is kept by the question itself.
+                    let _ = bring.await;
+                });
+                return Settled::Stands(CacheStatus::Hit);
             }
+            Course::Leave(why) => return Settled::Stale(why),
+            Course::Ask => Some(bring.await),
+            Course::AskBriefly => self.briefly(bring).await,
         };
-        if let Err(error) = kept.await {
-            tracing::error!(%error, repository = %self.target(), "a manifest could not be stored; it is served without being kept");
+        match brought {
+            None => Settled::Stale(Unconfirmed::Silence),
+            Some(Err(error)) if !is_answer(&error) && situation.stale.allows(situation.age) => {
+                Settled::Stale(Unconfirmed::Silence)
+            }
+            Some(brought) => Settled::Changed(brought),
         }
-        Ok(held)
     }
 
-    async fn record(&self, held: &HeldManifest, manifest: &Manifest) -> Result<(), StoreError> {
-        let ManifestInfo { digest, media_type, size } = held.info.clone();
-        let own = LinkRecord { right: self.right(), media_type, size: Some(size) };
-        let named = manifest.named().map(|descriptor| {
-            let link = LinkRecord {
-                right: Right::Named,
-                media_type: descriptor.media_type.clone(),
-                size: Some(descriptor.size),
-            };
-            (descriptor.digest, link)
-        });
-        let links = std::iter::once((digest, own)).chain(named).collect();
-        // Room first: on a full disk the links too need what is evicted for it.
-        let room = self.registry.quota().reserve(size).await;
-        self.store().set_links(self.upstream(), &self.name, links).await?;
-        if room.is_ok() {
-            self.store().put(&digest, held.body.clone()).await?;
-            self.registry.quota().stored(digest, size, self.right());
+    /// What the upstream says, if it does so soon.
+    async fn briefly<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        let asked = self.registry.clock().moment();
+        let answer = tokio::time::timeout(PATIENCE, answer).await.ok();
+        // A link that is slow to bring what has changed is no upstream that does not answer.
+        if answer.is_none() && !self.remote.has_spoken_since(asked) {
+            self.remote.kept_silent();
         }
-        Ok(())
+        answer
     }
 
-    async fn set_tag(&self, tag: &Tag, info: &ManifestInfo) -> Result<(), StoreError> {
-        let seen = self.registry.clock().unix_seconds();
-        let ManifestInfo { digest, media_type, size } = info.clone();
-        let record = TagRecord { digest, media_type, size, seen };
-        self.store().set_tag(self.upstream(), &self.name, tag, &record).await
+    pub(super) fn situation(&self, seen: u64) -> Situation {
+        let remote = &self.remote;
+        Situation {
+            age: self.age(seen),
+            ttl: remote.tag_ttl,
+            stale: remote.stale,
+            avoided: remote.is_avoided(),
+            sparing: remote.upstream.spares_pulls(),
+        }
+    }
+
+    /// Was this confirmed within the TTL?
+    pub(super) fn is_fresh(&self, seen: u64) -> bool {
+        self.age(seen) <= self.remote.tag_ttl
+    }
+
+    pub(super) fn age(&self, seen: u64) -> Duration {
+        Duration::from_secs(self.registry.clock().unix_seconds().saturating_sub(seen))
     }
 
     /// What is held, said to be old.
-    fn stale<T>(&self, value: T) -> Found<T> {
-        self.registry.metrics().stale_answers.with_label_values(&[self.upstream().as_str()]).inc();
-        Found { value, cache: Some(CacheStatus::Stale), warning: Some(self.remote.warning()) }
+    pub(super) fn stale<T>(&self, value: T, why: Unconfirmed) -> Found<T> {
+        let upstream = self.upstream();
+        self.registry.metrics().stale_answers.with_label_values(&[upstream.as_str()]).inc();
+        let warning = match why {
+            Unconfirmed::Silence => self.remote.warning(),
+            Unconfirmed::Sparing => {
+                format!(
+                    "{upstream} allows few more pulls; they are kept for what is not held here, and this is renewed later"
+                )
+            }
+        };
+        Found { value, cache: Some(CacheStatus::Stale), warning: Some(warning) }
     }
 
-    fn right(&self) -> Right {
-        right_of(&self.source(None))
+    /// An error is an answer, or the want of one.
+    pub(super) fn heard(&self, error: &UpstreamError) {
+        if is_answer(error) {
+            self.remote.spoke();
+        } else {
+            self.remote.kept_silent();
+        }
     }
 }
 
-fn asked_by(joined: bool) -> CacheStatus {
-    if joined { CacheStatus::Fill } else { CacheStatus::Miss }
+/// Says it something of what was asked for?
+pub(super) fn is_answer(error: &UpstreamError) -> bool {
+    matches!(error, UpstreamError::NotFound | UpstreamError::Denied { .. })
 }
 
-/// What a HEAD tells, if it tells all.
-fn info_of(head: &ManifestHead) -> Option<ManifestInfo> {
-    let media_type: MediaType = head.media_type.clone()?;
-    Some(ManifestInfo { digest: head.digest?, media_type, size: head.size? })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl From<TagRecord> for ManifestInfo {
-    fn from(record: TagRecord) -> Self {
-        Self { digest: record.digest, media_type: record.media_type, size: record.size }
+    const TTL: Duration = Duration::from_secs(600);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn situation(age: u64) -> Situation {
+        Situation { age: Duration::from_secs(age), ttl: TTL, stale: Stale::Always, avoided: false, sparing: false }
+    }
+
+    #[test]
+    fn by_age() {
+        for (age, want) in [
+            (0, Course::Trust),
+            (600, Course::Trust),
+            (601, Course::TrustAndAsk),
+            (1200, Course::TrustAndAsk),
+            (1201, Course::AskBriefly),
+            (u64::from(u32::MAX), Course::AskBriefly),
+        ] {
+            for question in [Question::Head, Question::Get] {
+                assert_eq!(situation(age).course(question), want, "{age} {question:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_does_not_answer_is_left_alone() {
+        for (age, want) in [(600, Course::Trust), (601, Course::Trust), (1201, Course::Leave(Unconfirmed::Silence))] {
+            for question in [Question::Head, Question::Get] {
+                assert_eq!(Situation { avoided: true, ..situation(age) }.course(question), want, "{age} {question:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_stale_is_asked_for_whatever_it_takes() {
+        for (age, stale, want) in [
+            (600, Stale::Never, Course::Trust),
+            (1200, Stale::Never, Course::TrustAndAsk),
+            (1201, Stale::Never, Course::Ask),
+            (3600, Stale::UpTo(HOUR), Course::AskBriefly),
+            (3601, Stale::UpTo(HOUR), Course::Ask),
+        ] {
+            assert_eq!(Situation { stale, ..situation(age) }.course(Question::Head), want, "{age} {stale:?}");
+        }
+        for (avoided, sparing) in [(true, false), (false, true)] {
+            let situation = Situation { stale: Stale::Never, avoided, sparing, ..situation(1201) };
+            assert_eq!(situation.course(Question::Get), Course::Ask, "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn where_pulls_are_spared_a_head_is_asked_and_nothing_else() {
+        for (age, question, want) in [
+            (601, Question::Head, Course::Trust),
+            (601, Question::Get, Course::Trust),
+            (1201, Question::Head, Course::AskBriefly),
+            (1201, Question::Get, Course::Leave(Unconfirmed::Sparing)),
+        ] {
+            assert_eq!(Situation { sparing: true, ..situation(age) }.course(question), want, "{age} {question:?}");
+        }
     }
 }

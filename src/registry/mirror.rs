@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use super::absences::Asked;
 use super::audience::{Attention, Interest};
 use super::fill::{Fill, Proof, Source, State};
 use super::fills::{Joined, right_of};
 use super::follow::{Arriving, Direct};
 use super::remote::Remote;
-use super::{Blob, CacheStatus, Found, Page, PageRequest, Registry, RegistryError};
+use super::{Blob, CacheStatus, Found, Registry, RegistryError};
 use crate::oci::{ByteRange, Digest, HostName, MediaType, Reference, RepositoryName, Target};
 use crate::state::Interrupted;
 use crate::store::{CacheStore, LinkRecord, StoredBlob};
 use crate::upstream::UpstreamError;
 
-/// A mirrored repository. Its manifests and tags are in `freshness`.
+/// A mirrored repository. Its manifests and tags are in `manifests` and `freshness`, its lists in `lists` and `referrers`.
 #[derive(Clone)]
 pub struct Mirror {
     pub(super) registry: Arc<Registry>,
@@ -44,7 +45,7 @@ impl Mirror {
         {
             return Ok(Found::mirrored(fill.progress().size, CacheStatus::Fill));
         }
-        let size = self.prove(digest).await?;
+        let size = self.unless_absent(digest, self.prove(digest)).await?;
         Ok(Found::mirrored(size, CacheStatus::Miss))
     }
 
@@ -61,14 +62,15 @@ impl Mirror {
         let proven = link.as_ref().is_some_and(|link| link.right.is_proven());
         if !proven && self.store().blob(digest).await?.is_some() {
             // The bytes came for another repository: this one's upstream says whether it has them too.
-            self.prove(digest).await?;
+            self.unless_absent(digest, self.prove(digest)).await?;
             link = self.link(digest).await?;
             if let Some(stored) = self.open(digest, link.as_ref()).await? {
                 self.registry.quota().used(digest);
                 return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Miss));
             }
         }
-        self.fill(digest, link, range.map_or(Interest::Whole, Interest::Range)).await
+        let interest = range.map_or(Interest::Whole, Interest::Range);
+        self.unless_absent(digest, self.fill(digest, link, interest)).await
     }
 
     /// Joins the fill of a blob that is not held, or begins it, and waits until its head can be answered.
@@ -122,20 +124,19 @@ impl Mirror {
         Ok(Blob::arriving(Arriving { fill, source, direct, attention, metrics }, progress))
     }
 
-    pub(super) async fn tags(&self, page: &PageRequest) -> Result<Page, RegistryError> {
-        let listed = self.remote.upstream.tags(&self.name, page.n, page.last.as_deref()).await;
-        let listed = listed.map_err(|error| match error {
-            UpstreamError::NotFound => RegistryError::NameUnknown(format!("{} has no such repository", self.target())),
-            other => RegistryError::from(&other),
-        })?;
-        Ok(Page { entries: listed.tags, more: listed.more })
-    }
-
     /// Evicts: a tag is forgotten, a digest's bytes are removed. The upstream is not touched.
     pub(super) async fn evict_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
+        self.forget_notes(Asked::Manifest(reference.clone())).await;
         let was = match reference {
-            Reference::Tag(tag) => self.store().untag(self.upstream(), &self.name, tag).await?,
-            Reference::Digest(digest) => self.evict(digest).await?,
+            Reference::Tag(tag) => {
+                self.store().unlist(self.upstream(), &self.name, tag).await?;
+                self.store().untag(self.upstream(), &self.name, tag).await?
+            }
+            Reference::Digest(digest) => {
+                self.forget_notes(Asked::Referrers(*digest)).await;
+                self.store().remove_referrers(self.upstream(), &self.name, digest).await?;
+                self.evict(digest).await?
+            }
         };
         if was {
             return Ok(());
@@ -148,6 +149,7 @@ impl Mirror {
     }
 
     pub(super) async fn evict_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
+        self.forget_notes(Asked::Blob(*digest)).await;
         if self.evict(digest).await? {
             return Ok(());
         }

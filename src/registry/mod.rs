@@ -2,9 +2,10 @@
 //!
 //! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
 //! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository (`hosted`;
-//! `mirror` with `freshness`), and what they share (`fills`, `fill`, `audience`, `transfer`, `hosts`, `follow`,
+//! `mirror` with `manifests`, `lists`, `referrers`, `freshness` and `absences`), and what they share (`fills`, `fill`, `audience`, `transfer`, `hosts`, `follow`,
 //! `quota`, `remote`, `upload`, `health`), and what operators see (`report`); `warm` and `prefetch` bring what nobody has pulled yet.
 
+mod absences;
 mod answer;
 mod audience;
 mod blob;
@@ -16,12 +17,15 @@ mod freshness;
 mod health;
 mod hosted;
 mod hosts;
+mod lists;
+mod manifests;
 mod mirror;
 mod naming;
 mod open;
 mod piece;
 mod prefetch;
 mod quota;
+mod referrers;
 mod remote;
 mod report;
 mod transfer;
@@ -49,14 +53,16 @@ pub use crate::store::UploadId;
 
 use crate::config::{Delete, Prefetch, Sparse};
 use crate::metrics::Metrics;
-use crate::oci::{Algorithm, ByteRange, Digest, HostName, Reference, RepositoryName, Target};
+use crate::oci::{Algorithm, ByteRange, Digest, HostName, Reference, Referrers, RepositoryName, Tag, Target};
 use crate::state::SingleFlight;
 use crate::store::{LinkRecord, Store, StoreError};
 use crate::sys::{Clock, Tasks};
 use crate::upstream::{ManifestHead, UpstreamError};
+use absences::Memory;
 use fills::Fills;
 use freshness::Refreshed;
 use health::Health;
+use lists::Tags;
 use quota::Quota;
 use remote::Remote;
 use warm::Warming;
@@ -70,6 +76,7 @@ pub struct Registry {
     quota: Arc<Quota>,
     fills: Arc<Fills>,
     flights: Flights,
+    memory: Memory,
     health: Health,
     warming: Warming,
     /// What adds to the private store (a manifest, a mount) reads; what takes away writes, and is then alone: nothing is
@@ -93,6 +100,8 @@ struct Flights {
     refreshes: SingleFlight<(Target, String), Refreshed>,
     manifests: SingleFlight<(Target, String), Result<HeldManifest, RegistryError>>,
     blob_heads: SingleFlight<(Target, String), Result<Option<u64>, UpstreamError>>,
+    tags: SingleFlight<Target, Result<Tags, UpstreamError>>,
+    referrers: SingleFlight<(Target, Digest), Result<Arc<Referrers>, UpstreamError>>,
 }
 
 /// A repository of either kind: what both answer. What only one can do stands on [`Hosted`].
@@ -239,6 +248,10 @@ impl Registry {
         &self.flights
     }
 
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     fn guard(&self) -> &RwLock<()> {
         &self.guard
     }
@@ -297,10 +310,18 @@ impl Repository {
     }
 
     /// Its tags, in byte order.
-    pub async fn tags(&self, page: &PageRequest) -> Result<Page, RegistryError> {
+    pub async fn tags(&self, page: &PageRequest) -> Result<Found<Page>, RegistryError> {
         match self {
-            Self::Hosted(hosted) => hosted.tags(page).await,
+            Self::Hosted(hosted) => Ok(Found::hosted(hosted.tags(page).await?)),
             Self::Mirror(mirror) => mirror.tags(page).await,
+        }
+    }
+
+    /// What refers to a manifest, be it held or not.
+    pub async fn referrers(&self, subject: &Digest) -> Result<Found<Arc<Referrers>>, RegistryError> {
+        match self {
+            Self::Hosted(_) => Err(RegistryError::NoReferrers { tag: Tag::of_referrers(subject) }),
+            Self::Mirror(mirror) => mirror.referrers(subject).await,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::RwLock;
 
+use super::absences::Memory;
 use super::fills::Fills;
 use super::health::Health;
 use super::quota::Quota;
@@ -58,7 +59,7 @@ impl Registry {
     pub async fn open(config: &Config, store: Store, machine: Machine) -> Result<Arc<Self>, OpenError> {
         let mut remotes = HashMap::new();
         for (spec, upstream) in connect_all(config, &machine).await.map_err(OpenError::Upstreams)? {
-            let remote = Remote::new(upstream, spec.tag_ttl, machine.clock.clone());
+            let remote = Remote::new(upstream, spec, machine.clock.clone());
             remotes.insert(spec.name.clone(), Arc::new(remote));
         }
         let Machine { clock, tasks, metrics } = machine.clone();
@@ -70,7 +71,9 @@ impl Registry {
             heads: SingleFlight::new(tasks.clone()),
             refreshes: SingleFlight::new(tasks.clone()),
             manifests: SingleFlight::new(tasks.clone()),
-            blob_heads: SingleFlight::new(tasks),
+            blob_heads: SingleFlight::new(tasks.clone()),
+            tags: SingleFlight::new(tasks.clone()),
+            referrers: SingleFlight::new(tasks),
         };
         let settings = Settings {
             delete: config.storage.delete,
@@ -81,8 +84,21 @@ impl Registry {
         };
         let naming = Naming::new(&config.mirror, config.http.host.as_deref());
         let health = Health::new(config.health.storage.clone());
-        let (warming, guard) = (Warming::new(), RwLock::default());
-        Ok(Arc::new(Self { settings, naming, store, remotes, quota, fills, flights, health, warming, guard, machine }))
+        let (warming, guard, memory) = (Warming::new(), RwLock::default(), Memory::new(&machine.clock));
+        Ok(Arc::new(Self {
+            settings,
+            naming,
+            store,
+            remotes,
+            quota,
+            fills,
+            flights,
+            memory,
+            health,
+            warming,
+            guard,
+            machine,
+        }))
     }
 
     /// Starts the work that goes on behind the requests: the index, the health check, the purge of abandoned uploads,

@@ -94,7 +94,7 @@ impl Mirror {
         let mut found = Vec::new();
         let mut last = None;
         for _ in 0..MOST_PAGES {
-            let page = self.tags(&PageRequest { n: Some(PAGE), last: last.clone() }).await?;
+            let page = self.tags(&PageRequest { n: Some(PAGE), last: last.clone() }).await?.value;
             let matching = page.entries.iter().filter_map(|tag| tag.parse::<Tag>().ok());
             found.extend(matching.filter(|tag| tags.matches(tag)).map(Reference::Tag));
             // An upstream that does not understand `last` would send its first page for ever.

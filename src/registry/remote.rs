@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::config;
 use crate::sys::{Clock, Moment};
 use crate::upstream::Upstream;
 
@@ -13,6 +14,8 @@ const PATIENCE_RETURNS: Duration = Duration::from_secs(30);
 pub struct Remote {
     pub upstream: Arc<Upstream>,
     pub tag_ttl: Duration,
+    pub negative_ttl: Duration,
+    pub stale: config::Stale,
     clock: Clock,
     /// A std `Mutex`: held for one assignment.
     silence: Mutex<Option<Silence>>,
@@ -28,8 +31,16 @@ struct Silence {
 }
 
 impl Remote {
-    pub fn new(upstream: Upstream, tag_ttl: Duration, clock: Clock) -> Self {
-        Self { upstream: Arc::new(upstream), tag_ttl, clock, silence: Mutex::new(None), word: Mutex::new(None) }
+    pub fn new(upstream: Upstream, spec: &config::Upstream, clock: Clock) -> Self {
+        Self {
+            upstream: Arc::new(upstream),
+            tag_ttl: spec.tag_ttl,
+            negative_ttl: spec.negative_ttl,
+            stale: spec.stale,
+            clock,
+            silence: Mutex::new(None),
+            word: Mutex::new(None),
+        }
     }
 
     /// It answered.

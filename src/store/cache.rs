@@ -15,7 +15,7 @@ use crate::sys::{Clock, disk};
 /// Mirrored content: whole blobs, partial ones, and the records that say who may serve them.
 #[derive(Clone)]
 pub struct CacheStore {
-    layout: Arc<Layout>,
+    pub(super) layout: Arc<Layout>,
     clock: Clock,
     /// Links are read and then replaced: one at a time, so that none is lowered. A std `Mutex`, held by blocking threads alone.
     linking: Arc<Mutex<()>>,
@@ -249,7 +249,7 @@ impl CacheStore {
         on_disk("ask for the space of", &path, move || disk::space(&asked)).await
     }
 
-    async fn read_record(&self, path: PathBuf) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) async fn read_record(&self, path: PathBuf) -> Result<Option<Vec<u8>>, StoreError> {
         let read = path.clone();
         on_disk("read", &path, move || disk::optional(disk::read(&read))).await
     }

@@ -105,6 +105,16 @@ impl Layout {
         self.mirrored_repository(upstream, repository).join("_tags").join(tag.as_str())
     }
 
+    /// The tags that an upstream has, held here or not.
+    pub fn tag_list(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
+        self.mirrored_repository(upstream, repository).join("_lists/tags")
+    }
+
+    /// What refers to a manifest, as the upstream lists it.
+    pub fn referrers(&self, upstream: &HostName, repository: &RepositoryName, subject: &Digest) -> PathBuf {
+        addressed(&self.mirrored_repository(upstream, repository).join("_lists/referrers"), subject)
+    }
+
     fn hosted(&self) -> PathBuf {
         self.root.join("docker/registry/v2")
     }

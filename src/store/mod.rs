@@ -9,6 +9,7 @@ mod cache;
 mod extents;
 mod hosted;
 mod layout;
+mod lists;
 mod manifests;
 mod partial;
 mod record;
@@ -25,7 +26,7 @@ pub use extents::Extents;
 pub use hosted::HostedStore;
 pub use manifests::StoredManifest;
 pub use partial::{LeftPartial, Partial, verified};
-pub use record::{LinkRecord, Right, TagRecord};
+pub use record::{LinkRecord, ReferrersRecord, Right, TagRecord};
 pub use upload::{Upload, UploadId};
 
 use crate::oci::Digest;

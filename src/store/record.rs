@@ -1,8 +1,10 @@
-//! The small records of the cache: what a tag was last seen to be, and why a repository may serve a digest.
+//! The small records of the cache: what a tag was last seen to be, what refers to a manifest, and why a repository may serve a
+//! digest.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::oci::{Digest, MediaType};
+use crate::oci::{Digest, MediaType, Referrers};
 
 /// A tag of a mirrored repository. Records never expire, they age.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,27 @@ pub struct LinkRecord {
     pub media_type: MediaType,
     /// The recorded length; a file of another length is never served.
     pub size: Option<u64>,
+}
+
+/// What refers to a manifest of a mirrored repository. Ages as tags do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReferrersRecord {
+    pub referrers: Referrers,
+    /// When the upstream last said so, in seconds since 1970.
+    pub seen: u64,
+}
+
+/// The first line of a list of tags.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct ListHead {
+    /// When the upstream last said so, in seconds since 1970.
+    pub(super) seen: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawReferrers {
+    seen: u64,
+    manifests: Vec<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,6 +119,29 @@ impl LinkRecord {
     }
 }
 
+impl ReferrersRecord {
+    pub fn to_json(&self) -> Vec<u8> {
+        let raw = RawReferrers { seen: self.seen, manifests: self.referrers.descriptors().to_vec() };
+        serde_json::to_vec(&raw).expect("what was JSON is JSON again")
+    }
+
+    /// `None` for what is not such a record.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        let raw: RawReferrers = serde_json::from_slice(json).ok()?;
+        Some(Self { referrers: Referrers::of(raw.manifests), seen: raw.seen })
+    }
+}
+
+impl ListHead {
+    pub(super) fn to_json(self) -> Vec<u8> {
+        serde_json::to_vec(&self).expect("a number is always JSON")
+    }
+
+    pub(super) fn from_json(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +156,10 @@ mod tests {
             let link = LinkRecord { right: Right::Named, media_type: media_type.clone(), size };
             assert_eq!(LinkRecord::from_json(&link.to_json()), Some(link));
         }
+        let referrers = Referrers::of(vec![serde_json::json!({"digest": digest.to_string(), "artifactType": "x/y"})]);
+        let list = ReferrersRecord { referrers, seen: 4 };
+        assert_eq!(ReferrersRecord::from_json(&list.to_json()), Some(list));
+        assert_eq!(ReferrersRecord::from_json(b"[]"), None);
         assert_eq!(TagRecord::from_json(b"{\"digest\":\"sha256:0\"}"), None);
         assert_eq!(LinkRecord::from_json(b""), None);
     }

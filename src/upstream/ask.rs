@@ -28,7 +28,7 @@ pub(super) struct Ask<'a> {
     pub(super) repository: &'a RepositoryName,
     /// What follows `/v2/NAME/`.
     pub(super) rest: String,
-    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) query: header::Query,
     pub(super) headers: HeaderMap,
 }
 

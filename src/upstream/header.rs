@@ -1,6 +1,12 @@
 //! Header fields that say something about what follows.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::LINK;
+
+use crate::outbound::Url;
 
 /// Nobody is told to wait longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -60,18 +66,32 @@ pub(super) fn unsatisfied(text: &str) -> Option<u64> {
     size.bytes().all(|b| b.is_ascii_digit()).then(|| size.parse().ok()).flatten()
 }
 
-/// Does a `Link` field (RFC 8288) name a next page?
-pub(super) fn has_next(link: &str) -> bool {
+/// Parameters of a query, decoded.
+pub(super) type Query = Vec<(Cow<'static, str>, String)>;
+
+/// The query of the next page that `Link` fields (RFC 8288) name. Its host and its path are not: we go on where we have asked.
+pub(super) fn next_page(headers: &HeaderMap) -> Option<Query> {
+    let mut fields = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
+    let target = fields.find_map(next)?;
+    let anywhere = Url::parse("http://next.invalid/").ok()?;
+    let url = anywhere.join(target).ok()?;
+    Some(url.query_pairs().map(|(name, value)| (Cow::Owned(name.into_owned()), value.into_owned())).collect())
+}
+
+/// The target of a `Link` field that is the next page.
+fn next(link: &str) -> Option<&str> {
     // A target holds no '>', so what follows each one are its parameters, up to the next '<'.
-    let parameters = link.split('>').skip(1).map(|rest| rest.split('<').next().unwrap_or_default());
-    parameters.flat_map(|list| list.split([';', ','])).any(|parameter| {
-        let Some((name, value)) = parameter.split_once('=') else {
-            return false;
-        };
-        let relations = value.trim().trim_matches('"');
-        name.trim().eq_ignore_ascii_case("rel")
-            && relations.split_ascii_whitespace().any(|relation| relation.eq_ignore_ascii_case("next"))
-    })
+    let links = link.split('<').skip(1).filter_map(|link| link.split_once('>'));
+    let mut next = links.filter(|(_, parameters)| parameters.split([';', ',']).any(is_next)).map(|(target, _)| target);
+    next.next()
+}
+
+fn is_next(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return false;
+    };
+    let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+    name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
 }
 
 #[cfg(test)]
@@ -145,16 +165,19 @@ mod tests {
 
     #[test]
     fn links() {
-        for good in [
-            r#"</v2/a/tags/list?last=b&n=2>; rel="next""#,
-            r#"<https://r/v2/a/tags/list>;rel=next"#,
-            r#"<x>; REL="last Next""#,
-            r#"<x>; rel="prev", <y>; title="t"; rel="next""#,
+        for (good, want) in [
+            (r#"</v2/a/tags/list?last=b&n=2>; rel="next""#, "last=b n=2"),
+            (r#"<https://r/v2/a/tags/list?next_page=g%2B%3D>;rel=next"#, "next_page=g+="),
+            (r#"<?a=b>; REL="last Next""#, "a=b"),
+            (r#"<x?a>; rel="prev", <y>; title="t"; rel="next""#, ""),
         ] {
-            assert!(has_next(good), "{good}");
+            let headers = HeaderMap::from_iter([(LINK, good.parse().unwrap())]);
+            let query = next_page(&headers).unwrap();
+            let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            assert_eq!(query.join(" "), want, "{good}");
         }
         for bad in ["", "next", r#"<x>; rel="prev""#, r#"<x;rel=next>; rel="prev""#, r#"<x>; rev="next""#, "<x>"] {
-            assert!(!has_next(bad), "{bad}");
+            assert_eq!(next(bad), None, "{bad}");
         }
     }
 }

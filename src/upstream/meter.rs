@@ -16,6 +16,7 @@ pub(super) enum Kind {
     Manifest,
     Blob,
     Tags,
+    Referrers,
     Token,
 }
 
@@ -25,6 +26,7 @@ impl Kind {
             Self::Manifest => "manifest",
             Self::Blob => "blob",
             Self::Tags => "tags",
+            Self::Referrers => "referrers",
             Self::Token => "token",
         }
     }

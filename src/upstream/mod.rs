@@ -21,6 +21,7 @@ mod manifest;
 mod meter;
 mod order;
 mod realm;
+mod referrers;
 mod report;
 mod tags;
 mod token;
@@ -39,7 +40,7 @@ pub use files::{FileError, Files};
 pub use health::HealthReport;
 pub use manifest::{FetchedManifest, ManifestHead};
 pub use report::EndpointReport;
-pub use tags::TagPage;
+pub use tags::{TagList, TagPage};
 
 use self::account::{Account, Source};
 use self::endpoint::Endpoint;

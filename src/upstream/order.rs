@@ -45,7 +45,8 @@ impl Ask<'_> {
             Kind::Blob => true,
             // A tag holds no colon.
             Kind::Manifest => self.rest.contains(':'),
-            Kind::Tags | Kind::Token => false,
+            // A list is whatever its endpoint says.
+            Kind::Tags | Kind::Referrers | Kind::Token => false,
         }
     }
 

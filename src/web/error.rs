@@ -182,6 +182,8 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::BlobUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
         RegistryError::UploadUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         RegistryError::NoFill(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
+        // As from a registry that does not know the path: clients then use the tag.
+        RegistryError::NoReferrers { .. } => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
         // Clients try a push again after this, where they take a 416 for a wrong offset and a 404 for a lost upload.
         RegistryError::UploadBusy { .. } => (StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
         RegistryError::NotLocal { .. } => (StatusCode::FORBIDDEN, ErrorCode::Denied),
@@ -215,7 +217,7 @@ fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::{Algorithm, Digest};
+    use crate::oci::{Algorithm, Digest, Tag};
 
     fn header<'a>(response: &'a Response<Body>, name: &HeaderName) -> Option<&'a str> {
         response.headers().get(name).and_then(|value| value.to_str().ok())
@@ -240,6 +242,7 @@ mod tests {
                 None,
             ),
             (RegistryError::BlobUnknown { repository: repository(), digest }, 404, "BLOB_UNKNOWN", None),
+            (RegistryError::NoReferrers { tag: Tag::of_referrers(&digest) }, 404, "UNSUPPORTED", None),
             (RegistryError::UploadUnknown { id: "1".to_owned() }, 404, "BLOB_UPLOAD_UNKNOWN", None),
             (RegistryError::UploadBusy { id: "1".to_owned() }, 409, "BLOB_UPLOAD_INVALID", Some("1")),
             (

@@ -49,12 +49,38 @@ pub enum Route {
     Metrics,
     Ping,
     Base,
-    Catalog { page: PageRequest },
-    Tags { at: At, page: PageRequest },
-    Manifest { at: At, reference: Reference, verb: ManifestVerb },
-    Blob { at: At, digest: Digest, verb: BlobVerb },
-    StartUpload { at: At, start: Start },
-    Upload { at: At, id: UploadId, verb: UploadVerb },
+    Catalog {
+        page: PageRequest,
+    },
+    Tags {
+        at: At,
+        page: PageRequest,
+    },
+    Manifest {
+        at: At,
+        reference: Reference,
+        verb: ManifestVerb,
+    },
+    Blob {
+        at: At,
+        digest: Digest,
+        verb: BlobVerb,
+    },
+    /// With `?artifactType=`, only those of that type.
+    Referrers {
+        at: At,
+        subject: Digest,
+        artifact_type: Option<String>,
+    },
+    StartUpload {
+        at: At,
+        start: Start,
+    },
+    Upload {
+        at: At,
+        id: UploadId,
+        verb: UploadVerb,
+    },
     Api(Api),
 }
 
@@ -115,7 +141,7 @@ pub struct Refused {
 /// Why a request makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
-    #[error("nothing is served at this path; repositories are under /v2/NAME/manifests, blobs and tags")]
+    #[error("nothing is served at this path; repositories are under /v2/NAME/manifests, blobs, tags and referrers")]
     NoSuchPath,
     #[error("this path answers {allow}, not the method that was used")]
     Method { allow: &'static str },
@@ -163,6 +189,7 @@ impl Route {
             Self::Tags { .. } => "tags",
             Self::Manifest { .. } => "manifest",
             Self::Blob { .. } => "blob",
+            Self::Referrers { .. } => "referrers",
             Self::StartUpload { .. } => "blob_upload",
             Self::Upload { .. } => "blob_upload_chunk",
             Self::Api(_) => "api",
@@ -244,6 +271,12 @@ impl Request<'_> {
                     _ => return Err(RouteError::Method { allow: "GET, HEAD, DELETE" }),
                 };
                 Ok(Route::Blob { at: self.at(name)?, digest: digest.parse()?, verb })
+            }
+            Shape::Referrers { name, digest } => {
+                self.reading()?;
+                let artifact_type = self.query.get("artifactType").filter(|text| !text.is_empty());
+                let artifact_type = artifact_type.map(Cow::into_owned);
+                Ok(Route::Referrers { at: self.at(name)?, subject: digest.parse()?, artifact_type })
             }
             Shape::Uploads { name } => {
                 let Verb::Post = self.verb else { return Err(RouteError::Method { allow: "POST" }) };

@@ -1,7 +1,9 @@
 //! A server that mirrors a test upstream.
 
+use std::fs;
 use std::io::{BufReader, Read};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::client::{Answer, Client};
 use super::registry::{Place, Registry};
@@ -51,6 +53,17 @@ pub fn manifest(name: &str, reference: impl std::fmt::Display) -> String {
 /// `/v2/NAME/blobs/DIGEST`.
 pub fn blob(name: &str, digest: impl std::fmt::Display) -> String {
     format!("/v2/{name}/blobs/{digest}")
+}
+
+/// Makes a record of docker.io's `name` older: `_tags/TAG`, `_lists/tags`, `_lists/referrers/ALG/HEX` (PRODUCT.md, "On disk").
+pub fn age(mirror: &Registry, name: &str, record: &str, by: Duration) {
+    let path = mirror.data().join("cache/repositories/docker.io").join(name).join(record);
+    let text = fs::read_to_string(&path).unwrap();
+    let (first, rest) = text.split_once('\n').map_or((text.as_str(), None), |(first, rest)| (first, Some(rest)));
+    let mut head: serde_json::Value = serde_json::from_str(first).unwrap();
+    head["seen"] = (head["seen"].as_u64().unwrap() - by.as_secs()).into();
+    fs::write(&path, [head.to_string()].into_iter().chain(rest.map(str::to_owned)).collect::<Vec<_>>().join("\n"))
+        .unwrap();
 }
 
 /// A GET whose body is read as the test likes.

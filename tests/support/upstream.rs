@@ -31,6 +31,7 @@ use tokio::sync::mpsc as commands;
 use tokio::task::JoinSet;
 
 use super::fault::{Body, Fault, Faults, Rule, pick};
+use super::listing::{self, Lists};
 use super::tls::{Authority, Guests};
 
 /// How the registry wants to know who asks.
@@ -85,14 +86,17 @@ pub(crate) struct Logged {
 }
 
 #[derive(Debug, Default)]
-struct Repository {
+pub(super) struct Repository {
     manifests: HashMap<String, (Bytes, String)>,
-    tags: BTreeMap<String, String>,
+    pub(super) tags: BTreeMap<String, String>,
+    /// By what they refer to.
+    pub(super) referrers: HashMap<String, Vec<serde_json::Value>>,
     blobs: HashMap<String, Bytes>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
+    pub(super) lists: Lists,
     repositories: HashMap<String, Repository>,
     auth: Auth,
     /// Tokens that are good, and their scopes.
@@ -317,7 +321,11 @@ impl Upstream {
         self.requests("*", "/token")
     }
 
-    fn repository<T>(&self, name: &str, change: impl FnOnce(&mut Repository) -> T) -> T {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.state.lock());
+    }
+
+    pub(super) fn repository<T>(&self, name: &str, change: impl FnOnce(&mut Repository) -> T) -> T {
         change(self.state.lock().repositories.entry(name.to_owned()).or_default())
     }
 
@@ -424,23 +432,23 @@ async fn exchange(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin
 }
 
 /// An answer before the faults: its status, headers and body.
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
 }
 
 impl Answer {
-    fn new(status: u16) -> Self {
+    pub(super) fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Bytes::new() }
     }
 
-    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.headers.push((name, value.to_string()));
         self
     }
 
-    fn body(mut self, body: impl Into<Bytes>) -> Self {
+    pub(super) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
@@ -531,7 +539,8 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
             Some(content) => ranged(content, request, faults).with("docker-content-digest", digest),
             None => Answer::new(404),
         },
-        ["list", "tags", _] => tags(name, repository, request),
+        ["list", "tags", _] => listing::tags(name, repository, inner.lists, request),
+        [subject, "referrers", _] => listing::referrers(repository, subject, inner.lists, request),
         _ => Answer::new(404),
     }
 }
@@ -598,24 +607,12 @@ fn ranged(content: &Bytes, request: &Logged, faults: &Faults) -> Answer {
     Answer::new(206).with("content-range", format!("bytes {}-{}/{total}", span.start + shift, span.end - 1)).body(body)
 }
 
-fn tags(name: &str, repository: &Repository, request: &Logged) -> Answer {
-    let last = parameter(&request.query, "last").unwrap_or_default();
-    let n = parameter(&request.query, "n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-    let after: Vec<&String> = repository.tags.keys().filter(|tag| **tag > last).collect();
-    let page = &after[..n.min(after.len())];
-    let answer = Answer::new(200).body(json!({"name": name, "tags": page}).to_string());
-    match page.last().filter(|_| page.len() < after.len()) {
-        Some(last) => answer.with("link", format!("</v2/{name}/tags/list?n={n}&last={last}>; rel=\"next\"")),
-        None => answer,
-    }
-}
-
 fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 
 /// A parameter of a query or a form, decoded.
-fn parameter(query: &str, name: &str) -> Option<String> {
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
 }

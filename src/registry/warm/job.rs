@@ -230,11 +230,11 @@ impl Mirror {
     async fn current_manifest(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
         if let Reference::Tag(tag) = reference
             && let Some(record) = self.store().tag(self.upstream(), &self.name, tag).await?
-            && self.age(&record) > self.remote.tag_ttl
+            && self.age(record.seen) > self.remote.tag_ttl
             && !self.remote.is_avoided()
         {
             // What it brings is written down; the look below finds it, or decides about what went wrong.
-            self.refresh(tag, record.digest).await;
+            self.refresh(tag, record.digest, self.situation(record.seen)).await;
         }
         self.manifest(reference).await
     }

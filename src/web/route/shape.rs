@@ -17,6 +17,10 @@ pub(super) enum Shape<'a> {
         name: &'a str,
         digest: &'a str,
     },
+    Referrers {
+        name: &'a str,
+        digest: &'a str,
+    },
     Uploads {
         name: &'a str,
     },
@@ -85,6 +89,7 @@ impl<'a> Shape<'a> {
         }
         match rest.rsplit_once('/') {
             Some((name, "manifests")) => Self::Manifest { name, reference: last },
+            Some((name, "referrers")) => Self::Referrers { name, digest: last },
             Some((name, "blobs")) => Self::Blob { name, digest: last },
             _ => Self::Unknown,
         }
@@ -97,6 +102,7 @@ impl<'a> Shape<'a> {
             Self::Tags { .. } => "tags",
             Self::Manifest { .. } => "manifest",
             Self::Blob { .. } => "blob",
+            Self::Referrers { .. } => "referrers",
             Self::Uploads { .. } => "blob_upload",
             Self::Upload { .. } => "blob_upload_chunk",
             Self::Api(_) => "api",

@@ -18,6 +18,9 @@ fn short(route: &Route) -> String {
         Route::Tags { at, page: asked } => format!("tags {} {}", of(at), page(asked)),
         Route::Manifest { at, reference, verb } => format!("{verb:?} manifest {} {reference}", of(at)),
         Route::Blob { at, digest, verb } => format!("{verb:?} blob {} {}", of(at), digest.algorithm().as_str()),
+        Route::Referrers { at, subject, artifact_type } => {
+            format!("referrers {} {} {artifact_type:?}", of(at), subject.algorithm().as_str())
+        }
         Route::StartUpload { at, start: Start::Empty } => format!("start {}", of(at)),
         Route::StartUpload { at, start: Start::Whole(digest) } => {
             format!("whole {} {}", of(at), digest.algorithm().as_str())
@@ -83,6 +86,13 @@ fn good_with_digests() {
         ("HEAD", "/v2/a/blobs/blobs/@?ns=docker.io", "Head blob docker.io|a/blobs sha256".to_owned()),
         ("DELETE", "/v2/a/blobs/@", "Delete blob a sha256".to_owned()),
         ("GET", "/v2/a/manifests/blobs/@", "Get blob a/manifests sha256".to_owned()),
+        ("GET", "/v2/a/referrers/@", "referrers a sha256 None".to_owned()),
+        ("HEAD", "/v2/a/referrers/@?artifactType=", "referrers a sha256 None".to_owned()),
+        (
+            "GET",
+            "/v2/referrers/b/referrers/@?artifactType=a%2Fb&ns=ghcr.io",
+            "referrers ghcr.io|referrers/b sha256 Some(\"a/b\")".to_owned(),
+        ),
         ("POST", "/v2/a/blobs/uploads/", "start a".to_owned()),
         ("POST", "/v2/a/blobs/uploads", "start a".to_owned()),
         ("POST", "/v2/a/blobs/uploads/blobs/uploads/", "start a/blobs/uploads".to_owned()),
@@ -126,7 +136,8 @@ fn bad_paths_and_names() {
         ("GET /v2/tags/list", "unknown", "NoSuchPath"),
         ("GET /v2/manifests/latest", "unknown", "NoSuchPath"),
         ("GET /v2/a/tags/list/", "unknown", "NoSuchPath"),
-        (&format!("GET /v2/a/referrers/sha256:{hex}"), "unknown", "NoSuchPath"),
+        (&format!("GET /v2/referrers/sha256:{hex}"), "unknown", "NoSuchPath"),
+        (&format!("GET /v2/A/referrers/sha256:{hex}"), "referrers", "Name("),
         ("GET /favicon.ico", "unknown", "NoSuchPath"),
         ("GET /livez/", "unknown", "NoSuchPath"),
         ("GET /v2/%zz/manifests/x", "unknown", "Escape"),
@@ -158,6 +169,7 @@ fn bad_references_and_queries() {
         ("GET /v2/a/blobs/latest", "blob", "Digest("),
         (&format!("GET /v2/a/blobs/sha256:{}", hex.to_uppercase()), "blob", "Digest("),
         ("GET /v2/a/blobs/", "blob", "Digest("),
+        ("GET /v2/a/referrers/latest", "referrers", "Digest("),
         ("POST /v2/a/blobs/uploads/?digest=x", "blob_upload", "Digest("),
         ("POST /v2/a/blobs/uploads/?mount=x&from=b", "blob_upload", "Digest("),
         (&format!("PUT /v2/a/blobs/uploads/{UUID}"), "blob_upload_chunk", "DigestMissing"),
@@ -183,6 +195,7 @@ fn wrong_methods() {
         ("POST /v2/a/manifests/x", "manifest", "Method"),
         (&format!("PUT /v2/a/blobs/sha256:{hex}"), "blob", "Method"),
         ("GET /v2/a/blobs/uploads/", "blob_upload", "Method"),
+        (&format!("PUT /v2/a/referrers/sha256:{hex}"), "referrers", "Method"),
         (&format!("POST /v2/a/blobs/uploads/{UUID}"), "blob_upload_chunk", "Method"),
         ("OPTIONS /v2/a/manifests/x", "manifest", "Method"),
         ("BREW /v2/", "base", "Method"),

@@ -3,6 +3,7 @@
 pub(super) mod blobs;
 pub(super) mod catalog;
 pub(super) mod manifests;
+pub(super) mod referrers;
 pub(super) mod tags;
 pub(super) mod uploads;
 

@@ -1,5 +1,6 @@
 //! `/v2/NAME/tags/list`: the tags of a repository.
 
+use http::HeaderMap;
 use serde_json::json;
 
 use super::object;
@@ -10,7 +11,11 @@ use crate::web::route::At;
 
 pub(in crate::web) async fn list(call: &mut Call, at: &At, asked: &PageRequest) -> Answer {
     let repository = call.repository(at, Action::Pull).await?;
-    let page = repository.tags(asked).await?;
+    let mut headers = HeaderMap::new();
+    let found = repository.tags(asked).await?;
+    let page = call.found(found, &mut headers);
     let next = call.app().base.more_tags(at, asked, &page);
-    Ok(object(&json!({"name": at.name.as_str(), "tags": page.entries}), next))
+    let mut response = object(&json!({"name": at.name.as_str(), "tags": page.entries}), next);
+    response.headers_mut().extend(headers);
+    Ok(response)
 }

@@ -1,0 +1,375 @@
+//! Lists of mirrored repositories: tags, and what refers to manifests. Brought whole, kept, aged, and served when nobody answers.
+
+use std::thread;
+use std::time::Duration;
+
+use entrepot::oci::MediaType;
+use serde_json::{Value, json};
+
+use crate::support::client::Answer;
+use crate::support::fault::Fault;
+use crate::support::listing::{Api, Lists};
+use crate::support::mirror::{age, cache, manifest, mirror, mirror_with};
+use crate::support::registry::{Registry, eventually};
+use crate::support::upstream::{Image, Upstream};
+
+const LIST: &str = "/v2/library/app/tags/list";
+/// Older than the TTL, and not than twice that; and older than that.
+const AGED: Duration = Duration::from_secs(900);
+const OLD: Duration = Duration::from_secs(1300);
+
+fn list(mirror: &Registry) -> Answer {
+    mirror.client().get(LIST)
+}
+
+fn tags(answer: &Answer) -> Vec<String> {
+    let json = answer.json();
+    assert_eq!(json["name"], "library/app");
+    json["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
+}
+
+fn with_tags(tags: &[&str]) -> Upstream {
+    let upstream = Upstream::start();
+    for tag in tags {
+        upstream.image("library/app", tag, &[b"x"]);
+    }
+    upstream
+}
+
+#[test]
+fn tags_are_brought_whole_and_once_and_cut_here() {
+    let names: Vec<String> = (0..25).map(|n| format!("v{n}")).collect();
+    let upstream = with_tags(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    upstream.set_lists(Lists { page: Some(10), ..Lists::default() });
+    upstream.fault("GET", "/tags/list", Fault::Latency(Duration::from_millis(200)));
+    let mut mirror = mirror(&upstream);
+    let mut sorted = names;
+    sorted.sort();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let client = mirror.client();
+            thread::spawn(move || client.get(LIST))
+        })
+        .collect();
+    for answer in clients.into_iter().map(|client| client.join().unwrap()) {
+        assert_eq!(tags(&answer), sorted);
+        assert_eq!(answer.header("link"), None);
+    }
+    assert_eq!(upstream.requests("GET", "/tags/list"), 3, "three pages, once for all");
+    upstream.gone();
+    for _ in 0..2 {
+        let (mut found, mut next) = (Vec::new(), format!("{LIST}?n=10"));
+        loop {
+            let page = mirror.client().get(&next);
+            assert_eq!((page.status, cache(&page)), (200, "hit"));
+            found.extend(tags(&page));
+            let Some(link) = page.header("link") else { break };
+            next = link.trim_start_matches('<').split('>').next().unwrap().to_owned();
+            assert!(next.starts_with(&format!("{LIST}?last=")), "{next}");
+        }
+        assert_eq!(found, sorted);
+        assert_eq!(tags(&mirror.client().get(&format!("{LIST}?last=v8"))), ["v9"]);
+        assert_eq!(tags(&mirror.client().get(&format!("{LIST}?n=0"))).len(), 0);
+        mirror.restart();
+    }
+}
+
+#[test]
+fn a_list_ages_as_a_tag_does() {
+    let upstream = with_tags(&["1"]);
+    let mirror = mirror(&upstream);
+    assert_eq!(cache(&list(&mirror)), "miss");
+    upstream.image("library/app", "2", &[b"x"]);
+    assert_eq!((cache(&list(&mirror)), tags(&list(&mirror))), ("hit", vec!["1".to_owned()]));
+
+    age(&mirror, "library/app", "_lists/tags", AGED);
+    // Longer than anybody waits.
+    upstream.fault_once("GET", "/tags/list", Fault::Latency(Duration::from_secs(3)));
+    let behind = list(&mirror);
+    assert_eq!((cache(&behind), tags(&behind).len()), ("hit", 1));
+    eventually("the new tag", || (tags(&list(&mirror)).len() == 2).then_some(()));
+    assert_eq!(upstream.requests("GET", "/tags/list"), 2);
+
+    upstream.image("library/app", "3", &[b"x"]);
+    age(&mirror, "library/app", "_lists/tags", OLD);
+    let asked = list(&mirror);
+    assert_eq!((cache(&asked), tags(&asked).len()), ("revalidated", 3));
+
+    upstream.image("library/app", "4", &[b"x"]);
+    for fault in [Fault::Hang, Fault::Status(429), Fault::Status(503)] {
+        let mirror = mirror_with(&upstream, "", "");
+        list(&mirror);
+        age(&mirror, "library/app", "_lists/tags", OLD);
+        upstream.fault("*", "", fault.clone());
+        for _ in 0..2 {
+            let stale = mirror.client().get(&format!("{LIST}?n=2"));
+            assert_eq!((stale.status, cache(&stale), tags(&stale).len()), (200, "stale", 2), "{fault:?}");
+            assert!(stale.header("link").is_some());
+            assert!(stale.header("warning").unwrap().contains("docker.io has not answered since"), "{fault:?}");
+        }
+        upstream.heal();
+    }
+}
+
+#[test]
+fn where_nothing_stale_is_wanted_an_old_list_is_an_error() {
+    let upstream = with_tags(&["1"]);
+    let faults = [Some((Fault::Status(500), 502)), Some((Fault::Status(429), 429)), Some((Fault::Hang, 504)), None];
+    for fault in faults {
+        let mirror = mirror_with(&upstream, ", staleif: never, firstbytetimeout: 500ms", "");
+        list(&mirror);
+        age(&mirror, "library/app", "_lists/tags", OLD);
+        let status = match fault {
+            Some((fault, status)) => {
+                upstream.fault("*", "", fault);
+                status
+            }
+            None => {
+                upstream.gone();
+                503
+            }
+        };
+        assert_eq!(list(&mirror).status, status);
+        upstream.heal();
+    }
+}
+
+#[test]
+fn a_repository_that_is_not_there() {
+    let upstream = with_tags(&["1"]);
+    let mirror = mirror(&upstream);
+    for _ in 0..3 {
+        let none = mirror.client().get("/v2/library/none/tags/list");
+        assert_eq!((none.status, none.code().as_str()), (404, "NAME_UNKNOWN"));
+    }
+    assert_eq!(upstream.requests("GET", "/tags/list"), 1);
+    upstream.gone();
+    assert_eq!(mirror.client().get("/v2/library/other/tags/list").status, 503);
+}
+
+#[test]
+fn what_goes_there_goes_here() {
+    let upstream = with_tags(&["1"]);
+    let mirror = mirror(&upstream);
+    list(&mirror);
+    age(&mirror, "library/app", "_lists/tags", OLD);
+    upstream.fault("*", "", Fault::Status(403));
+    assert_eq!(list(&mirror).status, 403);
+    upstream.heal();
+    upstream.fault("*", "", Fault::Status(404));
+    assert_eq!(list(&mirror).status, 404);
+    upstream.gone();
+    assert_eq!(list(&mirror).status, 404, "remembered, and the old list is gone");
+}
+
+#[test]
+fn a_list_and_what_is_known_of_a_tag_do_not_contradict_each_other() {
+    let upstream = with_tags(&["1"]);
+    let mirror = mirror(&upstream);
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("library/app", "2")).status, 404);
+    upstream.image("library/app", "2", &[b"x"]);
+    assert_eq!(client.get(&manifest("library/app", "2")).status, 404, "not asked for again so soon");
+    assert_eq!(tags(&list(&mirror)), ["1", "2"]);
+    assert_eq!(client.get(&manifest("library/app", "2")).status, 200, "the list says that it is there");
+    assert_eq!(client.request("DELETE", &manifest("library/app", "2")).send().status, 202);
+    let left = list(&mirror);
+    assert_eq!((cache(&left), tags(&left)), ("hit", vec!["1".to_owned()]));
+    assert_eq!(cache(&client.get(&manifest("library/app", "2"))), "miss");
+}
+
+#[test]
+fn a_list_too_long_to_keep_is_had_by_pages() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "0", &[b"x"]);
+    for n in 1..=1000 {
+        upstream.manifest("library/app", &n.to_string(), MediaType::OCI_MANIFEST, &image.manifest);
+    }
+    upstream.set_lists(Lists { page: Some(1), ..Lists::default() });
+    let mirror = mirror(&upstream);
+    let page = mirror.client().get(&format!("{LIST}?n=3&last=1"));
+    assert_eq!(tags(&page), ["10", "100", "1000"]);
+    assert!(page.header("link").is_some());
+    let asked = upstream.requests("GET", "/tags/list");
+    assert_eq!(tags(&mirror.client().get(&format!("{LIST}?n=2"))), ["0", "1"]);
+    assert_eq!(upstream.requests("GET", "/tags/list"), asked + 1);
+}
+
+fn referrers(mirror: &Registry, image: &Image, query: &str) -> Answer {
+    mirror.client().get(&format!("/v2/library/app/referrers/{}{query}", image.manifest_digest))
+}
+
+/// The descriptors of an answer that must be an index.
+fn listed(answer: &Answer) -> Vec<Value> {
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(MediaType::OCI_INDEX)), "{}", answer.text());
+    let index = answer.json();
+    assert_eq!((&index["schemaVersion"], &index["mediaType"]), (&json!(2), &json!(MediaType::OCI_INDEX)));
+    index["manifests"].as_array().unwrap().clone()
+}
+
+fn record(image: &Image) -> String {
+    format!("_lists/referrers/sha256/{}", image.manifest_digest.hex())
+}
+
+#[test]
+fn referrers_are_listed_kept_and_aged() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    let kinds = ["a/sig", "a/sbom", "a/sig"];
+    let all: Vec<Value> = kinds.iter().map(|kind| upstream.refer("library/app", image.manifest_digest, kind)).collect();
+    // The same bytes twice.
+    let all = vec![all[2].clone(), all[1].clone(), all[0].clone()];
+    upstream.set_lists(Lists { page: Some(2), ..Lists::default() });
+    let mut mirror = mirror(&upstream);
+    let first = referrers(&mirror, &image, "");
+    assert_eq!((cache(&first), listed(&first)), ("miss", all.clone()));
+    assert_eq!(first.header("oci-filters-applied"), None);
+    assert_eq!(upstream.requests("GET", "/referrers/"), 2, "two pages");
+    let accept = upstream.log()[0].header("accept").map(str::to_owned);
+    assert_eq!(accept.as_deref(), Some(MediaType::OCI_INDEX));
+    let filtered = referrers(&mirror, &image, "?artifactType=a%2Fsbom");
+    assert_eq!((cache(&filtered), listed(&filtered)), ("hit", vec![all[1].clone()]));
+    assert_eq!(filtered.header("oci-filters-applied"), Some("artifactType"));
+    assert_eq!(listed(&referrers(&mirror, &image, "?artifactType=b/c")).len(), 0);
+
+    upstream.refer("library/app", image.manifest_digest, "a/new");
+    age(&mirror, "library/app", &record(&image), AGED);
+    assert_eq!(listed(&referrers(&mirror, &image, "")).len(), 3);
+    eventually("the new one", || (listed(&referrers(&mirror, &image, "")).len() == 4).then_some(()));
+    upstream.refer("library/app", image.manifest_digest, "a/newer");
+    age(&mirror, "library/app", &record(&image), OLD);
+    let asked = referrers(&mirror, &image, "");
+    assert_eq!((cache(&asked), listed(&asked).len()), ("revalidated", 5));
+
+    upstream.gone();
+    mirror.restart();
+    assert_eq!(cache(&referrers(&mirror, &image, "")), "hit");
+    age(&mirror, "library/app", &record(&image), OLD);
+    let stale = referrers(&mirror, &image, "");
+    assert_eq!((cache(&stale), listed(&stale).len()), ("stale", 5));
+    assert!(stale.header("warning").unwrap().starts_with("299 "));
+    let head = mirror.client().head(&format!("/v2/library/app/referrers/{}", image.manifest_digest));
+    assert_eq!((head.status, head.header("content-type")), (200, Some(MediaType::OCI_INDEX)));
+}
+
+#[test]
+fn an_image_without_referrers_has_an_empty_list() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    let mirror = mirror(&upstream);
+    for want in ["miss", "miss"] {
+        let none = referrers(&mirror, &image, "");
+        assert_eq!((cache(&none), listed(&none).len()), (want, 0));
+    }
+    assert_eq!(upstream.requests("*", ""), 1);
+    assert!(!mirror.data().join("cache/repositories/docker.io/library/app/_lists").exists(), "of use to nobody");
+    // What is held here has a list that lasts, be it empty.
+    let mirror = crate::support::mirror::mirror(&upstream);
+    assert_eq!(mirror.client().get(&manifest("library/app", "1")).status, 200);
+    listed(&referrers(&mirror, &image, ""));
+    age(&mirror, "library/app", &record(&image), OLD);
+    upstream.gone();
+    let none = referrers(&mirror, &image, "");
+    assert_eq!((cache(&none), listed(&none).len()), ("stale", 0));
+    let unknown = mirror.client().get(&format!("/v2/library/app/referrers/sha256:{}", "0".repeat(64)));
+    assert_eq!((unknown.status, unknown.code().as_str()), (503, "UNAVAILABLE"));
+}
+
+#[test]
+fn an_upstream_that_knows_no_referrers_is_asked_for_the_tag_that_stands_in() {
+    for api in [Api::Unknown, Api::Html] {
+        let upstream = Upstream::start();
+        let image = upstream.image("library/app", "1", &[b"x"]);
+        let signature = upstream.refer("library/app", image.manifest_digest, "a/sig");
+        let other = upstream.image("library/app", "2", &[b"y"]);
+        upstream.set_lists(Lists { referrers: api, ..Lists::default() });
+        let index =
+            json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [signature]}).to_string();
+        let tag = format!("sha256-{}", image.manifest_digest.hex());
+        upstream.manifest("library/app", &tag, MediaType::OCI_INDEX, index.as_bytes());
+        let mirror = mirror(&upstream);
+        for want in ["miss", "hit"] {
+            let found = referrers(&mirror, &image, "?artifactType=a/sig");
+            assert_eq!((cache(&found), listed(&found)), (want, vec![signature.clone()]), "{api:?}");
+            assert_eq!(found.header("oci-filters-applied"), Some("artifactType"));
+        }
+        assert_eq!((upstream.requests("*", "/referrers/"), upstream.requests("*", &tag)), (1, 1), "{api:?}");
+        upstream.forget_log();
+        for _ in 0..3 {
+            assert_eq!(listed(&referrers(&mirror, &other, "")).len(), 0, "neither list nor tag");
+        }
+        assert_eq!(upstream.log().len(), 2, "{api:?}: one for the list, one for the tag");
+
+        age(&mirror, "library/app", &format!("_tags/{tag}"), OLD);
+        upstream.gone();
+        let stale = referrers(&mirror, &image, "");
+        assert_eq!((cache(&stale), listed(&stale).len()), ("stale", 1), "{api:?}");
+    }
+}
+
+#[test]
+fn the_tag_stands_in_also_when_the_list_cannot_be_asked_for() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    upstream.set_lists(Lists { referrers: Api::Unknown, ..Lists::default() });
+    let index = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []}).to_string();
+    let tag = format!("sha256-{}", image.manifest_digest.hex());
+    upstream.manifest("library/app", &tag, MediaType::OCI_INDEX, index.as_bytes());
+    let mut mirror = mirror(&upstream);
+    listed(&referrers(&mirror, &image, ""));
+    upstream.gone();
+    // It does not remember that the list is unknown there.
+    mirror.restart();
+    assert_eq!(cache(&referrers(&mirror, &image, "")), "hit");
+}
+
+#[test]
+fn referrers_that_are_refused_or_damaged() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    let mirror = mirror(&upstream);
+    for (fault, status) in [(Fault::Status(403), 403), (Fault::Status(500), 502), (Fault::Status(429), 429)] {
+        upstream.fault("*", "", fault);
+        assert_eq!(referrers(&mirror, &image, "").status, status);
+        upstream.heal();
+    }
+    let wrong = mirror.client().get("/v2/library/app/referrers/latest");
+    assert_eq!((wrong.status, wrong.code().as_str()), (400, "DIGEST_INVALID"));
+    upstream.refer("library/app", image.manifest_digest, "a/sig");
+    eventually("the list", || (referrers(&mirror, &image, "").status == 200).then_some(()));
+    assert_eq!(listed(&referrers(&mirror, &image, "")).len(), 1);
+    mirror.client().get(&manifest("library/app", "1"));
+    let by_digest = manifest("library/app", image.manifest_digest);
+    assert_eq!(mirror.client().request("DELETE", &by_digest).send().status, 202);
+    upstream.refer("library/app", image.manifest_digest, "b/sig");
+    assert_eq!(listed(&referrers(&mirror, &image, "")).len(), 2, "evicted with the manifest");
+}
+
+#[test]
+fn hosted_repositories_leave_it_to_tags() {
+    let registry = Registry::start();
+    let image = registry.client().push_image("team/app", "1", b"x");
+    let answer = registry.client().get(&format!("/v2/team/app/referrers/{}", image.digest));
+    assert_eq!((answer.status, answer.code().as_str()), (404, "UNSUPPORTED"));
+}
+
+#[test]
+fn cosigns_tags_go_the_road_of_all_tags() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    let tag = |kind: &str| format!("sha256-{}.{kind}", image.manifest_digest.hex());
+    let signature = upstream.image("library/app", &tag("sig"), &[b"signature"]);
+    let mirror = mirror(&upstream);
+    let client = mirror.client();
+    let (sig, att) = (manifest("library/app", tag("sig")), manifest("library/app", tag("att")));
+    for _ in 0..3 {
+        assert_eq!(client.get(&sig).body, signature.manifest);
+        assert_eq!((client.head(&att).status, client.get(&att).status), (404, 404));
+    }
+    assert_eq!((upstream.requests("*", &sig), upstream.requests("*", &att)), (1, 1));
+    age(&mirror, "library/app", &format!("_tags/{}", tag("sig")), OLD);
+    upstream.gone();
+    let stale = client.get(&sig);
+    assert_eq!((cache(&stale), stale.body.as_slice()), ("stale", &signature.manifest[..]));
+    assert_eq!(client.get(&att).status, 404, "that it is not there is remembered");
+}
