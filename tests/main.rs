@@ -11,4 +11,5 @@ mod protocol;
 mod pull;
 mod push;
 mod rights;
+mod trust;
 mod upstream;

@@ -4,18 +4,26 @@ use std::io::{BufReader, Read};
 use std::net::TcpStream;
 
 use super::client::{Answer, Client};
-use super::registry::Registry;
+use super::registry::{Place, Registry};
 use super::upstream::Upstream;
 
 /// A mirror of `upstream` as docker.io, with `keys` of the upstream's and `sections` beside `upstreams`.
 pub fn mirror_with(upstream: &Upstream, keys: &str, sections: &str) -> Registry {
+    mirror_at(upstream, |_| keys.to_owned(), sections)
+}
+
+/// The same, with keys that are told the place: they may name files there.
+pub fn mirror_at(upstream: &Upstream, keys: impl FnOnce(&Place) -> String, sections: &str) -> Registry {
     let url = upstream.url();
     // A machine with a nearly full disk runs the tests too.
     let sections =
         if sections.contains("cache:") { sections.to_owned() } else { format!("{sections}\n  cache: {{reserve: 0}}") };
-    Registry::with(&format!(
-        "mirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{url}\"]{keys}}}\n{sections}"
-    ))
+    Registry::configured(|place| {
+        let (keys, given) = (keys(place), place.usual());
+        format!(
+            "{given}\nmirror:\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{url}\"]{keys}}}\n{sections}\n"
+        )
+    })
 }
 
 /// A mirror of `upstream` as docker.io.

@@ -4,4 +4,5 @@ pub mod client;
 pub mod fault;
 pub mod mirror;
 pub mod registry;
+pub mod tls;
 pub mod upstream;

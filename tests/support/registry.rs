@@ -28,14 +28,7 @@ impl Registry {
 
     /// The same, with more sections of YAML. `http:` and `storage:` are written already; see [`Registry::configured`].
     pub fn with(sections: &str) -> Self {
-        Self::configured(|place| {
-            format!(
-                "{}{}storage:{}\n  delete: {{enabled: true}}\n{sections}\n",
-                place.version(),
-                place.http(),
-                place.root()
-            )
-        })
+        Self::configured(|place| format!("{}\n{sections}\n", place.usual()))
     }
 
     /// A server with a configuration written by `write`, which is told the place that it gets.
@@ -139,6 +132,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Everything that a private registry with deletion needs.
+    pub fn usual(&self) -> String {
+        format!("{}{}storage:{}\n  delete: {{enabled: true}}", self.version(), self.http(), self.root())
+    }
+
     pub fn version(&self) -> &'static str {
         "version: 0.1\nlog: {formatter: json}\n"
     }

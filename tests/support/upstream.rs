@@ -1,4 +1,5 @@
-//! An upstream registry that misbehaves on demand: real sockets, a thread and a runtime of its own, everything in memory.
+//! An upstream registry that misbehaves on demand: real sockets, a thread and a runtime of its own, everything in memory;
+//! over plain HTTP, or over TLS with HTTP/2 on offer.
 //!
 //! It listens on 127.0.0.1, its CDN on 127.0.0.2; everything can be switched while it runs.
 #![expect(
@@ -19,13 +20,17 @@ use entrepot::oci::{Algorithm, ByteRange, Digest, MediaType};
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc as commands;
 use tokio::task::JoinSet;
 
 use super::fault::{Body, Fault, Faults, Rule, pick};
+use super::tls::{Authority, Guests};
 
 /// How the registry wants to know who asks.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +71,7 @@ pub(crate) struct Logged {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
+    pub(crate) version: Version,
     pub(crate) headers: hyper::HeaderMap,
     /// Bytes of the body that have left so far.
     sent: Arc<AtomicU64>,
@@ -96,6 +102,8 @@ struct State {
     inner: Mutex<Inner>,
     registry: SocketAddr,
     cdn: SocketAddr,
+    /// With one, everything is over TLS.
+    tls: Option<(Authority, Guests)>,
 }
 
 enum Command {
@@ -112,9 +120,23 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// The same over TLS, the CDN too, with certificates of a private [`Upstream::authority`] and HTTP/2 on offer.
+    pub(crate) fn start_tls() -> Self {
+        Self::launch(Some((Authority::new(), Guests::Anybody)))
+    }
+
+    /// As [`Upstream::start_tls`], for those only who show a certificate of its authority.
+    pub(crate) fn start_tls_with_client_certificates() -> Self {
+        Self::launch(Some((Authority::new(), Guests::Certified)))
+    }
+
+    fn launch(tls: Option<(Authority, Guests)>) -> Self {
         let listeners = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.2:0").unwrap()];
         let [registry, cdn] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
-        let state = Arc::new(State { inner: Mutex::default(), registry, cdn });
+        let state = Arc::new(State { inner: Mutex::default(), registry, cdn, tls });
         let (sender, receiver) = commands::unbounded_channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::spawn(move || {
@@ -124,9 +146,14 @@ impl Upstream {
         Self { state, commands: Some(sender), thread: Some(thread) }
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// Where it listens: `http://127.0.0.1:PORT`, or `https://…`.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.state.registry)
+        self.state.url(self.state.registry)
+    }
+
+    /// Who signed its certificates; it has one only over TLS.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.state.tls.as_ref().unwrap().0
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -303,6 +330,10 @@ impl State {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
+
+    fn url(&self, address: SocketAddr) -> String {
+        format!("{}://{address}", if self.tls.is_some() { "https" } else { "http" })
+    }
 }
 
 async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands: commands::UnboundedReceiver<Command>) {
@@ -338,12 +369,24 @@ async fn serve(state: Arc<State>, mut listeners: [TcpListener; 2], mut commands:
     }
 }
 
-async fn connection(state: Arc<State>, stream: tokio::net::TcpStream) {
+async fn connection(state: Arc<State>, stream: TcpStream) {
+    match &state.tls {
+        None => exchange(Arc::clone(&state), stream).await,
+        Some((authority, guests)) => {
+            // Who does not trust us, or shows no certificate, has closed the connection.
+            if let Ok(stream) = authority.acceptor(*guests).accept(stream).await {
+                exchange(Arc::clone(&state), stream).await;
+            }
+        }
+    }
+}
+
+async fn exchange(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
         async move { Ok::<_, std::convert::Infallible>(handle(&state, request).await) }
     });
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// An answer before the faults: its status, headers and body.
@@ -376,8 +419,8 @@ async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
         let mut inner = state.lock();
         let faults = Faults::of(&mut inner.rules, &method, &path);
         let query = request.uri().query().unwrap_or_default().to_owned();
-        let logged =
-            Logged { method: method.clone(), path, query, headers: request.headers().clone(), sent: Arc::clone(&sent) };
+        let (version, headers) = (request.version(), request.headers().clone());
+        let logged = Logged { method: method.clone(), path, query, version, headers, sent: Arc::clone(&sent) };
         inner.log.push(logged.clone());
         let answer = pick!(faults, Status).map_or_else(|| answer(state, &mut inner, &logged, &faults), Answer::new);
         (faults, answer)
@@ -442,7 +485,7 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
             }
         }
         [digest, "blobs", _] if repository.blobs.contains_key(digest) && inner.cdn => {
-            Answer::new(307).with("location", format!("http://{}/cdn/blobs/{digest}?signature=secret", state.cdn))
+            Answer::new(307).with("location", format!("{}/cdn/blobs/{digest}?signature=secret", state.url(state.cdn)))
         }
         [digest, "blobs", _] => match repository.blobs.get(digest) {
             Some(content) => ranged(content, request, faults).with("docker-content-digest", digest),
@@ -485,7 +528,7 @@ fn refuse(state: &State, inner: &Inner, name: &str, request: &Logged) -> Option<
             }
             let usual = [r#"Bearer realm="{realm}",service="test",scope="repository:{name}:pull""#];
             let written = if auth.challenges.is_empty() { &usual[..] } else { &auth.challenges };
-            let realm = auth.realm.clone().unwrap_or_else(|| format!("http://{}/token", state.registry));
+            let realm = auth.realm.clone().unwrap_or_else(|| format!("{}/token", state.url(state.registry)));
             let fields = written.iter().map(|text| text.replace("{realm}", &realm).replace("{name}", name));
             Some(fields.fold(Answer::new(401), |answer, field| answer.with("www-authenticate", field)))
         }
