@@ -7,6 +7,7 @@ mod support;
 mod command;
 mod fills;
 mod freshness;
+mod link;
 mod protocol;
 mod pull;
 mod push;

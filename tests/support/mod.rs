@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod fault;
+pub mod line;
 pub mod mirror;
 pub mod registry;
 pub mod tls;
