@@ -9,6 +9,7 @@ mod credentials;
 mod endpoints;
 mod fills;
 mod freshness;
+mod instrument;
 mod leaks;
 mod link;
 mod lists;

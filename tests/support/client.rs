@@ -191,6 +191,15 @@ impl Request<'_> {
 impl Answer {
     /// Reads an answer; `None` when the connection ends before its head does.
     pub fn read(stream: &mut impl BufRead, to_head: bool) -> Option<Self> {
+        let mut answer = Self::read_head(stream)?;
+        if !to_head && !matches!(answer.status, 100 | 204 | 304) {
+            answer.read_body(stream);
+        }
+        Some(answer)
+    }
+
+    /// Reads the head of an answer, with [`Answer::read_body`] to follow.
+    pub fn read_head(stream: &mut impl BufRead) -> Option<Self> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -205,14 +214,10 @@ impl Answer {
         let status = lines.first()?.split(' ').nth(1)?.parse().ok()?;
         let fields = lines[1..].iter().filter_map(|line| line.split_once(':'));
         let headers = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-        let mut answer = Self { status, headers, body: Vec::new(), whole: true };
-        if !to_head && !matches!(status, 100 | 204 | 304) {
-            answer.read_body(stream);
-        }
-        Some(answer)
+        Some(Self { status, headers, body: Vec::new(), whole: true })
     }
 
-    fn read_body(&mut self, stream: &mut impl BufRead) {
+    pub fn read_body(&mut self, stream: &mut impl BufRead) {
         if self.header("transfer-encoding") == Some("chunked") {
             self.whole = self.read_chunks(stream).is_some();
             return;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod fault;
+pub mod line;
 pub mod listing;
 pub mod mirror;
 pub mod proxy;

@@ -8,10 +8,12 @@
 )]
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,14 +27,19 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::json;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc as commands;
 use tokio::task::JoinSet;
 
 use super::fault::{Body, Fault, Faults, Rule, pick};
+use super::line::{Line, Pace};
 use super::listing::{self, Lists};
 use super::tls::{Authority, Guests};
+
+/// What the kernel, and hyper before it, hold of what was sent on a connection, in bytes.
+const SEND_BUFFER: usize = 64 << 10;
 
 /// How the registry wants to know who asks.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +69,17 @@ pub(crate) struct Bearer {
     pub(crate) forbids: bool,
 }
 
+/// How long the CDN's signed links are good. Past that they answer 403.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Links {
+    #[default]
+    Lasting,
+    /// For one GET.
+    Once,
+    /// For so long after they were given out.
+    For(Duration),
+}
+
 /// An image that was put into the upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
@@ -85,7 +103,7 @@ pub(crate) struct Logged {
     sent: Arc<AtomicU64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Repository {
     manifests: HashMap<String, (Bytes, String)>,
     pub(super) tags: BTreeMap<String, String>,
@@ -105,6 +123,9 @@ pub(super) struct Inner {
     cdn: bool,
     /// Another place than its own CDN.
     cdn_at: Option<String>,
+    links: Links,
+    /// When each link was given out, and how often it was used; by its number.
+    given: Vec<(Instant, usize)>,
     ratelimit: Option<&'static str>,
     rules: Vec<Rule>,
     log: Vec<Logged>,
@@ -115,6 +136,8 @@ struct State {
     inner: Mutex<Inner>,
     registry: SocketAddr,
     cdn: SocketAddr,
+    /// The pace of all connections together.
+    pace: Arc<Pace>,
     /// With one, everything is over TLS.
     tls: Option<(Authority, Guests)>,
 }
@@ -149,7 +172,7 @@ impl Upstream {
     fn launch(tls: Option<(Authority, Guests)>) -> Self {
         let listeners = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.2:0").unwrap()];
         let [registry, cdn] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
-        let state = Arc::new(State { inner: Mutex::default(), registry, cdn, tls });
+        let state = Arc::new(State { inner: Mutex::default(), registry, cdn, pace: Arc::default(), tls });
         let (sender, receiver) = commands::unbounded_channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::spawn(move || {
@@ -176,6 +199,12 @@ impl Upstream {
 
     pub(crate) fn port(&self) -> u16 {
         self.state.registry.port()
+    }
+
+    /// Puts everything into it that the other holds, without a copy in memory.
+    pub(crate) fn hold_what(&self, other: &Self) {
+        let repositories = other.state.lock().repositories.clone();
+        self.state.lock().repositories.extend(repositories);
     }
 
     /// Puts a blob into a repository.
@@ -265,6 +294,11 @@ impl Upstream {
         (inner.cdn, inner.cdn_at) = (true, Some(url.to_owned()));
     }
 
+    /// How long links to the CDN are good.
+    pub(crate) fn set_links(&self, links: Links) {
+        self.state.lock().links = links;
+    }
+
     /// What `ratelimit-remaining` says on manifests; `ratelimit-limit` says 100 in six hours.
     pub(crate) fn set_ratelimit(&self, text: &'static str) {
         self.state.lock().ratelimit = Some(text);
@@ -272,12 +306,16 @@ impl Upstream {
 
     /// From now on this befalls every request of `method` (`*`: any) whose path contains `path`.
     pub(crate) fn fault(&self, method: &str, path: &str, fault: Fault) {
-        self.state.lock().rules.push(Rule::new(method, path, fault, None));
+        self.arm(Rule::new(method, path, fault));
     }
 
     /// This befalls the next such request only.
     pub(crate) fn fault_once(&self, method: &str, path: &str, fault: Fault) {
-        self.state.lock().rules.push(Rule::new(method, path, fault, Some(1)));
+        self.arm(Rule::new(method, path, fault).times(1));
+    }
+
+    pub(crate) fn arm(&self, rule: Rule) {
+        self.state.lock().rules.push(rule);
     }
 
     /// No more faults.
@@ -408,6 +446,8 @@ fn hold(address: SocketAddr) -> TcpSocket {
 }
 
 async fn connection(state: Arc<State>, stream: TcpStream) {
+    // What was sent and what has arrived differ by what the kernel holds: megabytes, unless it is told.
+    SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).unwrap();
     match &state.tls {
         None => exchange(Arc::clone(&state), stream).await,
         Some((authority, guests)) => {
@@ -424,11 +464,18 @@ async fn connection(state: Arc<State>, stream: TcpStream) {
 }
 
 async fn exchange(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-    let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, std::convert::Infallible>(handle(&state, request).await) }
+    let line = Arc::<Line>::default();
+    let service = service_fn(|request| {
+        let (state, line) = (Arc::clone(&state), Arc::clone(&line));
+        async move { Ok::<_, Infallible>(handle(&state, request, &line).await) }
     });
-    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(SEND_BUFFER);
+    builder.http2().max_send_buf_size(SEND_BUFFER);
+    tokio::select! {
+        _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+        () = line.ended() => {}
+    }
 }
 
 /// An answer before the faults: its status, headers and body.
@@ -454,7 +501,7 @@ impl Answer {
     }
 }
 
-async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
+async fn handle(state: &State, request: Request<Incoming>, line: &Arc<Line>) -> Response<Body> {
     let (method, path) = (request.method().as_str().to_owned(), request.uri().path().to_owned());
     let (version, headers, query) =
         (request.version(), request.headers().clone(), request.uri().query().map(str::to_owned));
@@ -488,7 +535,7 @@ async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
     // Nobody is to bring it back.
     headers.push(("set-cookie", "session=c00kie; Path=/".to_owned()));
     let body = if method == "HEAD" { Bytes::new() } else { answer.body };
-    let mut response = Response::new(faults.body(body, sent));
+    let mut response = Response::new(faults.body(body, sent, line, &state.pace));
     *response.status_mut() = answer.status.try_into().unwrap();
     for (name, value) in headers {
         response.headers_mut().append(HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
@@ -498,11 +545,14 @@ async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
 
 fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -> Answer {
     if request.path == "/token" {
-        return token(inner, request);
+        return token(state, inner, request);
     }
     if let Some(digest) = request.path.strip_prefix("/cdn/blobs/") {
         if ["authorization", "cookie"].iter().any(|name| request.headers.contains_key(*name)) {
             return Answer::new(400);
+        }
+        if !good_link(inner, request) {
+            return Answer::new(403);
         }
         let held = inner.repositories.values().find_map(|repository| repository.blobs.get(digest));
         return held.map_or(Answer::new(404), |content| ranged(content, request, faults));
@@ -532,8 +582,10 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
             }
         }
         [digest, "blobs", _] if repository.blobs.contains_key(digest) && inner.cdn => {
+            inner.given.push((Instant::now(), 0));
+            let link = inner.given.len() - 1;
             let cdn = inner.cdn_at.clone().unwrap_or_else(|| state.url(state.cdn));
-            Answer::new(307).with("location", format!("{cdn}/cdn/blobs/{digest}?signature=secret"))
+            Answer::new(307).with("location", format!("{cdn}/cdn/blobs/{digest}?signature=secret&link={link}"))
         }
         [digest, "blobs", _] => match repository.blobs.get(digest) {
             Some(content) => ranged(content, request, faults).with("docker-content-digest", digest),
@@ -545,7 +597,21 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
     }
 }
 
-fn token(inner: &mut Inner, request: &Logged) -> Answer {
+/// Is this request to the CDN within what its link was given out for?
+fn good_link(inner: &mut Inner, request: &Logged) -> bool {
+    let number = parameter(&request.query, "link").and_then(|number| number.parse::<usize>().ok());
+    let Some((given, used)) = number.and_then(|number| inner.given.get_mut(number)) else {
+        return false;
+    };
+    *used += usize::from(request.method == "GET");
+    match inner.links {
+        Links::Lasting => true,
+        Links::Once => *used <= 1,
+        Links::For(time) => given.elapsed() <= time,
+    }
+}
+
+fn token(state: &State, inner: &mut Inner, request: &Logged) -> Answer {
     let Auth::Bearer(auth) = inner.auth.clone() else {
         return Answer::new(404);
     };
@@ -559,7 +625,8 @@ fn token(inner: &mut Inner, request: &Logged) -> Answer {
         return Answer::new(401);
     }
     inner.issued += 1;
-    let token = format!("token-{}", inner.issued);
+    // Another upstream's token is none here.
+    let token = format!("token-{}-{}", state.registry.port(), inner.issued);
     inner.tokens.insert(token.clone(), asked("scope").unwrap_or_default());
     let mut answer = json!({});
     answer[if auth.oauth { "access_token" } else { "token" }] = token.into();

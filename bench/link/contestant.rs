@@ -1,0 +1,177 @@
+//! Who takes part: a server in front of the link, or nothing.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::distribution::Distribution;
+use crate::lab::{Lab, Recipe};
+use crate::pull::{self, End, Pulled, Step, Wanted};
+use crate::support::registry::{Place, Registry};
+use crate::support::upstream::Upstream;
+
+/// What curl may be ahead of its reader, in bytes.
+const PIPE: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    Entrepot,
+    /// `registry:2` as a proxy.
+    Distribution,
+    /// The bare link: one curl for each client, straight to the upstream.
+    Curl,
+}
+
+impl Who {
+    pub const ALL: [Self; 3] = [Self::Entrepot, Self::Distribution, Self::Curl];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entrepot => "Entrepot",
+            Self::Distribution => "registry:2",
+            Self::Curl => "bare link",
+        }
+    }
+}
+
+/// A contestant that is ready.
+pub enum Contestant {
+    Entrepot(Registry),
+    Distribution(Distribution),
+    Curl(Curl),
+}
+
+impl Contestant {
+    pub(crate) fn start(lab: &Lab, who: Who, recipe: &Recipe, upstreams: &[Upstream]) -> Self {
+        match who {
+            Who::Entrepot => Self::Entrepot(Registry::configured(|place| configuration(place, recipe, upstreams))),
+            Who::Distribution => {
+                let program = lab.distribution.as_ref().expect("it was looked for");
+                Self::Distribution(Distribution::start(program, &upstreams[0], recipe.tls))
+            }
+            Who::Curl => Self::Curl(Curl::of(&upstreams[0], recipe.tls)),
+        }
+    }
+
+    /// Where clients find it. The bare link has no such place.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Entrepot(registry) => Some(registry.addr()),
+            Self::Distribution(distribution) => Some(distribution.addr()),
+            Self::Curl(_) => None,
+        }
+    }
+
+    /// A tag, then its layer.
+    pub fn pull(&self, wanted: &Wanted, deadline: Instant) -> Pulled {
+        match (self, self.addr()) {
+            (Self::Curl(curl), _) => curl.pull(wanted, deadline),
+            (_, Some(addr)) => pull::pull(addr, wanted, deadline),
+            (_, None) => unreachable!("only the bare link has no address"),
+        }
+    }
+
+    /// SIGKILL, as a power cut looks to it.
+    pub fn kill(&mut self) {
+        match self {
+            Self::Entrepot(registry) => registry.kill(),
+            Self::Distribution(distribution) => distribution.kill(),
+            Self::Curl(_) => {}
+        }
+    }
+
+    /// Starts it again on what it has stored.
+    pub fn restart(&mut self) {
+        match self {
+            Self::Entrepot(registry) => registry.restart(),
+            Self::Distribution(distribution) => distribution.restart(),
+            Self::Curl(_) => {}
+        }
+    }
+}
+
+fn configuration(place: &Place, recipe: &Recipe, upstreams: &[Upstream]) -> String {
+    let endpoints: Vec<String> = upstreams.iter().map(|upstream| format!("\"{}\"", upstream.url())).collect();
+    let mut keys = recipe.keys.to_owned();
+    if recipe.tls {
+        let ca = place.write("ca.pem", upstreams[0].authority().pem());
+        keys.push_str(&format!(", ca: {}", ca.display()));
+    }
+    let (usual, endpoints, fill) = (place.usual(), endpoints.join(", "), recipe.fill);
+    format!(
+        "{usual}\nmirror:\n  cache: {{reserve: 0}}\n  fill: {{{fill}}}\n  upstreams:\n    \
+         docker.io: {{default: true, endpoints: [{endpoints}]{keys}}}\n"
+    )
+}
+
+/// One curl after another: the token, the manifest, the layer.
+pub struct Curl {
+    url: String,
+    ca: Option<tempfile::NamedTempFile>,
+}
+
+impl Curl {
+    fn of(upstream: &Upstream, tls: bool) -> Self {
+        let ca = tls.then(|| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), upstream.authority().pem()).unwrap();
+            file
+        });
+        Self { url: upstream.url(), ca }
+    }
+
+    fn pull(&self, wanted: &Wanted, deadline: Instant) -> Pulled {
+        let begun = Instant::now();
+        let (url, repository) = (&self.url, wanted.repository);
+        let mut token = Vec::new();
+        let scope = format!("{url}/token?service=test&scope=repository:{repository}:pull");
+        let end = self.get(&scope, &[], deadline, &mut |body| _ = body.read_to_end(&mut token));
+        if end != End::Whole {
+            return Pulled::failed(end, Step::Tag, begun);
+        }
+        let token: serde_json::Value = serde_json::from_slice(&token).unwrap();
+        let authorization = format!("Authorization: Bearer {}", token["token"].as_str().unwrap());
+        let mut options = vec!["--header", authorization.as_str()];
+        let mut manifest = Vec::new();
+        let target = format!("{url}{}", wanted.manifest());
+        let end = self.get(&target, &options, deadline, &mut |body| _ = body.read_to_end(&mut manifest));
+        if end != End::Whole || manifest != wanted.image.manifest {
+            return Pulled::failed(if end == End::Whole { End::Wrong } else { end }, Step::Tag, begun);
+        }
+        let target = format!("{url}{}", wanted.layer());
+        let range = wanted.range.as_ref().map(|range| format!("{}-{}", range.start, range.end - 1));
+        options.extend(range.iter().flat_map(|range| ["--range", range.as_str()]));
+        let mut read = pull::Read::default();
+        let end = self.get(&target, &options, deadline, &mut |body| read = pull::read(body, wanted.bytes()));
+        let end = match end {
+            End::Whole => read.end(wanted.bytes()),
+            broken => broken,
+        };
+        Pulled { end, step: Step::Layer, first: read.first.map(|first| first - begun), last: begun.elapsed() }
+    }
+
+    fn get(&self, url: &str, options: &[&str], deadline: Instant, body: &mut dyn FnMut(&mut dyn Read)) -> End {
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.01);
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--fail", "--location", "--noproxy", "*"]);
+        curl.args(["--write-out", "%{stderr}%{http_code}", "--max-time", &format!("{left:.3}")]).args(options);
+        if let Some(ca) = &self.ca {
+            curl.arg("--cacert").arg(ca.path());
+        }
+        let mut child =
+            curl.arg(url).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.as_mut().unwrap();
+        // A small pipe would be what an unthrottled link waits for.
+        let _ = rustix::pipe::fcntl_setpipe_size(&*stdout, PIPE);
+        body(stdout);
+        let output = child.wait_with_output().unwrap();
+        match output.status.code() {
+            Some(0) => End::Whole,
+            Some(7) => End::Refused,
+            Some(22) => End::Status(String::from_utf8_lossy(&output.stderr).trim().parse().unwrap_or_default()),
+            Some(28) => End::Late,
+            _ => End::Cut,
+        }
+    }
+}

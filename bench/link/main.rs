@@ -1,0 +1,93 @@
+//! The proof: what a bad link costs behind Entrepot, behind `registry:2` as a proxy, and with nothing in between.
+//!
+//! ```sh
+//! cargo bench --bench link                # everything, in under two minutes; writes docs/LINK.md
+//! cargo bench --bench link -- cut stall   # only scenarios whose title has one of these words; writes nothing
+//! ```
+//!
+//! The upstream is the one that misbehaves in the tests (`tests/support`). Every cell of the table has an upstream, a server
+//! and a data directory of its own. The cells that measure speed run alone, the others six at a time.
+#![expect(clippy::unwrap_used, reason = "a proof that cannot go on fails where it stands")]
+#![expect(clippy::disallowed_methods, reason = "it stands outside the product, and measures with the machine's clock")]
+
+mod contestant;
+mod distribution;
+mod lab;
+mod pull;
+mod report;
+mod row;
+mod scenarios;
+#[allow(dead_code, reason = "shared with the tests, which use the rest")]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use contestant::Who;
+use lab::Lab;
+use row::Row;
+use scenarios::Scenario;
+
+/// So many cells that wait more than they work run at once.
+const TOGETHER: usize = 6;
+
+/// What came of one scenario for one contestant.
+pub struct Cell {
+    pub scenario: usize,
+    pub who: Who,
+    /// None where the contestant cannot do such a thing.
+    pub rows: Vec<Row>,
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let begun = Instant::now();
+    let chosen: Vec<(usize, Scenario)> = scenarios::all()
+        .into_iter()
+        .enumerate()
+        .filter(|(_, scenario)| words.is_empty() || words.iter().any(|word| scenario.title.contains(word.as_str())))
+        .collect();
+    let lab = Lab::new();
+    println!("{}", row::heading());
+    let mut cells = run(&lab, &chosen);
+    cells.sort_by_key(|cell| (cell.scenario, cell.who));
+    println!("\n{}", report::promises(&cells));
+    if words.is_empty() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/LINK.md");
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
+        std::fs::write(path, report::document(&chosen, &cells)).unwrap();
+        println!("written to docs/LINK.md after {:.0} s", begun.elapsed().as_secs_f64());
+    }
+}
+
+/// Runs every cell: those that want the machine for themselves first, one after another, then the others.
+fn run(lab: &Lab, chosen: &[(usize, Scenario)]) -> Vec<Cell> {
+    let every = || chosen.iter().flat_map(|chosen| Who::ALL.map(|who| (chosen, who)));
+    let (alone, together): (Vec<_>, Vec<_>) = every().partition(|((_, scenario), who)| scenario.alone.wants(*who));
+    let cells = Mutex::new(Vec::new());
+    let run = |(index, scenario): &(usize, Scenario), who: Who| {
+        let rows = if who == Who::Distribution && lab.distribution.is_none() {
+            vec![Row::said("not installed")]
+        } else {
+            (scenario.run)(lab, who)
+        };
+        let cell = Cell { scenario: *index, who, rows };
+        print!("{}", row::printed(&cell, scenario));
+        cells.lock().unwrap().push(cell);
+    };
+    alone.into_iter().for_each(|(scenario, who)| run(scenario, who));
+    let waiting = Mutex::new(together.into_iter());
+    let next = || waiting.lock().unwrap().next();
+    thread::scope(|scope| {
+        for _ in 0..TOGETHER {
+            scope.spawn(|| {
+                while let Some((scenario, who)) = next() {
+                    run(scenario, who);
+                }
+            });
+        }
+    });
+    cells.into_inner().unwrap()
+}
