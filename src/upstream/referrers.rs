@@ -26,15 +26,18 @@ enum Page {
 
 impl Upstream {
     /// Asks what refers to a manifest (distribution-spec, "Listing Referrers"). `None`: the upstream does not know such lists,
-    /// and the tag that stands in for them is to be asked.
+    /// and the tag that stands in for them is to be asked. `answered` is called when a page begins to come.
     pub async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
+        answered: &(dyn Fn() + Sync),
     ) -> Result<Option<Referrers>, UpstreamError> {
         let (mut all, mut size, mut query) = (Referrers::default(), 0, Query::new());
         for number in 0..MAX_PAGES {
-            let (page, next) = match self.referrers_page(repository, subject, &query).await? {
+            let page = self.referrers_page(repository, subject, &query).await?;
+            answered();
+            let (page, next) = match page {
                 Page::Listed { referrers, bytes, next } => {
                     size += bytes;
                     (referrers, next)
