@@ -294,7 +294,6 @@ fn a_head_without_a_length_confirms_a_tag_all_the_same() {
 }
 
 #[test]
-#[ignore = "until Upstream::spares_pulls reads ratelimit-remaining"]
 fn where_few_pulls_are_left_they_are_kept_for_what_is_not_held() {
     let upstream = Upstream::start();
     let held = upstream.image("library/app", "1", &[b"old"]);

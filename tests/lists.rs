@@ -112,6 +112,24 @@ fn a_list_ages_as_a_tag_does() {
 }
 
 #[test]
+fn a_list_that_comes_slowly_is_no_silence() {
+    let upstream = with_tags(&["1", "2", "3", "4"]);
+    let mirror = mirror(&upstream);
+    list(&mirror);
+    mirror.client().get(&manifest("library/app", "1"));
+    for record in ["_lists/tags", "_tags/1"] {
+        age(&mirror, "library/app", record, OLD);
+    }
+    upstream.set_lists(Lists { page: Some(1), ..Lists::default() });
+    upstream.fault("GET", "/tags/list", Fault::Latency(Duration::from_millis(900)));
+    let stale = list(&mirror);
+    assert_eq!((cache(&stale), tags(&stale).len()), ("stale", 4));
+    assert!(stale.header("warning").unwrap().contains("slow to answer"));
+    assert_eq!(cache(&mirror.client().get(&manifest("library/app", "1"))), "revalidated");
+    eventually("the list", || (cache(&list(&mirror)) == "hit").then_some(()));
+}
+
+#[test]
 fn where_nothing_stale_is_wanted_an_old_list_is_an_error() {
     let upstream = with_tags(&["1"]);
     let faults = [Some((Fault::Status(500), 502)), Some((Fault::Status(429), 429)), Some((Fault::Hang, 504)), None];

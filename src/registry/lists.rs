@@ -26,7 +26,11 @@ impl Mirror {
                 let mirror = self.clone();
                 match self.settle_list(seen, async move { mirror.bring_tags().await.0 }).await {
                     Settled::Stands(status) => (Ok(Tags::Kept), status),
-                    Settled::Stale(why) => return Ok(self.stale(self.cut(page).await?.unwrap_or_default(), why)),
+                    Settled::Stale(why) => match self.cut(page).await? {
+                        Some(page) => return Ok(self.stale(page, why)),
+                        // Forgotten meanwhile: the upstream does not have it any more.
+                        None => (Ok(Tags::Unkept), CacheStatus::Miss),
+                    },
                     Settled::Changed(brought) => (brought, CacheStatus::Revalidated),
                 }
             }
@@ -77,7 +81,7 @@ impl Mirror {
         // They are as old as the question.
         let seen = self.registry.clock().unix_seconds();
         let store = self.store();
-        let kept = match self.remote.upstream.tag_list(&self.name).await {
+        let kept = match self.remote.upstream.tag_list(&self.name, &|| self.remote.spoke()).await {
             Ok(TagList::Whole(tags)) => {
                 self.tags_are_there(&tags).await;
                 let kept = store.set_tag_list(self.upstream(), &self.name, tags, seen).await;
@@ -108,6 +112,8 @@ impl Mirror {
     pub(super) async fn brought<T>(&self, asked: Asked, answer: Result<T, UpstreamError>) -> Result<T, UpstreamError> {
         match &answer {
             Ok(_) => self.remote.spoke(),
+            // A list that cannot be used says nothing of how all else is answered.
+            Err(UpstreamError::TooLarge | UpstreamError::Protocol { .. }) => {}
             Err(error) => self.heard(error),
         }
         self.note_absence(asked, &answer).await;

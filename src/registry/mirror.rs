@@ -61,9 +61,13 @@ impl Mirror {
         }
         let proven = link.as_ref().is_some_and(|link| link.right.is_proven());
         if !proven && self.store().blob(digest).await?.is_some() {
-            // The bytes came for another repository: this one's upstream says whether it has them too.
-            self.unless_absent(digest, self.prove(digest)).await?;
+            // A fill may have ended since the look at the link; else the bytes came for another repository, and this one's
+            // upstream says whether it has them too.
             link = self.link(digest).await?;
+            if !link.as_ref().is_some_and(|link| link.right.is_proven()) {
+                self.unless_absent(digest, self.prove(digest)).await?;
+                link = self.link(digest).await?;
+            }
             if let Some(stored) = self.open(digest, link.as_ref()).await? {
                 self.registry.quota().used(digest);
                 return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Miss));

@@ -80,7 +80,8 @@ impl Mirror {
         // They are as old as the question.
         let seen = self.registry.clock().unix_seconds();
         let store = self.store();
-        let Some(referrers) = self.remote.upstream.referrers(&self.name, subject).await? else {
+        let spoke = || self.remote.spoke();
+        let Some(referrers) = self.remote.upstream.referrers(&self.name, subject, &spoke).await? else {
             self.is_written(store.remove_referrers(self.upstream(), &self.name, subject).await);
             return Err(UpstreamError::NotFound);
         };

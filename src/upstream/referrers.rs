@@ -26,15 +26,18 @@ enum Page {
 
 impl Upstream {
     /// Asks what refers to a manifest (distribution-spec, "Listing Referrers"). `None`: the upstream does not know such lists,
-    /// and the tag that stands in for them is to be asked.
+    /// and the tag that stands in for them is to be asked. `answered` is called when a page begins to come.
     pub async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
+        answered: &(dyn Fn() + Sync),
     ) -> Result<Option<Referrers>, UpstreamError> {
         let (mut all, mut size, mut query) = (Referrers::default(), 0, Query::new());
         for number in 0..MAX_PAGES {
-            let (page, next) = match self.referrers_page(repository, subject, &query).await? {
+            let page = self.referrers_page(repository, subject, &query).await?;
+            answered();
+            let (page, next) = match page {
                 Page::Listed { referrers, bytes, next } => {
                     size += bytes;
                     (referrers, next)
@@ -68,10 +71,12 @@ impl Upstream {
         if means_unknown(reply.answer.status) {
             return Ok(Page::NoList);
         }
+        let health = reply.endpoint.health();
         let answer = plain(self.judge(reply)?)?;
         let next = header::next_page(&answer.headers);
         let media_type = answer.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
-        let body = answer.body.collect(MAX_MANIFEST_BYTES).await?;
+        let body = answer.body.collect(MAX_MANIFEST_BYTES).await.inspect_err(|_| health.failed())?;
+        health.delivered();
         self.meter.received(Kind::Referrers, body.len());
         match Referrers::parse(&body, media_type.as_ref()) {
             Some(referrers) => Ok(Page::Listed { referrers, bytes: body.len(), next }),

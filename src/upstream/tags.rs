@@ -51,15 +51,20 @@ impl Upstream {
     ) -> Result<TagPage, UpstreamError> {
         let n = n.map(|n| (Cow::Borrowed("n"), n.to_string()));
         let query = n.into_iter().chain(last.map(|last| (Cow::Borrowed("last"), last.to_owned()))).collect();
-        let (tags, next) = self.tag_page(repository, &query).await?;
+        let (tags, next) = self.tag_page(repository, &query, &|| ()).await?;
         Ok(TagPage { tags, more: next.is_some() })
     }
 
-    /// Asks for all of them, a page after the other. How many come in one is left to the upstream.
-    pub async fn tag_list(&self, repository: &RepositoryName) -> Result<TagList, UpstreamError> {
+    /// Asks for all of them, a page after the other. How many come in one is left to the upstream; `answered` is called when one
+    /// begins to come, since all may take long.
+    pub async fn tag_list(
+        &self,
+        repository: &RepositoryName,
+        answered: &(dyn Fn() + Sync),
+    ) -> Result<TagList, UpstreamError> {
         let (mut tags, mut size, mut query) = (Vec::new(), 0, Query::new());
         for _ in 0..MAX_PAGES {
-            let (page, next) = match self.tag_page(repository, &query).await {
+            let (page, next) = match self.tag_page(repository, &query, answered).await {
                 Err(UpstreamError::TooLarge) => return Ok(TagList::TooLarge),
                 page => page?,
             };
@@ -86,6 +91,7 @@ impl Upstream {
         &self,
         repository: &RepositoryName,
         query: &Query,
+        answered: &(dyn Fn() + Sync),
     ) -> Result<(Vec<String>, Option<Query>), UpstreamError> {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         let (rest, query) = ("tags/list".to_owned(), query.clone());
@@ -93,6 +99,7 @@ impl Upstream {
         let reply = self.ask(&ask).await?;
         let health = reply.endpoint.health();
         let answer = plain(self.judge(reply)?)?;
+        answered();
         let next = header::next_page(&answer.headers);
         let host = answer.body.host().to_owned();
         let body = answer.body.collect(MAX_PAGE).await.inspect_err(|_| health.failed())?;
