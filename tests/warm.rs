@@ -393,7 +393,7 @@ fn prefetch_warms_by_pattern_and_again() {
     let image = |tag: &str| upstream.image("library/app", tag, &[tag.as_bytes()]);
     let (first, second, other) = (image("1.0"), image("1.1"), image("2.0"));
     let prefetch = "  prefetch:\n    - {image: \"app:1.*\", platforms: all, every: 1s}\n    - {image: docker.io/org/none, every: 1h}";
-    let mirror = mirror_with(&upstream, "", prefetch);
+    let mirror = mirror_with(&upstream, ", tagttl: 1s", prefetch);
     let held = |image: &Image| upstream.bytes_sent(&image.layers[0]) > 0;
     eventually("the tags that match", || (held(&first) && held(&second)).then_some(()));
     mirror.wait_for_log("docker.io/library/app:1.1");

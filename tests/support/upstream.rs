@@ -599,6 +599,9 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
 
 /// Is this request to the CDN within what its link was given out for?
 fn good_link(inner: &mut Inner, request: &Logged) -> bool {
+    if matches!(inner.links, Links::Lasting) {
+        return true;
+    }
     let number = parameter(&request.query, "link").and_then(|number| number.parse::<usize>().ok());
     let Some((given, used)) = number.and_then(|number| inner.given.get_mut(number)) else {
         return false;
