@@ -1,9 +1,12 @@
 //! Reading a blob that is arriving.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 use super::RegistryError;
 use super::audience::Attention;
@@ -19,7 +22,12 @@ const LARGEST: u64 = 4 << 20;
 
 /// What is served without being kept goes on after so many fruitless tries, not more, the first of them after this.
 const FRUITLESS_TRIES: u32 = 6;
-const FIRST_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// Where several endpoints may bring a blob, one may lie; it is found out at the end, and put right from the others. So long
+/// nothing of the blob is handed out, so that nobody has a part of the lie; a client waits for the first byte of a body for
+/// about as long as this. It loses nothing by it: the last byte comes no later.
+const HELD: Duration = Duration::from_secs(10);
 
 /// A blob that a fill brings.
 pub struct Arriving {
@@ -36,13 +44,16 @@ pub struct Follower {
     fill: Arc<Fill>,
     watch: watch::Receiver<Progress>,
     source: Source,
-    began: u64,
+    /// What was handed out before the whole was verified.
+    unverified: Span,
     position: u64,
     /// `None`: to the end, which is not known yet.
     end: Option<u64>,
     reach: Reach,
     direct: Option<Direct>,
     attention: Attention,
+    /// Nothing is handed out before.
+    held: Option<Pin<Box<Sleep>>>,
     _counted: Counted,
 }
 
@@ -61,8 +72,11 @@ impl Follower {
         let Arriving { fill, source, direct, attention, metrics } = arriving;
         let watch = fill.watch();
         let (position, end) = span.map_or((0, None), |span| (span.start, Some(span.end)));
+        let several = source.upstream.every_endpoint().len() > 1;
+        let held = (several && reach == Reach::End).then(|| Box::pin(tokio::time::sleep(HELD)));
         let counted = Counted::new(metrics);
-        Self { fill, watch, source, began: position, position, end, reach, direct, attention, _counted: counted }
+        let unverified = Span { start: position, end: position };
+        Self { fill, watch, source, unverified, position, end, reach, direct, attention, held, _counted: counted }
     }
 
     /// The next piece; waits until there is one. `None` at the end.
@@ -70,14 +84,20 @@ impl Follower {
         loop {
             let progress = *self.watch.borrow_and_update();
             let end = self.end.or(progress.size);
-            if self.fill.is_tainted(Span { start: self.began, end: self.position }) {
+            if self.fill.is_tainted(self.unverified) {
                 return Some(Err(ReadError("what was sent of this blob was not what its digest says".to_owned())));
             }
             let verified = matches!(progress.state, State::Complete | State::Unkept);
             if end.is_some_and(|end| self.position >= end) && (verified || self.reach == Reach::Early) {
                 return None;
             }
-            if let Some(extent) = self.extent(&progress, end) {
+            let undecided = matches!(progress.state, State::Asking | State::Arriving | State::Doubted);
+            if !undecided || self.held.as_ref().is_some_and(|held| held.is_elapsed()) {
+                self.held = None;
+            }
+            if self.held.is_none()
+                && let Some(extent) = self.extent(&progress, end)
+            {
                 return Some(Ok(Piece::Extent(extent)));
             }
             match progress.state {
@@ -87,9 +107,20 @@ impl Follower {
                 State::Unstorable => return self.next_direct().await,
                 State::Asking | State::Arriving | State::Doubted => {}
             }
-            if self.watch.changed().await.is_err() {
+            if self.changed().await.is_err() {
                 return Some(Err(ReadError("the fill was interrupted".to_owned())));
             }
+        }
+    }
+
+    /// Waits until there may be more to hand out.
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        match &mut self.held {
+            None => self.watch.changed().await,
+            Some(held) => tokio::select! {
+                changed = self.watch.changed() => changed,
+                () = held => Ok(()),
+            },
         }
     }
 
@@ -101,6 +132,9 @@ impl Follower {
         let visible = visible(progress, arrivals.end_of(self.position).min(kept), end, self.reach);
         let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(LARGEST));
         self.position += len;
+        if !matches!(progress.state, State::Complete | State::Unkept) {
+            self.unverified.end = self.position;
+        }
         self.attention.reached(self.position);
         Some(Extent { file: Arc::clone(arrivals.file()), offset, len })
     }

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, Request};
 use super::registry::{Place, Registry};
 use super::upstream::Upstream;
 
@@ -74,7 +74,12 @@ pub struct Slow {
 impl Slow {
     /// Asks, and reads the head and the first `bytes` of the body.
     pub fn begin(client: &Client, target: &str, bytes: usize) -> (Self, Vec<u8>) {
-        let mut slow = Self { stream: BufReader::new(client.request("GET", target).send_head()) };
+        Self::answer(client.request("GET", target), bytes)
+    }
+
+    /// Sends a request, and reads the head and the first `bytes` of the body.
+    pub fn answer(request: Request, bytes: usize) -> (Self, Vec<u8>) {
+        let mut slow = Self { stream: BufReader::new(request.send_head()) };
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

@@ -115,6 +115,7 @@ impl Transfer<'_> {
         }
         drop(room);
         self.fill.answered(&errand.source.key(), size);
+        self.answered.notify_one();
         Ok(size)
     }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::lane::Ended;
@@ -36,6 +37,10 @@ use crate::upstream::UpstreamError;
 
 /// The throughput is looked at this often.
 const TICK: Duration = Duration::from_millis(500);
+
+/// As long as nothing has come and nobody was told anything, an endpoint that answers 5xx is asked so often; no other error is
+/// waited out, so that clients hear of it soon.
+const TRIES_BEFORE_ANSWER: u32 = 3;
 
 /// What has arrived is written down this often at most, and after the longer time though it is little.
 const JOURNAL_EVERY: Duration = Duration::from_millis(50);
@@ -78,6 +83,8 @@ pub(super) struct Transfer<'a> {
     origins: Mutex<Origins>,
     /// Who brought what a repair has replaced.
     suspects: Mutex<Vec<origins::Origin>>,
+    /// An answer has come: there may be work for more connections.
+    answered: Notify,
 }
 
 /// A connection that waits for its turn.
@@ -95,6 +102,7 @@ impl<'a> Transfer<'a> {
             plan: Mutex::new(plan),
             origins: Mutex::default(),
             suspects: Mutex::default(),
+            answered: Notify::new(),
         }
     }
 
@@ -171,6 +179,7 @@ impl<'a> Transfer<'a> {
                 place = granted(&mut turn) => lanes.extend(self.begin(source, routes, place)),
                 Some(ended) = lanes.next() => self.ended(routes, &mut pace, ended)?,
                 () = self.fill.audience().changed() => {}
+                () = self.answered.notified() => {}
                 () = due(routes), if turn.is_none() => {}
                 _ = tick.tick() => seen = self.measure(&mut pace, lanes.len(), seen),
             }
@@ -227,6 +236,8 @@ impl<'a> Transfer<'a> {
     fn ended(&self, routes: &Routes, pace: &mut Pace, ended: Ended) -> Result<(), Broken> {
         let Ended { route, assignment, began, brought, outcome } = ended;
         self.plan().release(assignment);
+        let (from, took) = (assignment.span.start, self.means.clock.since(began).as_millis());
+        tracing::debug!(digest = %self.fill.digest, from, brought, took, "a connection of a fill has ended");
         let error = match outcome {
             Ok(()) => None,
             Err(Broken::Source(error)) => Some(error),
@@ -246,7 +257,7 @@ impl<'a> Transfer<'a> {
         }
         routes.ended(route, began, brought, error);
         if self.fill.progress().state == State::Asking {
-            routes.give_up_failed();
+            routes.give_up_failed(TRIES_BEFORE_ANSWER);
         }
         Ok(())
     }

@@ -176,9 +176,16 @@ impl Routes {
         (!route.hopeless).then(|| route.wait.map_or(Duration::ZERO, left))
     }
 
-    /// Every endpoint is given up that has not brought anything: before the first byte there is no use in waiting.
-    pub(super) fn give_up_failed(&self) {
-        self.list().iter_mut().filter(|route| route.error.is_some()).for_each(|route| route.hopeless = true);
+    /// Every endpoint is given up that has failed, unless it answered 5xx fewer times than this: before the first byte there
+    /// is no use in waiting for the others.
+    pub(super) fn give_up_failed(&self, tries: u32) {
+        for route in self.list().iter_mut() {
+            route.hopeless |= match &route.error {
+                None => false,
+                Some(UpstreamError::Status { status: 500.., .. }) => route.fruitless >= tries,
+                Some(_) => true,
+            };
+        }
     }
 
     /// A place that was begun is not used after all.
