@@ -237,6 +237,11 @@ impl Fill {
         self.tainted.lock().unwrap_or_else(PoisonError::into_inner).insert(span);
     }
 
+    /// Where storing was given up.
+    pub fn given_up_at(&self) -> Option<u64> {
+        self.given_up.get().map(|(at, _)| *at)
+    }
+
     /// Where storing was given up, and the hash up to there.
     pub fn given_up(&self) -> Option<(u64, Hasher)> {
         self.given_up.get().cloned()

@@ -159,13 +159,17 @@ impl Fills {
             return self.take_over(fill, partial).await;
         }
         let outcome = self.ask_sources(fill, &partial, &transfer).await;
-        let hashed = transfer.hashed().await;
+        let hashed = match outcome {
+            // What is left to hash of it is for the next request to do.
+            Outcome::Failed | Outcome::Wrong(_) => None,
+            Outcome::Whole | Outcome::Storage(_) => transfer.hashed().await.ok(),
+        };
         let room = transfer.into_room();
         match (outcome, hashed) {
-            (Outcome::Whole, Ok((_, hasher))) => self.finish(fill, Arrived { partial, hasher, room }).await,
+            (Outcome::Whole, Some((_, hasher))) => self.finish(fill, Arrived { partial, hasher, room }).await,
+            (Outcome::Whole, None) => self.give_up(fill, partial, None, None).await,
+            (Outcome::Storage(error), hashed) => self.give_up(fill, partial, hashed, error).await,
             (Outcome::Wrong(error), _) => self.refuse(fill, partial, error).await,
-            (Outcome::Storage(error), hashed) => self.give_up(fill, partial, hashed.ok(), error).await,
-            (Outcome::Whole, Err(error)) => self.give_up(fill, partial, None, Some(error)).await,
             (Outcome::Failed, _) => {
                 self.means.quota.left(&fill.digest, partial.arrivals().total());
                 partial.abandon().await;

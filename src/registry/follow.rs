@@ -128,7 +128,7 @@ impl Follower {
     fn extent(&mut self, progress: &Progress, end: Option<u64>) -> Option<Extent> {
         let arrivals = self.fill.arrivals()?;
         // Where storing was given up, the rest comes from the reader's own source, also what had arrived beyond a hole.
-        let kept = self.fill.given_up().map_or(u64::MAX, |(kept, _)| kept);
+        let kept = self.fill.given_up_at().unwrap_or(u64::MAX);
         let visible = visible(progress, arrivals.end_of(self.position).min(kept), end, self.reach);
         let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(LARGEST));
         self.position += len;

@@ -41,6 +41,14 @@ impl Extents {
         (start < end).then_some(Span { start, end })
     }
 
+    /// How many bytes of this stretch have not arrived.
+    pub fn missing_in(&self, within: Span) -> u64 {
+        let at = self.spans.partition_point(|span| span.end <= within.start);
+        let touching = self.spans[at..].iter().take_while(|span| span.start < within.end);
+        let held: u64 = touching.map(|span| span.end.min(within.end) - span.start.max(within.start)).sum();
+        within.len() - held
+    }
+
     /// Have any bytes of this stretch arrived?
     pub fn touches(&self, span: Span) -> bool {
         let at = self.spans.partition_point(|other| other.end <= span.start);
@@ -125,6 +133,8 @@ mod tests {
                     Span { start: start as u64, end: end as u64 }
                 });
                 prop_assert_eq!(extents.first_missing(within), missing);
+                let absent = (position..within.end as usize).filter(|at| !bytes[*at]).count();
+                prop_assert_eq!(extents.missing_in(within), absent as u64);
                 let any = bytes.get(position..70).is_some_and(|bytes| bytes.contains(&true));
                 prop_assert_eq!(extents.touches(within), any);
             }

@@ -63,6 +63,10 @@ impl Body {
         let source = Source { reader, extent: None };
         let pieces = stream::unfold(source, |mut source| async move {
             let piece = source.next().await?;
+            if piece.is_err() {
+                // A cut throws away what was not flushed: the head, and what came before, go out first.
+                tokio::task::yield_now().await;
+            }
             Some((piece, source))
         });
         Self::from(Content::Pieces { pieces: Box::pin(pieces), left: len })

@@ -158,7 +158,7 @@ impl<'a> Transfer<'a> {
 
     /// Keeps as many connections busy as help, until all has arrived.
     async fn drive(&self, source: &Source, routes: &Routes) -> Result<(), Broken> {
-        let usages = self.usages(source, routes);
+        let mut usages = self.usages(source, routes);
         let mut pace = Pace::new(self.means.settings.connections);
         let mut lanes = FuturesUnordered::new();
         let mut turn: Option<Turn> = None;
@@ -178,7 +178,8 @@ impl<'a> Transfer<'a> {
             tokio::select! {
                 place = granted(&mut turn) => lanes.extend(self.begin(source, routes, place)),
                 Some(ended) = lanes.next() => self.ended(routes, &mut pace, ended)?,
-                () = self.fill.audience().changed() => {}
+                // A client may have come for what was fetched beforehand.
+                () = self.fill.audience().changed() => usages = self.usages(source, routes),
                 () = self.answered.notified() => {}
                 () = due(routes), if turn.is_none() => {}
                 _ = tick.tick() => seen = self.measure(&mut pace, lanes.len(), seen),
@@ -252,7 +253,13 @@ impl<'a> Transfer<'a> {
             }
             if self.fill.progress().state != State::Asking {
                 self.means.metrics.fill_resumes.inc();
-                tracing::info!(digest = %self.fill.digest, %error, brought, "a connection of a fill failed; another goes on");
+                // One that was worth its while is no news on a link where each is.
+                match brought {
+                    0 => {
+                        tracing::info!(digest = %self.fill.digest, %error, "a connection of a fill failed; another goes on")
+                    }
+                    _ => tracing::debug!(digest = %self.fill.digest, %error, brought, "a connection of a fill was cut"),
+                }
             }
         }
         routes.ended(route, began, brought, error);

@@ -141,9 +141,10 @@ impl Plan {
 
     /// The first question about a blob of unknown size: its answer tells it.
     fn first(&self, needs: &Needs<'_>) -> Option<Span> {
-        let start = needs.wanted.first().map_or_else(|| needs.arrived.prefix(), |wanted| wanted.start);
-        let within = Span { start, end: start.saturating_add(self.segment.min(FIRST)) };
-        if self.is_busy() { None } else { needs.arrived.first_missing(within) }
+        let from = |start: u64| Span { start, end: start.saturating_add(self.segment.min(FIRST)) };
+        let wanted = needs.wanted.iter().find_map(|wanted| needs.arrived.first_missing(from(wanted.start)));
+        let missing = || needs.arrived.first_missing(from(needs.arrived.prefix()));
+        if self.is_busy() { None } else { wanted.or_else(missing) }
     }
 
     fn stretch(&self, needs: &Needs<'_>, size: u64) -> Option<Span> {
@@ -178,10 +179,11 @@ impl Plan {
     /// How much one connection is given. Less towards the end, so that all finish at the same time.
     fn length(&self, needs: &Needs<'_>, size: u64) -> u64 {
         let shortest = SHORTEST.min(self.segment);
-        let left = size.saturating_sub(needs.arrived.total());
+        let coming: u64 = self.taken.iter().map(|taken| needs.arrived.missing_in(taken.span)).sum();
+        let left = size.saturating_sub(needs.arrived.total()).saturating_sub(coming);
         let fair = match needs.connections {
             0 | 1 => self.segment,
-            several => left / (2 * several as u64),
+            several => left.div_ceil(several as u64),
         };
         fair.min(needs.reach.unwrap_or(u64::MAX)).clamp(shortest, self.segment)
     }
@@ -254,6 +256,11 @@ mod tests {
         let taken = plan.take(&needs(&Extents::default(), &[Span { start: 5, end: 6 }])).unwrap();
         assert_eq!((taken.span, taken.bounded), (Span { start: 5, end: FIRST + 5 }, true));
         assert_eq!(plan.take(&needs(&Extents::default(), &[])), None);
+        // What is wanted is there already: the answer tells the size all the same.
+        let mut plan = Plan::new(None, 8 * MIB);
+        let held = arrived(&[(5 * MIB, 9 * MIB)]);
+        let taken = plan.take(&needs(&held, &[Span { start: 6 * MIB, end: 7 * MIB }])).unwrap();
+        assert_eq!(taken.span, Span { start: 0, end: FIRST });
     }
 
     proptest! {
