@@ -1,12 +1,13 @@
 //! A link that is slow, cut, stalled or gone, and upstreams of which some lie: what readers notice of it, and what it costs.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::support::client::{Answer, noise};
 use crate::support::fault::Fault;
 use crate::support::mirror::{Slow, blob, mirror, mirror_of, mirror_with};
 use crate::support::registry::{Registry, eventually};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Links, Upstream};
 
 const MIB: usize = 1 << 20;
 
@@ -325,7 +326,7 @@ fn what_is_left_of_a_fill_goes_with_age() {
     let partial = mirror.data().join(format!("cache/partial/sha256/{}", digest.hex()));
     assert!(partial.exists());
     mirror.kill();
-    thread::sleep(std::time::Duration::from_millis(1100));
+    thread::sleep(Duration::from_millis(1100));
     mirror.restart();
     eventually("the end of what was left", || (!partial.exists()).then_some(()));
 }
@@ -338,4 +339,87 @@ fn what_is_not_kept_goes_on_too() {
     let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 1MiB, reserve: 0}");
     upstream.fault("GET", "/blobs/", Fault::Cut(MIB as u64));
     assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+}
+
+#[test]
+fn signed_addresses_run_out_and_are_asked_for_again() {
+    let content = noise(20, 12 * MIB);
+    for links in [Links::Once, Links::For(Duration::from_millis(50))] {
+        let upstream = Upstream::start();
+        let digest = upstream.blob("library/app", &content);
+        upstream.set_cdn(true);
+        upstream.set_links(links);
+        upstream.fault("GET", "/cdn/", Fault::Throttle(16 * MIB as u64));
+        upstream.fault("GET", "/cdn/", Fault::Cut(2 * MIB as u64));
+        let mirror = mirror_with(&upstream, "", "  fill: {segment: 3MiB}");
+        assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content), "{links:?}");
+        assert_eq!(upstream.bytes_sent(&digest), content.len() as u64, "{links:?}");
+    }
+}
+
+#[test]
+fn an_address_that_lasts_is_asked_for_once() {
+    let upstream = Upstream::start();
+    let content = noise(21, 12 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    upstream.set_cdn(true);
+    let mirror = mirror_with(&upstream, "", "  fill: {segment: 2MiB}");
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+    assert_eq!(upstream.requests("GET", "/v2/library/app/blobs/"), 1);
+    assert!(upstream.requests("GET", "/cdn/") > 4);
+}
+
+#[test]
+fn a_small_layer_is_not_starved_by_a_large_one() {
+    let upstream = Upstream::start();
+    let (large, small) = (noise(22, 12 * MIB), noise(23, 100_000));
+    let digests = [&large, &small].map(|content| upstream.blob("library/app", content));
+    let mirror = mirror_with(&upstream, "", "  fill: {perhost: 1, segment: 1MiB}");
+    upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64));
+    let (slow, first) = Slow::begin(&mirror.client(), &blob("library/app", digests[0]), 10);
+    assert!(is_right(&mirror.client().get(&blob("library/app", digests[1])), &small));
+    let fills = mirror.client().get("/api/v1/fills").text();
+    assert!(fills.contains(&digests[0].to_string()), "the large one was waited for: {fills}");
+    upstream.heal();
+    assert!([first, slow.rest()].concat() == large);
+}
+
+#[test]
+fn a_host_has_so_many_places() {
+    let upstream = Upstream::start();
+    let digests = [24, 25].map(|seed| upstream.blob("library/app", &noise(seed, 12 * MIB)));
+    let mirror = mirror_with(&upstream, "", "  fill: {perhost: 3, segment: 1MiB}");
+    upstream.fault("GET", "/blobs/", Fault::Stall(100_000));
+    let _first = Slow::begin(&mirror.client(), &blob("library/app", digests[0]), 10);
+    eventually("three connections", || (upstream.requests("GET", "/blobs/") == 3).then_some(()));
+    let (client, second) = (mirror.client(), blob("library/app", digests[1]));
+    thread::spawn(move || client.try_get(&second));
+    eventually("the second fill", || {
+        mirror.client().get("/metrics").text().contains("entrepot_fills_in_flight 2\n").then_some(())
+    });
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(upstream.requests("GET", "/blobs/"), 3);
+}
+
+#[test]
+fn a_burst_of_5xx_is_waited_out_before_anything_is_answered() {
+    let upstream = Upstream::start();
+    let content = noise(26, MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    upstream.fault_once("GET", "/blobs/", Fault::Status(503));
+    upstream.fault_once("GET", "/blobs/", Fault::Status(500));
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+}
+
+#[test]
+fn sizes_at_the_edge() {
+    let upstream = Upstream::start();
+    let mirror = mirror(&upstream);
+    for (seed, size) in [0, 1, 65_536, 65_537, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 4 * MIB + 1].into_iter().enumerate() {
+        let content = noise(30 + seed as u64, size);
+        let digest = upstream.blob("library/app", &content);
+        assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content), "{size}");
+        assert_eq!(upstream.bytes_sent(&digest), size as u64, "{size}");
+    }
 }

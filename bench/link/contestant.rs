@@ -142,13 +142,15 @@ impl Curl {
         let target = format!("{url}{}", wanted.layer());
         let range = wanted.range.as_ref().map(|range| format!("{}-{}", range.start, range.end - 1));
         options.extend(range.iter().flat_map(|range| ["--range", range.as_str()]));
+        let asked = begun.elapsed();
         let mut read = pull::Read::default();
         let end = self.get(&target, &options, deadline, &mut |body| read = pull::read(body, wanted.bytes()));
         let end = match end {
             End::Whole => read.end(wanted.bytes()),
             broken => broken,
         };
-        Pulled { end, step: Step::Layer, first: read.first.map(|first| first - begun), last: begun.elapsed() }
+        let first = read.first.map(|first| first - begun);
+        Pulled { end, step: Step::Layer, asked, first, last: begun.elapsed() }
     }
 
     fn get(&self, url: &str, options: &[&str], deadline: Instant, body: &mut dyn FnMut(&mut dyn Read)) -> End {

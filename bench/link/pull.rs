@@ -68,6 +68,8 @@ pub enum Step {
 pub struct Pulled {
     pub end: End,
     pub step: Step,
+    /// When the layer was asked for.
+    pub asked: Duration,
     /// The first byte of the layer.
     pub first: Option<Duration>,
     pub last: Duration,
@@ -75,7 +77,7 @@ pub struct Pulled {
 
 impl Pulled {
     pub fn failed(end: End, step: Step, begun: Instant) -> Self {
-        Self { end, step, first: None, last: begun.elapsed() }
+        Self { end, step, asked: Duration::ZERO, first: None, last: begun.elapsed() }
     }
 }
 
@@ -126,7 +128,7 @@ pub fn pull(addr: SocketAddr, wanted: &Wanted, deadline: Instant) -> Pulled {
     }
     let pulled = layer(addr, wanted, deadline);
     let before = begun.elapsed() - pulled.last;
-    Pulled { first: pulled.first.map(|first| before + first), last: begun.elapsed(), ..pulled }
+    Pulled { asked: before, first: pulled.first.map(|first| before + first), last: begun.elapsed(), ..pulled }
 }
 
 /// The layer alone, or a range of it.
@@ -148,7 +150,8 @@ pub fn layer(addr: SocketAddr, wanted: &Wanted, deadline: Instant) -> Pulled {
         read.broken = Some(io::ErrorKind::UnexpectedEof);
     }
     let first = read.first.map(|first| first - begun);
-    Pulled { end: read.end(wanted.bytes()), step: Step::Layer, first, last: begun.elapsed() }
+    let (end, asked) = (read.end(wanted.bytes()), Duration::ZERO);
+    Pulled { end, step: Step::Layer, asked, first, last: begun.elapsed() }
 }
 
 /// One small answer, whole.

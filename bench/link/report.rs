@@ -53,7 +53,7 @@ const COLUMNS: &str = "- **result**: what the clients got. `whole`: every byte, 
 - **bytes ÷ blob**: bytes of the layer that left the upstream, by the layer's size. 1.00 is the best there is for a layer that
   nobody had.
 - **requests**: everything that was asked of the upstream: tokens, manifests, blobs, and the CDN that these are redirected to.
-- **× r**: how fast the layer arrived, in units of what one connection gives (with two endpoints: what one of them gives).
+- **× r**: how fast the layer arrived from when it was asked for, in units of what one connection gives (with two endpoints: what one of them gives).
 - **÷ bare**: time to the last byte by the bare link's.
 - **first byte, last byte**: of the layer, in seconds from before its tag was asked for; with several clients, the slowest's.
 ";

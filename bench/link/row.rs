@@ -19,6 +19,8 @@ pub struct Row {
     pub requests: Option<usize>,
     /// How many times the rate of one connection (or endpoint) the layer arrived at.
     pub rate: Option<f64>,
+    /// When the layer was asked for.
+    pub asked: Duration,
     pub first: Option<Duration>,
     pub last: Option<Duration>,
     pub note: String,
@@ -50,6 +52,7 @@ impl Row {
             result: summary(pulls, cap),
             ratio: Some(stand.ratio()),
             requests: Some(stand.requests()),
+            asked: pulls.iter().map(|pulled| pulled.asked).min().unwrap_or_default(),
             first: pulls.iter().map(|pulled| pulled.first).max().flatten(),
             last: pulls.iter().map(|pulled| pulled.last).max().filter(|_| !late),
             ..Self::default()
@@ -64,10 +67,10 @@ impl Row {
         Self { note: note.into(), ..self }
     }
 
-    /// The rate that the layer arrived at, in rates of `rate` bytes a second.
+    /// The rate that the layer arrived at from when it was asked for, in rates of `rate` bytes a second.
     pub fn rate(self, stand: &Stand, rate: u64) -> Self {
-        let whole = self.is_whole().then_some(self.last).flatten();
-        Self { rate: whole.map(|last| stand.size() as f64 / last.as_secs_f64() / rate as f64), ..self }
+        let whole = self.is_whole().then_some(self.last).flatten().map(|last| last.saturating_sub(self.asked));
+        Self { rate: whole.map(|took| stand.size() as f64 / took.as_secs_f64() / rate as f64), ..self }
     }
 
     /// Adds a promise, if this is the row of who gave it.

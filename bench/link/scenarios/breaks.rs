@@ -128,7 +128,13 @@ fn die(stand: &mut Stand) -> Pulled {
     });
     stand.wait_for(0.6, Duration::from_secs(8));
     stand.contestant.kill();
-    pull.join().unwrap_or(Pulled { end: End::Refused, step: crate::pull::Step::Tag, first: None, last: Duration::ZERO })
+    pull.join().unwrap_or(Pulled {
+        end: End::Refused,
+        step: crate::pull::Step::Tag,
+        asked: Duration::ZERO,
+        first: None,
+        last: Duration::ZERO,
+    })
 }
 
 /// The layer came whole to every client, and crossed the link once.

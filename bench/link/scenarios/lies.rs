@@ -181,7 +181,8 @@ impl Question {
     }
 
     fn told(&self) -> String {
-        let told_of = |end| told(&Pulled { end, step: Step::Tag, first: None, last: self.took }, PATIENCE);
+        let told_of =
+            |end| told(&Pulled { end, step: Step::Tag, asked: Duration::ZERO, first: None, last: self.took }, PATIENCE);
         match &self.answer {
             Ok(answer) => answer.status.to_string(),
             Err(end) => told_of(*end),
