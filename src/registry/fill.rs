@@ -10,31 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::RegistryError;
 use super::audience::Audience;
+use super::source::{Proof, Source, SourceKey};
 use crate::config::Unattended;
-use crate::oci::{Digest, Hasher, HostName, RepositoryName, Span};
+use crate::oci::{Digest, Hasher, Span};
 use crate::store::{Arrivals, Extents};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::UpstreamError;
 
 /// The end of a blob that no reader gets before the whole is verified, in bytes.
 pub const WITHHELD: u64 = 64 << 10;
-
-/// Where a blob can be fetched from, and in whose name.
-#[derive(Clone)]
-pub struct Source {
-    pub upstream: Arc<Upstream>,
-    pub repository: RepositoryName,
-    /// What the naming descriptor says.
-    pub expected_size: Option<u64>,
-}
-
-impl Source {
-    /// Two sources with one key have the same rights.
-    pub fn key(&self) -> SourceKey {
-        (self.upstream.name().clone(), self.repository.clone())
-    }
-}
-
-pub type SourceKey = (HostName, RepositoryName);
 
 /// A blob that is arriving.
 pub struct Fill {
@@ -98,15 +81,6 @@ struct Candidate {
     source: Source,
     proof: Proof,
     failed: Option<UpstreamError>,
-}
-
-/// Has the upstream vouched for this repository's right to the digest?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// It answered 200 for it, now or earlier.
-    Given,
-    /// It will be asked by the fill itself.
-    Pending,
 }
 
 /// What a fill is to somebody who wants to join it.
@@ -386,15 +360,5 @@ impl Fill {
     fn sources(&self) -> MutexGuard<'_, Sources> {
         // Each change to the list is one assignment or push; it is whole whatever its last holder did.
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The size that all who name one agree on; an error names the first two that do not.
-pub fn agree(sizes: [Option<u64>; 3]) -> Result<Option<u64>, UpstreamError> {
-    let mut named = sizes.into_iter().flatten();
-    let Some(expected) = named.next() else { return Ok(None) };
-    match named.find(|size| *size != expected) {
-        Some(found) => Err(UpstreamError::Length { expected, found }),
-        None => Ok(Some(expected)),
     }
 }

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::audience::{Attention, Interest};
-use super::fill::{Fill, Proof, Source, Standing, State};
+use super::fill::{Fill, Standing, State};
 use super::hosts::Hosts;
 use super::quota::{GIVEN_UP, Quota, Reservation};
+use super::source::{Proof, Source};
 use super::transfer::{Broken, Means, Transfer};
 use super::{FillReport, Machine, RegistryError, UpstreamFailure};
 use crate::config;
 use crate::oci::{Digest, Hasher, MediaType};
-use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, Right, StoreError, verified};
+use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, StoreError, verified};
 use crate::sys::Tasks;
 use crate::upstream::UpstreamError;
 
@@ -302,7 +303,7 @@ impl Fills {
     }
 
     async fn record(&self, digest: &Digest, source: &Source, size: u64) -> Result<(), StoreError> {
-        let right = right_of(source);
+        let right = source.right();
         self.means.quota.stored(*digest, size, right);
         let known = self.store.link(source.upstream.name(), &source.repository, digest).await?;
         let media_type = known.map_or_else(|| MediaType::known(MediaType::OCTET_STREAM), |link| link.media_type);
@@ -342,11 +343,6 @@ impl Fills {
         // A map of fills is whole whatever its last holder did.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The right that an upstream's 200 gives.
-pub fn right_of(source: &Source) -> Right {
-    if source.upstream.is_anonymous() { Right::Public } else { Right::Private }
 }
 
 /// A fill in the map and in the gauge, for as long as it runs.

@@ -10,8 +10,9 @@ use tokio::time::Sleep;
 
 use super::RegistryError;
 use super::audience::Attention;
-use super::fill::{Fill, Progress, Source, State, WITHHELD, agree};
+use super::fill::{Fill, Progress, State, WITHHELD};
 use super::piece::{Piece, ReadError};
+use super::source::{Source, agree};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher, Span};
 use crate::sys::{Extent, jitter};

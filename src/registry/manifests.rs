@@ -1,7 +1,6 @@
 //! Manifests of a mirrored repository: answered from what is held, asked for, and kept.
 
 use super::absences::Asked;
-use super::fills::right_of;
 use super::freshness::Settled;
 use super::mirror::Mirror;
 use super::{CacheStatus, Found, HeldManifest, ManifestInfo, RegistryError};
@@ -264,7 +263,7 @@ impl Mirror {
     }
 
     fn right(&self) -> Right {
-        right_of(&self.source(None))
+        self.source(None).right()
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::absences::Asked;
 use super::audience::{Attention, Interest};
-use super::fill::{Fill, Proof, Source, State};
-use super::fills::{Joined, right_of};
+use super::fill::{Fill, State};
+use super::fills::Joined;
 use super::follow::{Arriving, Direct};
 use super::remote::Remote;
+use super::source::{Proof, Source};
 use super::{Blob, CacheStatus, Found, Registry, RegistryError};
 use crate::oci::{ByteRange, Digest, HostName, MediaType, Reference, RepositoryName, Target};
 use crate::state::Interrupted;
@@ -212,7 +213,7 @@ impl Mirror {
 
     /// The size that a HEAD said is for its answer alone: what is recorded decides whether a file is whole.
     async fn record_proof(&self, digest: &Digest) {
-        let right = right_of(&self.source(None));
+        let right = self.source(None).right();
         let recorded = async {
             let known = self.link(digest).await?;
             let (media_type, size) = known.map_or_else(

@@ -2,7 +2,7 @@
 //!
 //! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
 //! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository (`hosted`;
-//! `mirror` with `manifests`, `lists`, `referrers`, `freshness` and `absences`), and what they share (`fills`, `fill`, `audience`, `transfer`, `hosts`, `follow`,
+//! `mirror` with `manifests`, `lists`, `referrers`, `freshness` and `absences`), and what they share (`source`, `fills`, `fill`, `audience`, `transfer`, `hosts`, `follow`,
 //! `quota`, `remote`, `upload`, `health`), and what operators see (`report`); `warm` and `prefetch` bring what nobody has pulled yet.
 
 mod absences;
@@ -28,6 +28,7 @@ mod quota;
 mod referrers;
 mod remote;
 mod report;
+mod source;
 mod transfer;
 mod upload;
 mod warm;

@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use super::Registry;
-use super::fill::{Fill, Source};
+use super::fill::Fill;
 use super::remote::Remote;
+use super::source::Source;
 use crate::oci::{Digest, HostName};
 
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};

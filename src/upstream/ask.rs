@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::account::Password;
@@ -13,7 +13,7 @@ use super::health::Throttle;
 use super::login::Login;
 use super::meter::Kind;
 use super::token::{Grant, Token};
-use super::{Upstream, UpstreamError, blob, header, realm};
+use super::{Upstream, UpstreamError, header, realm};
 use crate::oci::RepositoryName;
 use crate::outbound::{Answer, Hop, Request, authority};
 
@@ -59,7 +59,10 @@ impl Upstream {
                 Err(self.account.denied(&host, status, self.password_for(reply.endpoint)))
             }
             StatusCode::NOT_FOUND => Err(UpstreamError::NotFound),
-            StatusCode::RANGE_NOT_SATISFIABLE => Err(blob::unsatisfiable(&answer)),
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let total = answer.header(&CONTENT_RANGE).and_then(|text| header::unsatisfied(&text));
+                Err(UpstreamError::Unsatisfiable { host, total })
+            }
             StatusCode::TOO_MANY_REQUESTS => {
                 Err(UpstreamError::TooManyRequests { host, retry_after: self.retry_after(&answer) })
             }

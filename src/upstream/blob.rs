@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::ask::{Ask, content_length, plain};
 use super::endpoint::{Endpoint, EndpointId};
-use super::header::{self, ContentRange};
+use super::header::ContentRange;
 use super::health::Health;
 use super::meter::{Kind, Meter};
 use super::{Upstream, UpstreamError};
@@ -232,12 +232,6 @@ fn part(answer: &Answer, from: u64) -> Result<(u64, Option<u64>, Option<u64>), U
             Err(UpstreamError::Protocol { host: answer.body.host().to_owned(), reason })
         }
     }
-}
-
-/// The size that a 416 tells (RFC 9110 §15.5.17).
-pub(super) fn unsatisfiable(answer: &Answer) -> UpstreamError {
-    let total = answer.header(&CONTENT_RANGE).and_then(|text| header::unsatisfied(&text));
-    UpstreamError::Unsatisfiable { host: answer.body.host().to_owned(), total }
 }
 
 fn question<'a>(method: Method, repository: &'a RepositoryName, digest: &Digest) -> Ask<'a> {

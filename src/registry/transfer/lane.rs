@@ -6,7 +6,8 @@ use super::plan::Assignment;
 use super::routes::{RouteId, Routes};
 use super::{Broken, Transfer};
 use crate::oci::Span;
-use crate::registry::fill::{Source, State, agree};
+use crate::registry::fill::State;
+use crate::registry::source::{Source, agree};
 use crate::sys::Moment;
 use crate::upstream::{BlobStream, Stretch, UpstreamError};
 
