@@ -61,6 +61,17 @@ fn a_stalled_connection_is_left_for_another() {
 }
 
 #[test]
+fn one_silent_connection_of_several_is_left_before_the_stall() {
+    let upstream = Upstream::start();
+    let content = noise(27, 12 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    // Nobody waits for so long here.
+    let mirror = mirror_with(&upstream, "", "  fill: {stall: 10m, segment: 1MiB}");
+    upstream.fault_once("GET", "/blobs/", Fault::Stall(100_000));
+    assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
+}
+
+#[test]
 fn a_refusal_in_the_middle_is_waited_out() {
     let upstream = Upstream::start();
     let content = noise(3, 2 * MIB);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::plan::Assignment;
 use super::routes::{RouteId, Routes};
+use super::silence::Listened;
 use super::{Broken, Transfer};
 use crate::oci::Span;
 use crate::registry::fill::State;
@@ -39,11 +40,18 @@ impl Transfer<'_> {
         let began = self.means.clock.moment();
         let errand = Errand { source, routes, route, assignment };
         let mut brought = 0;
-        let outcome = self.run(errand, &mut brought).await;
+        let listened = self.silence.listen(assignment.ticket, self.partial.arrivals().total());
+        let outcome = tokio::select! {
+            outcome = self.run(errand, &listened, &mut brought) => outcome,
+            waited = listened.left() => {
+                let host = source.upstream.host(routes.endpoint(route));
+                Err(Broken::Source(UpstreamError::Timeout { host, waited }))
+            }
+        };
         Ended { route, assignment, began, brought, outcome }
     }
 
-    async fn run(&self, errand: Errand<'_>, brought: &mut u64) -> Result<(), Broken> {
+    async fn run(&self, errand: Errand<'_>, listened: &Listened<'_>, brought: &mut u64) -> Result<(), Broken> {
         let mut stream = match self.open(errand).await {
             Err(UpstreamError::Unsatisfiable { host, total }) => return self.nothing_there(errand, host, total),
             stream => stream.map_err(Broken::Source)?,
@@ -60,6 +68,7 @@ impl Transfer<'_> {
                 return Err(Broken::Source(UpstreamError::Length { expected, found: end }));
             }
             *brought += self.keep(errand, position, pieces).await?;
+            listened.heard(self.partial.arrivals().total());
             position = end;
             // One that sends everything may bring nothing more that is new.
             if !stream.is_ranged() && self.is_done() && size.is_some_and(|size| position < size) {

@@ -10,6 +10,7 @@ mod pace;
 mod plan;
 mod repair;
 mod routes;
+mod silence;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ use self::origins::Origins;
 use self::pace::Pace;
 use self::plan::{Manner, Needs, Plan};
 use self::routes::{RouteId, Routes};
+use self::silence::Silence;
 use super::fill::{Fill, State};
 use super::hosts::{Hosts, Place, Usage};
 use super::quota::{Quota, Reservation};
@@ -84,6 +86,7 @@ pub(super) struct Transfer<'a> {
     origins: Mutex<Origins>,
     /// Who brought what a repair has replaced.
     suspects: Mutex<Vec<origins::Origin>>,
+    silence: Silence,
     /// An answer has come: there may be work for more connections.
     answered: Notify,
 }
@@ -103,6 +106,7 @@ impl<'a> Transfer<'a> {
             plan: Mutex::new(plan),
             origins: Mutex::default(),
             suspects: Mutex::default(),
+            silence: Silence::new(means.clock.clone()),
             answered: Notify::new(),
         }
     }
@@ -277,6 +281,7 @@ impl<'a> Transfer<'a> {
         (since, before): (crate::sys::Moment, u64),
     ) -> (crate::sys::Moment, u64) {
         let total = self.partial.arrivals().total();
+        self.silence.leave_silent(total);
         if lanes >= pace.count() {
             pace.measured(total.saturating_sub(before), self.means.clock.since(since));
         } else {

@@ -38,7 +38,7 @@ pub(super) enum Manner {
 /// A stretch that one connection fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Assignment {
-    ticket: u64,
+    pub(super) ticket: u64,
     pub(super) span: Span,
     /// The end is asked for; otherwise whatever comes.
     pub(super) bounded: bool,
