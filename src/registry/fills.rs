@@ -7,7 +7,7 @@ use super::audience::{Attention, Interest};
 use super::fill::{Fill, Standing, State};
 use super::hosts::Hosts;
 use super::quota::{GIVEN_UP, Quota, Reservation};
-use super::source::{Proof, Source};
+use super::source::{Proof, Source, SourceKey};
 use super::transfer::{Broken, Means, Transfer};
 use super::{FillReport, Machine, RegistryError, UpstreamFailure};
 use crate::config;
@@ -68,6 +68,11 @@ impl Fills {
     /// The fill that is running for a digest.
     pub fn running(&self, digest: &Digest) -> Option<Arc<Fill>> {
         self.map().get(digest).cloned()
+    }
+
+    /// Does a fill of this digest run for this repository?
+    pub fn is_for(&self, digest: &Digest, key: &SourceKey) -> bool {
+        self.running(digest).is_some_and(|fill| matches!(fill.standing(key), Standing::Ours))
     }
 
     /// What is arriving now.

@@ -34,7 +34,7 @@ impl Mirror {
             Reference::Digest(digest) => return self.manifest_by_digest(digest).await,
             Reference::Tag(tag) => tag,
         };
-        let Some(record) = self.store().tag(self.upstream(), &self.name, tag).await? else {
+        let Some(record) = self.known(tag).await? else {
             return self.fetch(reference).await;
         };
         let settled = self.settle(tag, &record).await?;
@@ -48,6 +48,20 @@ impl Mirror {
                 fetched => fetched,
             },
         }
+    }
+
+    /// What is known of a tag; a HEAD that is under way is waited for, since whoever sent it fetches the digest that it names.
+    async fn known(&self, tag: &Tag) -> Result<Option<TagRecord>, RegistryError> {
+        let look = || self.store().tag(self.upstream(), &self.name, tag);
+        if let Some(record) = look().await? {
+            return Ok(Some(record));
+        }
+        if self.registry.flights().heads.is_running(&(self.target(), tag.to_string())) {
+            // What it says is written down; an error of it is found out again by the GET.
+            let _ = self.ask(&Reference::Tag(tag.clone())).await;
+            return Ok(look().await?);
+        }
+        Ok(None)
     }
 
     async fn manifest_by_digest(&self, digest: &Digest) -> Result<Found<HeldManifest>, RegistryError> {
@@ -146,6 +160,10 @@ impl Mirror {
 
     /// HEAD of what is not known here.
     async fn head_upstream(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
+        if self.registry.flights().manifests.is_running(&(self.target(), reference.to_string())) {
+            // It is on its way: whoever asks for its digest next must find it, and not fetch it a second time.
+            return Ok(self.fetch(reference).await?.map(|held| held.info));
+        }
         let (head, status) = self.ask(reference).await;
         let head = head.map_err(|error| RegistryError::manifest(&error, &self.target(), reference))?;
         match info_of(&head) {

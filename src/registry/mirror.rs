@@ -61,7 +61,9 @@ impl Mirror {
             return Ok(found.map(|manifest| Blob::bytes(*digest, manifest.body)));
         }
         let proven = link.as_ref().is_some_and(|link| link.right.is_proven());
-        if !proven && self.store().blob(digest).await?.is_some() {
+        // A fill of ours that is just about to end records the right as the last thing: it is joined.
+        let ours = self.registry.fills().is_for(digest, &self.source(None).key());
+        if !proven && !ours && self.store().blob(digest).await?.is_some() {
             // A fill may have ended since the look at the link; else the bytes came for another repository, and this one's
             // upstream says whether it has them too.
             link = self.link(digest).await?;

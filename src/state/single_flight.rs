@@ -56,6 +56,11 @@ where
         }
     }
 
+    /// Does work run under this key?
+    pub fn is_running(&self, key: &K) -> bool {
+        self.running.lock().contains_key(key)
+    }
+
     /// How many keys have work running.
     pub fn running(&self) -> usize {
         self.running.lock().len()

@@ -16,6 +16,9 @@ use super::{Upstream, UpstreamError};
 use crate::oci::{Digest, RepositoryName};
 use crate::outbound::{Answer, Body, Hop, Request, Url};
 
+/// A body that brought so many bytes before it was cut was worth asking for.
+const WORTHWHILE: u64 = 64 << 10;
+
 /// A stretch of a blob that is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch<'a> {
@@ -80,7 +83,10 @@ impl BlobStream {
         let chunk = match self.body.chunk().await {
             Ok(chunk) => chunk,
             Err(error) => {
-                self.health.failed();
+                // A link that cuts every connection is no reason to leave an endpoint alone that brings something each time.
+                if self.position - self.start < WORTHWHILE {
+                    self.health.failed();
+                }
                 return Err(error.into());
             }
         };
