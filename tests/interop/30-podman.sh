@@ -22,7 +22,7 @@ YAML
 
 # podman sends no ?ns=: the second registry's name is the first part of the mirror's path. Where the
 # registries themselves should be, nobody listens.
-cat >"$WORK/registries.conf" <<TOML
+podman_with <<TOML
 unqualified-search-registries = ["docker.io"]
 short-name-mode = "permissive"
 
@@ -42,31 +42,15 @@ insecure = true
 location = "127.0.0.1:$port/registry.example"
 insecure = true
 TOML
-echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$WORK/policy.json"
-export CONTAINERS_REGISTRIES_CONF=$WORK/registries.conf PODMAN_IGNORE_CGROUPSV1_WARNING=1
 
-wrapper podman --root "$WORK/podman" --runroot "$WORK/podman-run" --tmpdir "$WORK/podman-tmp" \
-    --storage-driver vfs --cgroup-manager cgroupfs --events-backend none
-
-pull() {
-    client podman pull --signature-policy "$WORK/policy.json" "$@"
-}
-# pulled NAME DIGEST: podman has that image, and the file in it that is new with every run.
-pulled() {
-    local mount
-    podman image inspect --format '{{json .RepoDigests}}' "$1" | grep -q "${1%:*}@$2" || fail "$1 is not $2"
-    mount=$(podman image mount "$1")
-    same "$NONCE" "$(<"$mount/etc/nonce")" "the file in $1"
-    client podman image unmount "$1"
-}
 one=$(digest_of "127.0.0.1:$upstream" library/one 1)
 two=$(digest_of "127.0.0.1:$second" org/two 1)
 
 step "pull through the mirror"
-pull docker.io/library/one:1
-pulled docker.io/library/one:1 "$one"
-pull registry.example/org/two:1
-pulled registry.example/org/two:1 "$two"
+podman_pull docker.io/library/one:1
+podman_has docker.io/library/one:1 "$one"
+podman_pull registry.example/org/two:1
+podman_has registry.example/org/two:1 "$two"
 
 step "push to a mirrored name is refused, with the patterns that are not"
 refused 'local/\*\*' podman push --tls-verify=false registry.example/org/two:1 "127.0.0.1:$port/docker.io/library/one:1"
@@ -76,16 +60,16 @@ stop upstream
 stop second
 client podman rmi --all --force
 same "" "$(podman images --quiet)" "images left after rmi"
-pull docker.io/library/one:1
-pulled docker.io/library/one:1 "$one"
-pull registry.example/org/two:1
-pulled registry.example/org/two:1 "$two"
+podman_pull docker.io/library/one:1
+podman_has docker.io/library/one:1 "$one"
+podman_pull registry.example/org/two:1
+podman_has registry.example/org/two:1 "$two"
 
 step "push, rmi, pull of a private image"
 client podman push --tls-verify=false docker.io/library/one:1 "127.0.0.1:$port/local/team/one:1"
 client podman rmi --all --force
-pull --tls-verify=false "127.0.0.1:$port/local/team/one:1"
-pulled "127.0.0.1:$port/local/team/one:1" "$(digest_of "127.0.0.1:$port" local/team/one 1)"
+podman_pull --tls-verify=false "127.0.0.1:$port/local/team/one:1"
+podman_has "127.0.0.1:$port/local/team/one:1" "$(digest_of "127.0.0.1:$port" local/team/one 1)"
 
 step "list its tags"
 client podman search --tls-verify=false --list-tags "127.0.0.1:$port/local/team/one"

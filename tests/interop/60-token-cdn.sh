@@ -13,26 +13,13 @@ publish "$WORK/images:many" "127.0.0.1:$upstream/library/many:1"
 
 # Counts from nothing. Slow enough that all clients come before the layer is there.
 start_front() {
-    spawn front python3 "$INTEROP/front.py" --listen "127.0.0.1:$front" --cdn "127.0.0.2:$cdn" \
-        --registry "127.0.0.1:$upstream" --user reader:sesame --rate 15000000
-    ready front curl -sf "http://127.0.0.1:$front/_counts"
+    front front "$front" "$cdn" "$upstream" --user reader:sesame --rate 15000000
 }
 status() {
     curl -s -o /dev/null -w '%{http_code}' "$@"
 }
 field() {
     python3 -c "import json, sys; print(json.load(sys.stdin)$1)"
-}
-
-# counted WHAT EXPRESSION: in Python, over `seen[KIND][WHAT]` as front.py has it.
-counted() {
-    curl -sf "http://127.0.0.1:$front/_counts" >"$WORK/counts"
-    python3 - "$2" "$WORK/counts" <<'PYTHON' || fail "not true: $1: $(tr -d ' \n' <"$WORK/counts")"
-import collections, json, sys
-
-seen = collections.defaultdict(dict, json.load(open(sys.argv[2])))
-sys.exit(not eval(sys.argv[1]))
-PYTHON
 }
 pull() {
     client skopeo copy --preserve-digests --src-tls-verify=false "docker://127.0.0.1:$port/library/$1:1" "dir:$2"
@@ -41,7 +28,7 @@ pull() {
 step "the stand-in is as strict as it should be"
 start_front
 address=http://127.0.0.1:$front
-blob=$(curl -sf -H "$ACCEPT" "http://127.0.0.1:$upstream/v2/library/slow/manifests/1" | field '["config"]["digest"]')
+blob=$(manifest_says "127.0.0.1:$upstream" library/slow 1 'm["config"]["digest"]')
 same 401 "$(status "$address/v2/library/slow/manifests/1")" "without a token"
 same 401 "$(status "$address/token?scope=repository:library/slow:pull")" "a token without credentials"
 bearer="Authorization: Bearer $(curl -sf -u reader:sesame "$address/token?scope=repository:library/slow:pull" | field '["token"]')"
@@ -78,14 +65,13 @@ for ((i = 0; i < clients; i++)); do
 done
 
 step "and the upstream is asked for it once"
-manifest=$(curl -sf -H "$ACCEPT" "http://127.0.0.1:$upstream/v2/library/slow/manifests/1")
-bytes=$(($(field '["config"]["size"]' <<<"$manifest") + $(field '["layers"][0]["size"]' <<<"$manifest") + $(field '["layers"][1]["size"]' <<<"$manifest")))
-counted "one token for the one scope" 'seen["token"] == {"repository:library/slow:pull": 1}'
-counted "no token request without the configured credentials" 'not seen["token.refused"]'
-counted "one GET per manifest" 'list(seen["manifest.GET"].values()) == [1]'
-counted "no HEAD of a blob" 'not seen["blob.HEAD"] and not seen["cdn.HEAD"]'
-counted "every byte of every blob once" "sum(seen['cdn.bytes'].values()) == $bytes"
-counted "no credentials to the CDN" 'not seen["cdn.authorization"]'
+bytes=$(manifest_says "127.0.0.1:$upstream" library/slow 1 'sum(blob["size"] for blob in blobs)')
+counted "$front" "one token for the one scope" 'seen["token"] == {"repository:library/slow:pull": 1}'
+counted "$front" "no token request without the configured credentials" 'not seen["token.refused"]'
+counted "$front" "one GET per manifest" 'list(seen["manifest.GET"].values()) == [1]'
+counted "$front" "no HEAD of a blob" 'not seen["blob.HEAD"] and not seen["cdn.HEAD"]'
+counted "$front" "every byte of every blob once" "sum(seen['cdn.bytes'].values()) == $bytes"
+counted "$front" "no credentials to the CDN" 'not seen["cdn.authorization"]'
 
 step "five warm pulls ask nothing"
 before=$(curl -sf "http://127.0.0.1:$front/_counts")
@@ -97,7 +83,7 @@ same "$before" "$(curl -sf "http://127.0.0.1:$front/_counts")" "the counts"
 
 step "one platform of an index: only that is fetched"
 pull many "$WORK/tmp/many"
-counted "a token for each of the two scopes" 'list(seen["token"].values()) == [1, 1]'
-counted "the index and one of its manifests, once each" 'list(seen["manifest.GET"].values()) == [1, 1, 1]'
-counted "its config and its layer" 'len(seen["cdn.GET"]) == 3 + 2'
-counted "no credentials to the CDN" 'not seen["cdn.authorization"]'
+counted "$front" "a token for each of the two scopes" 'list(seen["token"].values()) == [1, 1]'
+counted "$front" "the index and one of its manifests, once each" 'list(seen["manifest.GET"].values()) == [1, 1, 1]'
+counted "$front" "its config and its layer" 'len(seen["cdn.GET"]) == 3 + 2'
+counted "$front" "no credentials to the CDN" 'not seen["cdn.authorization"]'

@@ -8,6 +8,9 @@
 - A blob's GET is answered with a redirect to a signed address on the other host. That
   "CDN" answers 400 to whatever carries an Authorization header, as S3 does.
 - Reading only. `GET /_counts` says what was asked so far.
+- `POST /_faults?NAME=NUMBER&...` changes how the CDN sends bodies, those under way too; 0 ends a fault.
+  `rate`: bytes a second for each connection, at first what --rate says. `cut`: each connection is closed
+  after so many bytes of bodies. `damage`: one bit in each piece is wrong.
 """
 
 import argparse
@@ -49,11 +52,12 @@ class Counts:
 
 
 class Front:
-    """What both servers share: the arguments, the counts, the tokens given and the CDN's key."""
+    """What both servers share: the arguments, the counts, the faults, the tokens given and the CDN's key."""
 
     def __init__(self, args):
         self.args = args
         self.counts = Counts()
+        self.faults = {"rate": args.rate, "cut": 0, "damage": 0}
         self.tokens = {}
         self.key = secrets.token_bytes(32)
 
@@ -110,6 +114,14 @@ class Registry(Handler):
             if match := pattern.fullmatch(url.path):
                 return self.allowed(match["name"]) and answer(match)
         self.error(404, "UNSUPPORTED")
+
+    def do_POST(self):
+        url = urllib.parse.urlsplit(self.path)
+        wanted = dict(urllib.parse.parse_qsl(url.query))
+        if url.path != "/_faults" or not wanted.keys() <= self.front.faults.keys():
+            return self.error(404, "UNSUPPORTED")
+        self.front.faults.update((name, int(number)) for name, number in wanted.items())
+        self.send(200)
 
     def token(self, query):
         wants = self.front.args.user
@@ -168,6 +180,8 @@ class Registry(Handler):
 class Cdn(Handler):
     """The other address, that holds the blobs: knows signatures and no credentials."""
 
+    sent = 0  # by this connection: there is one handler for each
+
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
         name, _, digest = url.path[1:].rpartition("/")
@@ -184,11 +198,24 @@ class Cdn(Handler):
                 self.send_header(header, value)
         self.send_header("Content-Type", "application/octet-stream")
         self.end_headers()
+        self.send_body(answer, digest)
+
+    def send_body(self, answer, digest):
+        faults = self.front.faults
         while chunk := answer.read(CHUNK):
+            if faults["damage"]:
+                chunk = bytes([chunk[0] ^ 1]) + chunk[1:]
+            if faults["cut"]:
+                chunk = chunk[:max(0, faults["cut"] - self.sent)]
             self.wfile.write(chunk)
+            self.sent += len(chunk)
             self.front.counts.add("cdn.bytes", digest, len(chunk))
-            if self.front.args.rate:
-                time.sleep(len(chunk) / self.front.args.rate)
+            if faults["cut"] and self.sent >= faults["cut"]:
+                self.front.counts.add("cdn.cut", digest)
+                self.close_connection = True
+                return
+            if faults["rate"]:
+                time.sleep(len(chunk) / faults["rate"])
 
 
 def listen(handler, address):

@@ -98,6 +98,7 @@ stop() {
     [[ -n $pid ]] || return 0
     unset "PID[$name]"
     kill -TERM "$pid" 2>/dev/null || true
+    kill -CONT "$pid" 2>/dev/null || true  # a case may have halted it
     for ((i = 0; i < 200; i++)); do
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.1
@@ -105,6 +106,14 @@ stop() {
     if kill -KILL "$pid" 2>/dev/null; then
         echo "    $name did not end within 20 s of SIGTERM and was killed" >&2
     fi
+    wait "$pid" 2>/dev/null || true
+}
+
+# crash NAME: it has no time to write anything down.
+crash() {
+    local pid=${PID[$1]}
+    unset "PID[$1]"
+    kill -KILL "$pid"
     wait "$pid" 2>/dev/null || true
 }
 
@@ -211,6 +220,38 @@ entrepot_again() {
     ready "$name" "$ENTREPOT" health "http://127.0.0.1:$port"
 }
 
+# front NAME PORT CDN REGISTRY [ARGUMENTS]: front.py on these ports, before the registry on that one.
+front() {
+    local name=$1 port=$2 cdn=$3 registry=$4
+    shift 4
+    spawn "$name" python3 "$INTEROP/front.py" --listen "127.0.0.1:$port" --cdn "127.0.0.2:$cdn" \
+        --registry "127.0.0.1:$registry" "$@"
+    ready "$name" curl -sf "http://127.0.0.1:$port/_counts"
+}
+
+# fault PORT NAME=NUMBER...: as front.py says.
+fault() {
+    local port=$1 IFS='&'
+    shift
+    curl -sf -X POST "http://127.0.0.1:$port/_faults?$*" || fail "no such fault: $*"
+}
+
+# seen PORT EXPRESSION: in Python, over `seen[KIND][WHAT]` as the front on that port has counted.
+seen() {
+    curl -sf "http://127.0.0.1:$1/_counts" >"$WORK/tmp/counts.$$"
+    python3 - "$2" "$WORK/tmp/counts.$$" <<'PYTHON'
+import collections, json, sys
+
+seen = collections.defaultdict(dict, json.load(open(sys.argv[2])))
+print(eval(sys.argv[1]))
+PYTHON
+}
+
+# counted PORT WHAT EXPRESSION: the expression, as `seen` takes it, is true.
+counted() {
+    [[ $(seen "$1" "bool($3)") == True ]] || fail "not true: $2: $(curl -s "http://127.0.0.1:$1/_counts" | tr -d ' \n')"
+}
+
 # make_image DIR TAG [ARGUMENTS]: an OCI layout, as image.py says.
 make_image() {
     python3 "$INTEROP/image.py" "$@" --nonce "$NONCE"
@@ -233,6 +274,18 @@ digest_of() {
     echo "sha256:$(sha256sum <"$body" | cut -d ' ' -f 1)"
 }
 
+# manifest_says HOST NAME REFERENCE EXPRESSION: in Python, over the manifest `m` and its `blobs`.
+manifest_says() {
+    curl -sf -m 30 -H "$ACCEPT" "http://$1/v2/$2/manifests/$3" >"$WORK/tmp/said.$$" || fail "no manifest $2:$3 at $1"
+    python3 - "$4" "$WORK/tmp/said.$$" <<'PYTHON'
+import json, sys
+
+m = json.load(open(sys.argv[2]))
+blobs = [m["config"], *m["layers"]]
+print(eval(sys.argv[1]))
+PYTHON
+}
+
 # header HOST PATH NAME: of the answer to a HEAD.
 header() {
     curl -sI -m 30 -H "$ACCEPT" "http://$1$2" | tr -d '\r' | sed -n "s/^$3: //Ip"
@@ -250,4 +303,33 @@ dockerd_with() {
         --data-root "$WORK/docker-data" --exec-root "$WORK/docker-run" \
         --storage-driver vfs --bridge none --iptables=false --ip6tables=false
     ready dockerd docker version
+}
+
+# docker_has NAME:TAG DIGEST: the daemon has it, and has unpacked all layers of it.
+docker_has() {
+    local digests
+    digests=$(docker image inspect --format '{{join .RepoDigests " "}}' "$1")
+    same "$2" "${digests#*@}" "the digest of $1"
+}
+
+# --- podman
+
+# podman_with <TOML: from now on podman keeps everything here, and looks for registries as stdin says.
+podman_with() {
+    cat >"$WORK/registries.conf"
+    echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$WORK/policy.json"
+    export CONTAINERS_REGISTRIES_CONF=$WORK/registries.conf PODMAN_IGNORE_CGROUPSV1_WARNING=1
+    wrapper podman --root "$WORK/podman" --runroot "$WORK/podman-run" --tmpdir "$WORK/podman-tmp" \
+        --storage-driver vfs --cgroup-manager cgroupfs --events-backend none
+}
+podman_pull() {
+    client podman pull --signature-policy "$WORK/policy.json" "$@"
+}
+# podman_has NAME:TAG DIGEST: podman has it, and the file in it that is new with every run.
+podman_has() {
+    local mount
+    podman image inspect --format '{{json .RepoDigests}}' "$1" | grep -q "${1%:*}@$2" || fail "$1 is not $2"
+    mount=$(podman image mount "$1")
+    same "$NONCE" "$(<"$mount/etc/nonce")" "the file in $1"
+    client podman image unmount "$1"
 }
