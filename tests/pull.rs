@@ -1,6 +1,7 @@
 //! Pulling through the mirror: what is asked of the upstream, what clients get, and what is left when the link is gone.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::support::client::noise;
 use crate::support::fault::Fault;
@@ -253,4 +254,31 @@ fn whose_name_it_is() {
     let evicted = client.request("DELETE", &manifest("ghcr.io/org/app", "1")).send();
     assert_eq!(evicted.status, 202);
     assert_eq!(cache(&client.get(&manifest("ghcr.io/org/app", "1"))), "miss");
+}
+
+#[test]
+fn a_manifest_that_is_on_its_way_is_fetched_once() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"layer"]);
+    let mirror = mirror(&upstream);
+    upstream.fault("GET", "/manifests/", Fault::Latency(Duration::from_millis(600)));
+    let (client, target) = (mirror.client(), manifest("library/app", 1));
+    // One client gets the tag at once; another asks what it is, and gets that.
+    let first = thread::spawn(move || client.get(&target));
+    eventually("the GET", || (upstream.requests("GET", "/manifests/1") == 1).then_some(()));
+    let head = mirror.client().head(&manifest("library/app", 1));
+    assert_eq!(head.header("docker-content-digest"), Some(image.manifest_digest.to_string().as_str()));
+    let second = mirror.client().get(&manifest("library/app", image.manifest_digest));
+    assert!(second.body == image.manifest && first.join().unwrap().body == image.manifest);
+    assert_eq!(upstream.requests("GET", "/manifests/"), 1);
+    // The same, begun by the other.
+    let image = upstream.image("library/app", "2", &[b"other"]);
+    upstream.fault("HEAD", "/manifests/", Fault::Latency(Duration::from_millis(600)));
+    let (client, target) = (mirror.client(), manifest("library/app", 2));
+    let first = thread::spawn(move || client.head(&target));
+    eventually("the HEAD", || (upstream.requests("HEAD", "/manifests/2") == 1).then_some(()));
+    assert!(mirror.client().get(&manifest("library/app", 2)).body == image.manifest);
+    assert_eq!(first.join().unwrap().status, 200);
+    assert_eq!(mirror.client().get(&manifest("library/app", image.manifest_digest)).status, 200);
+    assert_eq!(upstream.requests("GET", "/manifests/"), 2);
 }
