@@ -13,6 +13,7 @@ mod instrument;
 mod leaks;
 mod link;
 mod lists;
+mod oddities;
 mod protocol;
 mod proxies;
 mod pull;

@@ -68,6 +68,19 @@ pub enum UpstreamFailure {
 }
 
 impl RegistryError {
+    /// A fill that ended without a word: the server is being stopped.
+    pub(super) fn interrupted(digest: &Digest) -> Self {
+        let message = format!("the fill of {digest} was interrupted: the server is being stopped; ask again");
+        Self::Upstream { failure: UpstreamFailure::Unreachable, message }
+    }
+
+    /// A fill that was stopped by hand.
+    pub(super) fn cancelled(digest: &Digest) -> Self {
+        let message =
+            format!("the fill of {digest} was cancelled by hand; the next request goes on from what has arrived");
+        Self::Upstream { failure: UpstreamFailure::Unreachable, message }
+    }
+
     /// A blob's source failed.
     pub(super) fn blob(
         error: &UpstreamError,

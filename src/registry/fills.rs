@@ -9,10 +9,10 @@ use super::hosts::Hosts;
 use super::quota::{GIVEN_UP, Quota, Reservation};
 use super::source::{Proof, Source, SourceKey};
 use super::transfer::{Broken, Means, Transfer};
-use super::{FillReport, Machine, RegistryError, UpstreamFailure};
+use super::{FillReport, Machine};
 use crate::config;
 use crate::oci::{Digest, Hasher, MediaType};
-use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, StoreError, verified};
+use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, Right, StoreError, verified};
 use crate::sys::Tasks;
 use crate::upstream::UpstreamError;
 
@@ -133,8 +133,8 @@ impl Fills {
         self.means.metrics.fills.with_label_values(&[outcome]).inc();
     }
 
-    /// The blob became whole between the joiner's look at the disk and this fill: nothing is fetched, but every source must
-    /// still say that it has it.
+    /// The blob became whole between the joiner's look at the disk and this fill: nothing is fetched, but a source must
+    /// still say that it has it. The others are asked when they come again.
     async fn vouch(&self, fill: &Fill, end: State) {
         let size = fill.progress().arrived;
         while let Some(source) = fill.next_source(|| {}) {
@@ -201,8 +201,11 @@ impl Fills {
 
     /// Everything was there already.
     async fn take_over(&self, fill: &Fill, partial: Partial) -> &'static str {
+        let size = partial.arrivals().total();
         match self.store.commit(partial, &fill.digest).await {
             Ok(()) => {
+                // It is there, whoever may have it.
+                self.means.quota.stored(fill.digest, size, Right::Private);
                 self.vouch(fill, State::Complete).await;
                 "complete"
             }
@@ -217,7 +220,7 @@ impl Fills {
     async fn ask_sources(&self, fill: &Fill, partial: &Partial, transfer: &Transfer<'_>) -> Outcome {
         while let Some(source) = self.next(fill, partial).await {
             match transfer.fetch(&source).await {
-                Ok(()) => return self.verify(fill, transfer).await,
+                Ok(()) => return self.verify(fill, partial, transfer).await,
                 Err(Broken::Source(error)) => {
                     tracing::warn!(digest = %fill.digest, %error, "a source failed");
                     fill.failed(&source.key(), error);
@@ -251,7 +254,7 @@ impl Fills {
     }
 
     /// Is it what its digest says? If not, one of its endpoints may have it right.
-    async fn verify(&self, fill: &Fill, transfer: &Transfer<'_>) -> Outcome {
+    async fn verify(&self, fill: &Fill, partial: &Partial, transfer: &Transfer<'_>) -> Outcome {
         let wrong = match transfer.hashed().await {
             Ok((_, hasher)) => match verified(hasher, &fill.digest) {
                 Ok(()) => return Outcome::Whole,
@@ -261,7 +264,12 @@ impl Fills {
         };
         match transfer.repair(&fill.unfailed()).await {
             Ok(true) => Outcome::Whole,
-            Ok(false) | Err(Broken::Source(_) | Broken::Unresumable | Broken::Stopped) => Outcome::Wrong(wrong),
+            Ok(false) | Err(Broken::Source(_) | Broken::Unresumable) => Outcome::Wrong(wrong),
+            // Cancelled by hand. What is in doubt is not written down, so that nobody takes it up.
+            Err(Broken::Stopped) => {
+                fill.close(|| partial.unlock());
+                Outcome::Failed
+            }
             Err(Broken::Storage(error)) => Outcome::Storage(error),
         }
     }
@@ -374,20 +382,5 @@ impl Drop for Running {
         if matches!(self.fill.progress().state, State::Asking | State::Arriving | State::Doubted) {
             self.fill.end(State::Failed);
         }
-    }
-}
-
-impl RegistryError {
-    /// A fill that ended without a word: the server is being stopped.
-    pub(super) fn interrupted(digest: &Digest) -> Self {
-        let message = format!("the fill of {digest} was interrupted: the server is being stopped; ask again");
-        Self::Upstream { failure: UpstreamFailure::Unreachable, message }
-    }
-
-    /// A fill that was stopped by hand.
-    pub(super) fn cancelled(digest: &Digest) -> Self {
-        let message =
-            format!("the fill of {digest} was cancelled by hand; the next request goes on from what has arrived");
-        Self::Upstream { failure: UpstreamFailure::Unreachable, message }
     }
 }

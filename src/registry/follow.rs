@@ -88,6 +88,11 @@ impl Follower {
             if self.fill.is_tainted(self.unverified) {
                 return Some(Err(ReadError("what was sent of this blob was not what its digest says".to_owned())));
             }
+            let kept = self.fill.given_up_at().unwrap_or(u64::MAX);
+            if self.reach == Reach::End && !self.unverified.is_empty() && self.unverified.end > kept {
+                // It came from beyond a hole, and nobody will ever verify it.
+                return Some(Err(ReadError("the disk is full, and what was sent could not be verified".to_owned())));
+            }
             let verified = matches!(progress.state, State::Complete | State::Unkept);
             if end.is_some_and(|end| self.position >= end) && (verified || self.reach == Reach::Early) {
                 return None;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -23,6 +23,8 @@ pub struct Partial {
     arrivals: Arc<Arrivals>,
     /// How much the journal knows. A std `Mutex`: held for one assignment.
     journalled: Mutex<u64>,
+    /// Which writes may still land: a connection that is dropped leaves its last one under way. Std; held by blocking threads.
+    gate: Arc<RwLock<u64>>,
     shared: Shared,
 }
 
@@ -67,7 +69,14 @@ impl Partial {
 
     fn new(directory: PathBuf, data: PathBuf, file: File, extents: Extents, shared: Shared) -> Self {
         let journalled = Mutex::new(extents.total());
-        Self { directory, data, arrivals: Arc::new(Arrivals::new(Arc::new(file), extents)), journalled, shared }
+        Self {
+            directory,
+            data,
+            arrivals: Arc::new(Arrivals::new(Arc::new(file), extents)),
+            journalled,
+            gate: Arc::default(),
+            shared,
+        }
     }
 
     /// What readers follow.
@@ -79,7 +88,8 @@ impl Partial {
     pub async fn write(&self, offset: u64, pieces: Vec<Bytes>) -> Result<(), StoreError> {
         let file = Arc::clone(self.arrivals.file());
         let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        on_disk("write partial", &self.data, move || write_all(&file, offset, &pieces)).await?;
+        let pass = self.pass();
+        on_disk("write partial", &self.data, move || pass.through(|| write_all(&file, offset, &pieces))).await?;
         self.arrivals.extents().insert(Span { start: offset, end });
         Ok(())
     }
@@ -88,9 +98,12 @@ impl Partial {
     pub async fn overwrite(&self, offset: u64, pieces: Vec<Bytes>) -> Result<bool, StoreError> {
         let file = Arc::clone(self.arrivals.file());
         let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let pass = self.pass();
         let differs = on_disk("write partial", &self.data, move || {
-            let differs = differs(&file, offset, &pieces)?;
-            write_all(&file, offset, &pieces).map(|()| differs)
+            pass.through(|| {
+                let differs = differs(&file, offset, &pieces)?;
+                write_all(&file, offset, &pieces).map(|()| differs)
+            })
         });
         let differs = differs.await?;
         self.arrivals.extents().insert(Span { start: offset, end });
@@ -127,6 +140,7 @@ impl Partial {
 
     /// Lets go of the lock: from now on another fill may take it up.
     pub fn unlock(&self) {
+        close(&self.gate);
         // It fails only for a file that was never locked.
         let _ = self.arrivals.file().unlock();
     }
@@ -143,8 +157,12 @@ impl Partial {
     /// Forgets all but these stretches: they are in doubt. The journal goes first, so that it never knows more than is held.
     pub async fn doubt(&self, all_but: Extents) -> Result<(), StoreError> {
         *self.known() = 0;
-        let journal = self.directory.join("extents");
-        let removed = on_disk("remove journal", &self.directory, move || disk::remove(&journal).map(|_| ())).await;
+        let (journal, gate) = (self.directory.join("extents"), Arc::clone(&self.gate));
+        let removed = on_disk("remove journal", &self.directory, move || {
+            close(&gate);
+            disk::remove(&journal).map(|_| ())
+        });
+        let removed = removed.await;
         *self.arrivals.extents() = all_but;
         removed
     }
@@ -160,14 +178,16 @@ impl Partial {
     pub(super) async fn commit(self, to: &Path) -> Result<(), StoreError> {
         let (file, data) = (Arc::clone(self.arrivals.file()), self.data.clone());
         let (directory, to) = (self.directory.clone(), to.to_owned());
-        let (keep_journal, whole) = (self.shared == Shared::Own, self.arrivals.prefix());
+        let (keep_journal, whole, gate) = (self.shared == Shared::Own, self.arrivals.prefix(), Arc::clone(&self.gate));
         on_disk("store", &self.directory, move || {
+            close(&gate);
             // An earlier, longer attempt may have left a tail that no journal knows.
             file.set_len(whole)?;
             file.sync_data()?;
             disk::rename_durably(&data, &to)?;
-            if !keep_journal {
-                disk::remove_dir(&directory)?;
+            if !keep_journal && let Err(error) = disk::remove_dir(&directory) {
+                // The blob itself is stored.
+                tracing::warn!(%error, directory = %directory.display(), "what is left of a fill could not be removed");
             }
             Ok(())
         })
@@ -184,9 +204,36 @@ impl Partial {
         .await
     }
 
+    /// A write that begins now may land until the gate is closed.
+    fn pass(&self) -> Pass {
+        Pass { opened: *self.gate.read().unwrap_or_else(PoisonError::into_inner), gate: Arc::clone(&self.gate) }
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, u64> {
         self.journalled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The right to write to a partial file, as long as its gate is not closed.
+struct Pass {
+    gate: Arc<RwLock<u64>>,
+    opened: u64,
+}
+
+impl Pass {
+    fn through<T>(&self, write: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+        let now = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if *now == self.opened {
+            write()
+        } else {
+            Err(std::io::Error::other("the fill has gone on without this write"))
+        }
+    }
+}
+
+/// Waits for the writes that are under way, and lets none of those land that have not begun.
+fn close(gate: &RwLock<u64>) {
+    *gate.write().unwrap_or_else(PoisonError::into_inner) += 1;
 }
 
 /// Everything in a directory of partial files: what it takes of the disk, and when it was last written to. `None`: nothing.

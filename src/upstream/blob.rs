@@ -1,5 +1,6 @@
 //! Blobs of an upstream: streamed as they arrive, from any offset, not yet verified.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,12 +31,19 @@ pub struct Stretch<'a> {
 }
 
 /// What an answer taught that the next question about the same blob at the same endpoint may use.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Trail {
     /// Where a redirect to another host led. It may be signed, and expire.
     address: Option<Url>,
     /// The strong validator (RFC 9110 §8.8.3) of what lies there.
     validator: Option<HeaderValue>,
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A signed address is as good as a password.
+        f.debug_struct("Trail").finish_non_exhaustive()
+    }
 }
 
 /// The bytes of a blob as they arrive. They are not verified: that is for whoever puts them together.
@@ -61,6 +69,11 @@ impl BlobStream {
     /// The offset of the first byte that comes: 0 where an upstream ignores ranges.
     pub fn start(&self) -> u64 {
         self.start
+    }
+
+    /// Where it ends, if that was said.
+    pub fn end(&self) -> Option<u64> {
+        self.end
     }
 
     /// The whole size of the blob, as `Content-Range` or `Content-Length` say.

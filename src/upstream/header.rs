@@ -55,7 +55,10 @@ impl ContentRange {
             |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u64>().ok()).flatten();
         let total = if total == "*" { None } else { Some(number(total)?) };
         let (first, last) = (number(first)?, number(last)?);
-        let sound = unit.eq_ignore_ascii_case("bytes") && first <= last && total.is_none_or(|total| last < total);
+        let sound = unit.eq_ignore_ascii_case("bytes")
+            && first <= last
+            && last < u64::MAX
+            && total.is_none_or(|total| last < total);
         sound.then_some(Self { first, last, total })
     }
 }

@@ -47,6 +47,10 @@ pub(crate) enum Fault {
     IgnoreRange,
     /// Sends the right bytes with a `Content-Range` that begins one byte later.
     WrongRange,
+    /// Says of a part not how long the whole is.
+    UnknownTotal,
+    /// Sends everything from where a range begins on, whatever end was asked for.
+    Overlong,
     /// Says no `Docker-Content-Digest`.
     NoDigest,
     /// Says `Content-Encoding: gzip`.

@@ -61,7 +61,7 @@ impl Transfer<'_> {
         loop {
             let pieces = stream.chunks(GATHERED).await.map_err(Broken::Source)?;
             if pieces.is_empty() {
-                return self.at_end(&stream, size, position);
+                return self.at_end(errand, &stream, size, position);
             }
             let end = position + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
             if let Some(expected) = size.filter(|size| end > *size) {
@@ -70,6 +70,15 @@ impl Transfer<'_> {
             *brought += self.keep(errand, position, pieces).await?;
             listened.heard(self.partial.arrivals().total());
             position = end;
+            // More than was asked for is another connection's to bring.
+            let asked = errand.assignment.span.end;
+            if stream.is_ranged()
+                && errand.assignment.bounded
+                && stream.end().is_none_or(|end| end > asked)
+                && position >= asked
+            {
+                return Ok(());
+            }
             // One that sends everything may bring nothing more that is new.
             if !stream.is_ranged() && self.is_done() && size.is_some_and(|size| position < size) {
                 return Ok(());
@@ -111,6 +120,7 @@ impl Transfer<'_> {
         let size = agree(sizes).map_err(Broken::Source)?;
         if !stream.is_ranged() && !self.plan().takes_all(errand.assignment) {
             let (host, reason) = (errand.source.upstream.name().to_string(), "it ignores ranges".to_owned());
+            errand.routes.leave_to_others(errand.route);
             return Err(Broken::Source(UpstreamError::Protocol { host, reason }));
         }
         match size {
@@ -138,6 +148,11 @@ impl Transfer<'_> {
             let (expected, found) = (known.unwrap_or_default(), total.unwrap_or_default());
             return Err(Broken::Source(UpstreamError::Length { expected, found }));
         }
+        if known.is_none() && total.is_none() && errand.assignment.span.start != arrivals.prefix() {
+            // What somebody wants lies beyond the end, wherever that is: from the beginning on it will be found.
+            self.plan().ask_in_order();
+            return Ok(());
+        }
         let asking = self.fill.progress().state == State::Asking;
         match total.or_else(|| known.is_none().then(|| arrivals.prefix())) {
             // Only as long as no reader has seen any of it.
@@ -151,13 +166,15 @@ impl Transfer<'_> {
         }
     }
 
-    /// The stream has ended as it should. Only one that sends everything tells by it how long the blob is.
-    fn at_end(&self, stream: &BlobStream, size: Option<u64>, position: u64) -> Result<(), Broken> {
+    /// The stream has ended as it should. One whose end was left open tells by it how long the blob is, where nothing else did.
+    fn at_end(&self, errand: Errand<'_>, stream: &BlobStream, size: Option<u64>, position: u64) -> Result<(), Broken> {
         match size {
-            Some(expected) if !stream.is_ranged() && position != expected => {
-                Err(Broken::Source(UpstreamError::Length { expected, found: position }))
+            // It has no length of its own, and was closed early: as good as cut.
+            Some(expected) if !stream.is_ranged() && position < expected => {
+                let reason = format!("it ended after {position} of {expected} bytes");
+                Err(Broken::Source(UpstreamError::Protocol { host: errand.source.upstream.name().to_string(), reason }))
             }
-            None if stream.total().is_none() => {
+            None if !(stream.is_ranged() && errand.assignment.bounded) => {
                 self.plan().set_size(position);
                 Ok(())
             }
@@ -167,7 +184,10 @@ impl Transfer<'_> {
 
     /// Writes what is new of some pieces. Returns how much that was.
     async fn keep(&self, errand: Errand<'_>, position: u64, pieces: Vec<Bytes>) -> Result<u64, Broken> {
-        let end = position + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let mut end = position + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        if errand.assignment.bounded && self.plan().is_in_stretches() {
+            end = end.min(errand.assignment.span.end);
+        }
         let mut kept = 0;
         let mut from = position;
         // An upstream that ignores ranges is read on, and what is known is dropped.

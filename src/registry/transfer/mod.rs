@@ -1,9 +1,10 @@
 //! Bringing a blob to the disk: over several connections, from several endpoints, through cuts and stalls, until it is whole.
 //!
 //! Three things go on at once, in the one task of a fill: connections bring stretches ([`lane`]), each where the [`plan`] sends
-//! it; the hash follows what has arrived without a hole; and the journal writes down what has. Nothing here decides whether
+//! it; the hash follows what has arrived without a hole; and the journal writes down what has ([`beside`]). Nothing here decides whether
 //! the content is right: that is for whoever compares the hash; where it is not, [`repair`] finds out who was wrong.
 
+mod beside;
 mod lane;
 mod origins;
 mod pace;
@@ -31,9 +32,9 @@ use super::fill::{Fill, State};
 use super::hosts::{Hosts, Place, Usage};
 use super::quota::{Quota, Reservation};
 use super::source::Source;
-use crate::config;
+use crate::config::{self, Unattended};
 use crate::metrics::Metrics;
-use crate::oci::{Hasher, Span};
+use crate::oci::Span;
 use crate::store::{Partial, PrefixHash, StoreError};
 use crate::sys::Clock;
 use crate::upstream::UpstreamError;
@@ -44,10 +45,6 @@ const TICK: Duration = Duration::from_millis(500);
 /// As long as nothing has come and nobody was told anything, an endpoint that answers 5xx is asked so often; no other error is
 /// waited out, so that clients hear of it soon.
 const TRIES_BEFORE_ANSWER: u32 = 3;
-
-/// What has arrived is written down this often at most, and after the longer time though it is little.
-const JOURNAL_EVERY: Duration = Duration::from_millis(50);
-const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a transfer ended before the blob was whole.
 #[derive(Debug)]
@@ -120,6 +117,11 @@ impl<'a> Transfer<'a> {
     async fn fetch_through(&self, source: &Source, routes: &Routes) -> Result<(), Broken> {
         let size = self.plan().size().or(source.expected_size).or(self.fill.progress().size);
         *self.plan() = Plan::new(size, self.means.settings.segment);
+        // In doubt nobody is given anything, and so they leave: it is found out all the same.
+        let unattended = match self.fill.progress().state {
+            State::Doubted => Unattended::Finish,
+            _ => self.means.settings.unattended,
+        };
         let over = CancellationToken::new();
         let drive = async {
             let driven = self.drive(source, routes).await;
@@ -129,18 +131,8 @@ impl<'a> Transfer<'a> {
         let work = async { tokio::try_join!(drive, self.hash_along(&over), self.write_down(&over)).map(|_| ()) };
         tokio::select! {
             outcome = work => outcome,
-            () = self.fill.stopped(self.means.settings.unattended) => Err(Broken::Stopped),
+            () = self.fill.stopped(unattended) => Err(Broken::Stopped),
         }
-    }
-
-    /// The hash over everything that has arrived without a hole, and its length.
-    pub(super) async fn hashed(&self) -> Result<(u64, Hasher), StoreError> {
-        let mut hash = self.hash.lock().await;
-        let prefix = self.partial.arrivals().prefix();
-        while hash.position() < prefix {
-            hash.advance(self.partial.arrivals(), prefix).await?;
-        }
-        Ok((prefix, hash.hasher()))
     }
 
     /// The room that was taken; given back when dropped.
@@ -155,10 +147,6 @@ impl<'a> Transfer<'a> {
         self.partial.restart().await?;
         self.fill.arrived();
         Ok(())
-    }
-
-    async fn forget_hash(&self) {
-        *self.hash.lock().await = PrefixHash::new(self.fill.digest.algorithm());
     }
 
     /// Keeps as many connections busy as help, until all has arrived.
@@ -256,7 +244,8 @@ impl<'a> Transfer<'a> {
             if matches!(error, UpstreamError::TooManyRequests { .. } | UpstreamError::Status { status: 503, .. }) {
                 pace.refused();
             }
-            if self.fill.progress().state != State::Asking {
+            let asked = !matches!(error, UpstreamError::Silent { .. });
+            if asked && self.fill.progress().state != State::Asking {
                 self.means.metrics.fill_resumes.inc();
                 // One that was worth its while is no news on a link where each is.
                 match brought {
@@ -290,53 +279,11 @@ impl<'a> Transfer<'a> {
         (self.means.clock.moment(), total)
     }
 
-    /// Lets the hash follow what arrives, up to the end.
-    async fn hash_along(&self, over: &CancellationToken) -> Result<(), Broken> {
-        let mut watch = self.fill.watch();
-        let arrivals = self.partial.arrivals();
-        let mut hash = self.hash.lock().await;
-        loop {
-            watch.borrow_and_update();
-            let prefix = arrivals.prefix();
-            if hash.position() < prefix {
-                hash.advance(arrivals, prefix).await.map_err(|error| Broken::Storage(Some(error)))?;
-            } else if over.is_cancelled() {
-                return Ok(());
-            } else {
-                tokio::select! {
-                    // The sender is the fill's own: it outlives this.
-                    _ = watch.changed() => {}
-                    () = over.cancelled() => {}
-                }
-            }
-        }
-    }
-
-    /// Writes down what has arrived, so that a restart knows it.
-    async fn write_down(&self, over: &CancellationToken) -> Result<(), Broken> {
-        let mut written = self.means.clock.moment();
-        let mut warned = false;
-        while !over.is_cancelled() {
-            tokio::select! {
-                () = tokio::time::sleep(JOURNAL_EVERY) => {}
-                () = over.cancelled() => return Ok(()),
-            }
-            let late = self.partial.unjournalled() > 0 && self.means.clock.since(written) >= JOURNAL_AFTER;
-            if !late && !self.partial.journal_is_due(self.plan().size()) {
-                continue;
-            }
-            written = self.means.clock.moment();
-            if let Err(error) = self.partial.journal().await
-                && !std::mem::replace(&mut warned, true)
-            {
-                tracing::warn!(%error, "what has arrived of a blob cannot be written down; a restart would fetch it again");
-            }
-        }
-        Ok(())
-    }
-
     fn is_done(&self) -> bool {
-        self.plan().is_done(&self.partial.arrivals().snapshot())
+        let plan = self.plan();
+        // Of an empty blob nothing is missing, and yet its source has to vouch for it.
+        let unasked = plan.size() == Some(0) && self.fill.progress().state == State::Asking;
+        !unasked && plan.is_done(&self.partial.arrivals().snapshot())
     }
 
     fn has_work(&self) -> bool {

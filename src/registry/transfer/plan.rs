@@ -20,6 +20,7 @@ const WINDOW: u64 = 64 << 20;
 pub(super) struct Plan {
     size: Option<u64>,
     manner: Manner,
+    in_order: bool,
     /// The most that one connection asks for.
     segment: u64,
     taken: Vec<Assignment>,
@@ -58,7 +59,7 @@ pub(super) struct Needs<'a> {
 
 impl Plan {
     pub(super) fn new(size: Option<u64>, segment: u64) -> Self {
-        Self { size, manner: Manner::Stretches, segment, taken: Vec::new(), next: 0 }
+        Self { size, manner: Manner::Stretches, in_order: false, segment, taken: Vec::new(), next: 0 }
     }
 
     pub(super) fn size(&self) -> Option<u64> {
@@ -67,6 +68,16 @@ impl Plan {
 
     pub(super) fn set_size(&mut self, size: u64) {
         self.size = Some(size);
+    }
+
+    /// Does each connection bring what it was asked for, and no more?
+    pub(super) fn is_in_stretches(&self) -> bool {
+        self.manner == Manner::Stretches
+    }
+
+    /// As long as the size is unknown, nothing is asked for before what lies in front of it.
+    pub(super) fn ask_in_order(&mut self) {
+        self.in_order = true;
     }
 
     pub(super) fn set_manner(&mut self, manner: Manner) {
@@ -142,7 +153,8 @@ impl Plan {
     /// The first question about a blob of unknown size: its answer tells it.
     fn first(&self, needs: &Needs<'_>) -> Option<Span> {
         let from = |start: u64| Span { start, end: start.saturating_add(self.segment.min(FIRST)) };
-        let wanted = needs.wanted.iter().find_map(|wanted| needs.arrived.first_missing(from(wanted.start)));
+        let wanted = needs.wanted.iter().filter(|_| !self.in_order);
+        let wanted = wanted.into_iter().find_map(|wanted| needs.arrived.first_missing(from(wanted.start)));
         let missing = || needs.arrived.first_missing(from(needs.arrived.prefix()));
         if self.is_busy() { None } else { wanted.or_else(missing) }
     }

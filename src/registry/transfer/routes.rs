@@ -19,6 +19,12 @@ const SECOND_CHANCE: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
+/// An endpoint that has brought nothing for this long, however often it was asked, is given up too.
+const LONGEST_QUIET: Duration = Duration::from_secs(180);
+
+/// One that hangs is found out about by somebody else; so often it is looked whether it still does.
+const ASKED_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
 /// The wait after a connection that was worth its while.
 const SHORT_WAIT: Duration = Duration::from_millis(50);
 
@@ -48,6 +54,10 @@ struct Route {
     wait: Option<(Moment, Duration)>,
     /// It cannot give this blob at all.
     hopeless: bool,
+    /// It did badly before this transfer: others first.
+    reserve: bool,
+    /// Since when it has brought nothing, while it was asked.
+    quiet: Option<Moment>,
     error: Option<UpstreamError>,
 }
 
@@ -56,9 +66,13 @@ struct Route {
 pub(super) struct RouteId(usize);
 
 impl Routes {
-    /// All endpoints, the healthiest first.
+    /// All endpoints, the healthiest first. Those that it is better to leave alone now are asked when no other can be.
     pub(super) fn of(source: &Source, clock: Clock) -> Self {
-        Self::through(source.upstream.endpoints(), clock)
+        let fit = source.upstream.endpoints();
+        let rest = source.upstream.every_endpoint().into_iter().filter(|endpoint| !fit.contains(endpoint));
+        let routes = Self::through(fit.iter().copied().chain(rest).collect(), clock);
+        routes.list().iter_mut().for_each(|route| route.reserve = !fit.contains(&route.endpoint));
+        routes
     }
 
     /// These endpoints.
@@ -72,6 +86,8 @@ impl Routes {
             failed: None,
             wait: None,
             hopeless: false,
+            reserve: false,
+            quiet: None,
             error: None,
         };
         Self { clock, list: Mutex::new(endpoints.into_iter().map(route).collect()) }
@@ -80,13 +96,14 @@ impl Routes {
     /// The endpoint for one more connection: the one that it finds the most of. Whoever is given one calls [`Self::ended`].
     pub(super) fn begin(&self) -> Option<RouteId> {
         let mut list = self.list();
-        let known = list.iter().all(|route| route.rate.is_some());
+        let is_usable = |route: &Route| self.left(route).is_some_and(|left| left.is_zero());
+        let known = list.iter().filter(|route| is_usable(route)).all(|route| route.rate.is_some());
         let burden = |route: &Route| {
             let rate = route.rate.filter(|_| known).unwrap_or(1.0).max(1.0);
             (route.running + 1) as f64 / rate
         };
-        let usable = list.iter().enumerate().filter(|(_, route)| self.left(route).is_some_and(|left| left.is_zero()));
-        let best = usable.min_by(|(_, a), (_, b)| burden(a).total_cmp(&burden(b))).map(|(at, _)| at)?;
+        let usable = list.iter().enumerate().filter(|(_, route)| is_usable(route));
+        let best = usable.min_by(|(_, a), (_, b)| a.reserve.cmp(&b.reserve).then(burden(a).total_cmp(&burden(b))))?.0;
         list[best].running += 1;
         Some(RouteId(best))
     }
@@ -125,23 +142,30 @@ impl Routes {
             let rate = brought as f64 / took.max(0.001);
             route.rate = Some(route.rate.map_or(rate, |before| before * 0.5 + rate * 0.5));
         }
+        if brought > 0 {
+            (route.quiet, route.reserve) = (None, false);
+        }
         let Some(error) = error else {
             (route.fruitless, route.failed) = (0, None);
             return;
         };
+        let quiet = *route.quiet.get_or_insert(began);
         // What began before the last failure was noticed failed with it.
         let together = route.failed.is_some_and(|failed| began < failed);
         route.failed = Some(self.clock.moment());
         route.hopeless |= !error.is_passing();
         // It was not asked at all: it hangs, and somebody else finds out whether it still does.
         let silent = match &error {
-            UpstreamError::Silent { retry_in, .. } => Some(*retry_in),
+            UpstreamError::Silent { retry_in, .. } => Some((*retry_in).max(ASKED_AT_MOST_EVERY)),
             _ => None,
         };
         if brought >= FRUITFUL {
             route.fruitless = 0;
         } else if !together && silent.is_none() {
             route.fruitless += 1;
+        }
+        if self.clock.since(quiet) >= LONGEST_QUIET {
+            route.fruitless = route.fruitless.max(FRUITLESS_TRIES + 1);
         }
         let mut wait = match route.fruitless {
             0 => SHORT_WAIT,
@@ -163,11 +187,28 @@ impl Routes {
         list.iter().any(Route::is_promising).then(|| list.iter().filter_map(|route| self.left(route)).min())?
     }
 
-    /// Why none is left: of all errors the one that says most of the blob.
+    /// Why none is left. That the blob does not exist, or is not ours to have, is only said when all say so: else the most
+    /// telling of the errors that may pass.
     pub(super) fn error(&self) -> Option<UpstreamError> {
         let list = self.list();
         let errors = || list.iter().filter_map(|route| route.error.as_ref());
-        errors().find(|error| !error.is_passing()).or_else(|| errors().next()).cloned()
+        let weight = |error: &&UpstreamError| match error {
+            UpstreamError::TooManyRequests { .. } => 3,
+            UpstreamError::Status { .. } => 2,
+            UpstreamError::Timeout { .. } | UpstreamError::Silent { .. } => 1,
+            _ => 0,
+        };
+        let passing = errors().filter(|error| error.is_passing());
+        // Of equals the first in the order of the list.
+        let telling = passing.rev().max_by_key(weight);
+        telling.or_else(|| errors().next()).cloned()
+    }
+
+    /// One that does not do what the others do is left out, as long as there are others.
+    pub(super) fn leave_to_others(&self, route: RouteId) {
+        let mut list = self.list();
+        let others = list.iter().enumerate().any(|(at, other)| at != route.0 && other.is_promising());
+        list[route.0].hopeless |= others;
     }
 
     /// How long until a route may be asked; `None`: never.

@@ -1,0 +1,131 @@
+//! Upstreams that answer oddly, or in turns, and what is made of it.
+
+use crate::support::client::noise;
+use crate::support::fault::Fault;
+use crate::support::mirror::{Slow, blob, manifest, mirror, mirror_of, mirror_with};
+use crate::support::registry::{Registry, eventually};
+use crate::support::upstream::Upstream;
+
+const MIB: usize = 1 << 20;
+
+fn idle(mirror: &Registry) {
+    eventually("the end of the fills", || {
+        mirror.client().get("/metrics").text().contains("entrepot_fills_in_flight 0\n").then_some(())
+    });
+}
+
+#[test]
+fn an_empty_layer_that_a_manifest_names() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b""]);
+    let mirror = mirror(&upstream);
+    assert_eq!(mirror.client().get(&manifest("library/app", "1")).status, 200);
+    for _ in 0..2 {
+        let answer = mirror.client().get(&blob("library/app", image.layers[0]));
+        assert!(answer.status == 200 && answer.whole && answer.body.is_empty(), "{}", answer.text());
+    }
+    assert_eq!(upstream.requests("GET", "/blobs/"), 1);
+}
+
+#[test]
+fn a_range_beyond_an_end_that_nobody_tells() {
+    let upstream = Upstream::start();
+    let content = noise(1, 6 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    let (client, target) = (mirror.client(), blob("library/app", digest));
+    upstream.fault_once("GET", "/blobs/", Fault::Status(416));
+    let beyond = client.request("GET", &target).header("Range", "bytes=99999999-").send();
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */6291456")));
+    idle(&mirror);
+    // The same, where a part is held.
+    assert_eq!(client.request("DELETE", &target).send().status, 202);
+    upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64));
+    let (slow, _) = Slow::begin(&client, &target, 2 * MIB);
+    assert_eq!(client.request("DELETE", &format!("/api/v1/fills/{digest}")).send().status, 202);
+    drop(slow);
+    idle(&mirror);
+    upstream.heal();
+    upstream.forget_log();
+    upstream.fault_once("GET", "/blobs/", Fault::Status(416));
+    let beyond = client.request("GET", &target).header("Range", "bytes=99999999-").send();
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */6291456")));
+    assert!(client.get(&target).body == content);
+    assert!(upstream.bytes_sent(&digest) <= 4 * MIB as u64, "what was held was thrown away");
+}
+
+#[test]
+fn a_206_that_does_not_say_how_long_the_whole_is() {
+    let upstream = Upstream::start();
+    let content = noise(2, 6 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror(&upstream);
+    upstream.fault("GET", "/blobs/", Fault::UnknownTotal);
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.whole && answer.body == content);
+    assert_eq!(upstream.bytes_sent(&digest), content.len() as u64);
+}
+
+#[test]
+fn a_206_that_is_longer_than_asked_for() {
+    let upstream = Upstream::start();
+    let content = noise(3, 8 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  fill: {segment: 1MiB}");
+    upstream.fault("GET", "/blobs/", Fault::Overlong);
+    upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64));
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.whole && answer.body == content);
+    // What was on its way when a stretch was done is lost, and no more.
+    let sent = upstream.bytes_sent(&digest);
+    assert!(sent <= 2 * content.len() as u64, "{sent}");
+}
+
+#[test]
+fn what_only_an_endpoint_has_that_is_out_is_no_404() {
+    for out in ["a lie", "429", "503"] {
+        let (one, two) = (Upstream::start(), Upstream::start());
+        let (both, only) = (noise(4, 2 * MIB), noise(5, MIB));
+        let digest = one.blob("library/app", &both);
+        two.blob("library/app", &both);
+        let wanted = one.blob("library/app", &only);
+        let mirror = mirror_of(&[&one, &two], "", "");
+        let client = mirror.client();
+        match out {
+            "a lie" => one.fault_once("GET", "/blobs/", Fault::Corrupt),
+            "429" => one.fault_once("GET", &wanted.to_string(), Fault::Status(429)),
+            _ => one.fault("GET", &wanted.to_string(), Fault::Status(503)),
+        }
+        if out == "a lie" {
+            let answer = client.get(&blob("library/app", digest));
+            assert!(answer.whole && answer.body == both);
+        }
+        let answer = client.get(&blob("library/app", wanted));
+        let want = if out == "a lie" { 200 } else { out.parse().unwrap() };
+        let told = if want == 503 { 502 } else { want };
+        assert_eq!(answer.status, told, "{out}: {}", answer.text());
+        one.heal();
+        let again = client.get(&blob("library/app", wanted));
+        assert!(again.status == 200 && again.body == only, "{out}: {} {}", again.status, again.text());
+    }
+}
+
+#[test]
+fn a_repair_is_not_paused() {
+    let (liar, good) = (Upstream::start(), Upstream::start());
+    let content = noise(6, 4 * MIB);
+    let digest = liar.blob("library/app", &content);
+    good.blob("library/app", &content);
+    let mirror = mirror_of(&[&liar, &good], "", "  fill: {segment: 1MiB, unattended: pause, grace: 100ms}");
+    liar.fault("GET", "/blobs/", Fault::Corrupt);
+    [&liar, &good].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
+    let client = mirror.client();
+    let stream = client.request("GET", &blob("library/app", digest)).send_head();
+    mirror.wait_for_log("asking one endpoint for all of it");
+    drop(stream);
+    idle(&mirror);
+    assert!(mirror.log().contains("this endpoint sent"), "the liar is found out");
+    [&liar, &good].iter().for_each(|upstream| upstream.gone());
+    let answer = client.get(&blob("library/app", digest));
+    assert!(answer.whole && answer.body == content, "it was thrown away");
+}
