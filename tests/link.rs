@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::client::{Answer, noise};
 use crate::support::fault::Fault;
-use crate::support::mirror::{Slow, blob, mirror, mirror_of, mirror_with};
+use crate::support::mirror::{Slow, blob, manifest, mirror, mirror_of, mirror_with};
 use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::{Links, Upstream};
 
@@ -136,7 +136,7 @@ fn several_connections_bring_each_byte_once() {
 }
 
 /// The first byte of `bytes=FIRST-LAST`.
-fn first(range: &str) -> u64 {
+fn first_byte(range: &str) -> u64 {
     range.strip_prefix("bytes=").and_then(|range| range.split('-').next()).unwrap().parse().unwrap()
 }
 
@@ -150,7 +150,7 @@ fn several_connections_run_at_once() {
     upstream.fault("GET", "/blobs/", Fault::Stall(64 << 10));
     let (_slow, _) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
     eventually("four connections", || (upstream.requests("GET", "/blobs/") >= 4).then_some(()));
-    let mut begun: Vec<u64> = ranges(&upstream).iter().map(|range| first(range)).collect();
+    let mut begun: Vec<u64> = ranges(&upstream).iter().map(|range| first_byte(range)).collect();
     begun.sort_unstable();
     begun.dedup();
     assert_eq!(begun.len(), upstream.requests("GET", "/blobs/"), "no stretch was asked for twice");
@@ -168,7 +168,7 @@ fn a_range_of_a_cold_blob_comes_first_and_the_rest_once() {
     let answer = mirror.client().request("GET", &blob("library/app", digest)).header("Range", &range).send();
     assert!(answer.status == 206 && answer.body == content[wanted.clone()]);
     assert!(upstream.bytes_sent(&digest) < wanted.start as u64, "what lies before it was not waited for");
-    assert_eq!(first(&ranges(&upstream)[0]), wanted.start as u64);
+    assert_eq!(first_byte(&ranges(&upstream)[0]), wanted.start as u64);
     upstream.heal();
     assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
     assert_eq!(upstream.bytes_sent(&digest), content.len() as u64);
@@ -430,4 +430,28 @@ fn sizes_at_the_edge() {
         assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content), "{size}");
         assert_eq!(upstream.bytes_sent(&digest), size as u64, "{size}");
     }
+}
+
+#[test]
+fn a_range_in_the_middle_of_what_a_slow_connection_brings_is_not_waited_for() {
+    let upstream = Upstream::start();
+    let content = noise(40, 12 * MIB);
+    let image = upstream.image("library/app", "1", &[&content]);
+    let digest = image.layers[0];
+    let mirror = mirror_with(&upstream, "", "  fill: {connections: 2}");
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("library/app", 1)).status, 200);
+    // Both connections bring a little of their stretches, and then nothing for as long as this test lasts.
+    upstream.fault("GET", "/blobs/", Fault::Stall(300_000));
+    let (slow, first) = Slow::begin(&client, &blob("library/app", digest), 10);
+    eventually("two connections", || (upstream.requests("GET", "/blobs/") == 2).then_some(()));
+    upstream.heal();
+    let begun: Vec<u64> = ranges(&upstream).iter().map(|range| first_byte(range)).collect();
+    let within = *begun.iter().max().unwrap() as usize + 900_000;
+    let range = format!("bytes={}-{}", within, within + 9);
+    let answer = client.request("GET", &blob("library/app", digest)).header("Range", &range).send();
+    assert!(answer.status == 206 && answer.body == content[within..within + 10]);
+    let late = Fault::Latency(Duration::from_millis(1));
+    upstream.fault("GET", "/blobs/", late);
+    assert!([first, slow.rest()].concat() == content);
 }

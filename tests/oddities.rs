@@ -121,7 +121,7 @@ fn a_repair_is_not_paused() {
     [&liar, &good].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
     let client = mirror.client();
     let stream = client.request("GET", &blob("library/app", digest)).send_head();
-    mirror.wait_for_log("asking one endpoint for all of it");
+    mirror.wait_for_log("trying one endpoint for all of it");
     drop(stream);
     idle(&mirror);
     assert!(mirror.log().contains("this endpoint sent"), "the liar is found out");

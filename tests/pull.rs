@@ -142,7 +142,9 @@ fn ranges_of_a_blob_that_is_filling_and_of_one_that_is_stored() {
         assert_eq!(answer.header("content-range"), Some(content_range.as_str()), "{range}");
         assert!(answer.body == layer[start..end], "{range}");
     }
-    assert_eq!(upstream.bytes_sent(&image.layers[0]), LAYER as u64);
+    // What is waited for may be on its way twice, and no more than that.
+    let sent = upstream.bytes_sent(&image.layers[0]);
+    assert!((LAYER as u64..=LAYER as u64 + 500_000).contains(&sent), "{sent}");
     let stored = mirror.client().request("GET", &target).header("Range", "bytes=5-9").send();
     assert_eq!((stored.status, cache(&stored), stored.body.as_slice()), (206, "hit", &layer[5..10]));
     let beyond = mirror.client().request("GET", &target).header("Range", &format!("bytes={LAYER}-")).send();

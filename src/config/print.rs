@@ -4,8 +4,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::scalar::{show_duration, show_size};
 use super::{
-    Config, Delete, Http, Log, LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, Sparse, Stale, Storage,
-    Trust, Upstream, address,
+    Config, Connections, Delete, Fill, Http, Log, LogFormat, LogLevel, Login, Mirror, MirrorOrigin, Prefetch, Sparse,
+    Stale, Storage, Trust, Unattended, Upstream, address,
 };
 
 const MASK: &str = "****";
@@ -162,10 +162,30 @@ fn mirror(mirror: &Mirror) -> Value {
         .with("cache", cache.value())
         .with("upstreams", upstreams.value())
         .with("names", list(&mirror.names))
-        .with("fill", Section::default().text("stall", &show_duration(mirror.fill.stall)).value());
+        .with("fill", fill(&mirror.fill));
     if !mirror.prefetch.is_empty() {
         section.put("prefetch", mirror.prefetch.iter().map(prefetch).collect::<Value>());
     }
+    section.value()
+}
+
+fn fill(fill: &Fill) -> Value {
+    let mut section = Section::default();
+    match fill.connections {
+        Connections::Auto => section.put("connections", "auto"),
+        Connections::Fixed(count) => section.put("connections", count as u64),
+    }
+    section.put("perhost", fill.per_host as u64);
+    section.put("segment", show_size(fill.segment));
+    section.put("stall", show_duration(fill.stall));
+    match fill.unattended {
+        Unattended::Finish => section.put("unattended", "finish"),
+        Unattended::Pause(grace) => {
+            section.put("unattended", "pause");
+            section.put("grace", show_duration(grace));
+        }
+    }
+    section.put("keep", show_duration(fill.keep));
     section.value()
 }
 

@@ -230,7 +230,7 @@ impl Mirror {
         let answer = tokio::time::timeout(PATIENCE, answer).await.ok();
         // A link that is slow to bring what has changed is no upstream that does not answer.
         if answer.is_none() && !self.remote.has_spoken_since(asked) {
-            self.remote.kept_silent();
+            self.remote.kept_silent(&"no answer within 2 s");
         }
         answer
     }
@@ -275,7 +275,7 @@ impl Mirror {
         if is_answer(error) {
             self.remote.spoke();
         } else {
-            self.remote.kept_silent();
+            self.remote.kept_silent(error);
         }
     }
 }

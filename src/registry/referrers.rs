@@ -31,9 +31,23 @@ impl Mirror {
         let tag = Tag::of_referrers(subject);
         let known = || self.store().tag(self.upstream(), &self.name, &tag);
         if error == UpstreamError::NotFound || (!is_answer(&error) && known().await?.is_some()) {
-            return self.referrers_by_tag(tag).await;
+            let found = self.referrers_by_tag(tag).await?;
+            if found.value.is_empty() && error == UpstreamError::NotFound {
+                self.keep_none(subject).await;
+            }
+            return Ok(found);
         }
         Err(RegistryError::from(&error))
+    }
+
+    /// Nothing refers to a manifest of ours, as far as an upstream without such lists can tell: that too is served when it is gone.
+    async fn keep_none(&self, subject: &Digest) {
+        let linked = self.store().link(self.upstream(), &self.name, subject).await;
+        if linked.is_ok_and(|link| link.is_some()) {
+            let record =
+                ReferrersRecord { referrers: Referrers::default(), seen: self.registry.clock().unix_seconds() };
+            self.is_written(self.store().set_referrers(self.upstream(), &self.name, subject, &record).await);
+        }
     }
 
     /// The index that stands in for the list where an upstream does not know such lists (distribution-spec, "Referrers Tag

@@ -52,10 +52,10 @@ impl Remote {
     }
 
     /// It did not answer, or said 429 or 5xx.
-    pub fn kept_silent(&self) {
+    pub fn kept_silent(&self, error: &dyn std::fmt::Display) {
         let mut silence = self.silence();
         if silence.is_none() {
-            tracing::warn!(upstream = %self.upstream.name(), "the upstream does not answer; what is held is served as it is");
+            tracing::warn!(upstream = %self.upstream.name(), %error, "the upstream does not answer; what is held is served as it is");
         }
         let since = silence.map_or_else(|| self.clock.now(), |known| known.since);
         *silence = Some(Silence { since, noticed: self.clock.moment() });

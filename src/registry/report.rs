@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::Registry;
-use super::fill::Fill;
+use super::fill::{Fill, State};
 use super::remote::Remote;
 use super::source::Source;
 use crate::oci::{Digest, HostName};
@@ -48,6 +48,8 @@ pub struct FillReport {
     pub size: Option<u64>,
     /// Bytes that are on the disk.
     pub arrived: u64,
+    /// Everything has arrived and was wrong: it is being put right.
+    pub doubted: bool,
     /// How many wait for it.
     pub readers: usize,
     /// The repositories that it is fetched for.
@@ -62,6 +64,7 @@ impl FillReport {
             digest: fill.digest,
             size: progress.size,
             arrived: progress.arrived,
+            doubted: progress.state == State::Doubted,
             readers: fill.audience().count(),
             repositories: fill.unfailed().into_iter().map(name).collect(),
         }

@@ -73,6 +73,7 @@ fn fill(report: &FillReport) -> Value {
         "digest": report.digest.to_string(),
         "size": report.size,
         "arrived": report.arrived,
+        "state": if report.doubted { "repairing" } else { "arriving" },
         "readers": report.readers,
         "repositories": report.repositories,
     })

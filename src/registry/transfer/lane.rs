@@ -71,7 +71,7 @@ impl Transfer<'_> {
             listened.heard(self.partial.arrivals().total());
             position = end;
             // More than was asked for is another connection's to bring.
-            let asked = errand.assignment.span.end;
+            let asked = self.plan().end_of(errand.assignment);
             if stream.is_ranged()
                 && errand.assignment.bounded
                 && stream.end().is_none_or(|end| end > asked)
@@ -186,7 +186,7 @@ impl Transfer<'_> {
     async fn keep(&self, errand: Errand<'_>, position: u64, pieces: Vec<Bytes>) -> Result<u64, Broken> {
         let mut end = position + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         if errand.assignment.bounded && self.plan().is_in_stretches() {
-            end = end.min(errand.assignment.span.end);
+            end = end.min(self.plan().end_of(errand.assignment));
         }
         let mut kept = 0;
         let mut from = position;

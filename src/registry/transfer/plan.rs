@@ -12,6 +12,9 @@ const SHORTEST: u64 = 1 << 20;
 /// So much is asked for at first of a blob whose size is not known: the answer tells it, and the others can begin.
 const FIRST: u64 = 2 << 20;
 
+/// A connection that is so far before what somebody waits for does not get there first.
+const LAG: u64 = 256 << 10;
+
 /// Connections fetch at most so far ahead of what has arrived without a hole.
 const WINDOW: u64 = 64 << 20;
 
@@ -96,22 +99,49 @@ impl Plan {
 
     /// Is there something to do for one more connection?
     pub(super) fn has_work(&self, needs: &Needs<'_>) -> bool {
-        self.choose(needs).is_some()
+        self.overtaken(needs).is_some() || self.choose(needs).is_some()
     }
 
     /// Does somebody wait for bytes that no connection fetches?
     pub(super) fn is_urgent(&self, needs: &Needs<'_>) -> bool {
         let first = |wanted: &Span| self.free(needs, Span { start: wanted.start, end: wanted.start + 1 });
-        self.manner == Manner::Stretches && needs.wanted.iter().any(|wanted| first(wanted).is_some())
+        let untaken = || needs.wanted.iter().any(|wanted| first(wanted).is_some());
+        self.manner == Manner::Stretches && (untaken() || self.overtaken(needs).is_some())
     }
 
     /// The next stretch to fetch; `None` while there is nothing to do for one more connection.
     pub(super) fn take(&mut self, needs: &Needs<'_>) -> Option<Assignment> {
-        let (span, bounded) = self.choose(needs)?;
+        let (span, bounded) = match self.overtaken(needs) {
+            Some((slow, span)) => {
+                self.taken[slow].span.end = span.start;
+                (span, true)
+            }
+            None => self.choose(needs)?,
+        };
         let assignment = Assignment { ticket: self.next, span, bounded };
         self.next += 1;
         self.taken.push(assignment);
         Some(assignment)
+    }
+
+    /// Where a connection's stretch ends now: another may have been given the rest of it.
+    pub(super) fn end_of(&self, assignment: Assignment) -> u64 {
+        let taken = self.taken.iter().find(|taken| taken.ticket == assignment.ticket);
+        taken.map_or(assignment.span.end, |taken| taken.span.end)
+    }
+
+    /// A stretch whose connection will come to what somebody waits for only much later, and what another is to bring of it.
+    fn overtaken(&self, needs: &Needs<'_>) -> Option<(usize, Span)> {
+        let wanted = needs.wanted.iter().filter(|_| self.manner == Manner::Stretches);
+        wanted.into_iter().find_map(|wanted| {
+            let missing = needs.arrived.first_missing(Span { start: wanted.start, end: wanted.start + 1 })?;
+            let holds =
+                |taken: &Assignment| taken.bounded && (taken.span.start..taken.span.end).contains(&missing.start);
+            let at = self.taken.iter().position(holds)?;
+            let taken = self.taken[at].span;
+            let reached = needs.arrived.end_of(taken.start);
+            (missing.start - reached >= LAG).then_some((at, Span { start: missing.start, end: taken.end }))
+        })
     }
 
     fn choose(&self, needs: &Needs<'_>) -> Option<(Span, bool)> {
@@ -195,7 +225,8 @@ impl Plan {
         let left = size.saturating_sub(needs.arrived.total()).saturating_sub(coming);
         let fair = match needs.connections {
             0 | 1 => self.segment,
-            several => left.div_ceil(several as u64),
+            // Less at the beginning too: readers follow what has arrived without a hole.
+            several => left.min(needs.arrived.total()).div_ceil(several as u64),
         };
         fair.min(needs.reach.unwrap_or(u64::MAX)).clamp(shortest, self.segment)
     }
@@ -222,9 +253,9 @@ mod tests {
     #[test]
     fn the_lowest_missing_comes_first_and_no_byte_twice() {
         let mut plan = Plan::new(Some(100 * MIB), 8 * MIB);
-        let held = arrived(&[(0, 3 * MIB), (5 * MIB, 20 * MIB)]);
+        let held = arrived(&[(0, 40 * MIB), (42 * MIB, 60 * MIB)]);
         let spans: Vec<_> = (0..3).map(|_| plan.take(&needs(&held, &[])).unwrap().span).collect();
-        let want = [(3, 5), (20, 28), (28, 36)].map(|(start, end)| Span { start: start * MIB, end: end * MIB });
+        let want = [(40, 42), (60, 68), (68, 76)].map(|(start, end)| Span { start: start * MIB, end: end * MIB });
         assert_eq!(spans, want);
     }
 
@@ -234,13 +265,29 @@ mod tests {
         let held = Extents::default();
         let wanted = [Span { start: 900 * MIB, end: 900 * MIB + 10 }];
         let first = plan.take(&needs(&held, &wanted)).unwrap();
-        assert_eq!(first.span, Span { start: 900 * MIB, end: 908 * MIB });
+        assert_eq!(first.span, Span { start: 900 * MIB, end: 901 * MIB });
         assert_eq!(plan.take(&needs(&held, &wanted)).unwrap().span.start, 0);
         while let Some(assignment) = plan.take(&needs(&held, &[])) {
             assert!(assignment.span.start < WINDOW);
         }
         plan.release(first);
         assert_eq!(plan.take(&needs(&held, &wanted)).unwrap().span, first.span);
+    }
+
+    #[test]
+    fn what_is_wanted_is_not_left_to_a_connection_that_is_far_before_it() {
+        let mut plan = Plan::new(Some(100 * MIB), 8 * MIB);
+        let held = arrived(&[(0, 50 * MIB)]);
+        let slow = plan.take(&needs(&held, &[])).unwrap();
+        assert_eq!(slow.span, Span { start: 50 * MIB, end: 58 * MIB });
+        let held = arrived(&[(0, 51 * MIB)]);
+        let near = [Span { start: 51 * MIB + LAG - 1, end: 52 * MIB }];
+        assert!(!plan.is_urgent(&needs(&held, &near)), "it is there soon");
+        let far = [Span { start: 57 * MIB, end: 57 * MIB + 10 }];
+        assert!(plan.is_urgent(&needs(&held, &far)));
+        assert_eq!(plan.take(&needs(&held, &far)).unwrap().span, Span { start: 57 * MIB, end: 58 * MIB });
+        assert_eq!(plan.end_of(slow), 57 * MIB);
+        assert!(!plan.is_urgent(&needs(&held, &far)), "somebody is on it");
     }
 
     #[test]
@@ -288,6 +335,7 @@ mod tests {
                 let wanted = [Span { start: size * percent / 100, end: size }];
                 let wanted = if action == 0 { &wanted[..] } else { &[] };
                 let taken = if running.len() < 4 { plan.take(&needs(&held, wanted)) } else { None };
+                running.iter_mut().for_each(|other| other.span.end = plan.end_of(*other));
                 if let Some(taken) = taken {
                     prop_assert!(running.iter().all(|other| other.span.end <= taken.span.start || taken.span.end <= other.span.start));
                     prop_assert!(!held.touches(taken.span) && !taken.span.is_empty() && taken.span.end <= size);

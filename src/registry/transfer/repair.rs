@@ -16,19 +16,22 @@ impl Transfer<'_> {
     /// Tries to put the blob right. True: it is, and whoever was wrong is blamed. False: nobody has it right.
     pub(in crate::registry) async fn repair(&self, sources: &[Source]) -> Result<bool, Broken> {
         let everything = self.partial.arrivals().total();
-        for (source, endpoint) in endpoints(sources) {
+        let mut candidates = endpoints(sources);
+        // Who has brought nothing of it may be gone.
+        candidates.sort_by_key(|(source, endpoint)| self.origins().of(&(source.key(), *endpoint)).total() == 0);
+        for (source, endpoint) in candidates {
             let own = self.origins().of(&(source.key(), endpoint));
             if own.total() == everything {
                 // It alone brought what is wrong; asked again, it would bring the same.
                 continue;
             }
             let (digest, host) = (self.fill.digest, source.upstream.host(endpoint));
-            tracing::warn!(%digest, %host, "content does not match its digest; asking one endpoint for all of it");
+            tracing::warn!(%digest, %host, "content does not match its digest; trying one endpoint for all of it");
             self.fill.doubt();
             self.suspects().clear();
             self.forget_hash().await;
             self.partial.doubt(own).await.map_err(|error| Broken::Storage(Some(error)))?;
-            let routes = Routes::through(vec![endpoint], self.means.clock.clone());
+            let routes = Routes::through(vec![endpoint], self.means.clock.clone()).impatient();
             match self.fetch_through(source, &routes).await {
                 Err(Broken::Source(error)) => tracing::warn!(%digest, %host, %error, "it cannot bring all of it"),
                 other => other?,

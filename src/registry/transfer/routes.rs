@@ -35,6 +35,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Routes {
     clock: Clock,
+    /// So many fruitless tries in a row are made.
+    tries: u32,
     /// A std `Mutex`: held for list operations only.
     list: Mutex<Vec<Route>>,
 }
@@ -90,7 +92,12 @@ impl Routes {
             quiet: None,
             error: None,
         };
-        Self { clock, list: Mutex::new(endpoints.into_iter().map(route).collect()) }
+        Self { clock, tries: FRUITLESS_TRIES, list: Mutex::new(endpoints.into_iter().map(route).collect()) }
+    }
+
+    /// Where there are others to turn to, an endpoint is not waited for.
+    pub(super) fn impatient(self) -> Self {
+        Self { tries: 1, ..self }
     }
 
     /// The endpoint for one more connection: the one that it finds the most of. Whoever is given one calls [`Self::ended`].
@@ -165,11 +172,11 @@ impl Routes {
             route.fruitless += 1;
         }
         if self.clock.since(quiet) >= LONGEST_QUIET {
-            route.fruitless = route.fruitless.max(FRUITLESS_TRIES + 1);
+            route.fruitless = route.fruitless.max(self.tries + 1);
         }
         let mut wait = match route.fruitless {
             0 => SHORT_WAIT,
-            tries if tries > FRUITLESS_TRIES => SECOND_CHANCE,
+            tries if tries > self.tries => SECOND_CHANCE,
             tries => FIRST_WAIT.saturating_mul(1 << (tries - 1).min(16)).min(LONGEST_WAIT),
         };
         wait = jitter(wait).max(silent.unwrap_or_default());
@@ -184,7 +191,9 @@ impl Routes {
     /// How long until some endpoint may be asked again; `None`: all are given up.
     pub(super) fn until_next(&self) -> Option<Duration> {
         let list = self.list();
-        list.iter().any(Route::is_promising).then(|| list.iter().filter_map(|route| self.left(route)).min())?
+        list.iter()
+            .any(|route| self.is_promising(route))
+            .then(|| list.iter().filter_map(|route| self.left(route)).min())?
     }
 
     /// Why none is left. That the blob does not exist, or is not ours to have, is only said when all say so: else the most
@@ -207,8 +216,13 @@ impl Routes {
     /// One that does not do what the others do is left out, as long as there are others.
     pub(super) fn leave_to_others(&self, route: RouteId) {
         let mut list = self.list();
-        let others = list.iter().enumerate().any(|(at, other)| at != route.0 && other.is_promising());
+        let others = list.iter().enumerate().any(|(at, other)| at != route.0 && self.is_promising(other));
         list[route.0].hopeless |= others;
+    }
+
+    /// Is there reason to wait for it?
+    fn is_promising(&self, route: &Route) -> bool {
+        !route.hopeless && route.fruitless <= self.tries
     }
 
     /// How long until a route may be asked; `None`: never.
@@ -237,12 +251,5 @@ impl Routes {
     fn list(&self) -> MutexGuard<'_, Vec<Route>> {
         // Each route is changed by whole assignments; a panic between two leaves a wait or a count that is a little wrong.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Route {
-    /// Is there reason to wait for it?
-    fn is_promising(&self) -> bool {
-        !self.hopeless && self.fruitless <= FRUITLESS_TRIES
     }
 }
