@@ -147,6 +147,7 @@ fn ranges_of_a_blob_that_is_filling_and_of_one_that_is_stored() {
     assert!((LAYER as u64..=LAYER as u64 + 500_000).contains(&sent), "{sent}");
     let stored = mirror.client().request("GET", &target).header("Range", "bytes=5-9").send();
     assert_eq!((stored.status, cache(&stored), stored.body.as_slice()), (206, "hit", &layer[5..10]));
+    assert_eq!(upstream.bytes_sent(&image.layers[0]), sent);
     let beyond = mirror.client().request("GET", &target).header("Range", &format!("bytes={LAYER}-")).send();
     assert_eq!((beyond.status, beyond.code().as_str()), (416, "RANGE_INVALID"));
 }
