@@ -226,7 +226,7 @@ impl Plan {
         let fair = match needs.connections {
             0 | 1 => self.segment,
             // Less at the beginning too: readers follow what has arrived without a hole.
-            several => left.min(needs.arrived.total()).div_ceil(several as u64),
+            several => left.div_ceil(several as u64).min((needs.arrived.total() / 2).max(2 * SHORTEST)),
         };
         fair.min(needs.reach.unwrap_or(u64::MAX)).clamp(shortest, self.segment)
     }
@@ -265,7 +265,7 @@ mod tests {
         let held = Extents::default();
         let wanted = [Span { start: 900 * MIB, end: 900 * MIB + 10 }];
         let first = plan.take(&needs(&held, &wanted)).unwrap();
-        assert_eq!(first.span, Span { start: 900 * MIB, end: 901 * MIB });
+        assert_eq!(first.span, Span { start: 900 * MIB, end: 902 * MIB });
         assert_eq!(plan.take(&needs(&held, &wanted)).unwrap().span.start, 0);
         while let Some(assignment) = plan.take(&needs(&held, &[])) {
             assert!(assignment.span.start < WINDOW);
