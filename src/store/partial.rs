@@ -12,7 +12,7 @@ use super::{Arrivals, Extents, StoreError, on_disk};
 use crate::oci::{Digest, Hasher, Span};
 use crate::sys::{disk, random_id};
 
-/// What has arrived is written down again after a 64th of the blob, but not sooner and not later than after so many bytes.
+/// What has arrived is written down again after a 128th of the blob, but not sooner and not later than after so many bytes.
 const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 256 << 10..=16 << 20;
 
 /// A blob that is arriving, held by one fill. Dropping it leaves it to be taken up again.
@@ -112,7 +112,7 @@ impl Partial {
 
     /// Has so much of a blob of this size arrived that it should be written down again?
     pub fn journal_is_due(&self, size: Option<u64>) -> bool {
-        let after = size.map_or(*JOURNAL_AFTER.start(), |size| size / 64);
+        let after = size.map_or(*JOURNAL_AFTER.start(), |size| size / 128);
         self.unjournalled() >= after.clamp(*JOURNAL_AFTER.start(), *JOURNAL_AFTER.end())
     }
 

@@ -9,7 +9,7 @@ use crate::oci::Hasher;
 use crate::store::{PrefixHash, StoreError};
 
 /// What has arrived is written down this often at most, and after the longer time though it is little.
-const JOURNAL_EVERY: Duration = Duration::from_millis(50);
+const JOURNAL_EVERY: Duration = Duration::from_millis(25);
 const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 
 impl Transfer<'_> {
