@@ -326,6 +326,22 @@ fn an_upstream_that_knows_no_referrers_is_asked_for_the_tag_that_stands_in() {
 }
 
 #[test]
+fn that_nothing_refers_is_kept_too_where_only_a_tag_could_tell() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    upstream.set_lists(Lists { referrers: Api::Unknown, ..Lists::default() });
+    let mut mirror = mirror(&upstream);
+    assert_eq!(mirror.client().get(&manifest("library/app", "1")).status, 200);
+    assert_eq!(listed(&referrers(&mirror, &image, "")).len(), 0);
+    age(&mirror, "library/app", &record(&image), OLD);
+    upstream.gone();
+    // It remembers no absence.
+    mirror.restart();
+    let none = referrers(&mirror, &image, "");
+    assert_eq!((cache(&none), listed(&none).len()), ("stale", 0));
+}
+
+#[test]
 fn the_tag_stands_in_also_when_the_list_cannot_be_asked_for() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
