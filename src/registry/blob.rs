@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::fill::Progress;
-use super::follow::{Arriving, Direct, Follower, Reach};
+use super::fills::fill::Progress;
+use super::fills::follow::{Arriving, Direct, Follower, Reach};
 use super::piece::{Piece, ReadError};
 use crate::oci::{Digest, Span};
 use crate::store::StoredBlob;

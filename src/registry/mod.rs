@@ -1,37 +1,23 @@
 //! What a repository is: hosted or mirrored; fills, freshness, eviction, garbage.
 //!
 //! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
-//! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository (`hosted`;
-//! `mirror` with `manifests`, `lists`, `referrers`, `freshness` and `absences`), and what they share (`source`, `fills`, `fill`, `audience`, `transfer`, `hosts`, `follow`,
-//! `quota`, `remote`, `upload`, `health`), and what operators see (`report`); `warm` and `prefetch` bring what nobody has pulled yet.
+//! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository
+//! (`hosted`, `mirror`), how a blob arrives (`fills`), what may be kept (`quota`), how the storage does (`health`), what operators
+//! see (`report`), and how all of it is put together (`open`).
 
-mod absences;
 mod answer;
-mod audience;
 mod blob;
 mod error;
-mod fill;
 mod fills;
-mod follow;
-mod freshness;
+
 mod health;
 mod hosted;
-mod hosts;
-mod lists;
-mod manifests;
 mod mirror;
 mod naming;
 mod open;
 mod piece;
-mod prefetch;
 mod quota;
-mod referrers;
-mod remote;
 mod report;
-mod source;
-mod transfer;
-mod upload;
-mod warm;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,14 +27,14 @@ use tokio::sync::RwLock;
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, Page, PageRequest};
 pub use blob::{Blob, Reader};
 pub use error::{RegistryError, UpstreamFailure};
+pub use hosted::upload::Upload;
 pub use hosted::{Hosted, PutManifest};
 pub use mirror::Mirror;
+pub use mirror::warm::{Presence, WarmEvent, WarmImage, WarmStep, Warmed};
 pub use naming::Naming;
 pub use open::{Machine, OpenError, examine_upstreams, hidden_by};
 pub use piece::{Piece, ReadError};
 pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
-pub use upload::Upload;
-pub use warm::{Presence, WarmEvent, WarmImage, WarmStep, Warmed};
 
 pub use crate::store::UploadId;
 
@@ -59,14 +45,14 @@ use crate::state::SingleFlight;
 use crate::store::{LinkRecord, Store, StoreError};
 use crate::sys::{Clock, Tasks};
 use crate::upstream::{ManifestHead, UpstreamError};
-use absences::Memory;
 use fills::Fills;
-use freshness::Refreshed;
 use health::Health;
-use lists::Tags;
+use mirror::absences::Memory;
+use mirror::freshness::Refreshed;
+use mirror::lists::Tags;
+use mirror::remote::Remote;
+use mirror::warm::Warming;
 use quota::Quota;
-use remote::Remote;
-use warm::Warming;
 
 /// The registry: everything that is held here or can be asked for.
 pub struct Registry {

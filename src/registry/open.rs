@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::RwLock;
 
-use super::absences::Memory;
 use super::fills::Fills;
 use super::health::Health;
+use super::mirror::absences::Memory;
+use super::mirror::remote::Remote;
+use super::mirror::warm::Warming;
 use super::quota::Quota;
-use super::remote::Remote;
-use super::warm::Warming;
 use super::{Flights, Naming, Registry, Settings};
 use crate::config::{self, Config};
 use crate::metrics::Metrics;

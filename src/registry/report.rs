@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use super::Registry;
-use super::fill::{Fill, State};
-use super::remote::Remote;
-use super::source::Source;
+use super::fills::fill::{Fill, State};
+use super::fills::source::Source;
+use super::mirror::remote::Remote;
 use crate::oci::{Digest, HostName};
 
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};

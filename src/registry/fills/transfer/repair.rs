@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use super::origins::Origin;
 use super::routes::Routes;
 use super::{Broken, Transfer};
-use crate::registry::source::Source;
+use crate::registry::fills::source::Source;
 use crate::upstream::EndpointId;
 
 impl Transfer<'_> {

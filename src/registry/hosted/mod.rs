@@ -1,5 +1,7 @@
 //! A repository that lives here: pushed to, never asked of an upstream.
 
+pub(super) mod upload;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

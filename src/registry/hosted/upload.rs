@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::quota::GIVEN_UP;
-use super::{Registry, RegistryError};
 use crate::oci::{Digest, RepositoryName};
+use crate::registry::quota::GIVEN_UP;
+use crate::registry::{Registry, RegistryError};
 use crate::store::{self, StoreError, UploadId};
 
 /// An upload, taken by one request. Dropping it leaves it resumable.

@@ -1,20 +1,27 @@
 //! All fills that are running: one for each digest, any number of readers.
 
+pub(super) mod audience;
+pub(super) mod fill;
+pub(super) mod follow;
+mod hosts;
+pub(super) mod source;
+mod transfer;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::audience::{Attention, Interest};
-use super::fill::{Fill, Standing, State};
-use super::hosts::Hosts;
 use super::quota::{GIVEN_UP, Quota, Reservation};
-use super::source::{Proof, Source, SourceKey};
-use super::transfer::{Broken, Means, Transfer};
 use super::{FillReport, Machine};
 use crate::config;
 use crate::oci::{Digest, Hasher, MediaType};
 use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, Right, StoreError, verified};
 use crate::sys::Tasks;
 use crate::upstream::UpstreamError;
+use audience::{Attention, Interest};
+use fill::{Fill, Standing, State};
+use hosts::Hosts;
+use source::{Proof, Source, SourceKey};
+use transfer::{Broken, Means, Transfer};
 
 /// The running fills.
 pub struct Fills {

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::RegistryError;
 use super::audience::Audience;
 use super::source::{Proof, Source, SourceKey};
 use crate::config::Unattended;
 use crate::oci::{Digest, Hasher, Span};
+use crate::registry::RegistryError;
 use crate::store::{Arrivals, Extents};
 use crate::upstream::UpstreamError;
 
@@ -340,7 +340,7 @@ impl Fill {
     }
 
     /// Sources that may still be asked.
-    pub(super) fn unfailed(&self) -> Vec<Source> {
+    pub(in crate::registry) fn unfailed(&self) -> Vec<Source> {
         let sources = self.sources();
         let left = sources.list.iter().filter(|candidate| candidate.failed.is_none());
         left.map(|candidate| candidate.source.clone()).collect()

@@ -1,16 +1,19 @@
 //! Manifests of a mirrored repository: answered from what is held, asked for, and kept.
 
+use super::Mirror;
 use super::absences::Asked;
 use super::freshness::Settled;
-use super::mirror::Mirror;
-use super::{CacheStatus, Found, HeldManifest, ManifestInfo, RegistryError};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Tag};
+use crate::registry::{CacheStatus, Found, HeldManifest, ManifestInfo, RegistryError};
 use crate::store::{LinkRecord, Right, StoreError, TagRecord};
 use crate::upstream::{FetchedManifest, ManifestHead, UpstreamError};
 
 impl Mirror {
     /// Answers a HEAD. For what is not held nothing is downloaded.
-    pub(super) async fn head_manifest(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
+    pub(in crate::registry) async fn head_manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<Found<ManifestInfo>, RegistryError> {
         let tag = match reference {
             Reference::Digest(digest) => match self.held(digest).await? {
                 Some(held) => return Ok(Found::mirrored(held.info, CacheStatus::Hit)),
@@ -29,7 +32,10 @@ impl Mirror {
     }
 
     /// Answers a GET.
-    pub(super) async fn manifest(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
+    pub(in crate::registry) async fn manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<Found<HeldManifest>, RegistryError> {
         let tag = match reference {
             Reference::Digest(digest) => return self.manifest_by_digest(digest).await,
             Reference::Tag(tag) => tag,
@@ -228,7 +234,7 @@ impl Mirror {
         let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
         let manifest = parsed.map_err(|error| {
             let message = format!("{} sent something else than a manifest for {reference}: {error}", self.target());
-            RegistryError::Upstream { failure: super::UpstreamFailure::Bad, message }
+            RegistryError::Upstream { failure: crate::registry::UpstreamFailure::Bad, message }
         })?;
         let info = ManifestInfo {
             digest: fetched.digest,

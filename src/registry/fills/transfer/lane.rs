@@ -7,8 +7,8 @@ use super::routes::{RouteId, Routes};
 use super::silence::Listened;
 use super::{Broken, Transfer};
 use crate::oci::Span;
-use crate::registry::fill::State;
-use crate::registry::source::{Source, agree};
+use crate::registry::fills::fill::State;
+use crate::registry::fills::source::{Source, agree};
 use crate::sys::Moment;
 use crate::upstream::{BlobStream, Stretch, UpstreamError};
 

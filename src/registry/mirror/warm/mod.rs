@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{CacheStatus, ManifestInfo, Registry, RegistryError, Repository};
 use crate::oci::{Digest, Platform, Platforms, Reference, Target};
+use crate::registry::{CacheStatus, ManifestInfo, Registry, RegistryError, Repository};
 use job::Job;
 
 /// So many images of one job are looked at at once.
@@ -102,12 +102,12 @@ pub struct Warmed {
 }
 
 /// The bound that all jobs keep together.
-pub(super) struct Warming {
+pub(in crate::registry) struct Warming {
     blobs: Semaphore,
 }
 
 impl Warming {
-    pub(super) fn new() -> Self {
+    pub(in crate::registry) fn new() -> Self {
         Self { blobs: Semaphore::new(BLOBS) }
     }
 }

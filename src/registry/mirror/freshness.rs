@@ -6,10 +6,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::mirror::Mirror;
-use super::{CacheStatus, Found, HeldManifest, RegistryError};
+use super::Mirror;
 use crate::config::Stale;
 use crate::oci::{Digest, Reference, Tag};
+use crate::registry::{CacheStatus, Found, HeldManifest, RegistryError};
 use crate::store::TagRecord;
 use crate::upstream::UpstreamError;
 
@@ -96,7 +96,7 @@ pub(super) enum Settled<T> {
 
 /// What a question about a known tag brought, for all who wait for it.
 #[derive(Clone)]
-pub(super) enum Refreshed {
+pub(in crate::registry) enum Refreshed {
     Unchanged,
     Changed(HeldManifest),
     /// It has changed; what it names now is fetched when there are pulls to spare.

@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use super::RegistryError;
 use super::audience::Attention;
 use super::fill::{Fill, Progress, State, WITHHELD};
-use super::piece::{Piece, ReadError};
 use super::source::{Source, agree};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher, Span};
+use crate::registry::RegistryError;
+use crate::registry::piece::{Piece, ReadError};
 use crate::sys::{Extent, jitter};
 use crate::upstream::{BlobStream, UpstreamError};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::warm::{Audience, WarmImage};
-use super::{Mirror, PageRequest, Registry, RegistryError, Repository, UpstreamFailure};
 use crate::config::{Prefetch, TimeOfDay};
 use crate::oci::{ImagePattern, Reference, Tag, TagPattern, Target};
+use crate::registry::{Mirror, PageRequest, Registry, RegistryError, Repository, UpstreamFailure};
 use crate::sys::{Moment, jitter};
 
 /// The first run comes about so long after the start, which has other things to do.
@@ -22,7 +22,7 @@ const PAGE: usize = 1000;
 const MOST_PAGES: usize = 1000;
 
 impl Registry {
-    pub(super) fn start_prefetch(self: &Arc<Self>) {
+    pub(in crate::registry) fn start_prefetch(self: &Arc<Self>) {
         for prefetch in self.settings().prefetch.clone() {
             let registry = Arc::clone(self);
             self.tasks().spawn(async move { registry.keep_warm(&prefetch).await });

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use super::Mirror;
 use super::absences::Asked;
 use super::freshness::{Settled, is_answer};
-use super::mirror::Mirror;
-use super::{CacheStatus, Found, RegistryError};
 use crate::oci::{Digest, Reference, Referrers, Tag};
+use crate::registry::{CacheStatus, Found, RegistryError};
 use crate::store::ReferrersRecord;
 use crate::upstream::UpstreamError;
 
 impl Mirror {
     /// What refers to a manifest. Nothing is an answer too.
-    pub(super) async fn referrers(&self, subject: &Digest) -> Result<Found<Arc<Referrers>>, RegistryError> {
+    pub(in crate::registry) async fn referrers(
+        &self,
+        subject: &Digest,
+    ) -> Result<Found<Arc<Referrers>>, RegistryError> {
         let (brought, status) = match self.store().referrers(self.upstream(), &self.name, subject).await? {
             None => self.bring_referrers(subject).await,
             Some(record) => {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::super::audience::Interest;
-use super::super::fill::State;
-use super::super::mirror::{Joint, is_manifest};
-use super::super::{CacheStatus, Found, HeldManifest, Mirror, RegistryError, UpstreamFailure};
+use super::super::{Joint, is_manifest};
 use super::{Audience, BLOBS, Presence, WarmStep, Warmed};
 use crate::oci::{Descriptor, Digest, Manifest, Platform, Platforms, Reference};
+use crate::registry::fills::audience::Interest;
+use crate::registry::fills::fill::State;
+use crate::registry::{CacheStatus, Found, HeldManifest, Mirror, RegistryError, UpstreamFailure};
 
 /// A blob's progress is told this often: with as many blobs as are fetched at once, four times a second in all.
 const TELL_EVERY: Duration = Duration::from_millis(750);

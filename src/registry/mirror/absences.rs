@@ -4,9 +4,9 @@
 
 use std::future::Future;
 
-use super::mirror::Mirror;
-use super::{HeldManifest, RegistryError};
+use super::Mirror;
 use crate::oci::{Digest, Manifest, Reference, Tag, Target};
+use crate::registry::{HeldManifest, RegistryError};
 use crate::state::Notes;
 use crate::sys::Clock;
 use crate::upstream::UpstreamError;
@@ -15,7 +15,7 @@ use crate::upstream::UpstreamError;
 const MOST: u64 = 10_000;
 
 /// What is remembered of upstreams in memory alone.
-pub(super) struct Memory {
+pub(in crate::registry) struct Memory {
     /// It is not there.
     absent: Notes<(Target, Asked)>,
     /// Lists that were asked for and not kept: too large, or of no use without the upstream.
@@ -35,7 +35,7 @@ pub(super) enum Asked {
 }
 
 impl Memory {
-    pub(super) fn new(clock: &Clock) -> Self {
+    pub(in crate::registry) fn new(clock: &Clock) -> Self {
         let (absent, unkept) = (Notes::new(MOST, clock.clone()), Notes::new(MOST, clock.clone()));
         Self { absent, unkept, spared: Notes::new(MOST, clock.clone()) }
     }

@@ -1,16 +1,16 @@
 //! The tags that an upstream has of a repository: brought whole, once for all who wait, kept on disk, and aged as tags are.
 
+use super::Mirror;
 use super::absences::Asked;
 use super::freshness::Settled;
-use super::mirror::Mirror;
-use super::{CacheStatus, Found, Page, PageRequest, RegistryError};
+use crate::registry::{CacheStatus, Found, Page, PageRequest, RegistryError};
 use crate::state::{Flight, Interrupted};
 use crate::store::StoreError;
 use crate::upstream::{TagList, UpstreamError};
 
 /// What asking for all tags brought, for all who wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tags {
+pub(in crate::registry) enum Tags {
     /// They are on disk now.
     Kept,
     /// They are too many, or there is no room: pages of them can be had of the upstream.
@@ -18,7 +18,7 @@ pub(super) enum Tags {
 }
 
 impl Mirror {
-    pub(super) async fn tags(&self, page: &PageRequest) -> Result<Found<Page>, RegistryError> {
+    pub(in crate::registry) async fn tags(&self, page: &PageRequest) -> Result<Found<Page>, RegistryError> {
         let kept = self.store().tag_list(self.upstream(), &self.name, |_| ()).await?;
         let (brought, status) = match kept {
             None => self.bring_tags().await,

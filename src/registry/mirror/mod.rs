@@ -1,19 +1,28 @@
 //! A repository that is a copy of what an upstream has: blobs, and who may have them.
 
+pub(super) mod absences;
+pub(super) mod freshness;
+pub(super) mod lists;
+mod manifests;
+mod prefetch;
+mod referrers;
+pub(super) mod remote;
+pub(super) mod warm;
+
 use std::sync::Arc;
 
-use super::absences::Asked;
-use super::audience::{Attention, Interest};
-use super::fill::{Fill, State};
 use super::fills::Joined;
-use super::follow::{Arriving, Direct};
-use super::remote::Remote;
-use super::source::{Proof, Source};
+use super::fills::audience::{Attention, Interest};
+use super::fills::fill::{Fill, State};
+use super::fills::follow::{Arriving, Direct};
+use super::fills::source::{Proof, Source};
 use super::{Blob, CacheStatus, Found, Registry, RegistryError};
 use crate::oci::{ByteRange, Digest, HostName, MediaType, Reference, RepositoryName, Target};
 use crate::state::Interrupted;
 use crate::store::{CacheStore, LinkRecord, StoredBlob};
 use crate::upstream::UpstreamError;
+use absences::Asked;
+use remote::Remote;
 
 /// A mirrored repository. Its manifests and tags are in `manifests` and `freshness`, its lists in `lists` and `referrers`.
 #[derive(Clone)]
