@@ -33,17 +33,17 @@ impl Users {
     /// two lines for one user the later one counts, as in `registry:2`.
     pub(super) fn parse(content: &[u8]) -> Result<Self, BadLine> {
         let mut hashes = HashMap::new();
-        for (index, line) in content.split(|&b| b == b'\n').enumerate() {
-            let bad = |problem: String| BadLine { line: index + 1, problem };
-            let line = str::from_utf8(line).map_err(|_| bad("this line is not UTF-8".to_owned()))?.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (user, hash) = parse_line(line).map_err(bad)?;
+        for entry in entries(content) {
+            let (user, hash) = entry?;
             hashes.insert(user.to_owned(), Arc::new(hash));
         }
         let decoy = hashes.values().max_by_key(|hash| hash.cost()).cloned();
         Ok(Self { hashes, decoy })
+    }
+
+    /// Every line that cannot be read.
+    pub(super) fn bad_lines(content: &[u8]) -> Vec<BadLine> {
+        entries(content).filter_map(Result::err).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -57,6 +57,18 @@ impl Users {
     pub(super) fn decoy(&self) -> Option<&Arc<Hash>> {
         self.decoy.as_ref()
     }
+}
+
+/// The lines that name a user.
+fn entries(content: &[u8]) -> impl Iterator<Item = Result<(&str, Hash), BadLine>> {
+    content.split(|&b| b == b'\n').enumerate().filter_map(|(index, line)| {
+        let bad = |problem: String| BadLine { line: index + 1, problem };
+        let Ok(line) = str::from_utf8(line).map(str::trim) else {
+            return Some(Err(bad("this line is not UTF-8; write it anew with `htpasswd -B FILE USER`".to_owned())));
+        };
+        let names_a_user = !line.is_empty() && !line.starts_with('#');
+        names_a_user.then(|| parse_line(line).map_err(bad))
+    })
 }
 
 fn parse_line(line: &str) -> Result<(&str, Hash), String> {

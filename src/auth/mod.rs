@@ -24,8 +24,17 @@ use crate::config;
 
 use std::fmt;
 
-/// Can the password file be used? Changes nothing; one that does not exist can, since it will be made. Blocks.
-pub fn examine(auth: &config::Htpasswd) -> Result<(), AuthError> {
+/// What is to be said of a password file before it is used, with what to do; it goes on after `auth.htpasswd.path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It cannot be used.
+    Wrong(String),
+    /// It can, and is surely not meant so.
+    Doubtful(String),
+}
+
+/// Looks at the password file. Changes nothing. Blocks.
+pub fn examine(auth: &config::Htpasswd) -> Vec<Finding> {
     password_file::examine(&auth.path)
 }
 

@@ -1,14 +1,15 @@
 //! The password file: read at start, and again when it changes.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::AuthError;
-use super::htpasswd::Users;
+use super::htpasswd::{BadLine, Users};
 use super::provision::{self, provision};
+use super::{AuthError, Finding};
 use crate::sys::disk::{self, Stamp};
 use crate::sys::{Clock, Moment, blocking};
 
@@ -92,10 +93,35 @@ impl PasswordFile {
     }
 }
 
-/// Is it there and well-formed, or can it be made?
-pub(super) fn examine(path: &Path) -> Result<(), AuthError> {
-    let found = disk::optional(Stamp::of(path)).map_err(|source| AuthError::Read { path: path.to_owned(), source })?;
-    if found.is_some() { read(path).map(|_| ()) } else { Ok(()) }
+/// What is to be said of the file before it is used; a file that does not exist will be made.
+pub(super) fn examine(path: &Path) -> Vec<Finding> {
+    let shown = path.display();
+    let content = match disk::optional(disk::read(path)) {
+        Ok(Some(content)) => content,
+        Ok(None) => {
+            let user = provision::USER;
+            return vec![Finding::Doubtful(format!(
+                "names {shown}, which does not exist: `serve` makes it, with the user {user} and a password that it logs; \
+                 `htpasswd -Bc {shown} USER` makes it as you want it"
+            ))];
+        }
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            return vec![Finding::Wrong(format!(
+                "names {shown}: it is a directory, so that nobody could ever log in; write the path of a file, such as {} \
+                 (`htpasswd -Bc` makes one), or remove `auth` to let everybody in",
+                path.join("htpasswd").display()
+            ))];
+        }
+        Err(error) => return vec![Finding::Wrong(format!("names {shown}: {}", disk::why(path, &error)))],
+    };
+    let line = |bad: BadLine| Finding::Wrong(format!("names {shown}:{}: {}", bad.line, named(&bad.problem, path)));
+    let mut findings: Vec<Finding> = Users::bad_lines(&content).into_iter().map(line).collect();
+    if Users::parse(&content).is_ok_and(|users| users.len() == 0) {
+        findings.push(Finding::Doubtful(format!(
+            "names {shown}, which has no users: nobody can log in; `htpasswd -B {shown} USER` adds one"
+        )));
+    }
+    findings
 }
 
 fn read(path: &Path) -> Result<Users, AuthError> {
@@ -103,8 +129,13 @@ fn read(path: &Path) -> Result<Users, AuthError> {
     Users::parse(&content).map_err(|bad| AuthError::Line {
         path: path.to_owned(),
         line: bad.line,
-        problem: bad.problem.replace(" FILE ", &format!(" {} ", path.display())),
+        problem: named(&bad.problem, path),
     })
+}
+
+/// With the file's own name in the command that mends it.
+fn named(problem: &str, path: &Path) -> String {
+    problem.replace(" FILE ", &format!(" {} ", path.display()))
 }
 
 /// What is guarded here stays whole if a holder panics: each writes one value.

@@ -3,38 +3,92 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::settings::{Settings, Trouble, read, unwritable};
-use crate::auth;
+use super::Ended;
+use super::examine::{examine, probe};
+use super::settings::{Settings, Trouble, read};
+use crate::config::{self, Draft, Problem};
 use crate::metrics::Metrics;
 use crate::registry::{Machine, examine_upstreams};
-use crate::sys::{Clock, Tasks, blocking};
+use crate::sys::{Clock, Tasks};
 
-/// Validates a configuration, and whether it fits the store that is there; prints what it found.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this command's answer goes to the terminal")]
-pub(super) async fn run(path: Option<&Path>, print: bool) -> Result<(), Trouble> {
-    let settings = Settings::load(path).await?;
-    for warning in settings.warnings() {
-        eprintln!("warning: {warning}");
+/// What is printed besides what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    Nothing,
+    /// The effective configuration, secrets masked.
+    Effective,
+}
+
+/// Prints the JSON Schema of configurations.
+#[expect(clippy::print_stdout, reason = "this command's answer goes to the terminal")]
+pub(super) fn schema() {
+    print!("{}", config::json_schema());
+}
+
+/// Finds every mistake in a configuration, in the files that it names, and in how it fits the store that is there.
+#[expect(clippy::print_stdout, reason = "this command's answer goes to the terminal")]
+pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), Ended> {
+    let (source, mut draft) = read(path).await?;
+    if show == Show::Effective {
+        // What the operator wrote, before it was fitted to the store. With a mistake in a value there is nothing effective.
+        print!("{}", draft.print().unwrap_or_default());
     }
-    for note in &settings.notes {
+    let met = examine(&source, &mut draft).await;
+    if draft.config().is_some() {
+        probe(&met.root, &mut draft).await;
+    }
+    connect(&mut draft).await;
+    match Settings::settle(source.clone(), draft, met) {
+        Ok(settings) => {
+            tell(settings.warnings(), &[], &settings.notes);
+            if show == Show::Nothing {
+                println!("{source} is right");
+            }
+            Ok(())
+        }
+        Err(problems) => {
+            tell(problems.warnings(), problems.problems(), &[]);
+            Err(Ended::Told)
+        }
+    }
+}
+
+/// Builds everything that `serve` builds of upstreams: the last word, where nothing else was wrong.
+async fn connect(draft: &mut Draft) {
+    let Some(config) = draft.config().filter(|_| draft.is_right()).cloned() else { return };
+    let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
+    if let Err(error) = examine_upstreams(&config, &machine).await {
+        for line in error.to_string().lines() {
+            draft.error(&["mirror"], &format!("cannot be used: {line}"));
+        }
+    }
+}
+
+/// One line for each, in the form of compilers, which editors understand; and how many.
+#[expect(clippy::print_stderr, reason = "what is wrong goes to the terminal")]
+fn tell(warnings: &[Problem], mistakes: &[Problem], notes: &[String]) {
+    for warning in warnings {
+        eprintln!("{}: warning: {}", warning.place(), warning.message());
+    }
+    for note in notes {
         eprintln!("note: {note}");
     }
-    if print {
-        // What the operator wrote, before it was fitted to the store.
-        print!("{}", read(path).await?.1.print());
-        return Ok(());
+    for mistake in mistakes {
+        eprintln!("{mistake}");
     }
-    if let Some(auth) = settings.config().auth.clone() {
-        let examined = blocking(move || auth::examine(&auth)).await;
-        examined.map_err(|error| Trouble(format!("{}: {error}", settings.source)))?;
+    let counts = [(mistakes.len(), "mistake"), (warnings.len(), "warning")];
+    let counted: Vec<String> = counts.iter().filter(|(count, _)| *count > 0).map(|(n, word)| many(*n, word)).collect();
+    if !counted.is_empty() {
+        eprintln!("{}", counted.join(", "));
     }
-    let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
-    let examined = examine_upstreams(settings.config(), &machine).await;
-    examined.map_err(|error| Trouble(format!("{}: {error}", settings.source)))?;
-    let store = settings.store(machine.clock);
-    if store.exists().await {
-        store.probe().await.map_err(|error| unwritable(&store, &error))?;
+}
+
+fn many(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+impl From<config::Problems> for Trouble {
+    fn from(problems: config::Problems) -> Self {
+        Self(problems.to_string())
     }
-    println!("{} is right", settings.source);
-    Ok(())
 }

@@ -3,6 +3,7 @@
 //! Floor 7: may import everything. Here the parts are put together; what they do stands below.
 
 mod check;
+mod examine;
 mod health;
 pub mod logging;
 mod serve;
@@ -48,6 +49,9 @@ enum Command {
         /// Show the effective configuration, secrets masked
         #[arg(long)]
         print: bool,
+        /// Print the JSON Schema of configurations, for editors
+        #[arg(long, conflicts_with_all = ["config", "print"])]
+        schema: bool,
     },
     /// Bring images into a running server's cache before anybody pulls them
     Warm(warm::Arguments),
@@ -69,7 +73,14 @@ pub fn run() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Serve { config } => Ok(serve::run(Settings::load(config.as_deref()).await?).await?),
-            Command::Check { config, print } => Ok(check::run(config.as_deref(), print).await?),
+            Command::Check { schema: true, .. } => {
+                check::schema();
+                Ok(())
+            }
+            Command::Check { config, print, .. } => {
+                let show = if print { check::Show::Effective } else { check::Show::Nothing };
+                check::run(config.as_deref(), show).await
+            }
             Command::Warm(arguments) => warm::run(arguments).await,
             Command::Health { url } => Ok(health::run(url).await?),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{Settings, Trouble, unwritable};
+use super::settings::{ROOT_KEY, Settings, Trouble, unwritable};
 use super::{logging, welcome};
 use crate::auth::Gate;
 use crate::config::LogFormat;
@@ -31,7 +31,9 @@ pub(super) async fn run(settings: Settings) -> Result<(), Trouble> {
         Err(error) if error.is_full() => {
             tracing::warn!(%error, "the disk is full: nothing can be stored until there is room")
         }
-        prepared => prepared.map_err(|error| unwritable(&store, &error))?,
+        prepared => {
+            prepared.map_err(|error| Trouble(format!("{} {}", ROOT_KEY.join("."), unwritable(&store, &error))))?
+        }
     }
     // Listens before it builds the rest: a port that is taken is the commonest mistake, and clients that come early wait.
     let server = Server::bind(&config.http).await.map_err(Trouble::new)?;

@@ -12,7 +12,8 @@ pub(super) async fn base(given: Option<String>) -> Result<String, Trouble> {
         Some(url) if url.contains("://") => url,
         Some(url) => address(&url),
         None => {
-            let http = read(None).await?.1.config.http;
+            let (_, draft) = read(None).await?;
+            let http = draft.conclude().map_err(Trouble::from)?.config.http;
             format!("{}{}", address(&http.addr), http.prefix)
         }
     };

@@ -1,11 +1,10 @@
 //! Which configuration a command works with, and what it means for the store that is already there.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Config, Loaded, Mirror, MirrorOrigin, Problem, RootOrigin, Source};
+use super::examine::{Met, examine};
+use crate::config::{self, Config, Draft, Loaded, Mirror, MirrorOrigin, Problem, Problems, RootOrigin, Source};
 use crate::oci::{HostName, RepositoryName};
-use crate::registry::hidden_by;
 use crate::store::{Store, StoreError};
 use crate::sys::{Clock, blocking, disk};
 
@@ -43,10 +42,19 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Finds, reads and validates the configuration, and fits it to the store.
+    /// Finds, reads and validates the configuration, with the files that it names, and fits it to the store.
     pub(super) async fn load(path: Option<&Path>) -> Result<Self, Trouble> {
-        let (source, loaded) = read(path).await?;
-        Self::fit(source, loaded).await
+        let (source, mut draft) = read(path).await?;
+        let met = examine(&source, &mut draft).await;
+        Ok(Self::settle(source, draft, met)?)
+    }
+
+    /// Fits a configuration without a mistake to the store that it meets.
+    pub(super) fn settle(source: String, draft: Draft, met: Met) -> Result<Self, Problems> {
+        let mut loaded = draft.conclude()?;
+        loaded.config.storage.root = met.root;
+        let notes = if met.hidden.is_empty() { None } else { Some(reconcile(&mut loaded.config, &met.hidden)) };
+        Ok(Self { source, loaded, notes: notes.into_iter().collect() })
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -61,51 +69,47 @@ impl Settings {
     pub(super) fn store(&self, clock: Clock) -> Store {
         Store::new(&self.config().storage.root, clock)
     }
-
-    async fn fit(source: String, mut loaded: Loaded) -> Result<Self, Trouble> {
-        let mut notes = Vec::new();
-        let config = &mut loaded.config;
-        if config.storage.origin == RootOrigin::Default && source == BUILT_IN {
-            let volume = blocking(|| disk::metadata(Path::new(VOLUME)).is_ok_and(|found| found.is_dir())).await;
-            config.storage.root = PathBuf::from(if volume { VOLUME } else { "./data" });
-        }
-        let store = Store::new(&config.storage.root, Clock::system());
-        let hidden = hidden_by(&config.mirror, &store).await.map_err(|error| unwritable(&store, &error))?;
-        if !hidden.is_empty() {
-            notes.push(reconcile(config, &hidden)?);
-        }
-        Ok(Self { source, loaded, notes })
-    }
 }
 
-/// The store holds repositories that the mirror's rules would hide.
-fn reconcile(config: &mut Config, hidden: &[RepositoryName]) -> Result<String, Trouble> {
-    let names = named(hidden);
-    match config.mirror.origin {
-        MirrorOrigin::BuiltIn => {
-            config.mirror = Mirror {
-                origin: MirrorOrigin::Absent,
-                local: Vec::new(),
-                upstreams: Default::default(),
-                default: None,
-                ..config.mirror.clone()
-            };
-            Ok(format!(
-                "the store already holds {names}; the built-in mirror is left out, so that everything here can be pulled \
-                 and pushed as before. To mirror as well, write a configuration with mirror.upstreams, and mirror.local \
-                 with patterns for these names"
-            ))
-        }
-        MirrorOrigin::Proxy | MirrorOrigin::Absent => Ok(format!(
-            "the store holds {names} of an earlier registry; with proxy: these are not served from there but fetched again"
-        )),
-        MirrorOrigin::Written => Err(Trouble(format!(
-            "the store {} holds {names}, which mirror.local does not cover: they would be hidden behind an upstream's \
-             names. {}",
-            config.storage.root.display(),
-            remedy(config, hidden)
-        ))),
+/// Where the store is: the built-in configuration leaves that open.
+pub(super) async fn root(source: &str, config: &Config) -> PathBuf {
+    if config.storage.origin == RootOrigin::Written || source != BUILT_IN {
+        return config.storage.root.clone();
     }
+    let volume = blocking(|| disk::metadata(Path::new(VOLUME)).is_ok_and(|found| found.is_dir())).await;
+    PathBuf::from(if volume { VOLUME } else { "./data" })
+}
+
+/// The store holds repositories that the mirror's rules would hide, and nobody wrote those rules.
+fn reconcile(config: &mut Config, hidden: &[RepositoryName]) -> String {
+    let names = named(hidden);
+    if config.mirror.origin == MirrorOrigin::BuiltIn {
+        config.mirror = Mirror {
+            origin: MirrorOrigin::Absent,
+            local: Vec::new(),
+            upstreams: Default::default(),
+            default: None,
+            ..config.mirror.clone()
+        };
+        return format!(
+            "the store already holds {names}; the built-in mirror is left out, so that everything here can be pulled \
+             and pushed as before. To mirror as well, write a configuration with mirror.upstreams, and mirror.local \
+             with patterns for these names"
+        );
+    }
+    format!(
+        "the store holds {names} of an earlier registry; with proxy: these are not served from there but fetched again"
+    )
+}
+
+/// What to say at `mirror.local` where it hides repositories that are there.
+pub(super) fn covering(config: &Config, root: &Path, hidden: &[RepositoryName]) -> String {
+    format!(
+        "does not cover {}, which the store {} holds: they would be hidden behind an upstream's names; {}",
+        named(hidden),
+        root.display(),
+        remedy(config, hidden)
+    )
 }
 
 fn named(names: &[RepositoryName]) -> String {
@@ -125,7 +129,7 @@ fn remedy(config: &Config, hidden: &[RepositoryName]) -> String {
     let mut remedy = Vec::new();
     if !coverable.is_empty() {
         let coverable: Vec<RepositoryName> = coverable.into_iter().cloned().collect();
-        remedy.push(format!("Add to mirror.local: [{}]", patterns(&coverable).join(", ")));
+        remedy.push(format!("add to it: [{}]", patterns(&coverable).join(", ")));
     }
     if let Some(first) = lost.first() {
         remedy.push(format!(
@@ -151,8 +155,8 @@ fn patterns(names: &[RepositoryName]) -> Vec<String> {
     patterns
 }
 
-/// Finds, reads and validates a configuration; returns what it is called, too.
-pub(super) async fn read(path: Option<&Path>) -> Result<(String, Loaded), Trouble> {
+/// Finds and reads a configuration; returns what it is called, too.
+pub(super) async fn read(path: Option<&Path>) -> Result<(String, Draft), Trouble> {
     let environment: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -165,8 +169,8 @@ pub(super) async fn read(path: Option<&Path>) -> Result<(String, Loaded), Troubl
         None => (BUILT_IN.to_owned(), config::DEFAULT.to_owned()),
     };
     let (built_in, called) = (path.is_none(), name.clone());
-    let loaded = blocking(move || config::load(Source { name, text: &text, built_in }, &environment, &read_secret));
-    Ok((called, loaded.await.map_err(Trouble::new)?))
+    let draft = blocking(move || Draft::read(Source { name, text: &text, built_in }, &environment, &read_secret));
+    Ok((called, draft.await))
 }
 
 async fn find(environment: &[(String, String)]) -> Option<PathBuf> {
@@ -181,21 +185,25 @@ async fn find(environment: &[(String, String)]) -> Option<PathBuf> {
 async fn read_file(path: &Path) -> Result<String, Trouble> {
     let read = path.to_owned();
     let content = blocking(move || disk::read(&read)).await;
-    let content =
-        content.map_err(|error| Trouble(format!("cannot read the configuration {}: {error}", path.display())))?;
+    let unreadable =
+        |error| Trouble(format!("cannot read the configuration {}: {}", path.display(), disk::why(path, &error)));
+    let content = content.map_err(unreadable)?;
     String::from_utf8(content).map_err(|_| Trouble(format!("the configuration {} is not UTF-8 text", path.display())))
 }
 
-fn read_secret(path: &Path) -> io::Result<String> {
-    let content = String::from_utf8(disk::read(path)?).map_err(|_| io::Error::other("the file is not UTF-8 text"))?;
-    Ok(content.trim_end_matches(['\n', '\r']).to_owned())
+fn read_secret(path: &Path) -> Result<String, String> {
+    let content = disk::read(path).map_err(|error| disk::why(path, &error))?;
+    let text = String::from_utf8(content).map_err(|_| "it is not UTF-8 text; write the secret there".to_owned())?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
+/// What says where the store is.
+pub(super) const ROOT_KEY: [&str; 3] = ["storage", "filesystem", "rootdirectory"];
+
 /// A store that cannot be written to: who owns it, and what to do.
-pub(super) fn unwritable(store: &Store, error: &StoreError) -> Trouble {
-    let key = "storage.filesystem.rootdirectory";
+pub(super) fn unwritable(store: &Store, error: &StoreError) -> String {
     if !error.is_permission() {
-        return Trouble(format!("{key}: {error}; name a directory that can be written to"));
+        return format!("cannot be used: {error}; name a directory that can be written to");
     }
     let (user, group) = disk::process_owner();
     // What does not exist is made in what does.
@@ -203,10 +211,10 @@ pub(super) fn unwritable(store: &Store, error: &StoreError) -> Trouble {
     let place = existing.display();
     let owner =
         disk::owner(existing).map_or_else(|_| String::new(), |(uid, gid)| format!(" it belongs to {uid}:{gid},"));
-    Trouble(format!(
-        "{key}: {error}; {place}:{owner} this process runs as {user}:{group}. Run `chown -R {user}:{group} {place}`, or run \
-         as its owner (docker run --user)"
-    ))
+    format!(
+        "cannot be used: {error}; {place}:{owner} this process runs as {user}:{group}. Run `chown -R {user}:{group} {place}`, or \
+         run as its owner (docker run --user)"
+    )
 }
 
 #[cfg(test)]

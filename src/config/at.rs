@@ -44,6 +44,29 @@ impl<'t> At<'t> {
         entries.iter().map(|entry| (entry.key.as_str(), self.get(&entry.key)))
     }
 
+    /// `key`, in letters of either case: names of hosts are read in small ones.
+    pub(super) fn find(&self, key: &str) -> Self {
+        let entries = self.node.map_or(&[][..], Node::entries);
+        let written = entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(key));
+        self.get(written.map_or(key, |entry| &entry.key))
+    }
+
+    /// `key`, if it is written in a file and holds nothing.
+    pub(super) fn empty(&self, key: &str) -> Option<Self> {
+        let entry = self.node.and_then(|node| node.get(key))?;
+        let empty = entry.value.is_empty() && entry.value.place.line.is_some();
+        empty.then(|| self.get(key))
+    }
+
+    /// The elements of a list, each at its number; what stands alone is one.
+    pub(super) fn each(&self) -> Vec<Self> {
+        match self.node.map(|node| &node.value) {
+            Some(Value::List(_)) => self.items().collect(),
+            Some(_) => vec![self.clone()],
+            None => Vec::new(),
+        }
+    }
+
     /// The elements of a list, each at its number.
     pub(super) fn items(&self) -> impl Iterator<Item = Self> + '_ {
         let items = match self.node.map(|node| &node.value) {
@@ -60,6 +83,14 @@ impl<'t> At<'t> {
 
     pub(super) fn is_written(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// The scalar as it is written, of whatever type.
+    pub(super) fn raw(&self) -> Option<&'t str> {
+        match self.node.map(|node| &node.value) {
+            Some(Value::Scalar(scalar)) => Some(scalar.text.as_str()),
+            _ => None,
+        }
     }
 
     pub(super) fn place(&self) -> &'t Place {
@@ -133,12 +164,12 @@ impl<'t> At<'t> {
             Ok(content) => {
                 let secret = content.trim_end_matches(['\r', '\n']);
                 if secret.is_empty() {
-                    self.error(reading, &format!("is to be read from {path}, which is empty; write the secret there"));
+                    self.error(reading, &format!("names {path}: it is empty; write the secret there"));
                 }
                 Some(Secret::new(secret.to_owned()))
             }
-            Err(error) => {
-                self.error(reading, &format!("cannot be read from {path}: {error}"));
+            Err(reason) => {
+                self.error(reading, &format!("names {path}: {reason}"));
                 None
             }
         }

@@ -54,7 +54,18 @@ fn supported(node: &Node, key: &Key, path: &str, report: &mut Report) {
         Kind::Section(keys) | Kind::Driver(keys) => section(node, keys, path, report),
         Kind::Named(keys) => named(node, keys, path, report),
         Kind::Sections(keys) => sections(node, key, keys, path, report),
-        Kind::Texts | Kind::Leaf | Kind::List | Kind::Free => {}
+        Kind::Leaf(_) => leaf(node, path, report),
+        Kind::Texts | Kind::List | Kind::Free => {}
+    }
+}
+
+/// The value is not repeated: it may be a part of a secret.
+fn leaf(node: &Node, path: &str, report: &mut Report) {
+    if matches!(&node.value, Value::Scalar(scalar) if scalar.text.contains("${")) {
+        let message = format!(
+            "{path} holds `${{…}}`, which nobody fills in; write the value, or set the key by its REGISTRY_* variable"
+        );
+        report.warn(&node.place, message);
     }
 }
 
@@ -88,7 +99,7 @@ fn sections(node: &Node, key: &Key, keys: &'static [Key], path: &str, report: &m
 }
 
 /// A driver is chosen by being named: nothing beside it does not make it absent.
-fn is_driver(path: &str) -> bool {
+pub(super) fn is_driver(path: &str) -> bool {
     let child = path.strip_prefix("auth.").or(path.strip_prefix("storage."));
     child.is_some_and(|name| !name.contains('.') && !schema::NOT_DRIVERS.contains(&name))
 }

@@ -1,11 +1,11 @@
-//! In what upstreams, local patterns and names can contradict each other.
+//! In what upstreams, local patterns, names and our own address can contradict each other.
 
 use std::collections::BTreeMap;
 
-use super::Upstream;
-use super::at::Reading;
-use super::mirror::Entry;
+use super::at::{At, Reading};
+use super::mirror::{Entry, NOT_REGISTRIES};
 use super::problem::Place;
+use super::{Config, MirrorOrigin, Upstream, address};
 use crate::oci::{HostName, Pattern};
 
 /// The default upstream: at most one.
@@ -86,4 +86,72 @@ pub(super) fn not_ours(names: &[(HostName, &Place)], entries: &[Entry<'_>], read
             reading.report.error(place, message);
         }
     }
+}
+
+/// What sections say against each other, once all are read.
+pub(super) fn across(root: &At<'_>, config: &Config, reading: &mut Reading<'_>) {
+    let ours = config.http.host.as_deref().and_then(address::host_of);
+    for upstream in config.mirror.upstreams.values() {
+        let at = if config.mirror.origin == MirrorOrigin::Proxy {
+            root.get("proxy")
+        } else {
+            root.get("mirror").get("upstreams").find(upstream.name.as_str())
+        };
+        let name = std::iter::once((&upstream.name, at.clone()));
+        let aliases = upstream.aliases.iter().map(|alias| (alias, element(&at.get("aliases"), alias)));
+        for (name, at) in name.chain(aliases) {
+            if config.mirror.origin == MirrorOrigin::Written && ours.as_ref() == Some(name) {
+                at.error(
+                    reading,
+                    &format!("is {name}, which is `http.host`, our own name; write names of others only"),
+                );
+            }
+        }
+        endpoints(&at, upstream, config, reading);
+    }
+}
+
+/// The element of a list that is this name.
+fn element<'t>(at: &At<'t>, name: &HostName) -> At<'t> {
+    let is = |at: &At<'_>| at.raw().and_then(|text| text.parse().ok()).as_ref() == Some(name);
+    at.each().into_iter().find(is).unwrap_or_else(|| at.clone())
+}
+
+fn endpoints(at: &At<'_>, upstream: &Upstream, config: &Config, reading: &mut Reading<'_>) {
+    let written = at.get("endpoints");
+    let mut places = written.each();
+    if places.len() != upstream.endpoints.len() {
+        let remote = at.get("remoteurl");
+        places = vec![if remote.is_written() { remote } else { at.clone() }; upstream.endpoints.len()];
+    }
+    let mut seen = Vec::new();
+    for (endpoint, at) in upstream.endpoints.iter().zip(&places) {
+        let host = address::host_of(endpoint);
+        if let Some(host) = host.as_ref().filter(|host| NOT_REGISTRIES.contains(&host.as_str())) {
+            let message = format!("leads to https://{host}, which is no registry; write https://registry-1.docker.io");
+            at.error(reading, &message);
+        }
+        if is_us(endpoint, host.as_ref(), config) {
+            let message = format!("leads to {endpoint}, which is this server itself; write the upstream's own address");
+            at.error(reading, &message);
+        }
+        let plain = endpoint.to_ascii_lowercase();
+        if seen.contains(&plain) {
+            at.error(reading, &format!("names the endpoint {endpoint} a second time; keep one"));
+        }
+        seen.push(plain);
+    }
+}
+
+/// Would a request to this endpoint come back to us?
+fn is_us(endpoint: &str, host: Option<&HostName>, config: &Config) -> bool {
+    let Some(host) = host else { return false };
+    let names = config.http.host.iter().filter_map(|host| address::host_of(host));
+    if names.chain(config.mirror.names.iter().cloned()).any(|name| name == *host) {
+        return true;
+    }
+    let here = ["localhost:", "127.0.0.1:", "[::1]:"].iter().any(|local| host.as_str().starts_with(local));
+    // Another address of this machine may have another listener.
+    let listens = here && address::collide(&config.http.addr, &host.as_str().replace("localhost", "127.0.0.1"));
+    endpoint.starts_with("http://") && (listens || host.as_str() == config.http.addr)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::parse;
 use super::problem::{Place, Report};
-use super::schema::{self, Key, Kind};
+use super::schema::{self, Form, Key, Kind};
 use super::tree::{Entry, Node, Origin, Scalar, Value};
 
 const PREFIX: &str = "REGISTRY_";
@@ -50,6 +50,14 @@ impl<'e> Overrides<'e> {
             }
             known
         });
+        for pair in variables.windows(2) {
+            if let [first, second] = pair
+                && first.parts == second.parts
+            {
+                let message = format!("sets the same key as {}, and wins; keep one", first.name);
+                report.warn(&Place::whole(second.name), message);
+            }
+        }
         Self { variables }
     }
 
@@ -127,7 +135,7 @@ fn is_known(kind: Kind, parts: &[String]) -> bool {
         Kind::List => first.parse::<usize>().is_ok() && rest.is_empty(),
         Kind::Sections(keys) => first.parse::<usize>().is_ok() && is_known(Kind::Section(keys), rest),
         Kind::Free => rest.is_empty() || is_known(Kind::Free, rest),
-        Kind::Leaf => false,
+        Kind::Leaf(_) => false,
     }
 }
 
@@ -150,9 +158,9 @@ fn set(node: &mut Node, kind: Kind, parts: &[String], mut value: Node) -> Result
         }
         Kind::Named(keys) => (first.as_str(), Kind::Section(keys)),
         Kind::Texts => (first.as_str(), Kind::List),
-        Kind::List => return set(element(node, first, &value.place)?, Kind::Leaf, rest, value),
+        Kind::List => return set(element(node, first, &value.place)?, Kind::Leaf(Form::Text), rest, value),
         Kind::Sections(keys) => return set(element(node, first, &value.place)?, Kind::Section(keys), rest, value),
-        Kind::Free | Kind::Leaf => {
+        Kind::Free | Kind::Leaf(_) => {
             let list = matches!(node.value, Value::List(_)) || (node.is_null() && first.parse::<usize>().is_ok());
             if list {
                 return set(element(node, first, &value.place)?, Kind::Free, rest, value);

@@ -18,7 +18,7 @@ const HUB: &str = "docker.io";
 const HUB_ENDPOINT: &str = "https://registry-1.docker.io";
 /// What people write for Docker Hub; the last two do not speak the registry's API.
 const HUB_HOSTS: &[&str] = &["registry-1.docker.io", "index.docker.io", "docker.io", "hub.docker.com"];
-const NOT_REGISTRIES: &[&str] = &["docker.io", "hub.docker.com"];
+pub(super) const NOT_REGISTRIES: &[&str] = &["docker.io", "hub.docker.com"];
 const TAG_TTL: Duration = Duration::from_secs(600);
 const NEGATIVE_TTL: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -184,8 +184,10 @@ fn fill(at: &At<'_>, reading: &mut Reading<'_>) -> Fill {
     let base = FILL;
     let segment = at.get("segment").size(reading).unwrap_or(base.segment);
     if segment < SMALLEST_SEGMENT {
-        at.get("segment")
-            .error(reading, "is smaller than 64KiB, so that requests would take longer than what they bring");
+        at.get("segment").error(
+            reading,
+            "is smaller than 64KiB, so that requests would take longer than what they bring; write 8MiB",
+        );
     }
     let grace = at.get("grace").duration(reading).unwrap_or(GRACE);
     let unattended = [("finish", Unattended::Finish), ("pause", Unattended::Pause(grace))];
@@ -287,6 +289,9 @@ fn password(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Credentials> {
     let username = at.get("username").text(reading).map(str::to_owned);
     let written = at.get("password").text(reading).is_some();
     let password = at.get("password").secret(reading);
+    if username.as_ref().is_some_and(|name| name.contains(':')) {
+        at.get("username").error(reading, "holds a ':', which no login can carry; write the name alone");
+    }
     match (&username, written) {
         (Some(_), false) => at.get("username").error(reading, "has no `password` beside it; write both or neither"),
         (None, true) => at.get("password").error(reading, "has no `username` beside it; write both or neither"),

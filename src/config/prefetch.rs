@@ -11,6 +11,8 @@ use super::problem::Place;
 use crate::oci::{HostName, ImagePattern, Pattern, Platform, Platforms};
 
 const EVERY: Duration = Duration::from_secs(DAY);
+/// Below it a loop would do nothing else.
+const SHORTEST: Duration = Duration::from_secs(1);
 const DAY: u64 = 86_400;
 
 /// A time of day, UTC: `HH:MM`.
@@ -64,6 +66,9 @@ pub(super) fn prefetch(at: &At<'_>, owners: &Owners<'_, '_>, reading: &mut Readi
 fn one(at: &At<'_>, owners: &Owners<'_, '_>, reading: &mut Reading<'_>) -> Option<Prefetch> {
     let every_at = at.get("every");
     let every = every_at.timeout(reading).unwrap_or(EVERY);
+    if every < SHORTEST {
+        every_at.error(reading, "is shorter than 1s, and would ask without end; write 24h, or 10m at least");
+    }
     let time = at.get("at").parsed(reading, |text| text.parse().ok(), "write a time of day (UTC), such as \"02:30\"");
     let seconds = every.as_secs();
     let fits = every.subsec_nanos() == 0 && seconds > 0 && (DAY.is_multiple_of(seconds) || seconds.is_multiple_of(DAY));

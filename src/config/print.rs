@@ -8,9 +8,14 @@ use super::{
     Stale, Storage, Trust, Unattended, Upstream, address,
 };
 
-const MASK: &str = "****";
+pub(super) const MASK: &str = "****";
 
 pub(super) fn print(config: &Config) -> String {
+    serde_yaml::to_string(&tree(config)).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+}
+
+/// The whole as a map.
+pub(super) fn tree(config: &Config) -> Value {
     let mut root = Section::default();
     root.put("version", Value::Number(0.1.into()));
     root.put("log", log(&config.log));
@@ -34,7 +39,7 @@ pub(super) fn print(config: &Config) -> String {
     let sparse = if config.validation.sparse == Sparse::Allow { "allow" } else { "refuse" };
     let manifests = Section::default().text("sparse", sparse).value();
     root.put("validation", Section::default().with("manifests", manifests).value());
-    serde_yaml::to_string(&root.value()).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    root.value()
 }
 
 /// A map under construction, in the order of writing.

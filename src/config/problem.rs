@@ -28,6 +28,11 @@ impl Problem {
         self.place.column
     }
 
+    /// `config.yml:12:3`, or the variable.
+    pub fn place(&self) -> impl fmt::Display {
+        &self.place
+    }
+
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -111,6 +116,10 @@ impl Report {
 
     pub(super) fn warn(&mut self, place: &Place, message: impl Into<String>) {
         self.warnings.push(Problem { place: place.clone(), message: message.into() });
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        self.problems.is_empty()
     }
 
     /// `value` with the warnings, unless there was a mistake.

@@ -20,6 +20,19 @@ const UPLOAD_AGE: Duration = Duration::from_secs(168 * 3600);
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const CHECK_THRESHOLD: u64 = 3;
 
+/// Headers that would tear messages apart.
+const OF_THE_MESSAGE: &[&str] = &[
+    "Connection",
+    "Content-Encoding",
+    "Content-Length",
+    "Content-Range",
+    "Keep-Alive",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+];
+
 /// What the tree means. Where it is wrong that is reported, and the value counts for nothing.
 pub(super) fn config(root: &At<'_>, given: Given, reading: &mut Reading<'_>) -> Config {
     version(&root.get("version"), reading);
@@ -84,7 +97,11 @@ fn storage(at: &At<'_>, reading: &mut Reading<'_>) -> Storage {
             &format!("is a second driver beside `{first}`; write one, filesystem, and remove `{second}`"),
         );
     }
-    let root = at.get("filesystem").get("rootdirectory").text(reading);
+    let root_at = at.get("filesystem").get("rootdirectory");
+    let root = root_at.text(reading);
+    if root.is_some_and(|root| root == "~" || root.starts_with("~/")) {
+        root_at.error(reading, "begins with `~`, which is not filled in here; write the whole path");
+    }
     let purging = at.get("maintenance").get("uploadpurging");
     let enabled = purging.get("enabled").flag(reading).unwrap_or(true);
     let dry = purging.get("dryrun").flag(reading).unwrap_or(false);
@@ -140,6 +157,9 @@ fn debug(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Debug> {
     let enabled = prometheus.get("enabled").flag(reading).unwrap_or(false);
     let absolute = |text: &str| (text.starts_with('/') && !text.contains(char::is_whitespace)).then(|| text.to_owned());
     let path = prometheus.get("path").parsed(reading, absolute, "write a path that begins with '/', such as /metrics");
+    if path.as_deref() == Some("/debug/health") {
+        prometheus.get("path").error(reading, "is /debug/health, which answers for itself there; write /metrics");
+    }
     let written = at.get("addr").text(reading).is_some();
     if !written && prometheus.is_written() {
         prometheus.warn(reading, "has no effect without `http.debug.addr`: /metrics is on the main port");
@@ -157,6 +177,9 @@ fn headers(at: &At<'_>, reading: &mut Reading<'_>) -> Vec<(String, String)> {
     for (name, at) in at.children() {
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
             at.error(reading, "is not a header's name; write letters, digits and '-'");
+        }
+        if OF_THE_MESSAGE.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            at.error(reading, "says how an answer is sent, which is known here alone; remove it");
         }
         for (value, place) in at.texts(reading) {
             if HeaderValue::from_str(value).is_err() {

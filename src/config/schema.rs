@@ -1,6 +1,6 @@
 //! Every key there is: `registry:2`'s whole configuration and our own, with what this version makes of each.
 //!
-//! Static data. What a value may be is `read`'s business; here stand shape and status.
+//! Static data. What a value may be is `read`'s business; here stand shape, form and status.
 
 /// One key of a section.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub(super) struct Key {
 /// The shape of what stands under a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
-    /// A text, a number, a boolean, a duration, a size.
-    Leaf,
+    /// One value.
+    Leaf(Form),
     /// A list of leaves; one alone may stand without brackets.
     List,
     /// Any names, each with a leaf or a list of them.
@@ -28,6 +28,25 @@ pub(super) enum Kind {
     Sections(&'static [Key]),
     /// Not looked into.
     Free,
+}
+
+/// How a value is written: what `check --schema` tells editors. `read` has the last word.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    Text,
+    Flag,
+    Duration,
+    Size,
+    /// From the first to the second.
+    Number(u64, u64),
+    /// `auto`, or such a number.
+    Auto(u64, u64),
+    /// One of these, in letters of either case.
+    Words(&'static [&'static str]),
+    /// What this regular expression matches.
+    Like(&'static str),
+    /// The one version there is.
+    Version,
 }
 
 /// What this version makes of a key.
@@ -48,6 +67,7 @@ pub(super) enum Status {
     },
 }
 
+use Form::{Auto, Duration, Flag, Like, Number, Size, Text, Version, Words};
 use Kind::{Driver, Free, Leaf, List, Named, Section, Sections, Texts};
 
 const fn takes(name: &'static str, kind: Kind) -> Key {
@@ -74,11 +94,14 @@ const fn refuses_unless(name: &'static str, unless: &'static str, instead: &'sta
     Key { name, kind: Free, status: Status::Refused { unless, instead } }
 }
 
+const LEVEL: Form = Words(&["error", "warn", "info", "debug", "warning", "trace", "fatal", "panic"]);
+const URL: Form = Like("^$|^https?://");
+
 /// The keys at the top.
 pub(super) const TOP: &[Key] = &[
-    takes("version", Leaf),
+    takes("version", Leaf(Version)),
     takes("log", Section(LOG)),
-    takes("loglevel", Leaf),
+    takes("loglevel", Leaf(LEVEL)),
     takes("storage", Driver(STORAGE)),
     takes("http", Section(HTTP)),
     takes("auth", Driver(AUTH)),
@@ -98,23 +121,24 @@ pub(super) const TOP: &[Key] = &[
     ignores("middleware", "there are no middlewares"),
     ignores("reporting", "nothing is reported to Bugsnag or New Relic"),
     ignores("redis", "no Redis is needed"),
+    ignores("tags", "clients page through a repository's tags by `n` and `last`"),
     ignores("catalog", "clients page through the catalog by `n` and `last`"),
     ignores("compatibility", "schema 1 manifests are not accepted"),
     ignores("policy", "there are no repository classes"),
 ];
 
 const LOG: &[Key] = &[
-    takes("level", Leaf),
-    takes("formatter", Leaf),
+    takes("level", Leaf(LEVEL)),
+    takes("formatter", Leaf(Words(&["text", "json", "logstash"]))),
     takes("fields", Texts),
-    takes("accesslog", Section(&[takes("disabled", Leaf)])),
+    takes("accesslog", Section(&[takes("disabled", Leaf(Flag))])),
     ignores("hooks", "no mail is sent for log lines"),
     ignores_unless("reportcaller", "false", "log lines name no source line"),
 ];
 
 const STORAGE: &[Key] = &[
     takes("filesystem", Section(FILESYSTEM)),
-    takes("delete", Section(&[takes("enabled", Leaf)])),
+    takes("delete", Section(&[takes("enabled", Leaf(Flag))])),
     takes("maintenance", Section(MAINTENANCE)),
     silent("cache"),
     ignores("redirect", "files are sent from here, not redirected to"),
@@ -126,6 +150,7 @@ const STORAGE: &[Key] = &[
     refuses("azure", NO_DRIVER),
     refuses("swift", NO_DRIVER),
     refuses("oss", NO_DRIVER),
+    refuses("rados", NO_DRIVER),
 ];
 
 const NO_DRIVER: &str = "write `filesystem: {rootdirectory: /var/lib/registry}`";
@@ -134,15 +159,15 @@ const NO_DRIVER: &str = "write `filesystem: {rootdirectory: /var/lib/registry}`"
 pub(super) const NOT_DRIVERS: &[&str] = &["delete", "maintenance", "cache", "redirect", "tag"];
 
 const FILESYSTEM: &[Key] =
-    &[takes("rootdirectory", Leaf), ignores("maxthreads", "the number of threads is chosen by the machine")];
+    &[takes("rootdirectory", Leaf(Text)), ignores("maxthreads", "the number of threads is chosen by the machine")];
 
 const MAINTENANCE: &[Key] = &[
     takes(
         "uploadpurging",
         Section(&[
-            takes("enabled", Leaf),
-            takes("age", Leaf),
-            takes("dryrun", Leaf),
+            takes("enabled", Leaf(Flag)),
+            takes("age", Leaf(Duration)),
+            takes("dryrun", Leaf(Flag)),
             ignores("interval", "old uploads are looked for at a pace of our own"),
         ]),
     ),
@@ -158,17 +183,17 @@ const MAINTENANCE: &[Key] = &[
 ];
 
 const AUTH: &[Key] = &[
-    takes("htpasswd", Section(&[takes("realm", Leaf), takes("path", Leaf)])),
+    takes("htpasswd", Section(&[takes("realm", Leaf(Text)), takes("path", Leaf(Text))])),
     refuses("token", "token authentication comes with a later version; use `htpasswd`"),
     refuses("silly", "it protects nothing; use `htpasswd`, or remove `auth` to let everybody in"),
 ];
 
 const HTTP: &[Key] = &[
-    takes("addr", Leaf),
-    takes("host", Leaf),
-    takes("prefix", Leaf),
+    takes("addr", Leaf(Like(":[0-9]{1,5}$"))),
+    takes("host", Leaf(URL)),
+    takes("prefix", Leaf(Like("^$|^/$|^/.*/$"))),
     takes("headers", Texts),
-    takes("draintimeout", Leaf),
+    takes("draintimeout", Leaf(Duration)),
     takes("debug", Section(DEBUG)),
     refuses("tls", "TLS comes with a later version; remove it and put a proxy that speaks TLS in front"),
     refuses_unless("net", "tcp", "only TCP is listened on; remove it and write HOST:PORT in `http.addr`"),
@@ -178,28 +203,38 @@ const HTTP: &[Key] = &[
     ignores("h2c", "HTTP/2 without TLS is always understood"),
 ];
 
-const DEBUG: &[Key] =
-    &[takes("addr", Leaf), takes("prometheus", Section(&[takes("enabled", Leaf), takes("path", Leaf)]))];
+const DEBUG: &[Key] = &[
+    takes("addr", Leaf(Like("^$|:[0-9]{1,5}$"))),
+    takes("prometheus", Section(&[takes("enabled", Leaf(Flag)), takes("path", Leaf(Like("^/")))])),
+];
 
 const HEALTH: &[Key] = &[
-    takes("storagedriver", Section(&[takes("enabled", Leaf), takes("interval", Leaf), takes("threshold", Leaf)])),
+    takes(
+        "storagedriver",
+        Section(&[
+            takes("enabled", Leaf(Flag)),
+            takes("interval", Leaf(Duration)),
+            takes("threshold", Leaf(Number(0, u64::MAX))),
+        ]),
+    ),
     ignores("file", "only the storage is watched"),
     ignores("http", "only the storage is watched"),
     ignores("tcp", "only the storage is watched"),
 ];
 
 const PROXY: &[Key] = &[
-    takes("remoteurl", Leaf),
-    takes("username", Leaf),
-    takes("password", Leaf),
-    takes("exec", Section(&[takes("command", Leaf), takes("lifetime", Leaf)])),
+    takes("remoteurl", Leaf(URL)),
+    takes("username", Leaf(Text)),
+    takes("password", Leaf(Text)),
+    takes("exec", Section(&[takes("command", Leaf(Text)), takes("lifetime", Leaf(Duration))])),
     ignores("ttl", "the cache is bounded by its size instead of by age: see `mirror.cache.maxsize`"),
+    ignores("remotenamespace", "the upstream is asked for names as clients write them"),
     ignores("cachewritetimeout", "a fill goes on for as long as bytes arrive: see `mirror.fill.stall`"),
 ];
 
 const MIRROR: &[Key] = &[
     takes("local", List),
-    takes("cache", Section(&[takes("maxsize", Leaf), takes("reserve", Leaf)])),
+    takes("cache", Section(&[takes("maxsize", Leaf(Size)), takes("reserve", Leaf(Size))])),
     takes("upstreams", Named(UPSTREAM)),
     takes("names", List),
     takes("fill", Section(FILL)),
@@ -207,36 +242,41 @@ const MIRROR: &[Key] = &[
 ];
 
 const UPSTREAM: &[Key] = &[
-    takes("default", Leaf),
+    takes("default", Leaf(Flag)),
     takes("endpoints", List),
-    takes("username", Leaf),
-    takes("password", Leaf),
-    takes("credentials", Leaf),
-    takes("tagttl", Leaf),
-    takes("negativettl", Leaf),
-    takes("staleif", Leaf),
-    takes("stalemax", Leaf),
-    takes("proxy", Leaf),
-    takes("ca", Leaf),
-    takes("insecure", Leaf),
-    takes("clientcert", Leaf),
-    takes("clientkey", Leaf),
+    takes("username", Leaf(Text)),
+    takes("password", Leaf(Text)),
+    takes("credentials", Leaf(Text)),
+    takes("tagttl", Leaf(Duration)),
+    takes("negativettl", Leaf(Duration)),
+    takes("staleif", Leaf(Words(&["error", "never"]))),
+    takes("stalemax", Leaf(Duration)),
+    takes("proxy", Leaf(Like("^$|^file:|^(?:https?|socks5h?)://"))),
+    takes("ca", Leaf(Text)),
+    takes("insecure", Leaf(Flag)),
+    takes("clientcert", Leaf(Text)),
+    takes("clientkey", Leaf(Text)),
     takes("aliases", List),
-    takes("connecttimeout", Leaf),
-    takes("firstbytetimeout", Leaf),
+    takes("connecttimeout", Leaf(Duration)),
+    takes("firstbytetimeout", Leaf(Duration)),
 ];
 
 const FILL: &[Key] = &[
-    takes("connections", Leaf),
-    takes("perhost", Leaf),
-    takes("segment", Leaf),
-    takes("stall", Leaf),
-    takes("unattended", Leaf),
-    takes("grace", Leaf),
-    takes("keep", Leaf),
+    takes("connections", Leaf(Auto(1, 64))),
+    takes("perhost", Leaf(Number(1, 1024))),
+    takes("segment", Leaf(Size)),
+    takes("stall", Leaf(Duration)),
+    takes("unattended", Leaf(Words(&["finish", "pause"]))),
+    takes("grace", Leaf(Duration)),
+    takes("keep", Leaf(Duration)),
 ];
 
-const PREFETCH: &[Key] = &[takes("image", Leaf), takes("platforms", List), takes("every", Leaf), takes("at", Leaf)];
+const PREFETCH: &[Key] = &[
+    takes("image", Leaf(Text)),
+    takes("platforms", List),
+    takes("every", Leaf(Duration)),
+    takes("at", Leaf(Like("^[0-9]{1,2}:[0-9]{2}$"))),
+];
 
 const VALIDATION: &[Key] = &[
     refuses_unless("enabled", "false", "URLs in manifests are not checked by this version; remove it"),
@@ -244,7 +284,7 @@ const VALIDATION: &[Key] = &[
     takes(
         "manifests",
         Section(&[
-            takes("sparse", Leaf),
+            takes("sparse", Leaf(Words(&["refuse", "allow"]))),
             refuses("urls", "URLs in manifests are not checked by this version; remove it"),
             refuses("indexes", "write `sparse: allow` to take indexes whose images are not held here, else remove it"),
         ]),
@@ -257,7 +297,7 @@ const VALIDATION: &[Key] = &[
 pub(super) fn supported() -> Vec<String> {
     let mut paths = Vec::new();
     walk(TOP, "", &mut |path, key| {
-        let leaf = matches!(key.kind, Leaf | List | Texts);
+        let leaf = matches!(key.kind, Leaf(_) | List | Texts);
         if leaf && matches!(key.status, Status::Supported) {
             paths.push(path.to_owned());
         }
@@ -274,7 +314,7 @@ pub(super) fn walk(keys: &[Key], within: &str, visit: &mut dyn FnMut(&str, &Key)
             Section(keys) | Driver(keys) => walk(keys, &path, visit),
             Named(keys) => walk(keys, &join(&path, "NAME"), visit),
             Sections(keys) => walk(keys, &join(&path, "0"), visit),
-            Leaf | List | Texts | Free => {}
+            Leaf(_) | List | Texts | Free => {}
         }
     }
 }

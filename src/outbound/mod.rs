@@ -7,6 +7,7 @@
 mod body;
 mod client;
 mod error;
+pub mod pem;
 mod proxy;
 mod redirect;
 

@@ -32,7 +32,7 @@ pub use hosted::{Hosted, PutManifest};
 pub use mirror::Mirror;
 pub use mirror::warm::{Presence, WarmEvent, WarmImage, WarmStep, Warmed};
 pub use naming::Naming;
-pub use open::{Machine, OpenError, examine_upstreams, hidden_by};
+pub use open::{Machine, OpenError, examine_files, examine_upstreams, hidden_by};
 pub use piece::{Piece, ReadError};
 pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
 

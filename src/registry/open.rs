@@ -160,6 +160,19 @@ pub async fn hidden_by(mirror: &config::Mirror, store: &Store) -> Result<Vec<Rep
     Ok(names.into_iter().filter(|name| !matches!(naming.resolve(None, name), Ok(Target::Hosted(_)))).collect())
 }
 
+/// What is wrong with the files that upstreams name, with all of them; nothing is asked of the network.
+pub async fn examine_files(config: &Config) -> Vec<(HostName, FileError)> {
+    let upstreams: Vec<_> = config.mirror.upstreams.values().cloned().collect();
+    let all = move || {
+        let wrong = |spec: &config::Upstream| {
+            let errors = Files::read(spec).err().unwrap_or_default();
+            errors.into_iter().map(|error| (spec.name.clone(), error)).collect::<Vec<_>>()
+        };
+        upstreams.iter().flat_map(wrong).collect()
+    };
+    blocking(all).await
+}
+
 /// Can every upstream be asked, as far as that is known without asking it?
 pub async fn examine_upstreams(config: &Config, machine: &Machine) -> Result<(), OpenError> {
     connect_all(config, machine).await.map(|_| ()).map_err(OpenError::Upstreams)
@@ -174,16 +187,18 @@ async fn connect_all<'c>(
     for spec in config.mirror.upstreams.values() {
         match connect(spec, config.mirror.fill.stall, machine).await {
             Ok(upstream) => connected.push((spec, upstream)),
-            Err(error) => wrong.push(error),
+            Err(errors) => wrong.extend(errors),
         }
     }
     if wrong.is_empty() { Ok(connected) } else { Err(wrong) }
 }
 
-async fn connect(spec: &config::Upstream, stall: Duration, machine: &Machine) -> Result<Upstream, ConnectError> {
+async fn connect(spec: &config::Upstream, stall: Duration, machine: &Machine) -> Result<Upstream, Vec<ConnectError>> {
     let named = spec.clone();
     let files = blocking(move || Files::read(&named)).await;
-    let files = files.map_err(|error| ConnectError::File { upstream: spec.name.clone(), error })?;
+    let of_file = |error| ConnectError::File { upstream: spec.name.clone(), error };
+    let files = files.map_err(|errors| errors.into_iter().map(of_file).collect::<Vec<_>>())?;
     let Machine { clock, tasks, metrics } = machine.clone();
-    Upstream::new(spec, stall, upstream::Machine { clock, tasks, metrics, files }).map_err(ConnectError::Upstream)
+    let upstream = Upstream::new(spec, stall, upstream::Machine { clock, tasks, metrics, files });
+    upstream.map_err(|error| vec![ConnectError::Upstream(error)])
 }

@@ -196,6 +196,29 @@ pub fn process_owner() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
+/// Why the file that somebody named cannot be read, and what to do: `it does not exist; write …`.
+pub fn why(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if path.starts_with("~") => {
+            "it does not exist, and `~` is not filled in here; write the whole path".to_owned()
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            // Where a relative path begins is what people forget.
+            let from = std::env::current_dir().ok().filter(|_| path.is_relative());
+            let from = from.map(|from| format!(" in {}, where this was started", from.display())).unwrap_or_default();
+            format!("it does not exist{from}; make it, or write the path of one that does")
+        }
+        io::ErrorKind::IsADirectory => "it is a directory; write the path of a file in it".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            let (user, group) = process_owner();
+            format!(
+                "it may not be read by {user}:{group}, as whom this runs; let that user read it, or run as its owner"
+            )
+        }
+        _ => format!("it cannot be read: {error}"),
+    }
+}
+
 /// How long ago a file was last modified, on the machine's clock.
 pub fn age(metadata: &Metadata, now: SystemTime) -> Duration {
     metadata.modified().ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default()

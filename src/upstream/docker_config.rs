@@ -72,7 +72,8 @@ impl DockerConfig {
     /// An error is the reason why it cannot be used, and repeats nothing of the content.
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
         // Errors in the syntax repeat no content; those that serde has for a type would.
-        let value = serde_json::from_slice(content).map_err(|error| format!("it is not JSON: {error}"))?;
+        let value = serde_json::from_slice(content)
+            .map_err(|error| format!("it is not JSON ({error}); docker login writes it"))?;
         let Value::Object(mut top) = value else {
             return Err("it is JSON, but no object; docker login writes one".to_owned());
         };

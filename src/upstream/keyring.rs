@@ -91,8 +91,9 @@ enum Known {
 pub(super) fn read(path: &Path, sites: &[Site]) -> Result<Places, String> {
     let path = disk::expand_home(path);
     // Seen before it is read: a change in between is seen the next time.
-    let stamp = Stamp::of(&path).map_err(|error| error.to_string())?;
-    let content = disk::read(&path).map_err(|error| error.to_string())?;
+    let why = |error| disk::why(&path, &error);
+    let stamp = Stamp::of(&path).map_err(why)?;
+    let content = disk::read(&path).map_err(why)?;
     let found = DockerConfig::parse(&content)?.find(sites)?;
     Ok(Places { stamp: Some(stamp), found })
 }

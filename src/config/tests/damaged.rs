@@ -1,0 +1,108 @@
+//! Whatever is written, nothing panics and nothing grows without bound.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn bombs_are_defused() {
+    let mut bomb = "version: 0.1\nx-0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let alias = format!("*a{}", level - 1);
+        bomb += &format!("x-{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(", "));
+    }
+    assert!(load_text(&bomb, &[]).unwrap_err().to_string().contains("unfold"));
+    let deep = format!("version: 0.1\nx: {}", "[".repeat(100_000));
+    assert!(load_text(&deep, &[]).is_err());
+    let deep = format!("version: 0.1\nx: {}{}", "[".repeat(100), "]".repeat(100));
+    assert!(load_text(&deep, &[]).unwrap_err().to_string().contains("deep"));
+    let chain: String = (1..200).map(|n| format!("x-{n}: &a{n} [*a{}]\n", n - 1)).collect();
+    assert!(load_text(&format!("version: 0.1\nx-0: &a0 b\n{chain}"), &[]).unwrap_err().to_string().contains("unfold"));
+    let name = format!("REGISTRY_STORAGE_S3{}", "_A".repeat(50_000));
+    assert_eq!(load_text("version: 0.1", &[(&name, "x")]).unwrap().warnings.len(), 1);
+}
+
+fn yaml_ish() -> impl Strategy<Value = String> {
+    let words = [
+        "version: 0.1\n",
+        "http",
+        "mirror",
+        "upstreams",
+        "storage",
+        "auth",
+        "docker.io",
+        ":",
+        ": ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "&a ",
+        "*a",
+        "<<",
+        "!!str ",
+        "!x ",
+        "|",
+        ">",
+        "|-\n",
+        "'",
+        "\"",
+        "\\",
+        "#",
+        "%",
+        "---\n",
+        "...\n",
+        "?",
+        "? ",
+        "\t",
+        "é",
+        "\u{feff}",
+        "\r\n",
+        "\0",
+        "~",
+        "5",
+        "1h",
+        "@",
+        "`",
+        "\\x",
+        "\u{2028}",
+    ];
+    prop::collection::vec(prop::sample::select(words.to_vec()), 0..40).prop_map(|words| words.concat())
+}
+
+fn mutated() -> impl Strategy<Value = String> {
+    let texts = prop::sample::select(vec![STOCK, DEFAULT, REFERENCE]);
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), 0..4usize, yaml_ish()), 1..4);
+    (texts, edits).prop_map(|(text, edits)| {
+        let mut text: Vec<char> = text.chars().collect();
+        for (at, gone, new) in edits {
+            let at = at.index(text.len() + 1);
+            let end = text.len().min(at + gone);
+            text.splice(at..end, new.chars().take(6));
+        }
+        text.into_iter().collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_on_a_damaged_file(text in mutated()) {
+        let _ = load_text(&text, &[]);
+    }
+
+    #[test]
+    fn nothing_panics(text in yaml_ish(), value in yaml_ish(), name in "REGISTRY_[A-Z0-9_]{0,20}") {
+        let _ = load_text(&text, &[(&name, &value), ("REGISTRY_MIRROR", &value), ("REGISTRY_MIRROR_UPSTREAMS_A_PROXY", &text)]);
+    }
+
+    #[test]
+    fn nothing_panics_on_a_scalar(key in prop::sample::select(schema::supported()), value in "\\PC{0,12}") {
+        let name = format!("REGISTRY_{}", key.replace('.', "_"));
+        let _ = load_text("version: 0.1", &[(&name, &format!("'{}'", value.replace('\'', "''")))]);
+    }
+}

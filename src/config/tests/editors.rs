@@ -1,0 +1,186 @@
+//! The JSON Schema that editors use: what it takes and what it refuses, by a validator that others wrote.
+
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::config::schema::{Key, Kind, Status};
+use crate::config::{json_schema, reference};
+
+fn validator() -> (Value, Validator) {
+    let schema = json_schema::json_schema();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    (schema, validator)
+}
+
+fn instance(text: &str) -> Value {
+    serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+/// As Debian's, with what distribution's own examples have besides: caches, notifications, Redis, health checks, a proxy.
+#[rustfmt::skip] // One row a line.
+const TAKEN: &[&str] = &[
+    "version: 0.1\nstorage: filesystem\nauth: htpasswd",
+    "version: \"0.1\"\nstorage: {filesystem: {rootdirectory: /a}, cache: {blobdescriptor: inmemory}}\nx-common: {a: [1]}",
+    "version: 0.1\nlog: {accesslog: {disabled: true}, level: debug, formatter: text, fields: {service: registry, environment: staging}, hooks: [{type: mail, options: {smtp: {addr: a}}}]}\nloglevel: debug",
+    "version: 0.1\nstorage: {delete: {enabled: yes}, tag: {concurrencylimit: 8}, redirect: {disable: false}, maintenance: {uploadpurging: {enabled: true, age: 168h, interval: 24h, dryrun: false}, readonly: {enabled: false}}}",
+    "version: 0.1\nhttp: {addr: \":5000\", debug: {addr: \":5001\", prometheus: {enabled: true, path: /metrics}}, headers: {X-Content-Type-Options: [nosniff], A: b}, http2: {disabled: false}, h2c: {enabled: false}, secret: a, relativeurls: false, net: tcp, tls: {}}",
+    "version: 0.1\nnotifications: {events: {includereferences: true}, endpoints: [{name: a, url: b, timeout: 1s, threshold: 10}]}",
+    "version: 0.1\nredis: {addrs: [a], db: 0, pool: {maxidle: 16}}\ncatalog: {maxentries: 10}\npolicy: {repository: {classes: [image]}}",
+    "version: 0.1\nhealth: {storagedriver: {enabled: true, interval: 10s, threshold: 3}, file: [{file: a}], http: [{uri: b}], tcp: [{addr: c}]}",
+    "version: 0.1\nproxy: {remoteurl: https://registry-1.docker.io, username: me, password: 1234, ttl: 168h, exec: {command: a, lifetime: 1h}}",
+    "version: 0.1\nvalidation: {disabled: true, enabled: no, manifests: {sparse: Allow}}",
+    "version: 0.1\nmirror: {local: team/**, upstreams: {ghcr.io: , docker.io: {default: on, tagttl: 0, proxy: \"file:/p\", endpoints: https://a}}, cache: {maxsize: 1048576}, fill: {connections: 5, perhost: \"3\", segment: 1.5KiB, unattended: PAUSE}}",
+    "version: 0.1\nmirror: {prefetch: [{image: alpine, platforms: all, every: 24h, at: \"02:30\"}]}",
+];
+
+#[rustfmt::skip] // One row a line.
+const REFUSED: &[&str] = &[
+    "log: {level: info}", "- version", "version: 0.2", "version: 0.1\nstorrage: {}", "version: 0.1\nhttp: {adr: \":5000\"}",
+    "version: 0.1\nhttp: {addr: 5000}", "version: 0.1\nhttp: \":5000\"", "version: 0.1\nhttp: {x-mine: 1}", "version: 0.1\nhttp: {addr: [a]}",
+    "version: 0.1\nhttp: {prefix: /a}", "version: 0.1\nhttp: {host: registry.lan}", "version: 0.1\nhttp: {draintimeout: 60}",
+    "version: 0.1\nhttp: {tls: {certificate: /a}}", "version: 0.1\nhttp: {net: unix}", "version: 0.1\nhttp: {headers: {a: {b: c}}}",
+    "version: 0.1\nlog: {level: loud}", "version: 0.1\nlog: {formatter: xml}", "version: 0.1\nlog: {accesslog: {disabled: maybe}}",
+    "version: 0.1\nstorage: s3", "version: 0.1\nstorage: {s3: {bucket: b}}", "version: 0.1\nstorage: {inmemory: }",
+    "version: 0.1\nstorage: {delete: true}", "version: 0.1\nstorage: {maintenance: {readonly: {enabled: true}}}",
+    "version: 0.1\nauth: token", "version: 0.1\nauth: {token: {realm: a}}", "version: 0.1\naccess: [{pull: [a]}]",
+    "version: 0.1\nhealth: {storagedriver: {interval: soon}}", "version: 0.1\nhealth: {storagedriver: {threshold: -1}}",
+    "version: 0.1\nproxy: {remoteurl: ghcr.io}", "version: 0.1\nproxy: {url: https://a}", "version: 0.1\nvalidation: {enabled: true}",
+    "version: 0.1\nmirror: {upstreams: [ghcr.io]}", "version: 0.1\nmirror: {upstreams: {a.io: https://a.io}}",
+    "version: 0.1\nmirror: {upstreams: {a.io: {endpoint: a}}}", "version: 0.1\nmirror: {upstreams: {a.io: {tagttl: 10M}}}",
+    "version: 0.1\nmirror: {upstreams: {a.io: {staleif: always}}}", "version: 0.1\nmirror: {upstreams: {a.io: {proxy: \"p:1\"}}}",
+    "version: 0.1\nmirror: {cache: {maxsize: 80%}}", "version: 0.1\nmirror: {fill: {connections: 0}}",
+    "version: 0.1\nmirror: {fill: {connections: many}}", "version: 0.1\nmirror: {fill: {perhost: 5000}}",
+    "version: 0.1\nmirror: {fill: {unattended: stop}}", "version: 0.1\nmirror: {local: {a: b}}", "version: 0.1\nmirror: {prefetch: [alpine]}",
+    "version: 0.1\nmirror: {prefetch: [{image: a, at: noon}]}", "version: 0.1\nmirror: {prefetch: [{platform: all}]}",
+];
+
+#[test]
+fn takes_what_is_right_and_refuses_what_is_not() {
+    let (schema, validator) = validator();
+    jsonschema::draft202012::meta::validate(&schema).unwrap_or_else(|error| panic!("{error}"));
+    let uncommented = shipped::uncommented();
+    for text in [STOCK, DEFAULT, REFERENCE, &uncommented].iter().chain(TAKEN) {
+        let instance = instance(text);
+        let wrong: Vec<String> =
+            validator.iter_errors(&instance).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(wrong.is_empty(), "{text}\n{wrong:?}");
+    }
+    for text in TAKEN {
+        let found = load_text(text, &[]).map(|_| String::new()).unwrap_or_else(|problems| problems.to_string());
+        // A bare `auth: htpasswd` has its path from a variable.
+        assert!(found.is_empty() || found.contains("auth.htpasswd.path is missing"), "{text}\n{found}");
+    }
+    for text in REFUSED {
+        assert!(!validator.is_valid(&instance(text)), "{text}");
+        assert!(load_text(text, &[]).is_err(), "{text}");
+    }
+}
+
+/// For every key: what `check` takes, an editor must not mark.
+#[test]
+fn never_marks_what_check_takes() {
+    let values = [
+        "",
+        "5000",
+        ":5000",
+        "0",
+        "0s",
+        "10s",
+        "1h30m",
+        "1.5h",
+        "500ms",
+        "7d",
+        "5minutes",
+        "10",
+        "-1",
+        "1_000",
+        "0x10",
+        "auto",
+        "yes",
+        "Off",
+        "true",
+        "200GiB",
+        "10gb",
+        "1.5 KiB",
+        "3k",
+        "info",
+        "WARN",
+        "panic",
+        "json",
+        "error",
+        "Never",
+        "finish",
+        "pause",
+        "refuse",
+        "allow",
+        "/",
+        "/a/",
+        "/a",
+        "https://a",
+        "http://a:1/",
+        "socks5h://me@p:1",
+        "file:/empty",
+        "02:30",
+        "2:30",
+        "all",
+        "a/**",
+        "x",
+        "0.1",
+        "é",
+        "~/x",
+    ];
+    let (_, validator) = validator();
+    for path in crate::config::schema::supported() {
+        for value in values {
+            // A number is one, as an editor reads it.
+            let typed = serde_yaml::from_str::<Value>(value).unwrap_or_else(|_| json!(value));
+            for leaf in [typed, json!(value)] {
+                let instance = nested(&path, leaf);
+                let text = serde_yaml::to_string(&instance).unwrap();
+                let said = load_text(&text, &[]).err().map(|problems| problems.to_string()).unwrap_or_default();
+                let shown = path.replace("NAME", "a.io");
+                let taken = !said.contains(&format!(": {shown} ")) && !said.contains(&format!(": {shown}:"));
+                assert!(!taken || validator.is_valid(&instance), "{text}\n{said}");
+            }
+        }
+    }
+}
+
+/// A configuration with nothing but this key.
+fn nested(path: &str, leaf: Value) -> Value {
+    let inner = path.rsplit('.').fold(leaf, |inner, part| match part {
+        "0" => json!([inner]),
+        "NAME" => json!({"a.io": inner}),
+        part => json!({part: inner}),
+    });
+    let mut whole = Map::new();
+    whole.insert("version".to_owned(), json!(0.1));
+    if let Value::Object(inner) = inner {
+        whole.extend(inner);
+    }
+    Value::Object(whole)
+}
+
+#[test]
+fn says_what_each_key_is() {
+    let sentences = reference::sentences();
+    crate::config::schema::walk(crate::config::schema::TOP, "", &mut |path, key: &Key| {
+        let leaf =
+            matches!(key.kind, Kind::Leaf(_) | Kind::List | Kind::Texts) && matches!(key.status, Status::Supported);
+        assert!(!leaf || sentences.contains_key(path), "config/reference.yml says nothing of {path}");
+    });
+    let (schema, _) = validator();
+    let at = |pointer: &str| schema.pointer(&format!("/properties/{}", pointer.replace('.', "/properties/"))).unwrap();
+    assert_eq!(at("http.addr")["description"], json!("Where to listen: HOST:PORT, or :PORT for every address."));
+    assert_eq!(at("http.addr")["default"], json!(":5000"));
+    assert_eq!(at("mirror.fill.segment")["default"], json!("8MiB"));
+    assert_eq!(at("mirror.fill.unattended")["anyOf"][0]["enum"], json!(["finish", "pause"]));
+    assert_eq!(at("storage.delete.enabled")["default"], json!(false));
+    assert_eq!(at("http.tls")["enum"][0], json!(null));
+    assert_eq!(at("redis")["deprecated"], json!(true));
+    let upstream = &at("mirror.upstreams")["additionalProperties"]["properties"];
+    assert_eq!((&upstream["tagttl"]["default"], upstream["endpoints"].get("default")), (&json!("10m"), None));
+    let image = &at("mirror.prefetch")["items"]["properties"]["image"]["description"];
+    assert!(image.as_str().is_some_and(|said| said.starts_with("Whose tag may hold `*`")), "{image}");
+}

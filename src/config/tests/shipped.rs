@@ -1,0 +1,92 @@
+//! The shipped files, and what is printed.
+
+use super::*;
+use crate::config::problem::Report;
+use crate::config::tree::{Node, Origin};
+
+/// `reference.yml` with every key that it shows behind a bare `#`.
+pub(super) fn uncommented() -> String {
+    let open = |line: &str| match line.strip_prefix('#') {
+        Some(key) if first_word(key).is_some_and(|word| word.ends_with(':')) => key.to_owned(),
+        _ => line.to_owned(),
+    };
+    REFERENCE.lines().map(|line| open(line) + "\n").collect()
+}
+
+/// The first word of a line, behind the dash of a list's item.
+fn first_word(line: &str) -> Option<&str> {
+    line.split_whitespace().find(|word| *word != "-")
+}
+
+fn holds(node: &Node, path: &str) -> bool {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let found = |node: &Node| rest.is_empty() || holds(node, rest);
+    match first {
+        "NAME" => node.entries().iter().any(|entry| found(&entry.value)),
+        "0" => matches!(&node.value, tree::Value::List(items) if items.iter().any(found)),
+        _ => node.get(first).is_some_and(|entry| found(&entry.value)),
+    }
+}
+
+#[test]
+fn the_reference_is_whole() {
+    let loaded = good(REFERENCE);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+
+    let mut report = Report::default();
+    let text = uncommented();
+    let root = parse::parse(&text, &Origin::File("reference.yml".into()), &mut report);
+    if let Some(root) = &root {
+        check::check(root, &mut report);
+        for path in schema::supported() {
+            assert!(holds(root, &path), "config/reference.yml does not show {path}");
+        }
+    }
+    report.conclude(root).unwrap_or_else(|problems| panic!("{problems}"));
+    // With all of it, the contradictions that the file says, and no others.
+    let problems = load_text(&text, &[]).unwrap_err();
+    let said = |problem: &Problem| ["both written", "excludes"].iter().any(|words| problem.message().contains(words));
+    assert!(problems.problems().len() == 3 && problems.problems().iter().all(said), "{problems}");
+}
+
+#[test]
+fn the_reference_shows_the_defaults() {
+    let bare = good(
+        "version: 0.1\nlog: {fields: {service: registry}}\nhttp: {headers: {X-Content-Type-Options: nosniff}}\nmirror: {upstreams: {docker.io: {default: true}, ghcr.io: }}",
+    );
+    assert_eq!(print::print(&good(REFERENCE).config), print::print(&bare.config));
+}
+
+#[test]
+fn printed_and_read_again() {
+    let secret = "mirror: {upstreams: {a.io: {username: me, password: s3cret, proxy: \"http://me:s3cret@p:1\", insecure: true}}, cache: {maxsize: 3GiB, reserve: 5}}";
+    for text in [
+        STOCK.to_owned(),
+        DEFAULT.to_owned(),
+        REFERENCE.to_owned(),
+        format!("version: 0.1\n{secret}"),
+        "version: 0.1\nmirror: {upstreams: {a.io: {}}, prefetch: [{image: \"a.io/app:1.*\", platforms: all, every: 6h, at: \"2:00\"}, {image: a.io/b}]}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: {staleif: never}, b.io: {stalemax: 7d, negativettl: 0}}}".to_owned(),
+        "version: 0.1\nproxy: {remoteurl: https://a, username: me, password: s3cret}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: }, fill: {connections: 5, perhost: 3, segment: 1MiB, stall: 2s, unattended: pause, grace: 33s, keep: 48h}}".to_owned(),
+        "version: 0.1\nproxy: {remoteurl: https://a, exec: {command: /usr/bin/h, lifetime: 90s}}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: {credentials: ~/c.json, clientcert: c.pem, clientkey: k.pem}}}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: {proxy: \"socks5h://me:s3cret@p\"}}}".to_owned(),
+        "version: 0.1\nlog: {fields: {a: 'yes', b: '', c: '1.0'}, accesslog: {disabled: true}}\nhttp: {host: https://a:1, debug: {addr: :1}}".to_owned(),
+    ] {
+        let first = good(&text);
+        let printed = print::print(&first.config);
+        assert!(!printed.contains("s3cret"), "{printed}");
+        let again = good(&printed);
+        // Nothing may be lost: what is not printed would not be read again either. That a default is now written is no loss.
+        let values = |loaded: &Loaded| {
+            let shown = format!("{:?}", loaded.config);
+            let shown = shown.replace("origin: Default", "origin: Written").replace("origin: BuiltIn", "origin: Written");
+            shown
+        };
+        assert_eq!(values(&again), values(&first), "{printed}");
+        let of_secrets = |warning: &&Problem| warning.message().contains("`check --print`");
+        assert!(again.warnings.iter().all(|warning| of_secrets(&warning)), "{printed}\n{:?}", again.warnings);
+        assert_eq!(print::print(&again.config), printed);
+    }
+}

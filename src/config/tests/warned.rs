@@ -1,0 +1,84 @@
+//! What draws a warning.
+
+use super::*;
+
+#[test]
+fn warned_of() {
+    for (text, words) in [
+        ("http: {secret: abc}", "http.secret has no effect"),
+        ("http: {relativeurls: false}", "http.relativeurls has no effect"),
+        ("http: {http2: {disabled: true}}", "http.http2 has no effect"),
+        ("http: {debug: {prometheus: {enabled: true}}}", "main port"),
+        ("log: {hooks: [{type: mail}]}", "log.hooks"),
+        ("log: {formatter: logstash}", "write json"),
+        ("loglevel: debug", "log: {level"),
+        ("notifications: {endpoints: [{name: a, url: b}]}", "notifications has no effect"),
+        ("redis: {addr: a}", "redis has no effect"),
+        ("storage: {filesystem: {maxthreads: 100}}", "maxthreads"),
+        ("storage: {redirect: {disable: true}}", "storage.redirect"),
+        ("health: {tcp: [{addr: a}]}", "health.tcp"),
+        ("proxy: {remoteurl: https://a, ttl: 24h}", "mirror.cache.maxsize"),
+        ("validation: {disabled: true}", "validation.disabled"),
+        ("mirror: {}", "no upstreams"),
+        ("auth:", "everybody may do everything"),
+        ("auth: {}", "remove it"),
+        ("tags: {maxtags: 100}", "tags has no effect"),
+        ("proxy: {remoteurl: https://a, remotenamespace: b}", "remotenamespace"),
+        ("storage: {maintenance: {uploadpurging: {age: 5m}}}", "shorter than 1h"),
+        ("health: {storagedriver: {enabled: true, interval: 10ms}}", "write 10s"),
+        ("proxy: {remoteurl: https://a, username: me, password: \"${PASSWORD}\"}", "nobody fills in"),
+    ] {
+        let loaded = good(&format!("version: 0.1\n{text}"));
+        let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(
+            shown.len() == 1 && shown[0].contains(words) && shown[0].starts_with("config.yml:2:"),
+            "{text}\n{shown:?}"
+        );
+    }
+}
+
+/// What works and is not meant. Each is the text under `mirror:` from line 3 on, the line, and words of the one warning.
+#[rustfmt::skip] // One row a line.
+const DOUBTFUL: &[(&str, u32, &str)] = &[
+    ("cache: {maxsize: 200}", 3, "is 200, which holds no image; write it with a unit"),
+    ("cache: {maxsize: 1MB}", 3, "such as 200GiB"),
+    ("cache: {reserve: 10}", 3, "such as 10GiB"),
+    ("fill: {segment: 100TiB}", 3, "is 100TiB, longer than a layer"),
+    ("fill: {segment: 1.1GiB}", 3, "write 8MiB"),
+    ("fill: {connections: 17}", 3, "of which `perhost` allows 16"),
+    ("fill: {connections: 3, perhost: 2}", 3, "of which `perhost` allows 2"),
+    ("fill: {stall: 10ms}", 3, "write 15s"),
+    ("fill: {keep: 0s}", 3, "write 168h"),
+    ("local: [a/**, \"library/*\"]", 3, "official images"),
+    ("local: [\"*\"]", 3, "official images"),
+    ("prefetch: [{image: alpine, every: 1s}]", 3, "shorter than 1m"),
+    ("prefetch:\n    - {image: alpine}\n    - {image: alpine, platforms: all}", 5, "a second time"),
+    ("names: []\n  upstreams:\n    docker.io: {default: true}\n    index.docker.io: {}", 6, "write `docker.io:`"),
+    ("upstreams:\n    docker.io:\n      default: true\n      tagttl: 1h\n      stalemax: 10m", 7, "is 10m, shorter than `tagttl` (1h)"),
+    ("upstreams:\n    docker.io: {default: true, negativettl: 48h}", 4, "longer than 24h"),
+    ("upstreams:\n    docker.io: {default: true, connecttimeout: 1m}", 4, "longer than `firstbytetimeout` (15s)"),
+    ("upstreams:\n    docker.io: {default: true, username: me, password: \"****\"}", 4, "`check --print`"),
+    ("upstreams:\n    docker.io: {default: true, proxy: \"http://****@p:1\"}", 4, "`check --print`"),
+    ("upstreams:\n    docker.io: {default: true, username: \"${USER}\", password: pw}", 4, "nobody fills in"),
+];
+
+#[test]
+fn what_works_and_is_not_meant() {
+    for (text, line, words) in DOUBTFUL {
+        let upstream = if text.contains("upstreams") { "" } else { "\n  upstreams: {docker.io: {default: true}}" };
+        let loaded = good(&format!("version: 0.1\nmirror:\n  {text}{upstream}"));
+        let [warning] = loaded.warnings.as_slice() else { panic!("{text}\n{:?}", loaded.warnings) };
+        assert!(warning.line() == Some(*line) && warning.message().contains(words), "{text}\n{warning}");
+    }
+    let masked = good("version: 0.1\nproxy: {remoteurl: https://a, username: me, password: \"****\"}");
+    assert!(masked.warnings[0].message().starts_with("proxy.password holds the ****"), "{:?}", masked.warnings);
+    for right in [
+        "cache: {maxsize: 64MiB, reserve: 0}",
+        "fill: {segment: 1GiB, connections: 16, stall: 1s, keep: 1m}",
+        "local: [\"library/mine\", \"library/mine-*\", \"team/**\"]",
+        "prefetch: [{image: alpine, every: 1m}, {image: \"alpine:3\"}]",
+    ] {
+        let loaded = good(&format!("version: 0.1\nmirror:\n  {right}\n  upstreams: {{docker.io: {{default: true}}}}"));
+        assert!(loaded.warnings.is_empty(), "{right}\n{:?}", loaded.warnings);
+    }
+}
