@@ -1,6 +1,7 @@
 //! Every mistake that a client can make, as a table: refused with the right status and the right code, in the specification's JSON;
 //! nothing is changed by it, nothing hangs, and the server goes on.
 
+mod flood;
 mod table;
 mod world;
 
