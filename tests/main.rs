@@ -4,6 +4,7 @@
 
 mod support;
 
+mod bad_requests;
 mod command;
 mod credentials;
 mod endpoints;

@@ -11,6 +11,8 @@ mod gate;
 mod refusal;
 
 mod apr1;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod htpasswd;
 mod password_file;
 mod provision;

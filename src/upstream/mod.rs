@@ -13,6 +13,8 @@ mod docker_config;
 mod endpoint;
 mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod header;
 mod health;
 mod keyring;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::framing::FramingError;
 use super::route::RouteError;
 use crate::auth::{Gate, Refusal};
 use crate::oci::{ErrorCode, ManifestError};
@@ -18,6 +19,9 @@ const UNREACHABLE_RETRY: Duration = Duration::from_secs(30);
 const THROTTLED_RETRY: Duration = Duration::from_secs(60);
 /// The writer of an upload is mostly a connection that is already gone.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
+/// The longest message, in characters. What a client sent is quoted in it, and may have been long; what it means stands around that.
+const MESSAGE_BEGIN: usize = 512;
+const MESSAGE_END: usize = 256;
 
 /// An answer that says why not.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub(super) struct Logged {
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), detail: None, headers: Vec::new(), internal: None }
+        Self { status, code, message: shortened(message.into()), detail: None, headers: Vec::new(), internal: None }
     }
 
     /// The same, with a header.
@@ -71,6 +75,13 @@ impl Failure {
                 .with(WWW_AUTHENTICATE, challenge(gate.realm())),
             Refusal::Denied { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
         }
+    }
+
+    /// Why a DELETE failed. Where nothing may be deleted at all, `allow` says what may be done instead (RFC 9110 §15.5.6).
+    pub(super) fn of_delete(error: RegistryError, allow: &'static str) -> Self {
+        let off = matches!(error, RegistryError::DeleteDisabled);
+        let failure = Self::from(error);
+        if off { failure.with(ALLOW, HeaderValue::from_static(allow)) } else { failure }
     }
 
     /// No byte of the content lies in the range that was asked for (RFC 9110 §15.5.17).
@@ -116,6 +127,13 @@ impl Failure {
     }
 }
 
+impl From<FramingError> for Failure {
+    fn from(error: FramingError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, error.to_string())
+            .with(CONNECTION, HeaderValue::from_static("close"))
+    }
+}
+
 impl From<RouteError> for Failure {
     fn from(error: RouteError) -> Self {
         let (status, code) = match &error {
@@ -124,7 +142,9 @@ impl From<RouteError> for Failure {
             RouteError::Escape | RouteError::Name(_) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
             RouteError::NoSuchTag(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
             RouteError::Tag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
-            RouteError::Digest(_) | RouteError::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+            RouteError::Digest(_) | RouteError::DigestMissing | RouteError::DigestTwice => {
+                (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
+            }
             RouteError::PageNumber(_) => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
             RouteError::NoUpload(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         };
@@ -166,6 +186,13 @@ impl From<RegistryError> for Failure {
             _ => failure,
         }
     }
+}
+
+/// The beginning and the end of a message that is too long to be read.
+fn shortened(message: String) -> String {
+    let mut cuts = message.char_indices().map(|(at, _)| at);
+    let (Some(begin), Some(end)) = (cuts.nth(MESSAGE_BEGIN), cuts.nth_back(MESSAGE_END)) else { return message };
+    format!("{} … {}", &message[..begin], &message[end..])
 }
 
 /// Asks for a user and a password (RFC 7617 §2).
@@ -298,6 +325,18 @@ mod tests {
         let logged = Failure::from(RegistryError::Storage("/secret/path: gone".to_owned())).logged();
         assert!(logged.detail.is_some_and(|detail| detail.contains("/secret/path")));
         assert!(!logged.message.contains("/secret"));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_in_its_middle() {
+        for len in [0, 1, 767, 768, 769] {
+            assert!(shortened("é".repeat(len)).chars().count() <= 769, "{len}");
+            assert!(!shortened("é".repeat(len)).contains('…'), "{len}");
+        }
+        let name = "é".repeat(1 << 20);
+        let message = shortened(format!("the name {name:?} is none: write another"));
+        assert!(message.starts_with("the name \"é") && message.ends_with("é\" is none: write another"), "{message}");
+        assert_eq!(message.chars().count(), MESSAGE_BEGIN + 3 + MESSAGE_END + 1);
     }
 
     #[test]

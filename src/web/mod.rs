@@ -9,6 +9,9 @@ mod body;
 mod call;
 mod error;
 mod exchange;
+mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod headers;
 mod location;
 mod ops;
@@ -137,13 +140,15 @@ where
 {
     let (head, body) = request.into_parts();
     let parsed = Route::parse(app.site(listener), &head.method, &head.uri);
+    let framing = framing::check(&head);
     let handler = parsed.as_ref().map_or_else(|refused| refused.handler, Route::handler);
     let body = RequestBody::new(body, &head.headers);
     let exchange = Box::new(Exchange::begin(app, head, peer, handler));
     let mut call = Call { exchange, body, listener, namespace: None };
-    let answer = match parsed {
-        Ok(route) => answer(&mut call, route).await,
-        Err(refused) => Err(refused.why.into()),
+    let answer = match (framing, parsed) {
+        (Err(why), _) => Err(why.into()),
+        (_, Ok(route)) => answer(&mut call, route).await,
+        (_, Err(refused)) => Err(refused.why.into()),
     };
     finish(call, answer)
 }

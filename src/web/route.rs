@@ -158,6 +158,8 @@ pub enum RouteError {
     Digest(#[from] DigestError),
     #[error("the digest of the content is missing; add ?digest=ALGORITHM:HEX")]
     DigestMissing,
+    #[error("two digests are named where one is meant")]
+    DigestTwice,
     #[error("n={0:?} is not a number of entries")]
     PageNumber(String),
     #[error("{0:?} names no upload; start one with POST")]
@@ -358,7 +360,12 @@ impl Request<'_> {
     }
 
     fn digest(&self, parameter: &str) -> Result<Option<Digest>, RouteError> {
-        Ok(self.query.get(parameter).map(|text| text.parse()).transpose()?)
+        let mut texts = self.query.all(parameter);
+        let Some(text) = texts.next() else { return Ok(None) };
+        if texts.any(|other| other != text) {
+            return Err(RouteError::DigestTwice);
+        }
+        Ok(Some(text.parse()?))
     }
 
     fn page(&self) -> Result<PageRequest, RouteError> {

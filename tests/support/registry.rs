@@ -73,6 +73,13 @@ impl Registry {
         eventually(&format!("{words:?} in the log"), line)
     }
 
+    /// How much memory it has, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref().unwrap().id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// SIGKILL, as a power cut looks to the process.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -102,7 +109,7 @@ impl Registry {
 
     fn launch(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_entrepot"))
+        let child = Command::new(binary())
             .arg("serve")
             .arg(self.directory.path().join("config.yml"))
             .current_dir(self.directory.path())
@@ -122,6 +129,11 @@ impl Registry {
             client.try_get("/readyz").filter(|answer| answer.status == 200)
         });
     }
+}
+
+/// What is tried: the binary built with the tests, or another one that `ENTREPOT` names, such as the release's.
+fn binary() -> PathBuf {
+    std::env::var_os("ENTREPOT").map_or_else(|| env!("CARGO_BIN_EXE_entrepot").into(), PathBuf::from)
 }
 
 impl Drop for Registry {

@@ -103,6 +103,6 @@ fn respond(blob: Blob, asked: Option<Asked>, mut headers: HeaderMap) -> Response
 
 async fn delete(call: &mut Call, at: &At, digest: &Digest) -> Answer {
     let repository = call.repository(at, Action::Delete).await?;
-    repository.delete_blob(digest).await?;
+    repository.delete_blob(digest).await.map_err(|error| Failure::of_delete(error, "GET, HEAD"))?;
     Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))
 }

@@ -98,6 +98,6 @@ fn missing(digests: &[Digest]) -> String {
 
 async fn delete(call: &mut Call, at: &At, reference: &Reference) -> Answer {
     let repository = call.repository(at, Action::Delete).await?;
-    repository.delete_manifest(reference).await?;
+    repository.delete_manifest(reference).await.map_err(|error| Failure::of_delete(error, "GET, HEAD, PUT"))?;
     Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))
 }

@@ -1,0 +1,33 @@
+//! `WWW-Authenticate`: fields do not depend on each other, and what was understood, written out, is understood the same.
+#![no_main]
+
+use entrepot::upstream::{Challenge, challenges};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let fields: Vec<&str> = text.split('\n').collect();
+    let found = challenges(fields.iter().copied());
+    let one_by_one: Vec<Challenge> = fields.iter().flat_map(|field| challenges([*field])).collect();
+    assert_eq!(found, one_by_one);
+    assert!(found.len() <= text.len());
+    for challenge in &found {
+        if let Challenge::Bearer { realm, .. } = challenge {
+            assert!(!realm.is_empty());
+        }
+        assert_eq!(challenges([written(challenge).as_str()]), std::slice::from_ref(challenge));
+    }
+    // Several in one field, as registries send them.
+    let together = found.iter().map(written).collect::<Vec<_>>().join(", ");
+    assert_eq!(challenges([together.as_str()]), found, "{together}");
+});
+
+fn written(challenge: &Challenge) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    match challenge {
+        Challenge::Basic => "Basic realm=\"here\"".to_owned(),
+        Challenge::Bearer { realm, service: None } => format!("Bearer realm={}", quoted(realm)),
+        Challenge::Bearer { realm, service: Some(service) } => {
+            format!("Bearer realm={},service={}", quoted(realm), quoted(service))
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Configurations: mistakes have places, what is shown can be read again and says the same, and no secret is ever shown.
+#![no_main]
+
+use std::path::Path;
+
+use entrepot::config::{Source, load};
+use libfuzzer_sys::fuzz_target;
+
+/// What every `file:` secret reads as.
+const SECRET: &str = "zq9-Kx7vWm";
+
+fuzz_target!(|text: &str| {
+    // Lines `REGISTRY_…=…` before a line `---` are the environment.
+    let (variables, text) = text.split_once("\n---\n").unwrap_or(("", text));
+    let environment: Vec<(String, String)> = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (format!("REGISTRY_{name}"), value.to_owned()))
+        .collect();
+    // Whoever writes a secret where none belongs has shown it already.
+    let shown_already = text.contains(SECRET) || variables.contains(SECRET);
+    let read = |_: &Path| Ok(SECRET.to_owned());
+    let source = |text| Source { name: "config.yml".to_owned(), text, built_in: false };
+    let hidden = |shown: &str| assert!(shown_already || !shown.contains(SECRET), "a secret is shown: {shown}");
+    match load(source(text), &environment, &read) {
+        Err(problems) => {
+            hidden(&problems.to_string());
+            assert!(!problems.problems().is_empty());
+            for problem in problems.problems().iter().chain(problems.warnings()) {
+                assert!(!problem.message().is_empty() && !problem.file().is_empty());
+                assert!(problem.line() != Some(0) && problem.column() != Some(0), "{problem}");
+            }
+        }
+        Ok(loaded) => {
+            let printed = loaded.print();
+            hidden(&printed);
+            hidden(&format!("{:?}", loaded.config));
+            loaded.warnings.iter().for_each(|warning| hidden(&warning.to_string()));
+            match load(source(&printed), &[], &read) {
+                Ok(again) => assert_eq!(again.print(), printed),
+                Err(problems) => panic!("what was shown is refused: {problems}\n{printed}"),
+            }
+        }
+    }
+});

@@ -1,0 +1,31 @@
+//! Digests: what is accepted is exactly what image-spec writes down, and prints as it was read.
+#![no_main]
+
+use entrepot::oci::{Algorithm, Digest};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let found = text.parse::<Digest>();
+    assert_eq!(found.is_ok(), is_digest(text), "{text:?}");
+    assert_eq!(found, text.parse(), "read twice");
+    match found {
+        Ok(digest) => {
+            assert_eq!(digest.to_string(), text);
+            assert_eq!(digest.hex().len(), digest.algorithm().digest_len() * 2);
+            assert_eq!(Digest::from_parts(digest.algorithm().as_str(), &digest.hex()), Ok(digest));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    // What is computed is also what can be read.
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        let digest = Digest::of(algorithm, text.as_bytes());
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+    }
+});
+
+/// The specification's words, said a second time.
+fn is_digest(text: &str) -> bool {
+    let lower = |hex: &str, len: usize| hex.len() == len && hex.bytes().all(|b| b"0123456789abcdef".contains(&b));
+    text.strip_prefix("sha256:").is_some_and(|hex| lower(hex, 64))
+        || text.strip_prefix("sha512:").is_some_and(|hex| lower(hex, 128))
+}
