@@ -5,6 +5,7 @@
 mod support;
 
 mod command;
+mod conformance;
 mod credentials;
 mod endpoints;
 mod fills;
