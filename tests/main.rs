@@ -6,6 +6,7 @@ mod support;
 
 mod bad_requests;
 mod command;
+mod conformance;
 mod credentials;
 mod endpoints;
 mod fills;

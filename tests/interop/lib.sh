@@ -333,3 +333,23 @@ podman_has() {
     same "$NONCE" "$(<"$mount/etc/nonce")" "the file in $1"
     client podman image unmount "$1"
 }
+
+# --- `entrepot client`
+
+# client_prints FILE ARGUMENTS...: what `entrepot client ARGUMENTS` prints is in $WORK/FILE, as it is.
+client_prints() {
+    local file=$1
+    shift
+    echo "\$ entrepot client $*" >>"$WORK/clients.log"
+    timeout 60 "$ENTREPOT" client "$@" >"$WORK/$file" 2>>"$WORK/clients.log" || fail "exit status $?: entrepot client $*"
+    [[ -s $WORK/$file ]] || fail "entrepot client $* prints nothing"
+}
+# went_through PORT: the server there has handed out manifests and blobs of a mirrored repository.
+went_through() {
+    local metrics kind count
+    metrics=$(curl -sf "http://127.0.0.1:$1/metrics")
+    for kind in manifest blob; do
+        count=$(sed -n "s/^registry_proxy_requests_total{type=\"$kind\"} //p" <<<"$metrics")
+        ((${count:-0} > 0)) || fail "nobody asked the mirror for a $kind"
+    done
+}
