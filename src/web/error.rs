@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::headers;
 use super::route::RouteError;
 use crate::auth::{Gate, Refusal};
 use crate::oci::{ErrorCode, ManifestError};
@@ -73,9 +74,20 @@ impl Failure {
         }
     }
 
-    /// No byte of the content lies in the range that was asked for (RFC 9110 §15.5.17).
-    pub(super) fn range_not_satisfiable(message: impl Into<String>) -> Self {
+    /// No byte of a blob of `size` bytes lies where it was asked for (RFC 9110 §15.5.17).
+    pub(super) fn range_not_satisfiable(size: u64) -> Self {
+        let message = format!("the blob has {size} bytes; none of them lies in that range");
+        let unsatisfied = headers::value(format_args!("bytes */{size}"));
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
+            .detailed(json!({"size": size}))
+            .with(CONTENT_RANGE, unsatisfied)
+    }
+
+    /// A chunk does not begin where the upload goes on.
+    pub(super) fn out_of_order(expected: u64, first: u64) -> Self {
+        let message = format!("the upload goes on at byte {expected}, not {first}");
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
+            .detailed(json!({"offset": expected}))
     }
 
     /// A length or a range that contradicts another, or the content.

@@ -11,6 +11,7 @@ mod error;
 mod exchange;
 mod headers;
 mod location;
+mod multipart;
 mod ops;
 mod query;
 mod request;

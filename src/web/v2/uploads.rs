@@ -110,8 +110,7 @@ fn chunk(call: &Call, at: &At, id: &UploadId, upload: &Upload) -> Result<Option<
     let chunk = chunk.ok_or_else(|| Failure::size_invalid("Content-Range is written FIRST-LAST, as in 0-1023"))?;
     let size = upload.size();
     if chunk.first != size {
-        let message = format!("the upload goes on at byte {size}, not {}", chunk.first);
-        let mut failure = Failure::range_not_satisfiable(message);
+        let mut failure = Failure::out_of_order(size, chunk.first);
         for (name, value) in progress(call, at, id, size) {
             failure = failure.with(name.expect("each name stands once"), value);
         }
