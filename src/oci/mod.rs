@@ -24,6 +24,6 @@ pub use media_type::MediaType;
 pub use name::{NameError, Reference, RepositoryName, Tag};
 pub use pattern::{Pattern, PatternError};
 pub use platform::{Platform, PlatformError, Platforms};
-pub use range::{ByteRange, Span};
+pub use range::{ByteRange, RangeSet, Selection, Span};
 pub use referrers::Referrers;
 pub use target::{HostName, Target};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::fills::fill::Progress;
-use super::fills::follow::{Arriving, Direct, Follower, Reach};
+use super::fills::follow::{Arriving, Direct, Follower};
 use super::piece::{Piece, ReadError};
 use crate::oci::{Digest, Span};
 use crate::store::StoredBlob;
@@ -46,35 +46,49 @@ impl Blob {
         self.size
     }
 
-    /// Reads a stretch of it, or all of it (`None`: the only choice while the size is unknown).
-    pub fn reader(self, span: Option<Span>) -> Reader {
+    /// Reads all of it.
+    pub fn reader(self) -> Reader {
         let whole = Span { start: 0, end: self.size.unwrap_or(u64::MAX) };
-        let span_or_whole = span.unwrap_or(whole);
         Reader(match self.content {
-            Content::Stored(stored) => {
-                let extent = Extent { offset: span_or_whole.start, len: span_or_whole.len(), ..stored.extent() };
-                Reading::Once(Some(Piece::Extent(extent)))
-            }
-            Content::Bytes(bytes) => {
-                let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-                let piece = bytes.slice(position(span_or_whole.start)..position(span_or_whole.end));
-                Reading::Once(Some(Piece::Bytes(piece)))
-            }
             Content::Arriving(arriving) => {
-                let span = span.or(self.size.map(|end| Span { start: 0, end }));
-                let early = span.zip(self.size).is_some_and(|(span, size)| span.end < size);
-                let reach = if early { Reach::Early } else { Reach::End };
-                Reading::Following(Box::new(Follower::new(*arriving, span, reach)))
+                Reading::Following(Box::new(Follower::new(*arriving, self.size, Vec::new())))
             }
+            content => Reading::There(content.cut(vec![whole]).into_iter()),
+        })
+    }
+
+    /// Reads these stretches of it, one after the other. Each lies in it, and none is empty.
+    pub fn stretches(self, spans: Vec<Span>) -> Reader {
+        Reader(match self.content {
+            Content::Arriving(arriving) => Reading::Following(Box::new(Follower::new(*arriving, self.size, spans))),
+            content => Reading::There(content.cut(spans).into_iter()),
         })
     }
 }
 
-/// Reads a blob piece by piece, at its own pace. Dropping it harms nobody.
+impl Content {
+    /// These stretches of what is there; nothing of what is arriving.
+    fn cut(&self, spans: Vec<Span>) -> Vec<Piece> {
+        let spans = spans.into_iter();
+        match self {
+            Self::Stored(stored) => {
+                let extent = |span: Span| Extent { offset: span.start, len: span.len(), ..stored.extent() };
+                spans.map(|span| Piece::Extent(extent(span))).collect()
+            }
+            Self::Bytes(bytes) => {
+                let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                spans.map(|span| Piece::Bytes(bytes.slice(position(span.start)..position(span.end)))).collect()
+            }
+            Self::Arriving(_) => Vec::new(),
+        }
+    }
+}
+
+/// Reads a blob piece by piece, at its own pace; each piece is of one stretch. Dropping it harms nobody.
 pub struct Reader(Reading);
 
 enum Reading {
-    Once(Option<Piece>),
+    There(std::vec::IntoIter<Piece>),
     Following(Box<Follower>),
 }
 
@@ -83,7 +97,7 @@ impl Reader {
     /// cut, never ended cleanly.
     pub async fn next(&mut self) -> Option<Result<Piece, ReadError>> {
         match &mut self.0 {
-            Reading::Once(piece) => piece.take().map(Ok),
+            Reading::There(pieces) => pieces.next().map(Ok),
             Reading::Following(follower) => follower.next().await,
         }
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName, Tag, Target};
+use super::CacheStatus;
+use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName, Tag};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
@@ -13,9 +14,9 @@ pub enum RegistryError {
     #[error("{0}")]
     NameUnknown(String),
     #[error("manifest {reference} is not in {repository}{hint}")]
-    ManifestUnknown { repository: String, reference: String, hint: String },
+    ManifestUnknown { repository: String, reference: String, hint: String, cache: Option<CacheStatus> },
     #[error("blob {digest} is not in {repository}")]
-    BlobUnknown { repository: String, digest: Digest },
+    BlobUnknown { repository: String, digest: Digest, cache: Option<CacheStatus> },
     #[error("upload {id} is unknown here: it was finished, cancelled or never begun; start again with POST")]
     UploadUnknown { id: String },
     #[error("upload {id} is being written by another request; ask for its offset with GET and go on from there")]
@@ -42,8 +43,15 @@ pub enum RegistryError {
     NoPlatform { image: String, wanted: String, offered: String },
     #[error("{0} cannot be kept: mirror.cache.maxsize or mirror.cache.reserve leaves no room for it")]
     NoRoom(Digest),
+    /// The caller's condition does not hold: the reference names something else than was expected.
+    #[error(
+        "{reference} {}, which is not what the request expects (If-Match, If-None-Match); nothing was changed",
+        names(.current.as_ref())
+    )]
+    Changed { reference: String, current: Option<Digest> },
+    /// `upstream`: whose failure it is, where it is one's.
     #[error("{message}")]
-    Upstream { failure: UpstreamFailure, message: String },
+    Upstream { upstream: Option<HostName>, failure: UpstreamFailure, message: String },
     /// The disk failed; the text goes to the log, not to the client.
     #[error("storage: {0}")]
     Storage(String),
@@ -61,24 +69,33 @@ pub enum UpstreamFailure {
     TooManyRequests { retry_after: Option<Duration> },
     /// 5xx, a wrong digest or length, an answer that makes no sense.
     Bad,
-    /// No connection.
-    Unreachable,
-    /// No first byte, or a stall.
-    TimedOut,
+    /// No connection. It is not asked again before `retry_after`, where that is known.
+    Unreachable { retry_after: Option<Duration> },
+    /// No first byte, or a stall. Likewise.
+    TimedOut { retry_after: Option<Duration> },
 }
 
 impl RegistryError {
     /// A fill that ended without a word: the server is being stopped.
     pub(super) fn interrupted(digest: &Digest) -> Self {
         let message = format!("the fill of {digest} was interrupted: the server is being stopped; ask again");
-        Self::Upstream { failure: UpstreamFailure::Unreachable, message }
+        Self::not_arriving(message)
     }
 
     /// A fill that was stopped by hand.
     pub(super) fn cancelled(digest: &Digest) -> Self {
         let message =
             format!("the fill of {digest} was cancelled by hand; the next request goes on from what has arrived");
-        Self::Upstream { failure: UpstreamFailure::Unreachable, message }
+        Self::not_arriving(message)
+    }
+
+    fn not_arriving(message: String) -> Self {
+        Self::Upstream { upstream: None, failure: UpstreamFailure::Unreachable { retry_after: None }, message }
+    }
+
+    /// What an upstream sent is of no use.
+    pub(super) fn useless(upstream: &HostName, message: String) -> Self {
+        Self::Upstream { upstream: Some(upstream.clone()), failure: UpstreamFailure::Bad, message }
     }
 
     /// A blob's source failed.
@@ -88,28 +105,56 @@ impl RegistryError {
         (upstream, repository): &(HostName, RepositoryName),
     ) -> Self {
         match error {
-            UpstreamError::NotFound => {
-                Self::BlobUnknown { repository: format!("{upstream}/{repository}"), digest: *digest }
-            }
-            other => other.into(),
+            UpstreamError::NotFound => Self::BlobUnknown {
+                repository: format!("{upstream}/{repository}"),
+                digest: *digest,
+                cache: Some(CacheStatus::Miss),
+            },
+            other => Self::upstream(other, upstream),
         }
     }
 
     /// The upstream was asked for a manifest and failed.
-    pub(super) fn manifest(error: &UpstreamError, repository: &Target, reference: &Reference) -> Self {
+    pub(super) fn manifest(
+        error: &UpstreamError,
+        (upstream, repository): &(HostName, RepositoryName),
+        reference: &Reference,
+    ) -> Self {
         match error {
             UpstreamError::NotFound => {
-                let hint = unmirrored(repository);
-                Self::ManifestUnknown { repository: repository.to_string(), reference: reference.to_string(), hint }
+                let (hint, cache) = (unmirrored(repository), Some(CacheStatus::Miss));
+                let (repository, reference) = (format!("{upstream}/{repository}"), reference.to_string());
+                Self::ManifestUnknown { repository, reference, hint, cache }
             }
-            other => other.into(),
+            other => Self::upstream(other, upstream),
+        }
+    }
+
+    /// The same, where the upstream said so lately and is not asked again so soon.
+    pub(super) fn remembered(mut self) -> Self {
+        if let Self::ManifestUnknown { cache, .. } | Self::BlobUnknown { cache, .. } = &mut self {
+            *cache = Some(CacheStatus::Hit);
+        }
+        self
+    }
+
+    /// How a mirrored repository came to say so, where that is known.
+    pub fn cache(&self) -> Option<CacheStatus> {
+        match self {
+            Self::ManifestUnknown { cache, .. } | Self::BlobUnknown { cache, .. } => *cache,
+            Self::Upstream { .. } => Some(CacheStatus::Miss),
+            _ => None,
         }
     }
 }
 
+fn names(digest: Option<&Digest>) -> String {
+    digest.map_or_else(|| "names nothing now".to_owned(), |digest| format!("names {digest} now"))
+}
+
 /// A name whose first part looks like a registry that is not configured was asked of the default upstream: not what was meant.
-fn unmirrored(repository: &Target) -> String {
-    match repository.name().as_str().split_once('/') {
+fn unmirrored(repository: &RepositoryName) -> String {
+    match repository.as_str().split_once('/') {
         Some((first, _)) if first.contains('.') => {
             format!("; {first} is not mirrored here, the configuration key mirror.upstreams.{first} would mirror it")
         }
@@ -117,20 +162,31 @@ fn unmirrored(repository: &Target) -> String {
     }
 }
 
-impl From<&UpstreamError> for RegistryError {
-    fn from(error: &UpstreamError) -> Self {
+impl RegistryError {
+    /// An upstream failed. What only its configuration or the link can mend names the key of it.
+    pub(super) fn upstream(error: &UpstreamError, upstream: &HostName) -> Self {
         let failure = match error {
             UpstreamError::Denied { .. } => UpstreamFailure::Denied,
             UpstreamError::TooManyRequests { retry_after, .. } => {
                 UpstreamFailure::TooManyRequests { retry_after: *retry_after }
             }
-            UpstreamError::Connect { .. } | UpstreamError::Silent { connected: false, .. } => {
-                UpstreamFailure::Unreachable
+            UpstreamError::Connect { .. } => UpstreamFailure::Unreachable { retry_after: None },
+            UpstreamError::Silent { connected: false, retry_in, .. } => {
+                UpstreamFailure::Unreachable { retry_after: Some(*retry_in) }
             }
-            UpstreamError::Timeout { .. } | UpstreamError::Silent { connected: true, .. } => UpstreamFailure::TimedOut,
+            UpstreamError::Timeout { .. } => UpstreamFailure::TimedOut { retry_after: None },
+            UpstreamError::Silent { connected: true, retry_in, .. } => {
+                UpstreamFailure::TimedOut { retry_after: Some(*retry_in) }
+            }
             _ => UpstreamFailure::Bad,
         };
-        Self::Upstream { failure, message: error.to_string() }
+        let message = match failure {
+            UpstreamFailure::Unreachable { .. } | UpstreamFailure::TimedOut { .. } => {
+                format!("{error} (configured as mirror.upstreams.{upstream})")
+            }
+            _ => error.to_string(),
+        };
+        Self::Upstream { upstream: Some(upstream.clone()), failure, message }
     }
 }
 

@@ -27,8 +27,9 @@ use tokio::sync::RwLock;
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, Page, PageRequest};
 pub use blob::{Blob, Reader};
 pub use error::{RegistryError, UpstreamFailure};
+pub use hosted::condition::{Condition, Content};
 pub use hosted::upload::Upload;
-pub use hosted::{Hosted, PutManifest};
+pub use hosted::{Hosted, ManifestPush, PutManifest};
 pub use mirror::Mirror;
 pub use mirror::warm::{Presence, WarmEvent, WarmImage, WarmStep, Warmed};
 pub use naming::Naming;
@@ -312,11 +313,12 @@ impl Repository {
         }
     }
 
-    /// Removes a tag, or a manifest and its tags; of a mirrored repository it evicts. Refused unless `storage.delete.enabled`.
-    pub async fn delete_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
+    /// Removes a tag, or a manifest and its tags, if the condition holds; of a mirrored repository it evicts, which takes nothing
+    /// away and so depends on nothing. Refused unless `storage.delete.enabled`.
+    pub async fn delete_manifest(&self, reference: &Reference, condition: &Condition) -> Result<(), RegistryError> {
         self.registry().deletion_allowed()?;
         match self {
-            Self::Hosted(hosted) => hosted.delete_manifest(reference).await,
+            Self::Hosted(hosted) => hosted.delete_manifest(reference, condition).await,
             Self::Mirror(mirror) => mirror.evict_manifest(reference).await,
         }
     }

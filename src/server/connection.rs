@@ -5,7 +5,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -15,12 +14,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::unread::{Answered, Explaining, Turn};
 use crate::sys::Tasks;
 use crate::web::{self, App, Listener};
 
 /// A head that is not whole within this, or a connection that asks nothing for so long, is closed.
 const HEAD: Duration = Duration::from_secs(30);
-/// The largest head of a request. It also bounds what is read from, and held for, one client at a time, so that many slow ones cost little.
+/// The largest head of a request that is read; `web` refuses smaller ones already, in words. It also bounds what is read from, and held for, one client at a time, so that many slow ones cost little.
 const BUFFER: usize = 64 << 10;
 /// HTTP/2's windows: the default of 64 KiB would slow pushes over links with a long way.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -60,7 +60,8 @@ impl Connections {
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(BUFFER as u32)
+            // Beyond it HTTP/2 has no words for its refusal.
+            .max_header_list_size(2 * BUFFER as u32)
             .max_send_buf_size(BUFFER);
         Self {
             app,
@@ -99,12 +100,16 @@ pub(super) async fn serve<S>(connections: Arc<Connections>, stream: S, peer: Soc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = AtomicBool::new(false);
+    let turn = Turn::new();
     let service = service_fn(|request| {
-        asked.store(true, Ordering::Relaxed);
-        let app = Arc::clone(&connections.app);
-        async move { Ok::<_, Infallible>(web::handle(&app, listener, request, peer).await) }
+        let (app, answering) = (Arc::clone(&connections.app), turn.begin());
+        async move {
+            let answer = web::handle(&app, listener, request, peer).await;
+            Ok::<_, Infallible>(answer.map(|body| Answered { body, _answering: answering }))
+        }
     });
+    let app = Arc::clone(&connections.app);
+    let stream = Explaining::new(stream, Arc::clone(&turn), move |status| web::unreadable(&app, status, peer));
     let mut connection = pin!(connections.http.serve_connection(TokioIo::new(stream), service));
     let mut first = pin!(tokio::time::sleep(HEAD));
     let (mut waiting, mut stopping) = (true, false);
@@ -124,7 +129,7 @@ where
                 connection.as_mut().graceful_shutdown();
             }
         }
-        if (stopping || !waiting) && !asked.load(Ordering::Relaxed) {
+        if (stopping || !waiting) && !turn.was_asked() {
             return;
         }
     }

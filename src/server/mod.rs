@@ -4,6 +4,7 @@
 
 mod address;
 mod connection;
+mod unread;
 
 use std::future::Future;
 use std::io;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::layout::Layout;
-use super::upload::{Parked, hash_file, lock};
+use super::upload::{Hashed, Parked, hash_file, lock};
 use super::{CacheStore, StoreError, StoredBlob, Upload, UploadId, on_disk};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::sys::{Clock, disk};
@@ -120,13 +120,22 @@ impl HostedStore {
         }
     }
 
-    pub async fn start_upload(&self, repository: &RepositoryName) -> Result<UploadId, StoreError> {
+    /// Begins an upload of what will be called by a digest of this algorithm, as far as is known.
+    pub async fn start_upload(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<UploadId, StoreError> {
         let id = UploadId::random();
         let directory = self.layout.upload(repository, &id);
         let started = humantime::format_rfc3339_seconds(self.clock.now()).to_string();
         let made = directory.clone();
         on_disk("begin upload", &directory, move || disk::write_atomic(&made.join("startedat"), started.as_bytes()))
             .await?;
+        // Remembered with the hashes: without those all is read again at the end, and then it is known anyway.
+        if algorithm != Algorithm::Sha256 {
+            lock(&self.parked).insert(id.clone(), Hashed::by(algorithm));
+        }
         Ok(id)
     }
 
@@ -214,14 +223,18 @@ impl HostedStore {
     pub(super) async fn read_link(&self, link: &Path) -> Result<Option<Digest>, StoreError> {
         let path = link.to_owned();
         let content = on_disk("read", link, move || disk::optional(disk::read(&path))).await?;
-        // A link that names no digest is a damaged one: the repository does not hold it.
-        Ok(content.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()))
+        Ok(content.and_then(digest_in))
     }
 
     pub(super) async fn write_link(&self, link: &Path, content: &Digest) -> Result<(), StoreError> {
         let (path, text) = (link.to_owned(), content.to_string());
         on_disk("link", link, move || disk::write_atomic(&path, text.as_bytes())).await
     }
+}
+
+/// The digest that a link names. One that names none is damaged: the repository does not hold it.
+pub(super) fn digest_in(link: Vec<u8>) -> Option<Digest> {
+    String::from_utf8(link).ok()?.trim().parse().ok()
 }
 
 /// Adds every directory below `directory` that holds one of `markers`, as the repository that its path names.

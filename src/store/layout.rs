@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::UploadId;
-use crate::oci::{Digest, HostName, RepositoryName, Tag};
+use crate::oci::{Algorithm, Digest, HostName, RepositoryName, Tag};
 
 /// The paths below one root.
 #[derive(Debug)]
@@ -47,8 +47,12 @@ impl Layout {
         addressed(&self.hosted_repository(repository).join("_layers"), digest).join("link")
     }
 
+    pub fn revisions(&self, repository: &RepositoryName, algorithm: Algorithm) -> PathBuf {
+        self.hosted_repository(repository).join("_manifests/revisions").join(algorithm.as_str())
+    }
+
     pub fn revision(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.hosted_repository(repository).join("_manifests/revisions"), digest)
+        self.revisions(repository, digest.algorithm()).join(digest.hex())
     }
 
     pub fn hosted_tags(&self, repository: &RepositoryName) -> PathBuf {
@@ -57,6 +61,11 @@ impl Layout {
 
     pub fn hosted_tag(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
         self.hosted_tags(repository).join(tag.as_str())
+    }
+
+    /// The link that says what a tag names.
+    pub fn current(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
+        self.hosted_tag(repository, tag).join("current/link")
     }
 
     pub fn tag_index(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> PathBuf {
@@ -69,7 +78,17 @@ impl Layout {
 
     /// The media type of a pushed manifest that does not tell it by itself.
     pub fn media_type(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.private().join("repositories").join(repository.as_str()).join("_mediatypes"), digest)
+        addressed(&self.kept_of(repository).join("_mediatypes"), digest)
+    }
+
+    /// The digest by which a tag names its manifest, where that is not the sha256.
+    pub fn tagged_as(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
+        self.kept_of(repository).join("_tags").join(tag.as_str())
+    }
+
+    /// What is known of a pushed repository beyond `registry:2`'s layout.
+    fn kept_of(&self, repository: &RepositoryName) -> PathBuf {
+        self.private().join("repositories").join(repository.as_str())
     }
 
     pub fn cached_blobs(&self) -> PathBuf {

@@ -43,16 +43,35 @@ impl FromStr for UploadId {
 /// A std `Mutex`: held for a map operation, never across an await.
 pub(super) type Parked = Arc<Mutex<HashMap<UploadId, Hashed>>>;
 
-/// The hash of the first `size` bytes.
+/// The hashes of the first `size` bytes.
 #[derive(Clone)]
 pub(super) struct Hashed {
-    hasher: Hasher,
+    /// What the content is stored under, whatever it is called.
+    sha256: Hasher,
+    /// What it will be called, where that is known to be by another algorithm.
+    other: Option<Hasher>,
     size: u64,
 }
 
 impl Hashed {
-    pub(super) fn nothing() -> Self {
-        Self { hasher: Hasher::new(Algorithm::Sha256), size: 0 }
+    /// Of nothing yet.
+    pub(super) fn by(algorithm: Algorithm) -> Self {
+        let other = (algorithm != Algorithm::Sha256).then(|| Hasher::new(algorithm));
+        Self { sha256: Hasher::new(Algorithm::Sha256), other, size: 0 }
+    }
+
+    fn update(&mut self, piece: &[u8]) {
+        self.sha256.update(piece);
+        if let Some(other) = &mut self.other {
+            other.update(piece);
+        }
+        self.size += piece.len() as u64;
+    }
+
+    /// The sha256, and the other if that is by this algorithm.
+    fn finish(self, algorithm: Algorithm) -> (Digest, Option<Digest>) {
+        let other = self.other.map(Hasher::finish).filter(|digest| digest.algorithm() == algorithm);
+        (self.sha256.finish(), other)
     }
 }
 
@@ -96,7 +115,7 @@ impl Upload {
         });
         let (file, size) = opened.await?.ok_or(StoreError::NoUpload)?.ok_or(StoreError::Busy)?;
         let hashed = lock(&parked).remove(&id).filter(|hashed| hashed.size == size);
-        let hashed = hashed.or_else(|| (size == 0).then(Hashed::nothing));
+        let hashed = hashed.or_else(|| (size == 0).then(|| Hashed::by(Algorithm::Sha256)));
         Ok(Self { id, repository, directory, file: Arc::new(file), size, hashed, parked })
     }
 
@@ -118,6 +137,13 @@ impl Upload {
         Arc::clone(&self.file)
     }
 
+    /// It will be called by a digest of this algorithm: hashed so while it arrives, it need not be read again at the end.
+    pub fn expect(&mut self, algorithm: Algorithm) {
+        if self.size == 0 && algorithm != Algorithm::Sha256 {
+            self.hashed = Some(Hashed::by(algorithm));
+        }
+    }
+
     /// Writes a piece at its end.
     pub async fn append(&mut self, piece: Bytes) -> Result<(), StoreError> {
         let (file, offset, length) = (Arc::clone(&self.file), self.size, piece.len() as u64);
@@ -125,8 +151,7 @@ impl Upload {
         self.hashed = on_disk("write upload", &self.directory, move || {
             file.write_all_at(&piece, offset)?;
             if let Some(hashed) = &mut hashed {
-                hashed.hasher.update(&piece);
-                hashed.size += length;
+                hashed.update(&piece);
             }
             Ok(hashed)
         })
@@ -141,13 +166,14 @@ impl Upload {
         let (file, size, hashed) = (Arc::clone(&self.file), self.size, self.hashed.take());
         let algorithm = expected.algorithm();
         let verified = on_disk("sync upload", &self.directory, move || {
-            let sha256 = match hashed {
-                Some(hashed) => hashed.hasher.finish(),
-                None => hash_file(&file, size, Algorithm::Sha256)?,
+            let (sha256, other) = match hashed {
+                Some(hashed) => hashed.finish(algorithm),
+                None => (hash_file(&file, size, Algorithm::Sha256)?, None),
             };
-            let named = match algorithm {
-                Algorithm::Sha256 => sha256,
-                Algorithm::Sha512 => hash_file(&file, size, algorithm)?,
+            let named = match (algorithm, other) {
+                (Algorithm::Sha256, _) => sha256,
+                (_, Some(other)) => other,
+                (algorithm, None) => hash_file(&file, size, algorithm)?,
             };
             file.sync_all()?;
             Ok((sha256, named))

@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use serde_json::Value;
 
 use super::exchange::Exchange;
+use super::multipart::Multipart;
 use crate::registry::{Piece, Reader};
 use crate::sys::Extent;
 
@@ -60,16 +61,15 @@ impl Body {
 
     /// What a blob's reader yields; `len` is what it was asked for, where that is known.
     pub(super) fn blob(reader: Reader, len: Option<u64>) -> Self {
-        let source = Source { reader, extent: None };
-        let pieces = stream::unfold(source, |mut source| async move {
-            let piece = source.next().await?;
-            if piece.is_err() {
-                // A cut throws away what was not flushed: the head, and what came before, go out first.
-                tokio::task::yield_now().await;
-            }
-            Some((piece, source))
-        });
+        let pieces =
+            stream::unfold(Source::new(reader), |mut source| async move { Some((source.next().await?, source)) });
         Self::from(Content::Pieces { pieces: Box::pin(pieces), left: len })
+    }
+
+    /// Several stretches of a blob, which `reader` reads.
+    pub(super) fn multipart(parts: Multipart, reader: Reader) -> Self {
+        let left = Some(parts.len());
+        Self::from(Content::Pieces { pieces: Box::pin(parts.pieces(reader)), left })
     }
 
     /// Pieces of no announced length, as they come.
@@ -167,14 +167,34 @@ impl http_body::Body for Body {
 }
 
 /// Turns what a blob's reader yields into bytes.
-struct Source {
+pub(super) struct Source {
     reader: Reader,
     /// The rest of the stretch that is being read.
     extent: Option<Extent>,
 }
 
 impl Source {
+    pub(super) fn new(reader: Reader) -> Self {
+        Self { reader, extent: None }
+    }
+
+    /// The next bytes, which are of one stretch; `None` at the end.
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
+        let piece = self.read().await?;
+        if piece.is_err() {
+            // A cut throws away what was not flushed: the head, and what came before, go out first.
+            tokio::task::yield_now().await;
+        }
+        Some(piece)
+    }
+
+    /// The same, where more is to come.
+    pub(super) async fn next_or_cut(&mut self) -> Result<Bytes, Cut> {
+        let short = || Err(Cut("the content is shorter than was announced".to_owned()));
+        self.next().await.unwrap_or_else(short)
+    }
+
+    async fn read(&mut self) -> Option<Result<Bytes, Cut>> {
         loop {
             if let Some(extent) = self.extent.as_mut().filter(|extent| extent.len > 0) {
                 let piece = extent.read(PIECE).await;

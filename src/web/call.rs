@@ -111,7 +111,6 @@ impl Call {
     /// What a pull is answered with has been found: takes note of how, and tells the client.
     pub(super) fn found<T>(&mut self, found: Found<T>, response: &mut HeaderMap) -> T {
         if let Some(cache) = found.cache {
-            response.insert(headers::X_CACHE, HeaderValue::from_static(cache.as_str()));
             self.note(cache);
         }
         if let Some(warning) = &found.warning {

@@ -1,19 +1,28 @@
 //! The one place that decides about status codes: what went wrong becomes an answer in the specification's JSON.
 
+mod detail;
+
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::exchange::Facts;
 use super::framing::FramingError;
+use super::headers;
+use super::limits::TooLarge;
+use super::query::Repeated;
 use super::route::RouteError;
 use crate::auth::{Gate, Refusal};
 use crate::oci::{ErrorCode, ManifestError};
-use crate::registry::{RegistryError, UpstreamFailure};
+use crate::registry::{CacheStatus, RegistryError, UpstreamFailure};
 
-/// An upstream that cannot be reached is not asked again for this long; a client need not ask earlier either.
+/// When an upstream cannot be reached and nobody has decided yet when it is asked again.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(30);
 /// When an upstream that wants to be asked less does not say when.
 const THROTTLED_RETRY: Duration = Duration::from_secs(60);
@@ -32,6 +41,8 @@ pub(super) struct Failure {
     message: String,
     detail: Option<Box<Value>>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// How a mirrored repository came to say so.
+    cache: Option<CacheStatus>,
     /// For the log alone.
     internal: Option<String>,
 }
@@ -46,7 +57,8 @@ pub(super) struct Logged {
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: shortened(message.into()), detail: None, headers: Vec::new(), internal: None }
+        let message = shortened(message.into());
+        Self { status, code, message, detail: None, headers: Vec::new(), cache: None, internal: None }
     }
 
     /// The same, with a header.
@@ -55,9 +67,19 @@ impl Failure {
         self
     }
 
-    fn detailed(mut self, detail: Value) -> Self {
-        self.detail = Some(Box::new(detail));
+    fn detailed(mut self, detail: impl Into<Option<Value>>) -> Self {
+        self.detail = detail.into().map(Box::new);
         self
+    }
+
+    /// The same, telling what the request was about where it says nothing of its own.
+    pub(super) fn about(self, facts: &Facts) -> Self {
+        if self.detail.is_some() { self } else { self.detailed(detail::of_request(facts)) }
+    }
+
+    /// How a mirrored repository came to say so, where that is known.
+    pub(super) fn cache(&self) -> Option<CacheStatus> {
+        self.cache
     }
 
     fn retry_after(self, wait: Duration) -> Self {
@@ -69,12 +91,13 @@ impl Failure {
 
     pub(super) fn refused(refusal: &Refusal, gate: &Gate) -> Self {
         let message = refusal.to_string();
-        match refusal {
+        let refused = match refusal {
             // Docker and podman want the challenge on every 401.
             Refusal::Unauthorized { .. } => Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
                 .with(WWW_AUTHENTICATE, challenge(gate.realm())),
             Refusal::Denied { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
-        }
+        };
+        refused.detailed(detail::of_refusal(refusal))
     }
 
     /// Why a DELETE failed. Where nothing may be deleted at all, `allow` says what may be done instead (RFC 9110 §15.5.6).
@@ -84,9 +107,32 @@ impl Failure {
         if off { failure.with(ALLOW, HeaderValue::from_static(allow)) } else { failure }
     }
 
-    /// No byte of the content lies in the range that was asked for (RFC 9110 §15.5.17).
-    pub(super) fn range_not_satisfiable(message: impl Into<String>) -> Self {
+    /// What came is no request that HTTP/1.1 could read; with the status that HTTP has for it.
+    pub(super) fn unreadable(status: StatusCode) -> Self {
+        let message = match status {
+            StatusCode::URI_TOO_LONG => "the address of the request is too long",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                "the head of the request is too large, or has too many fields"
+            }
+            _ => "this is no request of HTTP/1.1: its first line, a header field or its length is malformed",
+        };
+        Self::new(status, ErrorCode::Unsupported, message)
+    }
+
+    /// No byte of a blob of `size` bytes lies where it was asked for (RFC 9110 §15.5.17).
+    pub(super) fn range_not_satisfiable(size: u64) -> Self {
+        let message = format!("the blob has {size} bytes; none of them lies in that range");
+        let unsatisfied = headers::value(format_args!("bytes */{size}"));
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
+            .detailed(json!({"size": size}))
+            .with(CONTENT_RANGE, unsatisfied)
+    }
+
+    /// A chunk does not begin where the upload goes on.
+    pub(super) fn out_of_order(expected: u64, first: u64) -> Self {
+        let message = format!("the upload goes on at byte {expected}, not {first}");
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
+            .detailed(json!({"offset": expected}))
     }
 
     /// A length or a range that contradicts another, or the content.
@@ -116,9 +162,14 @@ impl Failure {
     }
 
     pub(super) fn into_response(self) -> Response<Body> {
+        self.into_json().map(Body::whole)
+    }
+
+    /// The specification's JSON (distribution-spec, "Error Codes").
+    pub(super) fn into_json(self) -> Response<Bytes> {
         let detail = self.detail.map_or(Value::Null, |detail| *detail);
         let errors = json!({"errors": [{"code": self.code.as_str(), "message": self.message, "detail": detail}]});
-        let mut response = Response::new(Body::json(&errors));
+        let mut response = Response::new(Bytes::from(errors.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -141,14 +192,14 @@ impl From<RouteError> for Failure {
             RouteError::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
             RouteError::Escape | RouteError::Name(_) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
             RouteError::NoSuchTag(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
-            RouteError::Tag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
-            RouteError::Digest(_) | RouteError::DigestMissing | RouteError::DigestTwice => {
-                (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
-            }
+            RouteError::Tag(_) | RouteError::TagsByTag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
+            RouteError::TooManyTags(_) => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),
+            RouteError::Repeated(repeated) => (StatusCode::BAD_REQUEST, code_of_parameter(*repeated)),
+            RouteError::Digest(_) | RouteError::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
             RouteError::PageNumber(_) => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
             RouteError::NoUpload(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         };
-        let failure = Self::new(status, code, error.to_string());
+        let failure = Self::new(status, code, error.to_string()).detailed(detail::of_route(&error));
         match error {
             RouteError::Method { allow } => failure.with(ALLOW, HeaderValue::from_static(allow)),
             _ => failure,
@@ -159,24 +210,22 @@ impl From<RouteError> for Failure {
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let (status, code) = classify(&error);
-        let failure = Self::new(status, code, error.to_string());
+        let mut failure = Self::new(status, code, error.to_string()).detailed(detail::of_registry(&error));
+        failure.cache = error.cache();
         match error {
-            RegistryError::ManifestBlobUnknown { missing, .. } => {
-                let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
-                failure.detailed(json!({"missing": missing}))
-            }
-            RegistryError::DigestMismatch { expected, found } => {
-                failure.detailed(json!({"expected": expected.to_string(), "found": found.to_string()}))
-            }
-            RegistryError::BlobUnknown { digest, .. } => failure.detailed(json!({"digest": digest.to_string()})),
-            RegistryError::ManifestUnknown { reference, .. } => failure.detailed(json!({"reference": reference})),
             RegistryError::UploadBusy { .. } => failure.retry_after(BUSY_RETRY),
-            RegistryError::Upstream { failure: UpstreamFailure::TooManyRequests { retry_after }, .. } => {
-                failure.retry_after(retry_after.unwrap_or(THROTTLED_RETRY))
-            }
-            RegistryError::Upstream { failure: UpstreamFailure::Unreachable, .. } => {
-                failure.retry_after(UNREACHABLE_RETRY)
-            }
+            RegistryError::Upstream { failure: upstream, .. } => match upstream {
+                UpstreamFailure::TooManyRequests { retry_after } => {
+                    failure.retry_after(retry_after.unwrap_or(THROTTLED_RETRY))
+                }
+                UpstreamFailure::Unreachable { retry_after } => {
+                    failure.retry_after(retry_after.unwrap_or(UNREACHABLE_RETRY))
+                }
+                UpstreamFailure::TimedOut { retry_after: Some(wait) } => failure.retry_after(wait),
+                UpstreamFailure::TimedOut { retry_after: None } | UpstreamFailure::Denied | UpstreamFailure::Bad => {
+                    failure
+                }
+            },
             // What the disk says names paths: that is for the log.
             RegistryError::Storage(_) => Self {
                 message: "the registry's storage failed; its log says why, under this answer's X-Request-Id".to_owned(),
@@ -193,6 +242,26 @@ fn shortened(message: String) -> String {
     let mut cuts = message.char_indices().map(|(at, _)| at);
     let (Some(begin), Some(end)) = (cuts.nth(MESSAGE_BEGIN), cuts.nth_back(MESSAGE_END)) else { return message };
     format!("{} … {}", &message[..begin], &message[end..])
+}
+
+impl From<TooLarge> for Failure {
+    fn from(error: TooLarge) -> Self {
+        let status = match error {
+            TooLarge::Target(_) => StatusCode::URI_TOO_LONG,
+            TooLarge::Fields(_) | TooLarge::Count(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        };
+        let (found, limit) = error.numbers();
+        Self::new(status, ErrorCode::Unsupported, error.to_string()).detailed(json!({"found": found, "limit": limit}))
+    }
+}
+
+/// What is wrong with a request whose parameter cannot be told.
+fn code_of_parameter(Repeated(parameter): Repeated) -> ErrorCode {
+    match parameter {
+        "n" | "last" => ErrorCode::PaginationNumberInvalid,
+        "from" | "ns" => ErrorCode::NameInvalid,
+        _ => ErrorCode::DigestInvalid,
+    }
 }
 
 /// Asks for a user and a password (RFC 7617 §2).
@@ -221,6 +290,7 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         RegistryError::ManifestBlobUnknown { .. } => (StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown),
         RegistryError::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+        RegistryError::Changed { .. } => (StatusCode::PRECONDITION_FAILED, ErrorCode::Denied),
         RegistryError::NotMirrored(_) => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
         RegistryError::NoPlatform { .. } => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
         RegistryError::NoRoom(_) => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable),
@@ -236,8 +306,8 @@ fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
         UpstreamFailure::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         UpstreamFailure::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
         UpstreamFailure::Bad => (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable),
-        UpstreamFailure::Unreachable => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
-        UpstreamFailure::TimedOut => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
+        UpstreamFailure::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+        UpstreamFailure::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
     }
 }
 
@@ -254,7 +324,13 @@ mod tests {
     fn what_the_registry_says() {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let repository = || "team/app".to_owned();
-        let upstream = |failure| RegistryError::Upstream { failure, message: "it failed".to_owned() };
+        let upstream = |failure| RegistryError::Upstream {
+            upstream: Some("docker.io".parse().unwrap()),
+            failure,
+            message: "it failed".to_owned(),
+        };
+        let unreachable = |retry_after| upstream(UpstreamFailure::Unreachable { retry_after });
+        let timed_out = |retry_after| upstream(UpstreamFailure::TimedOut { retry_after });
         let throttled = |retry_after| upstream(UpstreamFailure::TooManyRequests { retry_after });
         for (error, status, code, retry) in [
             (RegistryError::NameUnknown("x".to_owned()), 404, "NAME_UNKNOWN", None),
@@ -263,12 +339,13 @@ mod tests {
                     repository: repository(),
                     reference: "1".to_owned(),
                     hint: String::new(),
+                    cache: None,
                 },
                 404,
                 "MANIFEST_UNKNOWN",
                 None,
             ),
-            (RegistryError::BlobUnknown { repository: repository(), digest }, 404, "BLOB_UNKNOWN", None),
+            (RegistryError::BlobUnknown { repository: repository(), digest, cache: None }, 404, "BLOB_UNKNOWN", None),
             (RegistryError::NoReferrers { tag: Tag::of_referrers(&digest) }, 404, "UNSUPPORTED", None),
             (RegistryError::UploadUnknown { id: "1".to_owned() }, 404, "BLOB_UPLOAD_UNKNOWN", None),
             (RegistryError::UploadBusy { id: "1".to_owned() }, 409, "BLOB_UPLOAD_INVALID", Some("1")),
@@ -293,8 +370,11 @@ mod tests {
             (throttled(Some(Duration::ZERO)), 429, "TOOMANYREQUESTS", Some("1")),
             (throttled(None), 429, "TOOMANYREQUESTS", Some("60")),
             (upstream(UpstreamFailure::Bad), 502, "UNAVAILABLE", None),
-            (upstream(UpstreamFailure::Unreachable), 503, "UNAVAILABLE", Some("30")),
-            (upstream(UpstreamFailure::TimedOut), 504, "UNAVAILABLE", None),
+            (unreachable(None), 503, "UNAVAILABLE", Some("30")),
+            (unreachable(Some(Duration::from_secs(4))), 503, "UNAVAILABLE", Some("4")),
+            (timed_out(None), 504, "UNAVAILABLE", None),
+            (timed_out(Some(Duration::ZERO)), 504, "UNAVAILABLE", Some("1")),
+            (RegistryError::Changed { reference: "1".to_owned(), current: Some(digest) }, 412, "DENIED", None),
             (RegistryError::Storage("/secret/path: gone".to_owned()), 500, "UNKNOWN", None),
             (RegistryError::NotMirrored(repository()), 400, "UNSUPPORTED", None),
             (

@@ -1,16 +1,19 @@
 //! Header fields that are ours to read or to write, and what their values mean.
 
-use http::header::{ETAG, IF_NONE_MATCH, IF_RANGE};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::oci::Digest;
+use crate::registry::{Condition, Content};
 
 pub(super) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(super) const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+pub(super) const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 pub(super) const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) const REGISTRY_STANDALONE: HeaderName = HeaderName::from_static("x-docker-registry-standalone");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -29,13 +32,34 @@ pub(super) fn identify(headers: &mut HeaderMap, digest: &Digest) {
 /// Does the client hold this content already (`If-None-Match`, RFC 9110 §13.1.2)? Digests are taken without quotes too, since
 /// `registry:2` sent them so.
 pub(super) fn is_held(headers: &HeaderMap, digest: &Digest) -> bool {
-    let digest = digest.to_string();
-    let fields = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    fields.flat_map(|field| field.split(',')).any(|tag| {
-        let tag = tag.trim();
-        let tag = tag.strip_prefix("W/").unwrap_or(tag);
-        tag == "*" || unquoted(tag) == digest
-    })
+    match content(headers, &IF_NONE_MATCH) {
+        None => false,
+        Some(Content::Any) => true,
+        Some(Content::OneOf(digests)) => digests.contains(digest),
+    }
+}
+
+/// On what a change depends (`If-Match`, `If-None-Match`, RFC 9110 §13.1.1 and 2).
+pub(super) fn condition(headers: &HeaderMap) -> Condition {
+    Condition { names: content(headers, &IF_MATCH), names_not: content(headers, &IF_NONE_MATCH) }
+}
+
+/// The content that a list of entity tags names; tags that no content of ours has are left out, and so are weak ones where a
+/// strong comparison is asked for.
+fn content(headers: &HeaderMap, name: &HeaderName) -> Option<Content> {
+    if !headers.contains_key(name) {
+        return None;
+    }
+    let fields = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut digests = Vec::new();
+    for tag in fields.flat_map(|field| field.split(',')).map(str::trim) {
+        if tag == "*" {
+            return Some(Content::Any);
+        }
+        let weak = tag.strip_prefix("W/").filter(|_| *name == IF_NONE_MATCH);
+        digests.extend(unquoted(weak.unwrap_or(tag)).parse::<Digest>().ok());
+    }
+    Some(Content::OneOf(digests))
 }
 
 /// Is a `Range` meant for this content (`If-Range`, RFC 9110 §13.1.5)? A weak tag or a date never is: we send no dates.
@@ -109,6 +133,17 @@ mod tests {
             assert_eq!(is_held(&with(IF_NONE_MATCH, &tag), &digest), want, "{tag}");
         }
         assert!(!is_held(&HeaderMap::new(), &digest));
+        assert!(condition(&HeaderMap::new()).is_none());
+        for (tag, want) in [
+            ("*".to_owned(), Content::Any),
+            (format!("\"x\", {digest}"), Content::OneOf(vec![digest])),
+            (format!("\"{digest}\""), Content::OneOf(vec![digest])),
+            (format!("W/\"{digest}\""), Content::OneOf(Vec::new())),
+            ("\"x\"".to_owned(), Content::OneOf(Vec::new())),
+        ] {
+            let found = condition(&with(IF_MATCH, &tag));
+            assert_eq!(found, Condition { names: Some(want), names_not: None }, "{tag}");
+        }
         for (tag, want) in [
             (format!("\"{digest}\""), true),
             (digest.to_string(), true),

@@ -13,11 +13,14 @@ mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod headers;
+mod limits;
 mod location;
+mod multipart;
 mod ops;
 mod query;
 mod request;
 mod route;
+mod unread;
 mod v2;
 
 use std::error::Error;
@@ -33,6 +36,7 @@ pub use access_log::AccessLog;
 pub use api::{BlobState, WarmLine, WarmOrder};
 pub use body::{Body, Cut};
 pub use route::{At, BlobVerb, ManifestVerb, MetricsAt, Refused, Route, RouteError, Site, Start, UploadVerb};
+pub use unread::unreadable;
 
 use self::call::{Answer, Call};
 use self::exchange::Exchange;
@@ -145,10 +149,11 @@ where
     let body = RequestBody::new(body, &head.headers);
     let exchange = Box::new(Exchange::begin(app, head, peer, handler));
     let mut call = Call { exchange, body, listener, namespace: None };
-    let answer = match (framing, parsed) {
-        (Err(why), _) => Err(why.into()),
-        (_, Ok(route)) => answer(&mut call, route).await,
-        (_, Err(refused)) => Err(refused.why.into()),
+    let answer = match (framing, limits::check(&call.exchange.head), parsed) {
+        (Err(why), _, _) => Err(why.into()),
+        (_, Err(too_large), _) => Err(too_large.into()),
+        (_, _, Ok(route)) => answer(&mut call, route).await,
+        (_, _, Err(refused)) => Err(refused.why.into()),
     };
     finish(call, answer)
 }
@@ -191,6 +196,8 @@ fn finish(call: Call, answer: Answer) -> Response<Body> {
     let mut response = match answer {
         Ok(response) => response,
         Err(failure) => {
+            let failure = failure.about(&exchange.facts);
+            exchange.facts.cache = exchange.facts.cache.or(failure.cache());
             exchange.facts.error = Some(failure.logged());
             failure.into_response()
         }
@@ -198,6 +205,9 @@ fn finish(call: Call, answer: Answer) -> Response<Body> {
     let app = Arc::clone(&exchange.app);
     if route::is_api(app.site(listener), &exchange.head.uri) {
         response.headers_mut().insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
+    }
+    if let Some(cache) = exchange.facts.cache {
+        response.headers_mut().insert(headers::X_CACHE, HeaderValue::from_static(cache.as_str()));
     }
     if let Some(namespace) = namespace {
         response.headers_mut().insert(headers::OCI_NAMESPACE, namespace);

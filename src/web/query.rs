@@ -20,12 +20,30 @@ impl<'a> Query<'a> {
         self.all(name).next()
     }
 
-    /// Every value of a parameter, for those that may not contradict each other.
+    /// Every value of a parameter, in the order in which they stand there.
     pub(super) fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
         let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.filter(move |(key, _)| decode(key) == name).map(|(_, value)| decode(value))
     }
+
+    /// The value of a parameter that may stand there once.
+    pub(super) fn once(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Repeated> {
+        let mut values = self.all(name);
+        let value = values.next();
+        if values.next().is_some() { Err(Repeated(name)) } else { Ok(value) }
+    }
+
+    /// The value of a parameter that may stand there again with the same value: clients add theirs to a `Location` that has it.
+    pub(super) fn agreed(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Repeated> {
+        let value = self.get(name);
+        if self.all(name).any(|other| Some(&other) != value.as_ref()) { Err(Repeated(name)) } else { Ok(value) }
+    }
 }
+
+/// A parameter stands there several times, and nobody can say which counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the parameter {0} stands in the query more than once; write it once")]
+pub struct Repeated(pub(super) &'static str);
 
 /// Decodes a part of a query (`application/x-www-form-urlencoded`, which is what Go's clients write).
 fn decode(text: &str) -> Cow<'_, str> {
@@ -55,6 +73,17 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(query.get(name).as_deref(), want, "{name}");
+        }
+        assert_eq!(query.all("last").collect::<Vec<_>>(), ["a b", "c"]);
+        assert_eq!(query.once("last"), Err(Repeated("last")));
+        assert_eq!(query.once("n"), Ok(None));
+        assert_eq!(query.once("ns").unwrap().as_deref(), Some("docker.io"));
+        for (text, want) in [("ns=a&ns=a", Ok(Some("a"))), ("ns=a&ns=b", Err(Repeated("ns"))), ("", Ok(None))] {
+            assert_eq!(
+                Query(text).agreed("ns").map(|ns| ns.map(Cow::into_owned)),
+                want.map(|ns| ns.map(str::to_owned)),
+                "{text}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a request asks for: strings become types here, and never turn back.
 
+mod refused;
 mod shape;
 
 use std::borrow::Cow;
@@ -7,10 +8,14 @@ use std::borrow::Cow;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+pub use self::refused::{Refused, RouteError};
 use self::shape::Shape;
 use super::query::Query;
-use crate::oci::{Digest, DigestError, NameError, Reference, RepositoryName};
+use crate::oci::{Algorithm, Digest, NameError, Reference, RepositoryName, Tag};
 use crate::registry::{PageRequest, UploadId};
+
+/// So many tags may name a manifest that is pushed by its digest: the answer names them all, in headers that proxies bound.
+pub(super) const MOST_TAGS: usize = 32;
 
 /// What a listener answers.
 #[derive(Clone, Debug)]
@@ -97,11 +102,14 @@ pub enum Api {
     Warm,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum ManifestVerb {
     Head,
     Get,
-    Put,
+    Put {
+        /// `?tag=`: what shall name it besides, each once.
+        tags: Vec<Tag>,
+    },
     Delete,
 }
 
@@ -115,8 +123,8 @@ pub enum BlobVerb {
 /// How an upload begins.
 #[derive(Clone, Debug)]
 pub enum Start {
-    /// The content comes later.
-    Empty,
+    /// The content comes later, and will be called by a digest of this algorithm (`?digest-algorithm=`).
+    Empty(Algorithm),
     /// The content is this request's body (`?digest=`).
     Whole(Digest),
     /// The content may be here already (`?mount=`, `&from=`).
@@ -129,41 +137,6 @@ pub enum UploadVerb {
     Append,
     Finish(Digest),
     Cancel,
-}
-
-/// A request that makes no sense, and the handler it was meant for (as metrics name it).
-#[derive(Debug)]
-pub struct Refused {
-    pub handler: &'static str,
-    pub why: RouteError,
-}
-
-/// Why a request makes no sense.
-#[derive(Debug, thiserror::Error)]
-pub enum RouteError {
-    #[error("nothing is served at this path; repositories are under /v2/NAME/manifests, blobs, tags and referrers")]
-    NoSuchPath,
-    #[error("this path answers {allow}, not the method that was used")]
-    Method { allow: &'static str },
-    #[error("the path holds a percent sign that begins no escape, or bytes that are not UTF-8")]
-    Escape,
-    #[error(transparent)]
-    Name(NameError),
-    /// A manifest is looked for by what can be no tag, so that there is none.
-    #[error("there is no such manifest: {0}")]
-    NoSuchTag(NameError),
-    #[error(transparent)]
-    Tag(NameError),
-    #[error(transparent)]
-    Digest(#[from] DigestError),
-    #[error("the digest of the content is missing; add ?digest=ALGORITHM:HEX")]
-    DigestMissing,
-    #[error("two digests are named where one is meant")]
-    DigestTwice,
-    #[error("n={0:?} is not a number of entries")]
-    PageNumber(String),
-    #[error("{0:?} names no upload; start one with POST")]
-    NoUpload(String),
 }
 
 impl Route {
@@ -310,7 +283,7 @@ impl Request<'_> {
         let verb = match self.verb {
             Verb::Head => ManifestVerb::Head,
             Verb::Get => ManifestVerb::Get,
-            Verb::Put => ManifestVerb::Put,
+            Verb::Put => ManifestVerb::Put { tags: self.tags()? },
             Verb::Delete => ManifestVerb::Delete,
             _ => return Err(RouteError::Method { allow: "GET, HEAD, PUT, DELETE" }),
         };
@@ -318,10 +291,29 @@ impl Request<'_> {
         let reference = reference.parse().map_err(|error| match error {
             NameError::Digest(error) => RouteError::Digest(error),
             // Clients and the conformance suite ask for impossible tags to see a 404.
-            error if !matches!(verb, ManifestVerb::Put) => RouteError::NoSuchTag(error),
+            error if !matches!(verb, ManifestVerb::Put { .. }) => RouteError::NoSuchTag(error),
             error => RouteError::Tag(error),
         })?;
-        Ok(Route::Manifest { at, reference, verb })
+        match (&reference, &verb) {
+            (Reference::Tag(_), ManifestVerb::Put { tags }) if !tags.is_empty() => {
+                Err(RouteError::TagsByTag(tags[0].to_string()))
+            }
+            _ => Ok(Route::Manifest { at, reference, verb }),
+        }
+    }
+
+    fn tags(&self) -> Result<Vec<Tag>, RouteError> {
+        let mut tags: Vec<Tag> = Vec::new();
+        for text in self.query.all("tag") {
+            let tag = text.parse().map_err(RouteError::Tag)?;
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+            if tags.len() > MOST_TAGS {
+                return Err(RouteError::TooManyTags(self.query.all("tag").count()));
+            }
+        }
+        Ok(tags)
     }
 
     fn upload(&self, name: &str, id: &str) -> Result<Route, RouteError> {
@@ -340,10 +332,12 @@ impl Request<'_> {
     fn start(&self) -> Result<Start, RouteError> {
         if let Some(digest) = self.digest("mount")? {
             // A source that cannot be a name holds nothing: what is asked for may still be elsewhere.
-            let from = self.query.get("from").and_then(|from| from.parse().ok());
+            let from = self.query.once("from")?.and_then(|from| from.parse().ok());
             return Ok(Start::Mount { digest, from });
         }
-        Ok(self.digest("digest")?.map_or(Start::Empty, Start::Whole))
+        let algorithm = self.query.once("digest-algorithm")?.map(|text| text.parse::<Algorithm>()).transpose()?;
+        let later = Start::Empty(algorithm.unwrap_or(Algorithm::Sha256));
+        Ok(self.digest("digest")?.map_or(later, Start::Whole))
     }
 
     fn reading(&self) -> Result<(), RouteError> {
@@ -355,26 +349,21 @@ impl Request<'_> {
 
     fn at(&self, name: &str) -> Result<At, RouteError> {
         let name = name.parse().map_err(RouteError::Name)?;
-        let ns = self.query.get("ns").filter(|ns| !ns.is_empty());
+        let ns = self.query.agreed("ns")?.filter(|ns| !ns.is_empty());
         Ok(At { ns: ns.map(Cow::into_owned), name })
     }
 
-    fn digest(&self, parameter: &str) -> Result<Option<Digest>, RouteError> {
-        let mut texts = self.query.all(parameter);
-        let Some(text) = texts.next() else { return Ok(None) };
-        if texts.any(|other| other != text) {
-            return Err(RouteError::DigestTwice);
-        }
-        Ok(Some(text.parse()?))
+    fn digest(&self, parameter: &'static str) -> Result<Option<Digest>, RouteError> {
+        Ok(self.query.agreed(parameter)?.map(|text| text.parse()).transpose()?)
     }
 
     fn page(&self) -> Result<PageRequest, RouteError> {
-        let n = self.query.get("n").map(|text| {
+        let n = self.query.once("n")?.map(|text| {
             let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
             let number = digits.then(|| text.parse().ok()).flatten();
             number.ok_or_else(|| RouteError::PageNumber(text.into_owned()))
         });
-        Ok(PageRequest { n: n.transpose()?, last: self.query.get("last").map(Cow::into_owned) })
+        Ok(PageRequest { n: n.transpose()?, last: self.query.once("last")?.map(Cow::into_owned) })
     }
 }
 

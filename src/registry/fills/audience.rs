@@ -124,6 +124,12 @@ impl Wanted {
 }
 
 impl Attention {
+    /// The reader goes on elsewhere, and waits for that now.
+    pub fn turn_to(&mut self, span: Span) {
+        // The new one first, so that the fill is never without anybody who waits.
+        *self = self.audience.attend(Interest::Range(ByteRange::Closed(span.start, span.end - 1)));
+    }
+
     /// The reader has everything before this.
     pub fn reached(&self, position: u64) {
         if let Some(wanted) = &self.wanted {
@@ -159,6 +165,9 @@ mod tests {
         assert_eq!(audience.wanted(Some(100)), [Span { start: 25, end: 30 }]);
         middle.reached(30);
         assert_eq!(audience.wanted(Some(100)), []);
+        let mut middle = middle;
+        middle.turn_to(Span { start: 50, end: 60 });
+        assert_eq!(audience.wanted(Some(100)), [Span { start: 50, end: 60 }]);
         assert_eq!((audience.count(), audience.is_background()), (2, false));
         drop((middle, background));
         assert_eq!(audience.count(), 0);

@@ -202,9 +202,10 @@ impl Fill {
         self.arrived();
     }
 
-    /// Was any of this replaced by something else after it could be read?
-    pub fn is_tainted(&self, span: Span) -> bool {
-        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).touches(span)
+    /// Was any of these replaced by something else after it could be read?
+    pub fn is_tainted(&self, spans: &[Span]) -> bool {
+        let tainted = self.tainted.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.iter().any(|span| tainted.touches(*span))
     }
 
     pub(super) fn taint(&self, span: Span) {

@@ -1,5 +1,6 @@
 //! Reading a blob that is arriving.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +46,16 @@ pub struct Follower {
     fill: Arc<Fill>,
     watch: watch::Receiver<Progress>,
     source: Source,
-    /// What was handed out before the whole was verified.
-    unverified: Span,
+    /// What was handed out before the whole was verified; of the stretch that is being read last.
+    unverified: Vec<Span>,
     position: u64,
     /// `None`: to the end, which is not known yet.
     end: Option<u64>,
     reach: Reach,
+    /// The size that the client was told.
+    size: Option<u64>,
+    /// What is read after this stretch.
+    rest: VecDeque<Span>,
     direct: Option<Direct>,
     attention: Attention,
     /// Nothing is handed out before.
@@ -67,34 +72,74 @@ pub enum Reach {
     End,
 }
 
+impl Reach {
+    fn of(end: Option<u64>, size: Option<u64>) -> Self {
+        if end.zip(size).is_some_and(|(end, size)| end < size) { Self::Early } else { Self::End }
+    }
+}
+
 impl Follower {
-    /// Reads `span`, or all of it, of what arrives; should the fill give up storing it, the rest from the reader's own source.
-    pub fn new(arriving: Arriving, span: Option<Span>, reach: Reach) -> Self {
+    /// Reads stretches of what arrives, one after the other, or all of it where there are none; should the fill give up storing
+    /// it, the rest from the reader's own source. `size` is what the client was told.
+    pub fn new(arriving: Arriving, size: Option<u64>, stretches: Vec<Span>) -> Self {
         let Arriving { fill, source, direct, attention, metrics } = arriving;
         let watch = fill.watch();
-        let (position, end) = span.map_or((0, None), |span| (span.start, Some(span.end)));
         let several = source.upstream.every_endpoint().len() > 1;
-        let held = (several && reach == Reach::End).then(|| Box::pin(tokio::time::sleep(HELD)));
+        let mut rest = VecDeque::from(stretches);
+        let to_the_end = rest.is_empty() || rest.iter().any(|span| Reach::of(Some(span.end), size) == Reach::End);
+        let held = (several && to_the_end).then(|| Box::pin(tokio::time::sleep(HELD)));
         let counted = Counted::new(metrics);
-        let unverified = Span { start: position, end: position };
-        Self { fill, watch, source, unverified, position, end, reach, direct, attention, held, _counted: counted }
+        let (position, end) = rest.pop_front().map_or((0, size), |span| (span.start, Some(span.end)));
+        let (unverified, reach) = (vec![Span { start: position, end: position }], Reach::of(end, size));
+        Self {
+            fill,
+            watch,
+            source,
+            unverified,
+            position,
+            end,
+            reach,
+            size,
+            rest,
+            direct,
+            attention,
+            held,
+            _counted: counted,
+        }
     }
 
-    /// The next piece; waits until there is one. `None` at the end.
+    /// Goes on with the next stretch, if there is one.
+    fn turn_to_next(&mut self) -> bool {
+        let Some(span) = self.rest.pop_front() else { return false };
+        self.position = span.start;
+        self.end = Some(span.end);
+        self.reach = Reach::of(self.end, self.size);
+        self.unverified.push(Span { start: span.start, end: span.start });
+        self.attention.turn_to(span);
+        // A stream that has passed the place by does not come back to it.
+        let begins = span.start.max(self.fill.given_up_at().unwrap_or(0));
+        self.direct = self.direct.take().filter(|direct| direct.position <= begins);
+        true
+    }
+
+    /// The next piece, which is of one stretch; waits until there is one. `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Piece, ReadError>> {
         loop {
             let progress = *self.watch.borrow_and_update();
             let end = self.end.or(progress.size);
-            if self.fill.is_tainted(self.unverified) {
+            if self.fill.is_tainted(&self.unverified) {
                 return Some(Err(ReadError("what was sent of this blob was not what its digest says".to_owned())));
             }
             let kept = self.fill.given_up_at().unwrap_or(u64::MAX);
-            if self.reach == Reach::End && !self.unverified.is_empty() && self.unverified.end > kept {
+            if self.reach == Reach::End && self.unverified.iter().any(|span| !span.is_empty() && span.end > kept) {
                 // It came from beyond a hole, and nobody will ever verify it.
                 return Some(Err(ReadError("the disk is full, and what was sent could not be verified".to_owned())));
             }
             let verified = matches!(progress.state, State::Complete | State::Unkept);
             if end.is_some_and(|end| self.position >= end) && (verified || self.reach == Reach::Early) {
+                if self.turn_to_next() {
+                    continue;
+                }
                 return None;
             }
             let undecided = matches!(progress.state, State::Asking | State::Arriving | State::Doubted);
@@ -139,7 +184,8 @@ impl Follower {
         let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(LARGEST));
         self.position += len;
         if !matches!(progress.state, State::Complete | State::Unkept) {
-            self.unverified.end = self.position;
+            let stretch = self.unverified.last_mut().expect("there is one for the stretch that is being read");
+            stretch.end = self.position;
         }
         self.attention.reached(self.position);
         Some(Extent { file: Arc::clone(arrivals.file()), offset, len })

@@ -1,5 +1,6 @@
 //! A repository that lives here: pushed to, never asked of an upstream.
 
+pub(super) mod condition;
 pub(super) mod upload;
 
 use std::sync::Arc;
@@ -8,13 +9,26 @@ use bytes::Bytes;
 
 use super::{Blob, HeldManifest, ManifestInfo, Page, PageRequest, Registry, RegistryError, Upload};
 use crate::config::Sparse;
-use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, Target};
+use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, Tag, Target};
 use crate::store::{HostedStore, StoreError, StoredManifest, UploadId};
+use condition::Condition;
 
 /// A hosted repository. It need not exist: the first push makes it.
 pub struct Hosted {
     registry: Arc<Registry>,
     name: RepositoryName,
+}
+
+/// A manifest that is pushed.
+#[derive(Clone, Debug)]
+pub struct ManifestPush {
+    pub reference: Reference,
+    /// Tags that shall name it too (distribution-spec, "Pushing Manifests", `?tag=`).
+    pub tags: Vec<Tag>,
+    pub content_type: Option<MediaType>,
+    /// On what its being stored depends.
+    pub condition: Condition,
+    pub body: Bytes,
 }
 
 /// What became of a pushed manifest.
@@ -36,8 +50,9 @@ impl Hosted {
         &self.registry
     }
 
-    pub async fn start_upload(&self) -> Result<UploadId, RegistryError> {
-        Ok(self.registry.with_room(|| self.store().start_upload(&self.name)).await?)
+    /// Begins an upload of what will be called by a digest of this algorithm, as far as is known.
+    pub async fn start_upload(&self, algorithm: Algorithm) -> Result<UploadId, RegistryError> {
+        Ok(self.registry.with_room(|| self.store().start_upload(&self.name, algorithm)).await?)
     }
 
     /// Takes an upload to write to it; `UploadBusy` while another request has it.
@@ -85,33 +100,39 @@ impl Hosted {
         Ok(false)
     }
 
-    /// Stores a manifest under its digest, and under the tag that it came with.
-    pub async fn put_manifest(
-        &self,
-        reference: &Reference,
-        content_type: Option<&MediaType>,
-        body: Bytes,
-    ) -> Result<PutManifest, RegistryError> {
-        let manifest = Manifest::parse(&body, content_type)?;
+    /// Stores a manifest under its digest, and under the tags that it came with.
+    pub async fn put_manifest(&self, push: &ManifestPush) -> Result<PutManifest, RegistryError> {
+        let ManifestPush { reference, tags, content_type, condition, body } = push;
+        let manifest = Manifest::parse(body, content_type.as_ref())?;
         manifest.check()?;
         let algorithm = match reference {
             Reference::Digest(digest) => digest.algorithm(),
             Reference::Tag(_) => Algorithm::Sha256,
         };
-        let digest = Digest::of(algorithm, &body);
+        let digest = Digest::of(algorithm, body);
         if let Reference::Digest(expected) = reference
             && *expected != digest
         {
             return Err(RegistryError::DigestMismatch { expected: *expected, found: digest });
         }
-        let _held = self.registry.guard().read().await;
+        let guard = self.registry.guard();
+        // What depends on what is there now must be alone with it.
+        let (_held, _alone) =
+            if condition.is_none() { (Some(guard.read().await), None) } else { (None, Some(guard.write().await)) };
         let missing = self.missing(&manifest).await?;
+        if !condition.is_none() {
+            condition.check(reference, self.current(reference).await?)?;
+        }
         // What the body or its shape tells is not written down beside it: registry:2's directories stay as they are.
-        let told = Manifest::parse(&body, None).ok();
+        let told = Manifest::parse(body, None).ok();
         let kept = told.is_none_or(|told| told.media_type() != manifest.media_type()).then(|| manifest.media_type());
         let store = |body| self.store().put_manifest(&self.name, &digest, body, kept);
         self.registry.with_room(|| store(body.clone())).await?;
-        if let Reference::Tag(tag) = reference {
+        let own = match reference {
+            Reference::Tag(tag) => Some(tag),
+            Reference::Digest(_) => None,
+        };
+        for tag in own.into_iter().chain(tags) {
             self.registry.with_room(|| self.store().set_tag(&self.name, tag, &digest)).await?;
         }
         Ok(PutManifest { digest, subject: manifest.subject().map(|subject| subject.digest), missing })
@@ -138,7 +159,7 @@ impl Hosted {
         }
         match self.store().manifest(&self.name, digest).await? {
             Some(manifest) => Ok(Blob::bytes(*digest, manifest.body)),
-            None => Err(RegistryError::BlobUnknown { repository: self.name.to_string(), digest: *digest }),
+            None => Err(self.blob_unknown(digest)),
         }
     }
 
@@ -150,8 +171,18 @@ impl Hosted {
         Ok(page.cut(tags.iter().map(|tag| tag.as_str())))
     }
 
-    pub(super) async fn delete_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
+    pub(super) async fn delete_manifest(
+        &self,
+        reference: &Reference,
+        condition: &Condition,
+    ) -> Result<(), RegistryError> {
         let _alone = self.registry.guard().write().await;
+        // What is not there at all is told as that (RFC 9110 §13.2.1).
+        if !condition.is_none()
+            && let Some(current) = self.current(reference).await?
+        {
+            condition.check(reference, Some(current))?;
+        }
         let was = match reference {
             Reference::Tag(tag) => self.store().untag(&self.name, tag).await?,
             Reference::Digest(digest) => self.store().delete_manifest(&self.name, digest).await?,
@@ -164,7 +195,7 @@ impl Hosted {
         if self.store().unlink_layer(&self.name, digest).await? {
             return Ok(());
         }
-        Err(RegistryError::BlobUnknown { repository: self.name.to_string(), digest: *digest })
+        Err(self.blob_unknown(digest))
     }
 
     /// What the manifest names that is not held here. An error where that is not allowed: always for an image's configuration.
@@ -212,12 +243,25 @@ impl Hosted {
         Ok(true)
     }
 
+    /// What a reference names now.
+    async fn current(&self, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
+        match reference {
+            Reference::Tag(tag) => Ok(self.store().tag(&self.name, tag).await?),
+            Reference::Digest(digest) => Ok(self.holds_manifest(digest).await?.then_some(*digest)),
+        }
+    }
+
+    fn blob_unknown(&self, digest: &Digest) -> RegistryError {
+        RegistryError::BlobUnknown { repository: self.name.to_string(), digest: *digest, cache: None }
+    }
+
     async fn manifest_unknown(&self, reference: &Reference) -> Result<RegistryError, RegistryError> {
         let repository = self.name.to_string();
         if !self.store().exists(&self.name).await? {
             return Ok(self.unknown());
         }
-        Ok(RegistryError::ManifestUnknown { repository, reference: reference.to_string(), hint: String::new() })
+        let (reference, hint) = (reference.to_string(), String::new());
+        Ok(RegistryError::ManifestUnknown { repository, reference, hint, cache: None })
     }
 
     fn unknown(&self) -> RegistryError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::oci::{Digest, RepositoryName};
+use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::registry::quota::GIVEN_UP;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{self, StoreError, UploadId};
@@ -31,6 +31,11 @@ impl Upload {
     /// Bytes received so far.
     pub fn size(&self) -> u64 {
         self.inner.size()
+    }
+
+    /// It will be called by a digest of this algorithm.
+    pub fn expect(&mut self, algorithm: Algorithm) {
+        self.inner.expect(algorithm);
     }
 
     /// Writes a piece at its end. When the disk stays full the upload is given up, and what it took is free again.

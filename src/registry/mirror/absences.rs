@@ -81,7 +81,7 @@ impl Mirror {
         answer: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, RegistryError> {
         if self.is_absent(Asked::Blob(*digest)).await {
-            return Err(RegistryError::blob(&UpstreamError::NotFound, digest, &self.source(None).key()));
+            return Err(RegistryError::blob(&UpstreamError::NotFound, digest, &self.source(None).key()).remembered());
         }
         let answer = answer.await;
         if matches!(answer, Err(RegistryError::BlobUnknown { .. })) {

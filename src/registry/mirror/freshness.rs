@@ -147,7 +147,7 @@ impl Mirror {
             Refreshed::Changed(held) => return Ok(Settled::Changed(held)),
             Refreshed::Spared => return Ok(Settled::Stale(Unconfirmed::Sparing)),
             Refreshed::Failed(error) => {
-                let told = RegistryError::manifest(&error, &self.target(), &Reference::Tag(tag.clone()));
+                let told = RegistryError::manifest(&error, &self.source(None).key(), &Reference::Tag(tag.clone()));
                 if is_answer(&error) {
                     return Err(told);
                 }

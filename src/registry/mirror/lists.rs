@@ -37,7 +37,7 @@ impl Mirror {
         };
         let brought = brought.map_err(|error| match error {
             UpstreamError::NotFound => RegistryError::NameUnknown(format!("{} has no such repository", self.target())),
-            other => RegistryError::from(&other),
+            other => RegistryError::upstream(&other, self.upstream()),
         })?;
         if brought == Tags::Kept
             && let Some(page) = self.cut(page).await?
@@ -45,7 +45,7 @@ impl Mirror {
             return Ok(Found::mirrored(page, status));
         }
         let listed = self.remote.upstream.tags(&self.name, page.n, page.last.as_deref()).await;
-        let listed = listed.map_err(|error| RegistryError::from(&error))?;
+        let listed = listed.map_err(|error| RegistryError::upstream(&error, self.upstream()))?;
         Ok(Found::mirrored(Page { entries: listed.tags, more: listed.more }, CacheStatus::Miss))
     }
 

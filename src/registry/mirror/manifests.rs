@@ -170,8 +170,12 @@ impl Mirror {
             // It is on its way: whoever asks for its digest next must find it, and not fetch it a second time.
             return Ok(self.fetch(reference).await?.map(|held| held.info));
         }
+        let unknown = |error| RegistryError::manifest(&error, &self.source(None).key(), reference);
+        if self.is_absent(Asked::Manifest(reference.clone())).await {
+            return Err(unknown(UpstreamError::NotFound).remembered());
+        }
         let (head, status) = self.ask(reference).await;
-        let head = head.map_err(|error| RegistryError::manifest(&error, &self.target(), reference))?;
+        let head = head.map_err(unknown)?;
         match info_of(&head) {
             Some(info) => Ok(Found::mirrored(info, status)),
             // An upstream that does not say what a client needs to know: only the manifest itself tells.
@@ -198,9 +202,9 @@ impl Mirror {
             if let Ok(Some(held)) = mirror.held_now(&asked).await {
                 return Ok(held);
             }
-            let unknown = |error| Err(RegistryError::manifest(&error, &mirror.target(), &asked));
+            let unknown = |error| RegistryError::manifest(&error, &mirror.source(None).key(), &asked);
             if mirror.is_absent(Asked::Manifest(asked.clone())).await {
-                return unknown(UpstreamError::NotFound);
+                return Err(unknown(UpstreamError::NotFound).remembered());
             }
             let fetched = mirror.remote.upstream.get_manifest(&mirror.name, &asked).await;
             mirror.note_absence(Asked::Manifest(asked.clone()), &fetched).await;
@@ -208,12 +212,13 @@ impl Mirror {
                 Ok(fetched) => mirror.keep(&asked, fetched).await,
                 Err(error) => {
                     mirror.heard(&error);
-                    unknown(error)
+                    Err(unknown(error))
                 }
             }
         };
         let flight = self.registry.flights().manifests.run(key, work).await;
-        let flight = flight.map_err(|interrupted| RegistryError::from(&self.interrupted(interrupted)))?;
+        let flight =
+            flight.map_err(|interrupted| RegistryError::upstream(&self.interrupted(interrupted), self.upstream()))?;
         Ok(Found::mirrored(flight.value?, CacheStatus::asked(flight.joined)))
     }
 
@@ -234,7 +239,7 @@ impl Mirror {
         let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
         let manifest = parsed.map_err(|error| {
             let message = format!("{} sent something else than a manifest for {reference}: {error}", self.target());
-            RegistryError::Upstream { failure: crate::registry::UpstreamFailure::Bad, message }
+            RegistryError::useless(self.upstream(), message)
         })?;
         let info = ManifestInfo {
             digest: fetched.digest,

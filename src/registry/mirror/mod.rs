@@ -161,6 +161,7 @@ impl Mirror {
             repository: self.target().to_string(),
             reference: reference.to_string(),
             hint: String::new(),
+            cache: None,
         })
     }
 
@@ -169,7 +170,7 @@ impl Mirror {
         if self.evict(digest).await? {
             return Ok(());
         }
-        Err(RegistryError::BlobUnknown { repository: self.target().to_string(), digest: *digest })
+        Err(RegistryError::BlobUnknown { repository: self.target().to_string(), digest: *digest, cache: None })
     }
 
     async fn evict(&self, digest: &Digest) -> Result<bool, RegistryError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::warm::{Audience, WarmImage};
 use crate::config::{Prefetch, TimeOfDay};
 use crate::oci::{ImagePattern, Reference, Tag, TagPattern, Target};
-use crate::registry::{Mirror, PageRequest, Registry, RegistryError, Repository, UpstreamFailure};
+use crate::registry::{Mirror, PageRequest, Registry, RegistryError, Repository};
 use crate::sys::{Moment, jitter};
 
 /// The first run comes about so long after the start, which has other things to do.
@@ -105,7 +105,7 @@ impl Mirror {
         }
         if found.is_empty() {
             let message = format!("no tag of {} matches", self.target());
-            return Err(RegistryError::Upstream { failure: UpstreamFailure::Bad, message });
+            return Err(RegistryError::useless(self.upstream(), message));
         }
         Ok(found)
     }

@@ -40,7 +40,7 @@ impl Mirror {
             }
             return Ok(found);
         }
-        Err(RegistryError::from(&error))
+        Err(RegistryError::upstream(&error, self.upstream()))
     }
 
     /// Nothing refers to a manifest of ours, as far as an upstream without such lists can tell: that too is served when it is gone.

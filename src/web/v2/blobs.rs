@@ -5,13 +5,14 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::bare;
 use crate::auth::Action;
-use crate::oci::{ByteRange, Digest, MediaType, Span};
+use crate::oci::{Digest, MediaType, RangeSet, Selection};
 use crate::registry::{Blob, Repository};
 use crate::web::body::Body;
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
 use crate::web::exchange::Kind;
 use crate::web::headers;
+use crate::web::multipart::{Multipart, content_range};
 use crate::web::route::{At, BlobVerb};
 
 pub(in crate::web) async fn answer(call: &mut Call, at: &At, digest: &Digest, verb: BlobVerb) -> Answer {
@@ -45,12 +46,11 @@ async fn head(call: &mut Call, repository: &Repository, digest: &Digest) -> Answ
 
 async fn get(call: &mut Call, repository: &Repository, digest: &Digest) -> Answer {
     let mut headers = HeaderMap::new();
-    let found = repository.blob(digest, asked_range(call, digest)).await?;
+    let asked = asked(call, digest);
+    let found = repository.blob(digest, asked.as_ref().map(RangeSet::first)).await?;
     let blob = call.found(found, &mut headers);
     describe(&mut headers, digest, blob.size());
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(MediaType::OCTET_STREAM));
-    let span = asked_span(call, digest, &blob)?;
-    Ok(respond(blob, span, headers))
+    respond(blob, asked.as_ref(), headers)
 }
 
 /// Headers of every good answer about a blob. Its content is fixed by its name, so that it may be kept for ever.
@@ -62,43 +62,37 @@ fn describe(headers: &mut HeaderMap, digest: &Digest, size: Option<u64>) {
     }
 }
 
-/// A stretch that is asked for, of a content of known size.
-struct Asked {
-    span: Span,
-    size: u64,
-}
-
 /// What `Range` asks for (RFC 9110 §14.2); `None`: everything, as also when it says nothing that is understood.
-fn asked_range(call: &Call, digest: &Digest) -> Option<ByteRange> {
-    let range = call.header(&RANGE).and_then(|text| text.parse::<ByteRange>().ok());
-    range.filter(|_| headers::range_applies(call.headers(), digest))
+fn asked(call: &Call, digest: &Digest) -> Option<RangeSet> {
+    let ranges = call.header(&RANGE).and_then(|text| text.parse::<RangeSet>().ok());
+    ranges.filter(|_| headers::range_applies(call.headers(), digest))
 }
 
-/// The stretch that is asked for of this blob.
-fn asked_span(call: &Call, digest: &Digest, blob: &Blob) -> Result<Option<Asked>, Failure> {
-    let (Some(range), Some(size)) = (asked_range(call, digest), blob.size()) else { return Ok(None) };
-    match range.resolve(size) {
-        Some(span) => Ok(Some(Asked { span, size })),
-        None => {
-            Err(Failure::range_not_satisfiable(format!("the blob has {size} bytes; none of them lies in that range"))
-                .with(CONTENT_RANGE, headers::value(format_args!("bytes */{size}"))))
+/// A blob, or what is asked for of it (RFC 9110 §15.3.7). One of unknown size is sent whole, whatever was asked for.
+fn respond(blob: Blob, asked: Option<&RangeSet>, mut headers: HeaderMap) -> Answer {
+    let selected = asked.zip(blob.size()).map(|(ranges, size)| (ranges.select(size), size));
+    let mut content_type = HeaderValue::from_static(MediaType::OCTET_STREAM);
+    let (status, body) = match selected {
+        None | Some((Selection::Whole, _)) => {
+            let len = blob.size();
+            (StatusCode::OK, Body::blob(blob.reader(), len))
         }
-    }
-}
-
-fn respond(blob: Blob, asked: Option<Asked>, mut headers: HeaderMap) -> Response<Body> {
-    let (status, len, span) = match asked {
-        None => (StatusCode::OK, blob.size(), None),
-        Some(Asked { span, size }) => {
-            let range = format_args!("bytes {}-{}/{size}", span.start, span.end - 1).to_string();
-            headers.insert(CONTENT_RANGE, headers::value(range));
-            (StatusCode::PARTIAL_CONTENT, Some(span.len()), Some(span))
+        Some((Selection::Stretch(span), size)) => {
+            headers.insert(CONTENT_RANGE, headers::value(content_range(span, size)));
+            (StatusCode::PARTIAL_CONTENT, Body::blob(blob.stretches(vec![span]), Some(span.len())))
         }
+        Some((Selection::Stretches(spans), size)) => {
+            let parts = Multipart::new(&spans, size);
+            content_type = parts.content_type();
+            (StatusCode::PARTIAL_CONTENT, Body::multipart(parts, blob.stretches(spans)))
+        }
+        Some((Selection::Nothing, size)) => return Err(Failure::range_not_satisfiable(size)),
     };
-    let mut response = Response::new(Body::blob(blob.reader(span), len));
+    headers.insert(CONTENT_TYPE, content_type);
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    response
+    Ok(response)
 }
 
 async fn delete(call: &mut Call, at: &At, digest: &Digest) -> Answer {

@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::bare;
 use crate::auth::Action;
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, ManifestError, MediaType, Reference};
-use crate::registry::{ManifestInfo, RegistryError};
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, ManifestError, MediaType, Reference, Tag};
+use crate::registry::{ManifestInfo, ManifestPush, RegistryError};
 use crate::web::body::Body;
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
@@ -21,7 +21,7 @@ pub(in crate::web) async fn answer(call: &mut Call, at: &At, reference: &Referen
     match verb {
         ManifestVerb::Head => head(call, at, reference).await,
         ManifestVerb::Get => get(call, at, reference).await,
-        ManifestVerb::Put => put(call, at, reference).await,
+        ManifestVerb::Put { tags } => put(call, at, reference, tags).await,
         ManifestVerb::Delete => delete(call, at, reference).await,
     }
 }
@@ -57,18 +57,23 @@ fn held(call: &Call, info: &ManifestInfo, mut headers: HeaderMap, body: Body) ->
     response
 }
 
-async fn put(call: &mut Call, at: &At, reference: &Reference) -> Answer {
+async fn put(call: &mut Call, at: &At, reference: &Reference, tags: Vec<Tag>) -> Answer {
     let (hosted, _) = call.hosted(at).await?;
     let content_type = content_type(call)?;
     let Some(body) = call.body.whole(MAX_MANIFEST_BYTES).await? else {
         let len = call.body.announced().and_then(|len| usize::try_from(len).ok()).unwrap_or(MAX_MANIFEST_BYTES + 1);
         return Err(RegistryError::from(ManifestError::TooLarge(len)).into());
     };
-    let put = hosted.put_manifest(reference, content_type.as_ref(), body).await?;
+    let condition = headers::condition(call.headers());
+    let push = ManifestPush { reference: reference.clone(), tags, content_type, condition, body };
+    let put = hosted.put_manifest(&push).await?;
     call.exchange.facts.digest = Some(put.digest.to_string());
     let mut headers = HeaderMap::new();
     headers.insert(LOCATION, call.app().base.manifest(at, &put.digest));
     headers.insert(headers::CONTENT_DIGEST, headers::value(put.digest));
+    for tag in &push.tags {
+        headers.append(headers::OCI_TAG, headers::value(tag));
+    }
     if let Some(subject) = put.subject {
         headers.insert(headers::OCI_SUBJECT, headers::value(subject));
     }
@@ -98,6 +103,8 @@ fn missing(digests: &[Digest]) -> String {
 
 async fn delete(call: &mut Call, at: &At, reference: &Reference) -> Answer {
     let repository = call.repository(at, Action::Delete).await?;
-    repository.delete_manifest(reference).await.map_err(|error| Failure::of_delete(error, "GET, HEAD, PUT"))?;
+    let condition = headers::condition(call.headers());
+    let deleted = repository.delete_manifest(reference, &condition).await;
+    deleted.map_err(|error| Failure::of_delete(error, "GET, HEAD, PUT"))?;
     Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_RANGE, LOCATION, RANGE};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::bare;
 use crate::auth::Action;
@@ -17,11 +17,14 @@ use crate::web::headers::{self, ChunkRange};
 use crate::web::request::RequestBody;
 use crate::web::route::{At, Start, UploadVerb};
 
+/// Chunks may be as short as clients like: there is nothing shorter.
+const SHORTEST_CHUNK: &str = "1";
+
 /// POST: an upload begins, or the blob is here at once.
 pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Answer {
     let (hosted, caller) = call.hosted(at).await?;
-    match start {
-        Start::Empty => {}
+    let algorithm = match start {
+        Start::Empty(algorithm) => algorithm,
         Start::Whole(digest) => return whole(call, at, &hosted, &digest).await,
         Start::Mount { digest, from } => {
             call.exchange.facts.digest = Some(digest.to_string());
@@ -33,17 +36,20 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
             if hosted.mount(&digest, from.as_ref(), &may_pull).await? {
                 return Ok(created(call, at, &digest));
             }
+            digest.algorithm()
         }
-    }
-    let id = hosted.start_upload().await?;
+    };
+    let id = hosted.start_upload(algorithm).await?;
     call.exchange.facts.upload = Some(id.as_str().to_owned());
-    Ok(bare(StatusCode::ACCEPTED, progress(call, at, &id, 0)))
+    let mut headers = progress(call, at, &id, 0);
+    headers.insert(headers::OCI_CHUNK_MIN_LENGTH, HeaderValue::from_static(SHORTEST_CHUNK));
+    Ok(bare(StatusCode::ACCEPTED, headers))
 }
 
 /// A blob in one request.
 async fn whole(call: &mut Call, at: &At, hosted: &Hosted, digest: &Digest) -> Answer {
     call.exchange.facts.digest = Some(digest.to_string());
-    let id = hosted.start_upload().await?;
+    let id = hosted.start_upload(digest.algorithm()).await?;
     let pushed = receive_whole(&mut call.body, hosted, &id, digest).await;
     if let Err(failure) = pushed {
         // Nobody was told its identifier, so that nobody can take it up again. What went wrong first matters more than whether
@@ -90,6 +96,7 @@ async fn finish(call: &mut Call, at: &At, id: &UploadId, digest: &Digest) -> Ans
     let (hosted, _) = call.hosted(at).await?;
     let mut upload = hosted.upload(id).await?;
     let chunk = chunk(call, at, id, &upload)?;
+    upload.expect(digest.algorithm());
     receive(&mut call.body, &mut upload, chunk).await?;
     hosted.commit(upload, digest).await?;
     Ok(created(call, at, digest))
@@ -110,8 +117,7 @@ fn chunk(call: &Call, at: &At, id: &UploadId, upload: &Upload) -> Result<Option<
     let chunk = chunk.ok_or_else(|| Failure::size_invalid("Content-Range is written FIRST-LAST, as in 0-1023"))?;
     let size = upload.size();
     if chunk.first != size {
-        let message = format!("the upload goes on at byte {size}, not {}", chunk.first);
-        let mut failure = Failure::range_not_satisfiable(message);
+        let mut failure = Failure::out_of_order(size, chunk.first);
         for (name, value) in progress(call, at, id, size) {
             failure = failure.with(name.expect("each name stands once"), value);
         }

@@ -12,7 +12,7 @@ use super::{Audience, BLOBS, Presence, WarmStep, Warmed};
 use crate::oci::{Descriptor, Digest, Manifest, Platform, Platforms, Reference};
 use crate::registry::fills::audience::Interest;
 use crate::registry::fills::fill::State;
-use crate::registry::{CacheStatus, Found, HeldManifest, Mirror, RegistryError, UpstreamFailure};
+use crate::registry::{CacheStatus, Found, HeldManifest, Mirror, RegistryError};
 
 /// A blob's progress is told this often: with as many blobs as are fetched at once, four times a second in all.
 const TELL_EVERY: Duration = Duration::from_millis(750);
@@ -77,7 +77,7 @@ impl Job {
         while let Some(child) = plan.open.pop() {
             if plan.seen.len() > MOST_MANIFESTS {
                 let message = format!("{} names more than {MOST_MANIFESTS} manifests", self.image());
-                return Err(RegistryError::Upstream { failure: UpstreamFailure::Bad, message });
+                return Err(RegistryError::useless(self.mirror.upstream(), message));
             }
             let found = self.mirror.manifest(&Reference::Digest(child.digest)).await?;
             self.take_in(found, child.platform, &mut plan).await?;

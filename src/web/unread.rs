@@ -1,0 +1,37 @@
+//! What came in and is no request: it has no route and no exchange, but an answer in words, a number and a line in the log.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::error::Failure;
+use super::{AccessLog, App, headers};
+use crate::sys::random_id;
+
+/// Answers what could not be read as a request, with the status that HTTP has for it. The connection is closed after it.
+pub fn unreadable(app: &App, status: StatusCode, peer: SocketAddr) -> Response<Bytes> {
+    let id = random_id();
+    let failure = Failure::unreadable(status);
+    let logged = failure.logged();
+    app.metrics.http_requests.with_label_values(&["unknown", "unknown", status.as_str()]).inc();
+    if app.access_log == AccessLog::All {
+        tracing::info!(
+            http.request.id = id,
+            http.request.remoteaddr = %peer,
+            http.response.status = status.as_u16(),
+            err.code = logged.code.as_str(),
+            err.message = logged.message,
+            "a request that cannot be read was refused"
+        );
+    }
+    let mut response = failure.into_json();
+    let len = response.body().len();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(headers::REQUEST_ID, headers::value(id));
+    response
+}
