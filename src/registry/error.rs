@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName, Tag, Target};
+use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName, Target};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
@@ -22,8 +22,6 @@ pub enum RegistryError {
     UploadBusy { id: String },
     #[error("{0} is not arriving; GET api/v1/fills lists what is")]
     NoFill(Digest),
-    #[error("referrers of hosted images are not listed here; clients keep them in the index with the tag {tag}")]
-    NoReferrers { tag: Tag },
     /// A push to a name that is not local.
     #[error("{repository} is a mirrored name and cannot be pushed to; names that can be pushed here: {patterns}")]
     NotLocal { repository: String, patterns: String },

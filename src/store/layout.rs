@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::UploadId;
-use crate::oci::{Digest, HostName, RepositoryName, Tag};
+use crate::oci::{Algorithm, Digest, HostName, RepositoryName, Tag};
 
 /// The paths below one root.
 #[derive(Debug)]
@@ -44,11 +44,21 @@ impl Layout {
     }
 
     pub fn layer_link(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.hosted_repository(repository).join("_layers"), digest).join("link")
+        self.layers(repository, digest.algorithm()).join(digest.hex()).join("link")
+    }
+
+    /// The links to layers of one algorithm.
+    pub fn layers(&self, repository: &RepositoryName, algorithm: Algorithm) -> PathBuf {
+        self.hosted_repository(repository).join("_layers").join(algorithm.as_str())
     }
 
     pub fn revision(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.hosted_repository(repository).join("_manifests/revisions"), digest)
+        self.revisions(repository, digest.algorithm()).join(digest.hex())
+    }
+
+    /// The manifests of one algorithm.
+    pub fn revisions(&self, repository: &RepositoryName, algorithm: Algorithm) -> PathBuf {
+        self.hosted_repository(repository).join("_manifests/revisions").join(algorithm.as_str())
     }
 
     pub fn hosted_tags(&self, repository: &RepositoryName) -> PathBuf {

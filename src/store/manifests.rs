@@ -1,8 +1,15 @@
 //! What was pushed: manifests and tags.
 
+use std::collections::BinaryHeap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{HostedStore, StoreError, StoredBlob, on_disk};
+use super::hosted::read_link;
+use super::layout::Layout;
+use super::{Excerpt, HostedStore, StoreError, StoredBlob, on_disk};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, RepositoryName, Tag};
 use crate::sys::disk;
 
@@ -49,20 +56,9 @@ impl HostedStore {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<StoredManifest>, StoreError> {
-        let Some(content) = self.revision(repository, digest).await? else { return Ok(None) };
-        let (path, record) = (self.layout.hosted_blob(&content), self.layout.media_type(repository, digest));
-        let (read, limit) = (path.clone(), MAX_MANIFEST_BYTES as u64);
-        on_disk("read", &path, move || {
-            let Some(blob) = StoredBlob::open(&read)?.filter(|blob| blob.size <= limit) else { return Ok(None) };
-            let body = Bytes::from(disk::read(&read)?);
-            if body.len() as u64 != blob.size {
-                return Ok(None);
-            }
-            let media_type = disk::optional(disk::read(&record))?;
-            let media_type = media_type.and_then(|text| MediaType::parse(&String::from_utf8_lossy(&text)));
-            Ok(Some(StoredManifest { body, media_type }))
-        })
-        .await
+        let path = self.layout.revision(repository, digest);
+        let (layout, repository, digest) = (Arc::clone(&self.layout), repository.clone(), *digest);
+        on_disk("read", &path, move || read_manifest(&layout, &repository, &digest)).await
     }
 
     /// Does the repository hold this manifest? Then, under which digest its bytes lie.
@@ -72,11 +68,9 @@ impl HostedStore {
 
     /// Removes a manifest and every tag that names it. Says whether there was one.
     pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
-        for tag in self.tags(repository).await? {
-            if self.tag(repository, &tag).await?.as_ref() == Some(digest) {
-                self.untag(repository, &tag).await?;
-            }
-        }
+        let (tags, named) = (self.layout.hosted_tags(repository), *digest);
+        let listed = tags.clone();
+        on_disk("remove tags from", &tags, move || untag_all(&listed, &named)).await?;
         let (revision, record) = (self.layout.revision(repository, digest), self.layout.media_type(repository, digest));
         let gone = revision.clone();
         on_disk("remove", &revision, move || {
@@ -86,12 +80,24 @@ impl HostedStore {
         .await
     }
 
-    /// Every tag of the repository, in byte order.
-    pub async fn tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>, StoreError> {
+    /// At most `most` tags of the repository, those that come after `after`, in byte order.
+    pub async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Excerpt, StoreError> {
         let path = self.layout.hosted_tags(repository);
-        let listed = path.clone();
-        let entries = on_disk("list", &path, move || disk::list(&listed)).await?;
-        Ok(entries.into_iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()).collect())
+        let (listed, mut first) = (path.clone(), First::new(after, most));
+        on_disk("list", &path, move || {
+            disk::each(&listed, |entry| {
+                if entry.is_dir && entry.name.parse::<Tag>().is_ok() {
+                    first.offer(entry.name);
+                }
+            })?;
+            Ok(first.into_excerpt())
+        })
+        .await
     }
 
     /// What a tag names.
@@ -110,5 +116,99 @@ impl HostedStore {
         let path = self.layout.hosted_tag(repository, tag);
         let gone = path.clone();
         on_disk("remove", &path, move || disk::remove_dir(&gone)).await
+    }
+}
+
+/// A manifest of a repository. To be called off the async threads.
+pub(super) fn read_manifest(
+    layout: &Layout,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> io::Result<Option<StoredManifest>> {
+    let Some(content) = read_link(&layout.revision(repository, digest).join("link"))? else { return Ok(None) };
+    let path = layout.hosted_blob(&content);
+    let limit = MAX_MANIFEST_BYTES as u64;
+    let Some(blob) = StoredBlob::open(&path)?.filter(|blob| blob.size <= limit) else { return Ok(None) };
+    let Some(body) = disk::optional(disk::read(&path))? else { return Ok(None) };
+    if body.len() as u64 != blob.size {
+        return Ok(None);
+    }
+    let media_type = disk::optional(disk::read(&layout.media_type(repository, digest)))?;
+    let media_type = media_type.and_then(|text| MediaType::parse(&String::from_utf8_lossy(&text)));
+    Ok(Some(StoredManifest { body: Bytes::from(body), media_type }))
+}
+
+/// Removes every tag that names a manifest.
+fn untag_all(tags: &Path, digest: &Digest) -> io::Result<()> {
+    let mut names = Vec::new();
+    let mut failure = None;
+    disk::each(tags, |entry| match read_link(&tags.join(&entry.name).join("current/link")) {
+        Ok(named) if named.as_ref() == Some(digest) => names.push(entry.name),
+        Ok(_) => {}
+        Err(error) => failure = Some(error),
+    })?;
+    failure.map_or(Ok(()), Err)?;
+    names.iter().try_for_each(|name| disk::remove_dir(&tags.join(name)).map(|_| ()))
+}
+
+/// The first of many names, chosen while they pass: it holds one more than it is to give, however many there are.
+struct First {
+    after: Option<String>,
+    most: usize,
+    /// The last of them on top.
+    chosen: BinaryHeap<String>,
+}
+
+impl First {
+    fn new(after: Option<&str>, most: usize) -> Self {
+        Self { after: after.map(str::to_owned), most, chosen: BinaryHeap::new() }
+    }
+
+    fn offer(&mut self, name: String) {
+        if self.after.as_ref().is_some_and(|after| name <= *after) {
+            return;
+        }
+        if self.chosen.len() <= self.most {
+            self.chosen.push(name);
+        } else if let Some(mut last) = self.chosen.peek_mut()
+            && name < *last
+        {
+            *last = name;
+        }
+    }
+
+    fn into_excerpt(self) -> Excerpt {
+        let mut entries = self.chosen.into_sorted_vec();
+        let more = entries.len() > self.most;
+        entries.truncate(self.most);
+        Excerpt { entries, more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_many() {
+        for (after, most, want, more) in [
+            (None, 9, "A _ a b c d", false),
+            (None, 6, "A _ a b c d", false),
+            (None, 5, "A _ a b c", true),
+            (None, 1, "A", true),
+            (None, 0, "", true),
+            (Some("a"), 2, "b c", true),
+            (Some("a"), 3, "b c d", false),
+            (Some("aa"), 1, "b", true),
+            (Some("d"), 1, "", false),
+        ] {
+            let mut first = First::new(after, most);
+            for name in ["c", "A", "d", "a", "_", "b"] {
+                first.offer(name.to_owned());
+                assert!(first.chosen.len() <= most + 1);
+            }
+            let found = first.into_excerpt();
+            assert_eq!((found.entries.join(" ").as_str(), found.more), (want, more), "{most} after {after:?}");
+        }
     }
 }

@@ -124,7 +124,9 @@ impl From<RouteError> for Failure {
             RouteError::Escape | RouteError::Name(_) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
             RouteError::NoSuchTag(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
             RouteError::Tag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
-            RouteError::Digest(_) | RouteError::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+            RouteError::Digest(_) | RouteError::DigestMissing | RouteError::LastReferrer(_) => {
+                (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
+            }
             RouteError::PageNumber(_) => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
             RouteError::NoUpload(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         };
@@ -182,8 +184,6 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::BlobUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
         RegistryError::UploadUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         RegistryError::NoFill(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
-        // As from a registry that does not know the path: clients then use the tag.
-        RegistryError::NoReferrers { .. } => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
         // Clients try a push again after this, where they take a 416 for a wrong offset and a 404 for a lost upload.
         RegistryError::UploadBusy { .. } => (StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
         RegistryError::NotLocal { .. } => (StatusCode::FORBIDDEN, ErrorCode::Denied),
@@ -217,7 +217,7 @@ fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::{Algorithm, Digest, Tag};
+    use crate::oci::{Algorithm, Digest};
 
     fn header<'a>(response: &'a Response<Body>, name: &HeaderName) -> Option<&'a str> {
         response.headers().get(name).and_then(|value| value.to_str().ok())
@@ -242,7 +242,6 @@ mod tests {
                 None,
             ),
             (RegistryError::BlobUnknown { repository: repository(), digest }, 404, "BLOB_UNKNOWN", None),
-            (RegistryError::NoReferrers { tag: Tag::of_referrers(&digest) }, 404, "UNSUPPORTED", None),
             (RegistryError::UploadUnknown { id: "1".to_owned() }, 404, "BLOB_UPLOAD_UNKNOWN", None),
             (RegistryError::UploadBusy { id: "1".to_owned() }, 409, "BLOB_UPLOAD_INVALID", Some("1")),
             (

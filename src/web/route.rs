@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use self::shape::Shape;
 use super::query::Query;
-use crate::oci::{Digest, DigestError, NameError, Reference, RepositoryName};
+use crate::oci::{Digest, DigestError, NameError, Reference, ReferrersQuery, RepositoryName};
 use crate::registry::{PageRequest, UploadId};
 
 /// What a listener answers.
@@ -66,11 +66,10 @@ pub enum Route {
         digest: Digest,
         verb: BlobVerb,
     },
-    /// With `?artifactType=`, only those of that type.
     Referrers {
         at: At,
-        subject: Digest,
-        artifact_type: Option<String>,
+        /// Of what, and with `?artifactType=`, `n` and `last` which of them.
+        asked: ReferrersQuery,
     },
     StartUpload {
         at: At,
@@ -160,6 +159,8 @@ pub enum RouteError {
     DigestMissing,
     #[error("n={0:?} is not a number of entries")]
     PageNumber(String),
+    #[error("last={0:?} is not the digest of a referrer; the next page is at the Link of the one before")]
+    LastReferrer(String),
     #[error("{0:?} names no upload; start one with POST")]
     NoUpload(String),
 }
@@ -274,9 +275,7 @@ impl Request<'_> {
             }
             Shape::Referrers { name, digest } => {
                 self.reading()?;
-                let artifact_type = self.query.get("artifactType").filter(|text| !text.is_empty());
-                let artifact_type = artifact_type.map(Cow::into_owned);
-                Ok(Route::Referrers { at: self.at(name)?, subject: digest.parse()?, artifact_type })
+                Ok(Route::Referrers { at: self.at(name)?, asked: self.referrers(digest)? })
             }
             Shape::Uploads { name } => {
                 let Verb::Post = self.verb else { return Err(RouteError::Method { allow: "POST" }) };
@@ -359,6 +358,14 @@ impl Request<'_> {
 
     fn digest(&self, parameter: &str) -> Result<Option<Digest>, RouteError> {
         Ok(self.query.get(parameter).map(|text| text.parse()).transpose()?)
+    }
+
+    fn referrers(&self, subject: &str) -> Result<ReferrersQuery, RouteError> {
+        let artifact_type = self.query.get("artifactType").filter(|text| !text.is_empty()).map(Cow::into_owned);
+        let PageRequest { n, last } = self.page()?;
+        let last = last.filter(|text| !text.is_empty());
+        let last = last.map(|text| text.parse().map_err(|_| RouteError::LastReferrer(text))).transpose()?;
+        Ok(ReferrersQuery { subject: subject.parse()?, artifact_type, n, last })
     }
 
     fn page(&self) -> Result<PageRequest, RouteError> {
