@@ -75,6 +75,11 @@ impl Digest {
         text
     }
 
+    /// Its first eight bytes as a number: for what may confuse two digests, as long as it looks again.
+    pub fn prefix(&self) -> u64 {
+        self.hash.iter().take(8).fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
+    }
+
     /// A digest from an algorithm's name and the hexadecimal hash, as they stand in paths on disk.
     pub fn from_parts(algorithm: &str, hex: &str) -> Result<Self, DigestError> {
         let algorithm: Algorithm = algorithm.parse()?;

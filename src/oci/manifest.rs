@@ -122,9 +122,11 @@ impl Manifest {
         self.subject.as_ref()
     }
 
-    /// What kind of artifact it is: `artifactType`, else the configuration's media type.
+    /// What kind of artifact it is: `artifactType`, else the configuration's media type, which an index does not have
+    /// (distribution-spec, "Listing Referrers").
     pub fn artifact_type(&self) -> Option<&str> {
-        self.artifact_type.as_deref().or(self.config.as_ref().map(|config| config.media_type.as_str()))
+        let said = self.artifact_type.as_deref().filter(|said| !said.is_empty());
+        said.or(self.config.as_ref().map(|config| config.media_type.as_str()))
     }
 
     /// Everything it names that a registry may be asked for next, the subject excepted.

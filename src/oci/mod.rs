@@ -25,5 +25,5 @@ pub use name::{NameError, Reference, RepositoryName, Tag};
 pub use pattern::{Pattern, PatternError};
 pub use platform::{Platform, PlatformError, Platforms};
 pub use range::{ByteRange, RangeSet, Selection, Span};
-pub use referrers::Referrers;
+pub use referrers::{Referrers, ReferrersPage, ReferrersQuery};
 pub use target::{HostName, Target};

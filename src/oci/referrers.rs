@@ -1,13 +1,46 @@
 //! What refers to a manifest: signatures, attestations, SBOMs.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Digest, MediaType, Tag};
+use super::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Tag};
 
 /// The manifests that refer to one (distribution-spec, "Listing Referrers"): their descriptors, each as it came.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Referrers(Vec<Value>);
+
+/// The longest index of a page, in bytes: clients read none that is longer than a manifest may be. A descriptor that is so long by
+/// itself stands alone.
+const MOST_BYTES: usize = MAX_MANIFEST_BYTES;
+
+/// What is asked for of the manifests that refer to one.
+#[derive(Clone, Debug)]
+pub struct ReferrersQuery {
+    pub subject: Digest,
+    /// Only those of this artifact type.
+    pub artifact_type: Option<String>,
+    /// At most so many; `None`: as many as fit into an answer.
+    pub n: Option<usize>,
+    /// Only what comes after this one, which ended the page before.
+    pub last: Option<Digest>,
+}
+
+/// A part of a list of referrers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReferrersPage {
+    pub referrers: Referrers,
+    /// More come after this one, the last of the page.
+    pub next: Option<Digest>,
+}
+
+/// A page that is being filled.
+pub struct Filling {
+    page: Referrers,
+    /// What its index takes, in bytes.
+    bytes: usize,
+    most: usize,
+    more: bool,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,7 +60,7 @@ impl Referrers {
 
     /// Those of these that are descriptors.
     pub fn of(mut descriptors: Vec<Value>) -> Self {
-        descriptors.retain(|one| one["digest"].as_str().is_some_and(|digest| digest.parse::<Digest>().is_ok()));
+        descriptors.retain(|one| digest(one).is_some());
         Self(descriptors)
     }
 
@@ -44,10 +77,39 @@ impl Referrers {
         self.0.append(&mut next.0);
     }
 
-    /// Those of one artifact type.
-    pub fn of_type(mut self, artifact_type: &str) -> Self {
-        self.0.retain(|one| one["artifactType"].as_str() == Some(artifact_type));
-        self
+    /// The descriptor of a manifest, as the list of what it refers to holds it.
+    pub fn describe(digest: &Digest, manifest: &Manifest, body: &[u8]) -> Value {
+        #[derive(Deserialize)]
+        struct Annotated {
+            annotations: Map<String, Value>,
+        }
+        let mut descriptor =
+            json!({"mediaType": manifest.media_type().as_str(), "digest": digest.to_string(), "size": body.len()});
+        if let Some(artifact_type) = manifest.artifact_type() {
+            descriptor["artifactType"] = artifact_type.into();
+        }
+        if let Ok(Annotated { annotations }) = serde_json::from_slice(body) {
+            descriptor["annotations"] = annotations.into();
+        }
+        descriptor
+    }
+
+    /// The part that is asked for. A list that fits into one answer stays in the order that it came in; what needs several is
+    /// given in the order of the digests, so that the list may change between two pages.
+    pub fn cut(mut self, asked: &ReferrersQuery) -> ReferrersPage {
+        self.0.retain(|one| asked.wants(one));
+        if asked.last.is_none() && self.0.len() <= asked.most() && self.to_index().len() <= MOST_BYTES {
+            return ReferrersPage { referrers: self, next: None };
+        }
+        let digested = |one: Value| Some((digest(&one)?, one));
+        let mut ordered: Vec<(Digest, Value)> = self.0.into_iter().filter_map(digested).collect();
+        ordered.sort_by_key(|(digest, _)| *digest);
+        ordered.dedup_by_key(|(digest, _)| *digest);
+        let mut filling = asked.begin();
+        let after = ordered.into_iter().filter(|(digest, _)| asked.last.is_none_or(|last| last < *digest));
+        // Up to the first that does not fit.
+        let _ = after.map(|(_, one)| one).all(|one| filling.add(one));
+        filling.finish()
     }
 
     /// The image index that lists them.
@@ -55,6 +117,51 @@ impl Referrers {
         let index = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": self.0});
         serde_json::to_vec(&index).expect("what was JSON is JSON again")
     }
+}
+
+impl ReferrersQuery {
+    /// The most entries of one page, whatever is asked for.
+    const MOST: usize = 10_000;
+
+    fn most(&self) -> usize {
+        self.n.unwrap_or(Self::MOST).min(Self::MOST)
+    }
+
+    /// An empty page, to be filled with as many as are asked for.
+    pub fn begin(&self) -> Filling {
+        let bytes = Referrers::default().to_index().len();
+        Filling { page: Referrers::default(), bytes, most: self.most(), more: false }
+    }
+
+    /// Is the descriptor of the artifact type that is asked for?
+    pub fn wants(&self, descriptor: &Value) -> bool {
+        self.artifact_type.as_deref().is_none_or(|wanted| descriptor["artifactType"].as_str() == Some(wanted))
+    }
+}
+
+impl Filling {
+    /// Adds one, if there is room for it.
+    pub fn add(&mut self, descriptor: Value) -> bool {
+        let comma = usize::from(!self.page.is_empty());
+        let bytes = self.bytes + comma + descriptor.to_string().len();
+        if self.page.0.len() >= self.most || !self.page.is_empty() && bytes > MOST_BYTES {
+            self.more = true;
+            return false;
+        }
+        self.bytes = bytes;
+        self.page.0.push(descriptor);
+        true
+    }
+
+    pub fn finish(self) -> ReferrersPage {
+        let next = self.page.0.last().filter(|_| self.more).and_then(digest);
+        ReferrersPage { referrers: self.page, next }
+    }
+}
+
+/// What a descriptor names, if it is one.
+fn digest(descriptor: &Value) -> Option<Digest> {
+    descriptor["digest"].as_str()?.parse().ok()
 }
 
 impl Tag {
@@ -106,11 +213,88 @@ mod tests {
         assert_eq!(all.descriptors().len(), 2);
         assert_eq!(all.descriptors()[0].to_string(), one("x/sig"));
         assert_eq!(Referrers::parse(&all.to_index(), None), Some(all.clone()));
-        let mut twice = all.clone().of_type("x/sbom");
+        let of_type = |kind: &str| ReferrersQuery { artifact_type: Some(kind.to_owned()), ..everything() };
+        let mut twice = all.clone().cut(&of_type("x/sbom")).referrers;
         assert_eq!(twice.descriptors()[0].to_string(), one("x/sbom"));
         twice.append(all.clone());
         assert_eq!(twice.descriptors().len(), 3);
-        assert!(all.of_type("").is_empty());
+        assert!(all.cut(&of_type("")).referrers.is_empty());
+    }
+
+    fn everything() -> ReferrersQuery {
+        ReferrersQuery { subject: DIGEST.parse().unwrap(), artifact_type: None, n: None, last: None }
+    }
+
+    /// Descriptors of so many manifests, with an annotation of so many bytes, in no order, the first of them twice.
+    fn many(count: usize, bytes: usize) -> Referrers {
+        let descriptor = |n: usize| {
+            let digest = Digest::of(Algorithm::Sha256, &(n % count).to_le_bytes()).to_string();
+            json!({"mediaType": "a/b", "digest": digest, "size": 1, "annotations": {"a": "b".repeat(bytes)}})
+        };
+        Referrers::of((0..=count).map(descriptor).collect())
+    }
+
+    /// All pages of a list: how many each has, and how many different ones there are together.
+    fn pages(list: &Referrers, n: Option<usize>) -> (Vec<usize>, usize) {
+        let (mut asked, mut sizes, mut seen) =
+            (ReferrersQuery { n, ..everything() }, Vec::new(), std::collections::BTreeSet::new());
+        loop {
+            let page = list.clone().cut(&asked);
+            let bytes = page.referrers.to_index().len();
+            assert!(bytes <= MAX_MANIFEST_BYTES || page.referrers.descriptors().len() == 1, "{bytes} bytes");
+            sizes.push(page.referrers.descriptors().len());
+            seen.extend(page.referrers.descriptors().iter().filter_map(digest));
+            match page.next {
+                Some(next) => asked.last = Some(next),
+                None => return (sizes, seen.len()),
+            }
+        }
+    }
+
+    #[test]
+    fn pages_hold_everything_once() {
+        for (count, bytes, n, sizes) in [
+            (3, 1, None, vec![4]),
+            (3, 1, Some(4), vec![4]),
+            (3, 1, Some(3), vec![3]),
+            (3, 1, Some(2), vec![2, 1]),
+            (3, 1, Some(1), vec![1, 1, 1]),
+            (3, 1 << 20, None, vec![3]),
+            (4, 1 << 20, None, vec![3, 1]),
+            (2, 5 << 20, None, vec![1, 1]),
+            (10_001, 1, None, vec![10_000, 1]),
+            (10_001, 1, Some(20_000), vec![10_000, 1]),
+        ] {
+            assert_eq!(pages(&many(count, bytes), n), (sizes, count), "{count} of {bytes} bytes, n={n:?}");
+        }
+        let none = many(3, 1).cut(&ReferrersQuery { n: Some(0), ..everything() });
+        assert_eq!((none.referrers.descriptors().len(), none.next), (0, None));
+    }
+
+    #[test]
+    fn what_a_manifest_is_listed_with() {
+        let subject = format!(r#""subject":{{"digest":"{DIGEST}","size":1}}"#);
+        let config = |kind: &str| format!(r#""config":{{"mediaType":"{kind}","digest":"{DIGEST}","size":1}}"#);
+        for (body, artifact_type, annotations) in [
+            (format!(r#"{{{subject},{},"annotations":{{"k":"v"}}}}"#, config("c/c")), json!("c/c"), json!({"k": "v"})),
+            (format!(r#"{{{subject},{},"artifactType":"x/y"}}"#, config("c/c")), json!("x/y"), Value::Null),
+            (format!(r#"{{{subject},{},"artifactType":""}}"#, config("c/c")), json!("c/c"), Value::Null),
+            (format!(r#"{{{subject},"manifests":[],"artifactType":"x/y"}}"#), json!("x/y"), Value::Null),
+            (format!(r#"{{{subject},"manifests":[],"annotations":7}}"#), Value::Null, Value::Null),
+            (format!(r#"{{{subject},"manifests":[],"annotations":null}}"#), Value::Null, Value::Null),
+        ] {
+            let manifest = Manifest::parse(body.as_bytes(), None).unwrap();
+            let digest = Digest::of(Algorithm::Sha256, body.as_bytes());
+            let described = Referrers::describe(&digest, &manifest, body.as_bytes());
+            assert_eq!(described["mediaType"], manifest.media_type().as_str());
+            assert_eq!((&described["digest"], &described["size"]), (&json!(digest.to_string()), &json!(body.len())));
+            assert_eq!(
+                (&described["artifactType"], &described["annotations"]),
+                (&artifact_type, &annotations),
+                "{body}"
+            );
+            assert_eq!(described.get("artifactType").is_some(), !artifact_type.is_null(), "{body}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::oci::{Digest, MediaType};
+use crate::store::Excerpt;
 
 /// Something that was found, and how: what `X-Cache` and `Warning` tell.
 #[derive(Clone, Debug)]
@@ -91,13 +92,24 @@ pub struct Page {
     pub more: bool,
 }
 
+impl From<Excerpt> for Page {
+    fn from(excerpt: Excerpt) -> Self {
+        Self { entries: excerpt.entries, more: excerpt.more }
+    }
+}
+
 impl PageRequest {
     /// The most entries in one answer, whatever is asked for.
     const MOST: usize = 10_000;
 
+    /// The most entries that this asks for.
+    pub(super) fn most(&self) -> usize {
+        self.n.unwrap_or(Self::MOST).min(Self::MOST)
+    }
+
     /// Cuts this part out of a list that is sorted in byte order.
     pub(super) fn cut<T: AsRef<str> + Into<String>>(&self, sorted: impl Iterator<Item = T>) -> Page {
-        let most = self.n.unwrap_or(Self::MOST).min(Self::MOST);
+        let most = self.most();
         let mut rest = sorted.skip_while(|entry| self.last.as_deref().is_some_and(|last| entry.as_ref() <= last));
         let entries: Vec<String> = rest.by_ref().take(most).map(Into::into).collect();
         let more = !entries.is_empty() && rest.next().is_some();

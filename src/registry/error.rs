@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::CacheStatus;
-use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName, Tag};
+use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
@@ -23,8 +23,6 @@ pub enum RegistryError {
     UploadBusy { id: String },
     #[error("{0} is not arriving; GET api/v1/fills lists what is")]
     NoFill(Digest),
-    #[error("referrers of hosted images are not listed here; clients keep them in the index with the tag {tag}")]
-    NoReferrers { tag: Tag },
     /// A push to a name that is not local.
     #[error("{repository} is a mirrored name and cannot be pushed to; names that can be pushed here: {patterns}")]
     NotLocal { repository: String, patterns: String },

@@ -22,7 +22,7 @@ mod report;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, Page, PageRequest};
 pub use blob::{Blob, Reader};
@@ -41,7 +41,9 @@ pub use crate::store::UploadId;
 
 use crate::config::{Delete, Prefetch, Sparse};
 use crate::metrics::Metrics;
-use crate::oci::{Algorithm, ByteRange, Digest, HostName, Reference, Referrers, RepositoryName, Tag, Target};
+use crate::oci::{
+    Algorithm, ByteRange, Digest, HostName, Reference, Referrers, ReferrersPage, ReferrersQuery, RepositoryName, Target,
+};
 use crate::state::SingleFlight;
 use crate::store::{LinkRecord, Store, StoreError};
 use crate::sys::{Clock, Tasks};
@@ -70,6 +72,8 @@ pub struct Registry {
     /// What adds to the private store (a manifest, a mount) reads; what takes away writes, and is then alone: nothing is
     /// removed between the look whether it is there and the link to it. An async lock, held across the steps of one change.
     guard: RwLock<()>,
+    /// Told when something may be here and no repository seems to hold it.
+    reindex: Notify,
     machine: Machine,
 }
 
@@ -134,10 +138,15 @@ impl Registry {
 
     /// Names of repositories, hosted and mirrored in their canonical spelling, in byte order.
     pub async fn catalog(&self, page: &PageRequest) -> Result<Page, RegistryError> {
-        let hosted = self.store.hosted.repositories().await?.into_iter().map(Target::Hosted);
-        let mut names: Vec<String> = hosted.chain(self.mirrored().await?).map(|target| target.to_string()).collect();
-        names.sort_unstable();
-        Ok(page.cut(names.iter().map(String::as_str)))
+        let (after, most) = (page.last.as_deref(), page.most());
+        let hosted = self.store.hosted.repositories(after, most).await?;
+        let mirrored = self.store.cache.names(after, most).await?;
+        let mut entries = [hosted.entries, mirrored.entries].concat();
+        entries.sort_unstable();
+        entries.dedup();
+        let more = hosted.more || mirrored.more || entries.len() > most;
+        entries.truncate(most);
+        Ok(Page { entries, more })
     }
 
     /// Is the storage healthy (`health.storagedriver`)? The reason, if not. Never blocks.
@@ -145,33 +154,19 @@ impl Registry {
         self.health.verdict()
     }
 
-    /// Every mirrored repository that something is held of.
-    async fn mirrored(&self) -> Result<impl Iterator<Item = Target>, RegistryError> {
-        let mirrored = self.store.cache.repositories().await?;
-        Ok(mirrored.into_iter().map(|(upstream, name)| Target::Mirror(upstream, name)))
+    /// The repositories that may hold a blob: whoever takes it out of one sees whether it is so.
+    async fn holders(&self, digest: &Digest) -> Result<impl Iterator<Item = Target> + use<>, RegistryError> {
+        let hosted = self.store.hosted.holders(digest).await?.map(Target::Hosted);
+        let mirrored = self.store.cache.holders(digest).await?;
+        Ok(hosted.chain(mirrored.map(|(upstream, name)| Target::Mirror(upstream, name))))
     }
 
-    /// The repositories that hold a blob. Costs a look at each repository, but mostly only for content that is here.
-    async fn holders(&self, digest: &Digest) -> Result<Vec<Target>, RegistryError> {
-        // What was pushed lies under its sha256 alone: only for that can one look tell that nobody holds it.
-        if digest.algorithm() == Algorithm::Sha256
+    /// Is this content surely not here, whoever may have it?
+    async fn is_nowhere(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        // What was pushed lies under its sha256 alone: only for that can one look tell.
+        Ok(digest.algorithm() == Algorithm::Sha256
             && !self.store.hosted.has_content(digest).await?
-            && self.store.cache.blob(digest).await?.is_none()
-        {
-            return Ok(Vec::new());
-        }
-        let mut holders = Vec::new();
-        let hosted = self.store.hosted.inhabited().await?.into_iter().map(Target::Hosted);
-        for target in hosted.chain(self.mirrored().await?) {
-            let holds = match &target {
-                Target::Hosted(name) => self.store.hosted.layer(name, digest).await?.is_some(),
-                Target::Mirror(upstream, name) => self.store.cache.link(upstream, name, digest).await?.is_some(),
-            };
-            if holds {
-                holders.push(target);
-            }
-        }
-        Ok(holders)
+            && self.store.cache.blob(digest).await?.is_none())
     }
 
     /// Copies a mirrored repository's blob into the private root, if it is held and the repository may serve it. Returns the
@@ -305,11 +300,14 @@ impl Repository {
         }
     }
 
-    /// What refers to a manifest, be it held or not.
-    pub async fn referrers(&self, subject: &Digest) -> Result<Found<Arc<Referrers>>, RegistryError> {
+    /// What refers to a manifest, be that held or not.
+    pub async fn referrers(&self, asked: &ReferrersQuery) -> Result<Found<ReferrersPage>, RegistryError> {
         match self {
-            Self::Hosted(_) => Err(RegistryError::NoReferrers { tag: Tag::of_referrers(subject) }),
-            Self::Mirror(mirror) => mirror.referrers(subject).await,
+            Self::Hosted(hosted) => Ok(Found::hosted(hosted.referrers(asked).await?)),
+            Self::Mirror(mirror) => {
+                let found = mirror.referrers(&asked.subject).await?;
+                Ok(found.map(|all| Arc::unwrap_or_clone(all).cut(asked)))
+            }
         }
     }
 

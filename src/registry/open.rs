@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 
 use super::fills::Fills;
 use super::health::Health;
@@ -17,12 +17,15 @@ use crate::config::{self, Config};
 use crate::metrics::Metrics;
 use crate::oci::{HostName, RepositoryName, Target};
 use crate::state::SingleFlight;
-use crate::store::{Store, StoreError};
+use crate::store::{Indexed, Store, StoreError};
 use crate::sys::{Clock, Tasks, blocking};
 use crate::upstream::{self, BuildError, FileError, Files, Upstream};
 
 /// Abandoned uploads, and what is left of fills, are looked for this often.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
+
+/// The store is not indexed more often than this, whatever is looked for.
+const REINDEX_EVERY: Duration = Duration::from_secs(60);
 
 /// What the registry runs on.
 #[derive(Clone)]
@@ -97,11 +100,12 @@ impl Registry {
             health,
             warming,
             guard,
+            reindex: Notify::new(),
             machine,
         }))
     }
 
-    /// Starts the work that goes on behind the requests: the index, the health check, the purge of abandoned uploads,
+    /// Starts the work that goes on behind the requests: the indexes, the health check, the purge of abandoned uploads,
     /// `mirror.prefetch`.
     pub fn start(self: &Arc<Self>) {
         let tasks = self.tasks().clone();
@@ -113,10 +117,31 @@ impl Registry {
             registry.purge_partials().await;
         });
         let registry = Arc::clone(self);
+        tasks.spawn(async move { registry.keep_index().await });
+        let registry = Arc::clone(self);
         tasks.spawn(async move { registry.check_health().await });
         let registry = Arc::clone(self);
         tasks.spawn(async move { registry.purge_uploads().await });
         self.start_prefetch();
+    }
+
+    /// Reads the index of the store, and once more when a mount looked in vain for what is here: another process may have put it there.
+    async fn keep_index(&self) {
+        loop {
+            let begun = self.clock().moment();
+            match self.store.index().await {
+                Ok(Indexed { repositories, manifests, links }) => {
+                    let millis = self.clock().since(begun).as_millis() as u64;
+                    tracing::info!(repositories, manifests, links, millis, "the store is indexed");
+                    tokio::time::sleep(REINDEX_EVERY).await;
+                    self.reindex.notified().await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the store cannot be indexed; until it can, its directories are read");
+                    tokio::time::sleep(REINDEX_EVERY).await;
+                }
+            }
+        }
     }
 
     /// What is left of fills that nobody asked for again goes after a while.

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::hosted::walk;
+use super::holders::Holders;
 use super::layout::Layout;
-use super::{LeftPartial, LinkRecord, Partial, Right, StoreError, StoredBlob, TagRecord, on_disk, partial};
+use super::names::{Names, Part};
+use super::{Excerpt, LeftPartial, LinkRecord, Partial, Right, StoreError, StoredBlob, TagRecord, on_disk, partial};
 use crate::oci::{Digest, HostName, RepositoryName, Tag};
 use crate::sys::{Clock, disk};
 
@@ -16,10 +17,15 @@ use crate::sys::{Clock, disk};
 #[derive(Clone)]
 pub struct CacheStore {
     pub(super) layout: Arc<Layout>,
+    pub(super) names: Names,
+    pub(super) holders: Arc<Holders>,
     clock: Clock,
     /// Links are read and then replaced: one at a time, so that none is lowered. A std `Mutex`, held by blocking threads alone.
     linking: Arc<Mutex<()>>,
 }
+
+/// What a repository of the cache has.
+pub(super) const LINKED: &[Part] = &[Part::Links];
 
 /// A whole blob of the cache, as a walk finds it.
 #[derive(Clone, Debug)]
@@ -31,7 +37,8 @@ pub struct CachedBlob {
 
 impl CacheStore {
     pub(super) fn new(layout: Arc<Layout>, clock: Clock) -> Self {
-        Self { layout, clock, linking: Arc::default() }
+        let names = Names::new(layout.mirrored_repositories(), is_mirrored_name, clock.clone());
+        Self { layout, names, holders: Arc::default(), clock, linking: Arc::default() }
     }
 
     /// A whole blob.
@@ -127,6 +134,8 @@ impl CacheStore {
         links: Vec<(Digest, LinkRecord)>,
     ) -> Result<(), StoreError> {
         let path = self.layout.mirrored_repository(upstream, repository);
+        let (name, digests) =
+            (mirrored_name(upstream, repository), links.iter().map(|(digest, _)| *digest).collect::<Vec<_>>());
         let records: Vec<_> = links
             .into_iter()
             .map(|(digest, link)| (self.layout.mirrored_link(upstream, repository, &digest), link))
@@ -136,7 +145,9 @@ impl CacheStore {
             let _alone = linking.lock().unwrap_or_else(PoisonError::into_inner);
             records.iter().try_for_each(|(path, link)| write_link(path, link))
         })
-        .await
+        .await?;
+        self.holders.add(&name, &digests);
+        Ok(())
     }
 
     /// Takes a repository's right to a digest away. Says whether it had one.
@@ -148,7 +159,9 @@ impl CacheStore {
     ) -> Result<bool, StoreError> {
         let path = self.layout.mirrored_link(upstream, repository, digest);
         let gone = path.clone();
-        on_disk("remove", &path, move || disk::remove(&gone)).await
+        let was = on_disk("remove", &path, move || disk::remove(&gone)).await?;
+        self.holders.remove(&mirrored_name(upstream, repository), digest);
+        Ok(was)
     }
 
     pub async fn tag(
@@ -180,21 +193,26 @@ impl CacheStore {
         on_disk("remove", &path, move || disk::remove(&gone)).await
     }
 
-    /// Every repository that something is known of, with its upstream.
+    /// At most `most` repositories that something may be served of, those that come after `after`, each as `UPSTREAM/NAME`, in byte
+    /// order.
+    pub async fn names(&self, after: Option<&str>, most: usize) -> Result<Excerpt, StoreError> {
+        self.names.page(LINKED, after, most).await
+    }
+
+    /// Every repository that something may be served of, with its upstream.
     pub async fn repositories(&self) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
-        let root = self.layout.mirrored_repositories();
-        let walked = root.clone();
-        on_disk("list", &root, move || {
-            let mut found = Vec::new();
-            for entry in disk::list(&walked)? {
-                let Ok(upstream) = entry.name.parse::<HostName>() else { continue };
-                let mut names = Vec::new();
-                walk(&walked.join(&entry.name), "", &["_links"], &mut names)?;
-                found.extend(names.into_iter().map(|name| (upstream.clone(), name)));
-            }
-            Ok(found)
-        })
-        .await
+        Ok(self.names.all(LINKED).await?.iter().filter_map(|name| parse_mirrored(name)).collect())
+    }
+
+    /// Every digest that a repository has a link to.
+    pub(super) async fn linked(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let path = self.layout.mirrored_repository(upstream, repository).join("_links");
+        let listed = path.clone();
+        on_disk("list", &path, move || Ok(addressed(&listed)?.into_iter().map(|(digest, _)| digest).collect())).await
     }
 
     /// Every link of a repository.
@@ -253,6 +271,21 @@ impl CacheStore {
         let read = path.clone();
         on_disk("read", &path, move || disk::optional(disk::read(&read))).await
     }
+}
+
+fn mirrored_name(upstream: &HostName, repository: &RepositoryName) -> String {
+    format!("{upstream}/{repository}")
+}
+
+/// What [`mirrored_name`] put together.
+pub(super) fn parse_mirrored(name: &str) -> Option<(HostName, RepositoryName)> {
+    let (upstream, repository) = name.split_once('/')?;
+    Some((upstream.parse().ok()?, repository.parse().ok()?))
+}
+
+/// Is it such a name, or the beginning of one?
+fn is_mirrored_name(name: &str) -> bool {
+    if name.contains('/') { parse_mirrored(name).is_some() } else { name.parse::<HostName>().is_ok() }
 }
 
 fn write_link(path: &Path, link: &LinkRecord) -> std::io::Result<()> {

@@ -1,13 +1,17 @@
 //! What was pushed, in `registry:2`'s directories: blobs, uploads and the list of repositories.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::holders::Holders;
 use super::layout::Layout;
+use super::names::{Names, Part};
+use super::revisions::Revisions;
 use super::upload::{Hashed, Parked, hash_file, lock};
-use super::{CacheStore, StoreError, StoredBlob, Upload, UploadId, on_disk};
+use super::{CacheStore, Excerpt, StoreError, StoredBlob, Upload, UploadId, on_disk};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::sys::{Clock, disk};
 
@@ -15,36 +19,36 @@ use crate::sys::{Clock, disk};
 #[derive(Clone)]
 pub struct HostedStore {
     pub(super) layout: Arc<Layout>,
+    pub(super) names: Names,
+    pub(super) revisions: Arc<Revisions>,
+    pub(super) holders: Arc<Holders>,
     parked: Parked,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
+
+/// What makes a directory a repository: also one that has layers and no manifest yet.
+pub(super) const INHABITED: &[Part] = &[Part::Manifests, Part::Layers];
 
 impl HostedStore {
     pub(super) fn new(layout: Arc<Layout>, clock: Clock) -> Self {
-        Self { layout, parked: Arc::new(Mutex::new(HashMap::new())), clock }
+        let is_name = |name: &str| name.parse::<RepositoryName>().is_ok();
+        let names = Names::new(layout.hosted_repositories(), is_name, clock.clone());
+        let (revisions, holders, parked) = (Arc::default(), Arc::default(), Arc::new(Mutex::new(HashMap::new())));
+        Self { layout, names, revisions, holders, parked, clock }
     }
 
-    /// Every repository that a manifest was pushed to, in byte order of the names.
-    pub async fn repositories(&self) -> Result<Vec<RepositoryName>, StoreError> {
-        self.marked(&["_manifests"]).await
+    /// At most `most` repositories that a manifest was pushed to, those that come after `after`, in byte order of the names.
+    pub async fn repositories(&self, after: Option<&str>, most: usize) -> Result<Excerpt, StoreError> {
+        self.names.page(&[Part::Manifests], after, most).await
     }
 
     /// Every repository that holds anything: also one that has layers and no manifest yet.
     pub async fn inhabited(&self) -> Result<Vec<RepositoryName>, StoreError> {
-        self.marked(&["_manifests", "_layers"]).await
+        self.with(INHABITED).await
     }
 
-    async fn marked(&self, markers: &'static [&'static str]) -> Result<Vec<RepositoryName>, StoreError> {
-        let root = self.layout.hosted_repositories();
-        let walked = root.clone();
-        on_disk("list", &root, move || {
-            let mut found = Vec::new();
-            walk(&walked, "", markers, &mut found)?;
-            // Directory order is not name order: `a-b` sorts before `a/b`.
-            found.sort();
-            Ok(found)
-        })
-        .await
+    async fn with(&self, parts: &'static [Part]) -> Result<Vec<RepositoryName>, StoreError> {
+        Ok(self.names.all(parts).await?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Does the repository hold anything at all?
@@ -85,14 +89,18 @@ impl HostedStore {
         digest: &Digest,
         content: &Digest,
     ) -> Result<(), StoreError> {
-        self.write_link(&self.layout.layer_link(repository, digest), content).await
+        self.write_link(&self.layout.layer_link(repository, digest), content).await?;
+        self.holders.add(repository.as_str(), &[*digest]);
+        Ok(())
     }
 
     /// Takes that right away. Says whether there was one; the bytes stay until garbage is collected.
     pub async fn unlink_layer(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let link = self.layout.layer_link(repository, digest);
         let directory = link.parent().unwrap_or(&link).to_owned();
-        on_disk("remove", &link, move || disk::remove_dir(&directory)).await
+        let was = on_disk("remove", &link, move || disk::remove_dir(&directory)).await?;
+        self.holders.remove(repository.as_str(), digest);
+        Ok(was)
     }
 
     /// Takes a whole blob out of the cache into the private root: linked where that is possible, else copied. The content is
@@ -208,7 +216,7 @@ impl HostedStore {
     pub async fn purge_uploads(&self, age: Duration) -> Result<usize, StoreError> {
         let now = self.clock.now();
         let mut purged = 0;
-        for repository in self.marked(&["_uploads"]).await? {
+        for repository in self.with(&[Part::Uploads]).await? {
             let directory = self.layout.hosted_repository(&repository).join("_uploads");
             let looked = directory.clone();
             purged += on_disk("purge uploads", &directory, move || purge(&looked, now, age)).await?;
@@ -222,8 +230,7 @@ impl HostedStore {
 
     pub(super) async fn read_link(&self, link: &Path) -> Result<Option<Digest>, StoreError> {
         let path = link.to_owned();
-        let content = on_disk("read", link, move || disk::optional(disk::read(&path))).await?;
-        Ok(content.and_then(digest_in))
+        on_disk("read", link, move || read_link(&path)).await
     }
 
     pub(super) async fn write_link(&self, link: &Path, content: &Digest) -> Result<(), StoreError> {
@@ -232,30 +239,11 @@ impl HostedStore {
     }
 }
 
-/// The digest that a link names. One that names none is damaged: the repository does not hold it.
-pub(super) fn digest_in(link: Vec<u8>) -> Option<Digest> {
-    String::from_utf8(link).ok()?.trim().parse().ok()
-}
-
-/// Adds every directory below `directory` that holds one of `markers`, as the repository that its path names.
-pub(super) fn walk(
-    directory: &Path,
-    name: &str,
-    markers: &[&str],
-    found: &mut Vec<RepositoryName>,
-) -> std::io::Result<()> {
-    let entries = disk::list(directory)?;
-    if entries.iter().any(|entry| markers.contains(&entry.name.as_str()))
-        && let Ok(repository) = name.parse()
-    {
-        found.push(repository);
-    }
-    // What begins with an underscore is a repository's own; names cannot.
-    for entry in entries.into_iter().filter(|entry| entry.is_dir && !entry.name.starts_with('_')) {
-        let inner = if name.is_empty() { entry.name.clone() } else { format!("{name}/{}", entry.name) };
-        walk(&directory.join(&entry.name), &inner, markers, found)?;
-    }
-    Ok(())
+/// What a link names; `None` where there is none.
+pub(super) fn read_link(link: &Path) -> io::Result<Option<Digest>> {
+    let content = disk::optional(disk::read(link))?;
+    // A link that names no digest is a damaged one: the repository does not hold it.
+    Ok(content.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()))
 }
 
 /// Removes the uploads below `_uploads` that are older than `age` and that nobody holds.

@@ -44,7 +44,12 @@ impl Layout {
     }
 
     pub fn layer_link(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.hosted_repository(repository).join("_layers"), digest).join("link")
+        self.layers(repository, digest.algorithm()).join(digest.hex()).join("link")
+    }
+
+    /// The links to layers of one algorithm.
+    pub fn layers(&self, repository: &RepositoryName, algorithm: Algorithm) -> PathBuf {
+        self.hosted_repository(repository).join("_layers").join(algorithm.as_str())
     }
 
     pub fn revisions(&self, repository: &RepositoryName, algorithm: Algorithm) -> PathBuf {

@@ -3,12 +3,16 @@
 //! `registry:2` knows a manifest by its sha256 alone, and so its links do. What a manifest was called besides is in links of ours
 //! beside its own; by which of its names it was tagged is under `entrepot/`, and counts only as long as the tag's link agrees.
 
-use std::path::PathBuf;
+use std::collections::BinaryHeap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::hosted::digest_in;
-use super::{HostedStore, StoreError, StoredBlob, on_disk};
+use super::hosted::read_link;
+use super::layout::Layout;
+use super::{Excerpt, HostedStore, StoreError, StoredBlob, on_disk};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, RepositoryName, Tag};
 use crate::sys::disk;
 
@@ -71,42 +75,23 @@ impl HostedStore {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Option<StoredManifest>, StoreError> {
-        let Some(content) = self.revision(repository, digest).await? else { return Ok(None) };
-        let (path, record) = (self.layout.hosted_blob(&content), self.layout.media_type(repository, digest));
-        let (read, limit) = (path.clone(), MAX_MANIFEST_BYTES as u64);
-        on_disk("read", &path, move || {
-            let Some(blob) = StoredBlob::open(&read)?.filter(|blob| blob.size <= limit) else { return Ok(None) };
-            let body = Bytes::from(disk::read(&read)?);
-            if body.len() as u64 != blob.size {
-                return Ok(None);
-            }
-            let media_type = disk::optional(disk::read(&record))?;
-            let media_type = media_type.and_then(|text| MediaType::parse(&String::from_utf8_lossy(&text)));
-            Ok(Some(StoredManifest { body, media_type }))
-        })
-        .await
+        let path = self.layout.revision(repository, digest);
+        let (layout, repository, digest) = (Arc::clone(&self.layout), repository.clone(), *digest);
+        on_disk("read", &path, move || read_manifest(&layout, &repository, &digest)).await
     }
 
     /// Does the repository hold this manifest? Then, under which digest its bytes lie.
     pub async fn revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, StoreError> {
-        let link = |digest: &Digest| self.layout.revision(repository, digest).join("link");
-        let content = self.read_link(&link(digest)).await?;
-        match content {
-            // `registry:2` removes the link by sha256, the only one that it knows: then it is gone under every name.
-            Some(content) if content != *digest && self.read_link(&link(&content)).await?.is_none() => Ok(None),
-            content => Ok(content),
-        }
+        let path = self.layout.revision(repository, digest);
+        let (layout, repository, digest) = (Arc::clone(&self.layout), repository.clone(), *digest);
+        on_disk("read", &path, move || content_of(&layout, &repository, &digest)).await
     }
 
     /// Removes a manifest under all its names, and every tag that names it. Says whether there was one.
     pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let known = self.revision(repository, digest).await?;
         let content = known.unwrap_or(*digest);
-        for tag in self.tags(repository).await? {
-            if self.read_link(&self.layout.current(repository, &tag)).await? == Some(content) {
-                self.untag(repository, &tag).await?;
-            }
-        }
+        self.untag_all(repository, &content).await?;
         for name in self.other_names(repository, &content).await? {
             self.remove_revision(repository, &name).await?;
         }
@@ -118,16 +103,30 @@ impl HostedStore {
     async fn other_names(&self, repository: &RepositoryName, content: &Digest) -> Result<Vec<Digest>, StoreError> {
         let algorithm = Algorithm::Sha512;
         let directory = self.layout.revisions(repository, algorithm);
-        let listed = directory.clone();
-        let entries = on_disk("list", &directory, move || disk::list(&listed)).await?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let Ok(name) = format!("{}:{}", algorithm.as_str(), entry.name).parse() else { continue };
-            if self.read_link(&self.layout.revision(repository, &name).join("link")).await? == Some(*content) {
-                names.push(name);
+        let (listed, content) = (directory.clone(), *content);
+        on_disk("list", &directory, move || {
+            let mut names = Vec::new();
+            disk::each(&listed, |entry| names.extend(Digest::from_parts(algorithm.as_str(), &entry.name)))?;
+            let mut same = Vec::new();
+            for name in names {
+                if read_link(&listed.join(name.hex()).join("link"))? == Some(content) {
+                    same.push(name);
+                }
             }
+            Ok(same)
+        })
+        .await
+    }
+
+    /// Removes every tag that names these bytes.
+    async fn untag_all(&self, repository: &RepositoryName, content: &Digest) -> Result<(), StoreError> {
+        let (tags, named) = (self.layout.hosted_tags(repository), *content);
+        let listed = tags.clone();
+        let tags = on_disk("list", &tags, move || tags_of(&listed, &named)).await?;
+        for tag in &tags {
+            self.untag(repository, tag).await?;
         }
-        Ok(names)
+        Ok(())
     }
 
     async fn remove_revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
@@ -140,23 +139,32 @@ impl HostedStore {
         .await
     }
 
-    /// Every tag of the repository, in byte order.
-    pub async fn tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>, StoreError> {
+    /// At most `most` tags of the repository, those that come after `after`, in byte order.
+    pub async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Excerpt, StoreError> {
         let path = self.layout.hosted_tags(repository);
-        let listed = path.clone();
-        let entries = on_disk("list", &path, move || disk::list(&listed)).await?;
-        Ok(entries.into_iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()).collect())
+        let (listed, mut first) = (path.clone(), First::new(after, most));
+        on_disk("list", &path, move || {
+            disk::each(&listed, |entry| {
+                if entry.is_dir && entry.name.parse::<Tag>().is_ok() {
+                    first.offer(entry.name);
+                }
+            })?;
+            Ok(first.into_excerpt())
+        })
+        .await
     }
 
     /// What a tag names, by the digest that it was tagged with.
     pub async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, StoreError> {
         let (current, record) = (self.layout.current(repository, tag), self.layout.tagged_as(repository, tag));
         let read = current.clone();
-        let texts = on_disk("read", &current, move || {
-            Ok((disk::optional(disk::read(&read))?, disk::optional(disk::read(&record))?))
-        });
-        let (current, name) = texts.await?;
-        match (current.and_then(digest_in), name.and_then(digest_in)) {
+        let links = on_disk("read", &current, move || Ok((read_link(&read)?, read_link(&record)?)));
+        match links.await? {
             // `registry:2` may have moved the tag since, without a word to us.
             (Some(current), Some(name)) if self.revision(repository, &name).await? == Some(current) => Ok(Some(name)),
             (current, _) => Ok(current),
@@ -190,5 +198,108 @@ impl HostedStore {
     async fn forget_name(&self, record: PathBuf) -> Result<(), StoreError> {
         let gone = record.clone();
         on_disk("remove", &record, move || disk::remove(&gone).map(|_| ())).await
+    }
+}
+
+/// Under which digest the bytes of a repository's manifest lie. To be called off the async threads.
+pub(super) fn content_of(layout: &Layout, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<Digest>> {
+    let link = |digest: &Digest| read_link(&layout.revision(repository, digest).join("link"));
+    match link(digest)? {
+        // `registry:2` removes the link by sha256, the only one that it knows: then it is gone under every name.
+        Some(content) if content != *digest && link(&content)?.is_none() => Ok(None),
+        content => Ok(content),
+    }
+}
+
+/// A manifest of a repository. To be called off the async threads.
+pub(super) fn read_manifest(
+    layout: &Layout,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> io::Result<Option<StoredManifest>> {
+    let Some(content) = content_of(layout, repository, digest)? else { return Ok(None) };
+    let path = layout.hosted_blob(&content);
+    let limit = MAX_MANIFEST_BYTES as u64;
+    let Some(blob) = StoredBlob::open(&path)?.filter(|blob| blob.size <= limit) else { return Ok(None) };
+    let Some(body) = disk::optional(disk::read(&path))? else { return Ok(None) };
+    if body.len() as u64 != blob.size {
+        return Ok(None);
+    }
+    let media_type = disk::optional(disk::read(&layout.media_type(repository, digest)))?;
+    let media_type = media_type.and_then(|text| MediaType::parse(&String::from_utf8_lossy(&text)));
+    Ok(Some(StoredManifest { body: Bytes::from(body), media_type }))
+}
+
+/// The tags that name a manifest.
+fn tags_of(tags: &Path, content: &Digest) -> io::Result<Vec<Tag>> {
+    let mut names = Vec::new();
+    let mut failure = None;
+    disk::each(tags, |entry| match read_link(&tags.join(&entry.name).join("current/link")) {
+        Ok(named) if named.as_ref() == Some(content) => names.extend(entry.name.parse::<Tag>()),
+        Ok(_) => {}
+        Err(error) => failure = Some(error),
+    })?;
+    failure.map_or(Ok(names), Err)
+}
+
+/// The first of many names, chosen while they pass: it holds one more than it is to give, however many there are.
+struct First {
+    after: Option<String>,
+    most: usize,
+    /// The last of them on top.
+    chosen: BinaryHeap<String>,
+}
+
+impl First {
+    fn new(after: Option<&str>, most: usize) -> Self {
+        Self { after: after.map(str::to_owned), most, chosen: BinaryHeap::new() }
+    }
+
+    fn offer(&mut self, name: String) {
+        if self.after.as_ref().is_some_and(|after| name <= *after) {
+            return;
+        }
+        if self.chosen.len() <= self.most {
+            self.chosen.push(name);
+        } else if let Some(mut last) = self.chosen.peek_mut()
+            && name < *last
+        {
+            *last = name;
+        }
+    }
+
+    fn into_excerpt(self) -> Excerpt {
+        let mut entries = self.chosen.into_sorted_vec();
+        let more = entries.len() > self.most;
+        entries.truncate(self.most);
+        Excerpt { entries, more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_many() {
+        for (after, most, want, more) in [
+            (None, 9, "A _ a b c d", false),
+            (None, 6, "A _ a b c d", false),
+            (None, 5, "A _ a b c", true),
+            (None, 1, "A", true),
+            (None, 0, "", true),
+            (Some("a"), 2, "b c", true),
+            (Some("a"), 3, "b c d", false),
+            (Some("aa"), 1, "b", true),
+            (Some("d"), 1, "", false),
+        ] {
+            let mut first = First::new(after, most);
+            for name in ["c", "A", "d", "a", "_", "b"] {
+                first.offer(name.to_owned());
+                assert!(first.chosen.len() <= most + 1);
+            }
+            let found = first.into_excerpt();
+            assert_eq!((found.entries.join(" ").as_str(), found.more), (want, more), "{most} after {after:?}");
+        }
     }
 }

@@ -7,12 +7,17 @@
 mod arrivals;
 mod cache;
 mod extents;
+mod holders;
 mod hosted;
+mod index;
 mod layout;
+mod listed;
 mod lists;
 mod manifests;
+mod names;
 mod partial;
 mod record;
+mod revisions;
 mod upload;
 
 use std::fs::File;
@@ -24,6 +29,7 @@ pub use arrivals::{Arrivals, PrefixHash};
 pub use cache::{CacheStore, CachedBlob};
 pub use extents::Extents;
 pub use hosted::HostedStore;
+pub use index::Indexed;
 pub use manifests::StoredManifest;
 pub use partial::{LeftPartial, Partial, verified};
 pub use record::{LinkRecord, ReferrersRecord, Right, TagRecord};
@@ -74,6 +80,14 @@ impl Store {
     pub fn root(&self) -> &Path {
         self.hosted.layout.root()
     }
+}
+
+/// A part of a list that is in byte order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    pub entries: Vec<String>,
+    /// More come after the last of them.
+    pub more: bool,
 }
 
 /// Bytes on disk, open for reading; they stay readable when they are deleted meanwhile.

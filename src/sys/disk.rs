@@ -70,15 +70,46 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
 
 /// The entries of a directory, sorted by name; none where there is no directory. Names that are not UTF-8 are left out.
 pub fn list(path: &Path) -> io::Result<Vec<Entry>> {
-    let Some(directory) = optional(fs::read_dir(path))? else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
+    each(path, |entry| entries.push(entry))?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// Shows the entries of a directory to `visit` while they are read, in no order: there may be millions. Otherwise as [`list`].
+pub fn each(path: &Path, mut visit: impl FnMut(Entry)) -> io::Result<()> {
+    let Some(directory) = optional(fs::read_dir(path))? else { return Ok(()) };
     for entry in directory {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        entries.push(Entry { name, is_dir: entry.file_type()?.is_dir() });
+        visit(Entry { name, is_dir: entry.file_type()?.is_dir() });
     }
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
+    Ok(())
+}
+
+/// When something last came into a directory or left it, by the clock of its file system.
+///
+/// It is the time of the inode's change, which nobody can set back, as `touch` and `rsync` do with that of modification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed(i64);
+
+impl Changed {
+    /// The coarsest clock of a file system ticks every two seconds (FAT); a second more for one that goes wrong by that.
+    const TICK: Duration = Duration::from_secs(3);
+
+    /// Is it so long ago that whatever changes from `now` on gives the directory another time?
+    pub fn is_settled(self, now: SystemTime) -> bool {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        self.0 < nanos(since).saturating_sub(nanos(Self::TICK))
+    }
+}
+
+/// When a directory last changed; `None` where there is none.
+pub fn changed(directory: &Path) -> io::Result<Option<Changed>> {
+    let found = optional(fs::metadata(directory))?.filter(Metadata::is_dir);
+    let nanos = |found: Metadata| found.ctime().saturating_mul(1_000_000_000).saturating_add(found.ctime_nsec());
+    Ok(found.map(|found| Changed(nanos(found))))
 }
 
 pub fn make_dir(path: &Path) -> io::Result<()> {

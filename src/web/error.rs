@@ -195,7 +195,9 @@ impl From<RouteError> for Failure {
             RouteError::Tag(_) | RouteError::TagsByTag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
             RouteError::TooManyTags(_) => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),
             RouteError::Repeated(repeated) => (StatusCode::BAD_REQUEST, code_of_parameter(*repeated)),
-            RouteError::Digest(_) | RouteError::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+            RouteError::Digest(_) | RouteError::DigestMissing | RouteError::LastReferrer(_) => {
+                (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
+            }
             RouteError::PageNumber(_) => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
             RouteError::NoUpload(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         };
@@ -278,8 +280,6 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::BlobUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
         RegistryError::UploadUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         RegistryError::NoFill(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
-        // As from a registry that does not know the path: clients then use the tag.
-        RegistryError::NoReferrers { .. } => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
         // Clients try a push again after this, where they take a 416 for a wrong offset and a 404 for a lost upload.
         RegistryError::UploadBusy { .. } => (StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
         RegistryError::NotLocal { .. } => (StatusCode::FORBIDDEN, ErrorCode::Denied),
@@ -314,7 +314,7 @@ fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::{Algorithm, Digest, Tag};
+    use crate::oci::{Algorithm, Digest};
 
     fn header<'a>(response: &'a Response<Body>, name: &HeaderName) -> Option<&'a str> {
         response.headers().get(name).and_then(|value| value.to_str().ok())
@@ -346,7 +346,6 @@ mod tests {
                 None,
             ),
             (RegistryError::BlobUnknown { repository: repository(), digest, cache: None }, 404, "BLOB_UNKNOWN", None),
-            (RegistryError::NoReferrers { tag: Tag::of_referrers(&digest) }, 404, "UNSUPPORTED", None),
             (RegistryError::UploadUnknown { id: "1".to_owned() }, 404, "BLOB_UPLOAD_UNKNOWN", None),
             (RegistryError::UploadBusy { id: "1".to_owned() }, 409, "BLOB_UPLOAD_INVALID", Some("1")),
             (

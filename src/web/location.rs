@@ -7,7 +7,7 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::route::At;
-use crate::oci::Digest;
+use crate::oci::{Digest, ReferrersQuery};
 use crate::registry::{Page, PageRequest, UploadId};
 
 /// What need not be escaped in the value of a query's parameter.
@@ -49,6 +49,15 @@ impl Base {
         self.next("_catalog", asked, page, None)
     }
 
+    /// `Link` to the page of what refers to a manifest that comes after `last`.
+    pub(super) fn more_referrers(&self, at: &At, asked: &ReferrersQuery, last: &Digest) -> HeaderValue {
+        let mut link = self.page(&format!("{}/referrers/{}", at.name, asked.subject), &last.to_string(), asked.n);
+        if let Some(artifact_type) = &asked.artifact_type {
+            add(&mut link, '&', "artifactType", artifact_type);
+        }
+        end(link, at.ns.as_deref())
+    }
+
     fn location(&self, at: &At, tail: std::fmt::Arguments<'_>) -> HeaderValue {
         let mut url = format!("{}{}/{tail}", self.0, at.name);
         if let Some(ns) = &at.ns {
@@ -59,17 +68,27 @@ impl Base {
 
     fn next(&self, path: &str, asked: &PageRequest, page: &Page, ns: Option<&str>) -> Option<HeaderValue> {
         let last = page.entries.last().filter(|_| page.more)?;
+        Some(end(self.page(path, last, asked.n), ns))
+    }
+
+    /// The beginning of a `Link`.
+    fn page(&self, path: &str, last: &str, n: Option<usize>) -> String {
         let mut link = format!("<{}{path}", self.0);
         add(&mut link, '?', "last", last);
-        if let Some(n) = asked.n {
+        if let Some(n) = n {
             add(&mut link, '&', "n", &n.to_string());
         }
-        if let Some(ns) = ns {
-            add(&mut link, '&', "ns", ns);
-        }
-        link.push_str(">; rel=\"next\"");
-        Some(header(link))
+        link
     }
+}
+
+/// The end of a `Link`.
+fn end(mut link: String, ns: Option<&str>) -> HeaderValue {
+    if let Some(ns) = ns {
+        add(&mut link, '&', "ns", ns);
+    }
+    link.push_str(">; rel=\"next\"");
+    header(link)
 }
 
 fn add(url: &mut String, separator: char, name: &str, value: &str) {
@@ -118,5 +137,12 @@ mod tests {
         assert_eq!(repositories, "</v2/_catalog?last=docker.io/library/a&n=1>; rel=\"next\"");
         let with_ns = base.more_tags(&at(Some("r.lan")), &asked(Some(1)), &page(&["a"], true)).unwrap();
         assert_eq!(with_ns, "</v2/team/app/tags/list?last=a&n=1&ns=r.lan>; rel=\"next\"");
+        let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let asked = ReferrersQuery { subject: digest, artifact_type: Some("a/b+c".to_owned()), n: Some(1), last: None };
+        assert_eq!(
+            base.more_referrers(&at(Some("r.lan")), &asked, &digest),
+            format!("</v2/team/app/referrers/{digest}?last={digest}&n=1&artifactType=a/b%2Bc&ns=r.lan>; rel=\"next\"")
+                .as_str()
+        );
     }
 }

@@ -177,9 +177,9 @@ async fn answer(call: &mut Call, route: Route) -> Answer {
             call.exchange.facts.digest = Some(digest.to_string());
             v2::blobs::answer(call, &at, &digest, verb).await
         }
-        Route::Referrers { at, subject, artifact_type } => {
-            call.exchange.facts.digest = Some(subject.to_string());
-            v2::referrers::list(call, &at, &subject, artifact_type.as_deref()).await
+        Route::Referrers { at, asked } => {
+            call.exchange.facts.digest = Some(asked.subject.to_string());
+            v2::referrers::list(call, &at, &asked).await
         }
         Route::StartUpload { at, start } => v2::uploads::start(call, &at, start).await,
         Route::Upload { at, id, verb } => {

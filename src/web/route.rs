@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 pub use self::refused::{Refused, RouteError};
 use self::shape::Shape;
 use super::query::Query;
-use crate::oci::{Algorithm, Digest, NameError, Reference, RepositoryName, Tag};
+use crate::oci::{Algorithm, Digest, NameError, Reference, ReferrersQuery, RepositoryName, Tag};
 use crate::registry::{PageRequest, UploadId};
 
 /// So many tags may name a manifest that is pushed by its digest: the answer names them all, in headers that proxies bound.
@@ -71,11 +71,10 @@ pub enum Route {
         digest: Digest,
         verb: BlobVerb,
     },
-    /// With `?artifactType=`, only those of that type.
     Referrers {
         at: At,
-        subject: Digest,
-        artifact_type: Option<String>,
+        /// Of what, and with `?artifactType=`, `n` and `last` which of them.
+        asked: ReferrersQuery,
     },
     StartUpload {
         at: At,
@@ -249,9 +248,7 @@ impl Request<'_> {
             }
             Shape::Referrers { name, digest } => {
                 self.reading()?;
-                let artifact_type = self.query.get("artifactType").filter(|text| !text.is_empty());
-                let artifact_type = artifact_type.map(Cow::into_owned);
-                Ok(Route::Referrers { at: self.at(name)?, subject: digest.parse()?, artifact_type })
+                Ok(Route::Referrers { at: self.at(name)?, asked: self.referrers(digest)? })
             }
             Shape::Uploads { name } => {
                 let Verb::Post = self.verb else { return Err(RouteError::Method { allow: "POST" }) };
@@ -355,6 +352,14 @@ impl Request<'_> {
 
     fn digest(&self, parameter: &'static str) -> Result<Option<Digest>, RouteError> {
         Ok(self.query.agreed(parameter)?.map(|text| text.parse()).transpose()?)
+    }
+
+    fn referrers(&self, subject: &str) -> Result<ReferrersQuery, RouteError> {
+        let artifact_type = self.query.get("artifactType").filter(|text| !text.is_empty()).map(Cow::into_owned);
+        let PageRequest { n, last } = self.page()?;
+        let last = last.filter(|text| !text.is_empty());
+        let last = last.map(|text| text.parse().map_err(|_| RouteError::LastReferrer(text))).transpose()?;
+        Ok(ReferrersQuery { subject: subject.parse()?, artifact_type, n, last })
     }
 
     fn page(&self) -> Result<PageRequest, RouteError> {

@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::{Blob, HeldManifest, ManifestInfo, Page, PageRequest, Registry, RegistryError, Upload};
 use crate::config::Sparse;
-use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, Tag, Target};
+use crate::oci::{
+    Algorithm, Digest, Manifest, MediaType, Reference, ReferrersPage, ReferrersQuery, RepositoryName, Tag, Target,
+};
 use crate::store::{HostedStore, StoreError, StoredManifest, UploadId};
 use condition::Condition;
 
@@ -92,11 +94,15 @@ impl Hosted {
         {
             return Ok(true);
         }
+        if self.registry.is_nowhere(digest).await? {
+            return Ok(false);
+        }
         for candidate in self.registry.holders(digest).await? {
             if Some(&candidate) != from && may_pull(&candidate) && self.mount_from(digest, &candidate).await? {
                 return Ok(true);
             }
         }
+        self.registry.reindex.notify_one();
         Ok(false)
     }
 
@@ -164,11 +170,16 @@ impl Hosted {
     }
 
     pub(super) async fn tags(&self, page: &PageRequest) -> Result<Page, RegistryError> {
-        let tags = self.store().tags(&self.name).await?;
-        if tags.is_empty() && !self.store().exists(&self.name).await? {
+        let tags = self.store().tags(&self.name, page.last.as_deref(), page.most()).await?;
+        if tags.entries.is_empty() && !self.store().exists(&self.name).await? {
             return Err(self.unknown());
         }
-        Ok(page.cut(tags.iter().map(|tag| tag.as_str())))
+        Ok(tags.into())
+    }
+
+    /// What refers to a manifest. Of what is not there nothing does: that is no error (distribution-spec, "Listing Referrers").
+    pub(super) async fn referrers(&self, asked: &ReferrersQuery) -> Result<ReferrersPage, RegistryError> {
+        Ok(self.store().referrers(&self.name, asked).await?)
     }
 
     pub(super) async fn delete_manifest(

@@ -19,6 +19,7 @@ pub(super) fn of_route(error: &RouteError) -> Option<Value> {
         RouteError::DigestMissing => Some(json!({"parameter": "digest"})),
         RouteError::Repeated(repeated) => Some(json!({"parameter": repeated.0})),
         RouteError::PageNumber(text) => Some(json!({"n": text})),
+        RouteError::LastReferrer(text) => Some(json!({"last": text})),
         RouteError::NoUpload(id) => Some(json!({"upload": id})),
     }
 }

@@ -39,6 +39,8 @@ pub enum RouteError {
     DigestMissing,
     #[error("n={0:?} is not a number of entries")]
     PageNumber(String),
+    #[error("last={0:?} is not the digest of a referrer; the next page is at the Link of the one before")]
+    LastReferrer(String),
     #[error("{0:?} names no upload; start one with POST")]
     NoUpload(String),
 }

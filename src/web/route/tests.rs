@@ -18,8 +18,9 @@ fn short(route: &Route) -> String {
         Route::Tags { at, page: asked } => format!("tags {} {}", of(at), page(asked)),
         Route::Manifest { at, reference, verb } => format!("{verb:?} manifest {} {reference}", of(at)),
         Route::Blob { at, digest, verb } => format!("{verb:?} blob {} {}", of(at), digest.algorithm().as_str()),
-        Route::Referrers { at, subject, artifact_type } => {
-            format!("referrers {} {} {artifact_type:?}", of(at), subject.algorithm().as_str())
+        Route::Referrers { at, asked: ReferrersQuery { subject, artifact_type, n, last } } => {
+            let last = last.map(|last| last.algorithm().as_str());
+            format!("referrers {} {} {artifact_type:?} {n:?} {last:?}", of(at), subject.algorithm().as_str())
         }
         Route::StartUpload { at, start: Start::Empty } => format!("start {}", of(at)),
         Route::StartUpload { at, start: Start::Whole(digest) } => {
@@ -86,13 +87,15 @@ fn good_with_digests() {
         ("HEAD", "/v2/a/blobs/blobs/@?ns=docker.io", "Head blob docker.io|a/blobs sha256".to_owned()),
         ("DELETE", "/v2/a/blobs/@", "Delete blob a sha256".to_owned()),
         ("GET", "/v2/a/manifests/blobs/@", "Get blob a/manifests sha256".to_owned()),
-        ("GET", "/v2/a/referrers/@", "referrers a sha256 None".to_owned()),
-        ("HEAD", "/v2/a/referrers/@?artifactType=", "referrers a sha256 None".to_owned()),
+        ("GET", "/v2/a/referrers/@", "referrers a sha256 None None None".to_owned()),
+        ("HEAD", "/v2/a/referrers/@?artifactType=", "referrers a sha256 None None None".to_owned()),
         (
             "GET",
             "/v2/referrers/b/referrers/@?artifactType=a%2Fb&ns=ghcr.io",
-            "referrers ghcr.io|referrers/b sha256 Some(\"a/b\")".to_owned(),
+            "referrers ghcr.io|referrers/b sha256 Some(\"a/b\") None None".to_owned(),
         ),
+        ("GET", "/v2/a/referrers/@?n=7&last=@", "referrers a sha256 None Some(7) Some(\"sha256\")".to_owned()),
+        ("GET", "/v2/a/referrers/@?n=0&last=", "referrers a sha256 None Some(0) None".to_owned()),
         ("POST", "/v2/a/blobs/uploads/", "start a".to_owned()),
         ("POST", "/v2/a/blobs/uploads", "start a".to_owned()),
         ("POST", "/v2/a/blobs/uploads/blobs/uploads/", "start a/blobs/uploads".to_owned()),

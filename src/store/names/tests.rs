@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use super::*;
+use crate::oci::RepositoryName;
+
+const MANIFESTS: &[Part] = &[Part::Manifests];
+
+fn names(root: &Path, clock: &Clock) -> Names {
+    Names::new(root.to_owned(), |name| name.parse::<RepositoryName>().is_ok(), clock.clone())
+}
+
+/// All of them by pages of `most`, and then in one.
+async fn paged(names: &Names, most: usize) -> Vec<String> {
+    let (mut all, mut last) = (Vec::new(), None);
+    loop {
+        let page = names.page(MANIFESTS, last.as_deref(), most).await.unwrap();
+        assert!(page.entries.len() <= most);
+        all.extend(page.entries);
+        if !page.more {
+            assert_eq!(names.all(MANIFESTS).await.unwrap(), all);
+            return all;
+        }
+        last = all.last().cloned();
+    }
+}
+
+fn make(root: &Path, name: &str, part: &str) {
+    disk::make_dir(&root.join(name).join(part)).unwrap();
+}
+
+#[tokio::test]
+async fn names_in_byte_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, clock) = (directory.path().join("repositories"), Clock::system());
+    let names = names(&root, &clock);
+    assert_eq!(paged(&names, 1).await, [""; 0], "there is no directory");
+    for name in ["b", "a/b", "a-b", "a", "a.b/c", "a/b/c", "a_b", "aa", "z/y/x"] {
+        make(&root, name, "_manifests/tags");
+    }
+    make(&root, "layers/only", "_layers");
+    make(&root, "No/Name", "_manifests");
+    make(&root, "a/_manifests", "_manifests");
+    disk::write_replace(&root.join("file"), b"").unwrap();
+    for most in 1..=10 {
+        let want = ["a", "a-b", "a.b/c", "a/b", "a/b/c", "a_b", "aa", "b", "z/y/x"];
+        assert_eq!(paged(&names, most).await, want, "{most} at a time");
+    }
+    for (last, first) in
+        [("a-b", "a.b/c"), ("a/a", "a/b"), ("a.b", "a.b/c"), ("a-", "a-b"), ("é", ""), ("/", "a"), ("~", "")]
+    {
+        let page = names.page(MANIFESTS, Some(last), 1).await.unwrap();
+        assert_eq!(page.entries.first().map_or("", String::as_str), first, "after {last:?}");
+    }
+    assert_eq!(names.page(MANIFESTS, None, 0).await.unwrap(), Excerpt::default());
+    assert_eq!(names.all(&[Part::Layers, Part::Manifests]).await.unwrap().len(), 10);
+}
+
+/// Whoever changes the directories, the next page knows it, whether their times are trusted yet or not.
+#[tokio::test]
+async fn what_others_do_is_seen() {
+    for ahead in [Duration::ZERO, Duration::from_secs(10)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, clock) = (directory.path().to_owned(), Clock::system());
+        // So far ahead, every change seems settled: then one tick of the file system's clock has to pass before the next.
+        clock.advance(ahead);
+        let tick = || std::thread::sleep(if ahead.is_zero() { Duration::ZERO } else { Duration::from_millis(25) });
+        let names = names(&root, &clock);
+        let pool = ["a", "a/b", "a-b", "a.b", "a/b/c", "a/b-c", "a/c", "b", "b/a", "b/a/a"];
+        let mut held = std::collections::BTreeSet::new();
+        let mut state = 7_usize;
+        for step in 0..120 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let name = pool[(state >> 33) % pool.len()];
+            tick();
+            match (state >> 45) % 4 {
+                0 => {
+                    disk::remove_dir(&root.join(name)).unwrap();
+                    held.retain(|held: &&str| *held != name && !held.starts_with(&format!("{name}/")));
+                }
+                1 => {
+                    disk::remove_dir(&root.join(name).join("_manifests")).unwrap();
+                    held.remove(name);
+                }
+                _ => {
+                    make(&root, name, "_manifests");
+                    held.insert(name);
+                }
+            }
+            let want: Vec<&str> = held.iter().copied().collect();
+            assert_eq!(paged(&names, 1 + step % 3).await, want, "step {step}, {ahead:?} ahead");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_settled_is_not_listed_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = Clock::system().now();
+    let look = |listed: Listed, now| listed.look(directory.path(), now).unwrap();
+    let Look::Anew(unsettled) = look(Listed::default(), now) else { panic!("never listed") };
+    assert!(matches!(look(unsettled, now), Look::Anew(_)), "it may change again within the same tick");
+    let Look::Anew(settled) = look(unsettled, now + Duration::from_secs(10)) else { panic!("not settled before") };
+    assert!(matches!(look(settled, now), Look::Same));
+    std::thread::sleep(Duration::from_millis(25));
+    make(directory.path(), "new", "_manifests");
+    assert!(matches!(look(settled, now + Duration::from_secs(10)), Look::Anew(_)));
+    let gone = directory.path().join("gone");
+    assert!(matches!(Listed::default().look(&gone, now).unwrap(), Look::Gone));
+}
