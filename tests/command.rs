@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::registry::{Registry, free_address};
+use crate::support::tls::Authority;
 
 /// Runs the command in a directory of its own, without a word of environment.
 fn entrepot(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -188,6 +189,128 @@ fn check_looks_at_the_password_file() {
     std::fs::write(directory.path().join("users"), "alice:plain\n").unwrap();
     let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
     assert!(!output.status.success() && words(&output).contains("users:1"), "{}", words(&output));
+}
+
+/// What `check` says, line by line.
+fn said(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn check_finds_what_is_wrong_in_the_text_and_behind_it_in_one_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(directory.path().join(name), content).unwrap();
+    let authority = Authority::new();
+    write("ours.pem", authority.client_certificate());
+    write("ours.key", authority.client_key());
+    write("docker.json", "{\"auths\": ");
+    write("users", "alice:plain\nbob\n# nobody\n");
+    write("config.yml", include_str!("command/wrong.yml"));
+    let variable = ("REGISTRY_HTTP_DRAINTIMEOUT", "60");
+    let output = entrepot(directory.path(), &["check", "config.yml"], &[variable]);
+    assert_eq!(output.status.code(), Some(1));
+    let found = said(&output);
+    // Place, what, and what to write instead.
+    let expected = [
+        ("config.yml:4:3: warning: log.hooks", "no mail is sent"),
+        ("config.yml:29:11: warning: mirror.fill.keep", "write 168h"),
+        ("config.yml:2:8: nobody knows the key `adr` in http", "did you mean `addr`?"),
+        ("config.yml:8:35: auth.htpasswd.path names users:1: ", "`htpasswd -B users alice`"),
+        ("config.yml:8:35: auth.htpasswd.path names users:2: ", "USER:HASH"),
+        (
+            "config.yml:12:11: mirror.upstreams.a.io.ca names nowhere.pem: it does not exist",
+            "write the path of one that does",
+        ),
+        ("config.yml:13:19: mirror.upstreams.a.io.clientcert names ours.key: it holds the key", "exchange the two"),
+        (
+            "config.yml:16:20: mirror.upstreams.b.io.credentials names docker.json: it is not JSON",
+            "docker login writes it",
+        ),
+        ("config.yml:18:11: mirror.upstreams.c.io.ca names ours.key: it holds a private key", "BEGIN CERTIFICATE"),
+        ("config.yml:20:17: mirror.upstreams.c.io.password names /nowhere/secret: it does not exist", "make it"),
+        ("config.yml:22:19: mirror.upstreams.d.io.clientcert names .: it is a directory", "a file in it"),
+        ("config.yml:23:18: mirror.upstreams.d.io.clientkey names nowhere.key: it does not exist", "write the path"),
+        ("config.yml:26:16: mirror.upstreams.e.io.default: d.io is the default already", "write `default: true` once"),
+        ("REGISTRY_HTTP_DRAINTIMEOUT: http.draintimeout is \"60\"", "with its unit"),
+        ("12 mistakes, 2 warnings", ""),
+    ];
+    for ((place, instead), line) in expected.iter().zip(&found) {
+        assert!(line.starts_with(place) && line.contains(instead), "want {place} … {instead}, got {line}\n{found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+
+    let served = entrepot(directory.path(), &["serve", "config.yml"], &[variable]);
+    assert_eq!(served.status.code(), Some(1));
+    let mistakes: Vec<String> = found[2..14].iter().map(|line| format!("entrepot: {line}")).collect();
+    assert_eq!(said(&served), mistakes, "serve says the same");
+}
+
+#[test]
+fn what_is_printed_is_followed_by_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |content: &str| std::fs::write(directory.path().join("config.yml"), content).unwrap();
+    let storage = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\n";
+    // As Debian's docker-registry ships it: registry:2 starts, and answers every login with an error.
+    write(&format!("{storage}auth:\n  htpasswd:\n    realm: basic-realm\n    path: /etc\n"));
+    let output = entrepot(directory.path(), &["check", "--print", "config.yml"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("path: /etc\n") && printed.contains("rootdirectory: data\n"), "{printed}");
+    let found = said(&output);
+    assert!(found[0].starts_with("config.yml:6:11: auth.htpasswd.path names /etc: it is a directory"), "{found:?}");
+    assert!(found[0].contains("/etc/htpasswd") && found[0].contains("remove `auth`"), "{found:?}");
+    assert_eq!(found[1..], ["1 mistake"]);
+    let served = entrepot(directory.path(), &["serve", "config.yml"], &[]);
+    assert!(words(&served).contains("config.yml:6:11: "), "{}", words(&served));
+
+    // With a mistake in a value there is nothing effective.
+    write(&format!("{storage}http: {{addr: 5000}}\n"));
+    let output = entrepot(directory.path(), &["check", "--print", "config.yml"], &[]);
+    assert!(output.stdout.is_empty() && output.status.code() == Some(1), "{}", words(&output));
+
+    write(storage);
+    let output = entrepot(directory.path(), &["check", "--print", "config.yml"], &[]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", words(&output));
+    write(&String::from_utf8_lossy(&output.stdout));
+    let again = entrepot(directory.path(), &["check", "--print", "config.yml"], &[]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&output.stdout), "it can be read again");
+}
+
+#[test]
+fn what_works_and_is_not_meant_is_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("users"), "# nobody yet\n").unwrap();
+    let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nauth: {htpasswd: {path: users}}\nmirror:\n  \
+                  cache: {maxsize: 1000PiB, reserve: 1000PiB}\n  upstreams: {docker.io: {default: true}}\n";
+    std::fs::write(directory.path().join("config.yml"), config).unwrap();
+    let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "config.yml is right\n");
+    let found = said(&output);
+    for (line, (place, about)) in found.iter().zip([
+        ("config.yml:3:25: warning: auth.htpasswd.path names users, which has no users", "`htpasswd -B users USER`"),
+        ("config.yml:5:20: warning: mirror.cache.maxsize is ", "but the file system of data has"),
+        ("config.yml:5:38: warning: mirror.cache.reserve leaves nothing", "write less"),
+        ("3 warnings", ""),
+    ]) {
+        assert!(line.starts_with(place) && line.contains(about), "{found:#?}");
+    }
+    assert_eq!(found.len(), 4, "{found:#?}");
+    std::fs::remove_file(directory.path().join("users")).unwrap();
+    let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
+    assert!(said(&output)[0].contains("does not exist: `serve` makes it"), "{}", words(&output));
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = entrepot(directory.path(), &["check", "--schema"], &[]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", words(&output));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(validator.is_valid(&serde_json::json!({"version": 0.1, "http": {"addr": ":5000"}})));
+    assert!(!validator.is_valid(&serde_json::json!({"version": 0.1, "http": {"adr": ":5000"}})));
+    assert_eq!(entrepot(directory.path(), &["check", "--schema", "config.yml"], &[]).status.code(), Some(2));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Ended;
 use super::examine::{examine, probe};
-use super::settings::{Settings, Trouble, read};
+use super::settings::{Settings, read};
 use crate::config::{self, Draft, Problem};
 use crate::metrics::Metrics;
 use crate::registry::{Machine, examine_upstreams};
@@ -85,10 +85,4 @@ fn tell(warnings: &[Problem], mistakes: &[Problem], notes: &[String]) {
 
 fn many(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-}
-
-impl From<config::Problems> for Trouble {
-    fn from(problems: config::Problems) -> Self {
-        Self(problems.to_string())
-    }
 }

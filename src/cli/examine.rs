@@ -74,7 +74,8 @@ async fn files(config: &Config, draft: &mut Draft) {
 async fn space(config: &Config, root: &Path, draft: &mut Draft) {
     let near = root.to_owned();
     // What does not exist will be made in what does.
-    let found = blocking(move || near.ancestors().find_map(|path| disk::space(path).ok())).await;
+    let space = |path: &Path| disk::space(if path.as_os_str().is_empty() { Path::new(".") } else { path }).ok();
+    let found = blocking(move || near.ancestors().find_map(space)).await;
     let Some(total) = found.map(|space| space.total).filter(|total| *total > 0) else { return };
     let has = format!("has {} in all", BinaryBytes(total));
     if let Some(size) = config.mirror.cache.max_size.filter(|size| *size > total) {

@@ -32,6 +32,12 @@ impl Trouble {
     }
 }
 
+impl From<Problems> for Trouble {
+    fn from(problems: Problems) -> Self {
+        Self(problems.to_string())
+    }
+}
+
 /// A configuration, fitted to the store it meets.
 pub(super) struct Settings {
     /// The configuration's path, or that it is the built-in one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::at::{At, Reading};
 use super::print::MASK;
 use super::scalar::{show_duration, show_size};
-use super::{Config, Connections, Login, Mirror, Prefetch, Stale, Upstream};
+use super::{Config, Connections, Login, Mirror, MirrorOrigin, Prefetch, Stale, Upstream};
 use crate::oci::Pattern;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,7 +35,9 @@ pub(super) fn doubt(root: &At<'_>, config: &Config, reading: &mut Reading<'_>) {
             one(&at.get("upstreams").find(upstream.name.as_str()), upstream, reading);
         }
     }
-    masked(&root.get("proxy"), mirror.upstreams.values().next(), reading);
+    if mirror.origin == MirrorOrigin::Proxy {
+        masked(&root.get("proxy"), mirror.upstreams.values().next(), reading);
+    }
 }
 
 fn sections(root: &At<'_>, config: &Config, reading: &mut Reading<'_>) {

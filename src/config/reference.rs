@@ -13,7 +13,7 @@ pub(super) fn sentences() -> BTreeMap<String, String> {
     for line in REFERENCE.lines() {
         if line.trim().is_empty() {
             above.clear();
-        } else if let Some(comment) = line.trim_start().strip_prefix("# ") {
+        } else if let Some(comment) = comment(line) {
             above.push(comment);
         } else if let Some((column, item, name)) = key(line) {
             open.retain(|(other, _)| *other < column);
@@ -32,6 +32,11 @@ pub(super) fn sentences() -> BTreeMap<String, String> {
         }
     }
     sentences
+}
+
+/// What follows `# `. A key behind a bare `#` keeps its indentation, which is more than one space.
+fn comment(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix("# ").filter(|comment| !comment.starts_with(' '))
 }
 
 /// The key of a line, at which column, and whether it begins an item of a list. A key behind a bare `#` is one too.

@@ -18,6 +18,7 @@ const REFERENCE: &str = include_str!("../../config/reference.yml");
 fn read(path: &Path) -> Result<String, String> {
     match path.to_str() {
         Some("/run/secrets/hub") => Ok("s3cret\n".to_owned()),
+        Some("/run/secrets/proxy") => Ok("http://me:s3cret@p:1\n".to_owned()),
         Some("/empty") => Ok("\n".to_owned()),
         _ => Err("it does not exist; make it".to_owned()),
     }

@@ -28,10 +28,11 @@ const TAKEN: &[&str] = &[
     "version: 0.1\nnotifications: {events: {includereferences: true}, endpoints: [{name: a, url: b, timeout: 1s, threshold: 10}]}",
     "version: 0.1\nredis: {addrs: [a], db: 0, pool: {maxidle: 16}}\ncatalog: {maxentries: 10}\npolicy: {repository: {classes: [image]}}",
     "version: 0.1\nhealth: {storagedriver: {enabled: true, interval: 10s, threshold: 3}, file: [{file: a}], http: [{uri: b}], tcp: [{addr: c}]}",
-    "version: 0.1\nproxy: {remoteurl: https://registry-1.docker.io, username: me, password: 1234, ttl: 168h, exec: {command: a, lifetime: 1h}}",
+    "version: 0.1\nproxy: {remoteurl: https://registry-1.docker.io, username: me, password: 1234, ttl: 168h}",
+    "version: 0.1\nproxy: {remoteurl: https://registry-1.docker.io, exec: {command: a, lifetime: 1h}}",
     "version: 0.1\nvalidation: {disabled: true, enabled: no, manifests: {sparse: Allow}}",
-    "version: 0.1\nmirror: {local: team/**, upstreams: {ghcr.io: , docker.io: {default: on, tagttl: 0, proxy: \"file:/p\", endpoints: https://a}}, cache: {maxsize: 1048576}, fill: {connections: 5, perhost: \"3\", segment: 1.5KiB, unattended: PAUSE}}",
-    "version: 0.1\nmirror: {prefetch: [{image: alpine, platforms: all, every: 24h, at: \"02:30\"}]}",
+    "version: 0.1\nmirror: {local: team/**, upstreams: {ghcr.io: , docker.io: {default: on, tagttl: 0, proxy: \"file:/run/secrets/proxy\", endpoints: https://a}}, cache: {maxsize: 1048576}, fill: {connections: 5, perhost: \"3\", segment: 1.5MiB, unattended: PAUSE}}",
+    "version: 0.1\nmirror: {upstreams: {docker.io: {default: true}}, prefetch: [{image: alpine, platforms: all, every: 24h, at: \"02:30\"}]}",
 ];
 
 #[rustfmt::skip] // One row a line.
