@@ -142,9 +142,7 @@ impl From<RouteError> for Failure {
             RouteError::Escape | RouteError::Name(_) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
             RouteError::NoSuchTag(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
             RouteError::Tag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
-            RouteError::Digest(_) | RouteError::DigestMissing | RouteError::DigestTwice => {
-                (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
-            }
+            RouteError::Digest(_) | RouteError::DigestMissing => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
             RouteError::PageNumber(_) => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
             RouteError::NoUpload(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         };

@@ -17,13 +17,8 @@ impl<'a> Query<'a> {
 
     /// The first value of a parameter; `Some("")` when it stands there without one.
     pub(super) fn get(self, name: &str) -> Option<Cow<'a, str>> {
-        self.all(name).next()
-    }
-
-    /// Every value of a parameter, for those that may not contradict each other.
-    pub(super) fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
         let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.filter(move |(key, _)| decode(key) == name).map(|(_, value)| decode(value))
+        pairs.filter(|(key, _)| decode(key) == name).map(|(_, value)| decode(value)).next()
     }
 }
 

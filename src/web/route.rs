@@ -158,8 +158,6 @@ pub enum RouteError {
     Digest(#[from] DigestError),
     #[error("the digest of the content is missing; add ?digest=ALGORITHM:HEX")]
     DigestMissing,
-    #[error("two digests are named where one is meant")]
-    DigestTwice,
     #[error("n={0:?} is not a number of entries")]
     PageNumber(String),
     #[error("{0:?} names no upload; start one with POST")]
@@ -360,12 +358,7 @@ impl Request<'_> {
     }
 
     fn digest(&self, parameter: &str) -> Result<Option<Digest>, RouteError> {
-        let mut texts = self.query.all(parameter);
-        let Some(text) = texts.next() else { return Ok(None) };
-        if texts.any(|other| other != text) {
-            return Err(RouteError::DigestTwice);
-        }
-        Ok(Some(text.parse()?))
+        Ok(self.query.get(parameter).map(|text| text.parse()).transpose()?)
     }
 
     fn page(&self) -> Result<PageRequest, RouteError> {
