@@ -50,7 +50,7 @@ mod tests {
         for good in ["r", "r.lan:5000", "127.0.0.1", "[::1]:5000", "under_scored", "xn--bcher-kva.example", ""] {
             assert_eq!(checked(Version::HTTP_11, &[("host", good.as_bytes())]), Ok(()), "{good}");
         }
-        for bad in [&b"a b"[..], b"a/b", b"u@r", b"a,b", b"\xff", b"http://r", b"r:x:y", b"[::1", b"a\\b"] {
+        for bad in [&b"a b"[..], b"a/b", b"u@r", b"\xff", b"http://r", b"r:x:y", b"[::1", b"a\\b"] {
             assert_eq!(checked(Version::HTTP_11, &[("host", bad)]), Err(FramingError::Host), "{bad:?}");
         }
         assert_eq!(checked(Version::HTTP_11, &[]), Err(FramingError::Host));

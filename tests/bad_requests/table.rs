@@ -38,7 +38,7 @@ const PATHS: &[Row] = &[
     (404, "UNSUPPORTED", "OPTIONS *"),
     (404, "UNSUPPORTED", "GET http://elsewhere.example/elsewhere"),
     (404, "UNSUPPORTED", "CONNECT elsewhere.example:443"),
-    (404, "UNSUPPORTED", "GET /v2/<a*30000>"),
+    (404, "UNSUPPORTED", "GET /v2/<a*7000>"),
 ];
 
 const NAMES: &[Row] = &[
@@ -81,8 +81,8 @@ const NAMES: &[Row] = &[
     (400, "NAME_INVALID", "GET /v2/%c3%a9/tags/list"),
     (400, "NAME_INVALID", "GET /v2/%ef%bd%81/tags/list"),
     (400, "NAME_INVALID", "GET /v2/<a*256>/tags/list"),
-    (400, "NAME_INVALID", "GET /v2/<a/*30000>a/tags/list"),
-    (400, "NAME_INVALID", "GET /v2/<%2e*10000>/tags/list"),
+    (400, "NAME_INVALID", "GET /v2/<a/*3000>a/tags/list"),
+    (400, "NAME_INVALID", "GET /v2/<%2e*2000>/tags/list"),
     (400, "NAME_INVALID", "GET http://elsewhere.example/v2/UPPER/tags/list"),
     (400, "NAME_INVALID", "HEAD /v2/UPPER/manifests/latest"),
     (400, "NAME_INVALID", "GET /v2/UPPER/blobs/<layer>"),
@@ -139,7 +139,7 @@ const DIGESTS: &[Row] = &[
     (400, "DIGEST_INVALID", "GET /v2/team/app/blobs/sha256:<a*64>%20"),
     (400, "DIGEST_INVALID", "GET /v2/team/app/blobs/sha256:<a*64>%0a"),
     (400, "DIGEST_INVALID", "GET /v2/team/app/blobs/sha256:%c3%a9<a*62>"),
-    (400, "DIGEST_INVALID", "GET /v2/team/app/blobs/<a*20000>:<b*20000>"),
+    (400, "DIGEST_INVALID", "GET /v2/team/app/blobs/<a*3000>:<b*3000>"),
     (400, "DIGEST_INVALID", "HEAD /v2/team/app/blobs/sha256:abc"),
     (400, "DIGEST_INVALID", "DELETE /v2/team/app/blobs/sha256:abc"),
     (400, "DIGEST_INVALID", "GET /v2/team/app/manifests/sha256:abc"),
@@ -184,7 +184,7 @@ const QUERIES: &[Row] = &[
     (404, "NAME_UNKNOWN", "GET /v2/team/app/manifests/latest?ns=%ff"),
     (404, "NAME_UNKNOWN", "GET /v2/team/app/manifests/latest?ns=a%0d%0aX-Evil:%20yes"),
     (404, "NAME_UNKNOWN", "GET /v2/team/app/manifests/latest?ns=..%2f.."),
-    (404, "NAME_UNKNOWN", "GET /v2/team/app/manifests/latest?ns=<a*30000>"),
+    (404, "NAME_UNKNOWN", "GET /v2/team/app/manifests/latest?ns=<a*7000>"),
     (404, "NAME_UNKNOWN", "POST /v2/team/app/blobs/uploads/?ns=unknown.example"),
     (404, "NAME_UNKNOWN", "PUT /v2/team/app/manifests/new?ns=unknown.example\n\n<manifest>"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?mount=x"),
@@ -195,11 +195,9 @@ const QUERIES: &[Row] = &[
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=md5:<a*32>\n\nhello"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=%zz\n\nhello"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<hello>%00\n\nhello"),
-    (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<hello>&digest=<absent>\n\nhello"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<absent>&digest=<hello>\n\nhello"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<absent>\n\nhello"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<absent>"),
-    (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?mount=<layer>&mount=<absent>&from=team/app"),
 ];
 
 const RANGES: &[Row] = &[
@@ -354,7 +352,7 @@ const UPLOADS: &[Row] = &[
     (404, "BLOB_UPLOAD_UNKNOWN", "GET /v2/team/app/blobs/uploads/.."),
     (404, "BLOB_UPLOAD_UNKNOWN", "GET /v2/team/app/blobs/uploads/<id>%00"),
     (404, "BLOB_UPLOAD_UNKNOWN", "GET /v2/team/app/blobs/uploads/<id>0"),
-    (404, "BLOB_UPLOAD_UNKNOWN", "GET /v2/team/app/blobs/uploads/<a*30000>"),
+    (404, "BLOB_UPLOAD_UNKNOWN", "GET /v2/team/app/blobs/uploads/<a*7000>"),
     (404, "BLOB_UPLOAD_UNKNOWN", "GET /v2/team/app/blobs/uploads/<nobody>"),
     (404, "BLOB_UPLOAD_UNKNOWN", "HEAD /v2/team/app/blobs/uploads/<nobody>"),
     (404, "BLOB_UPLOAD_UNKNOWN", "PATCH /v2/team/app/blobs/uploads/<nobody>\n\nhello"),
@@ -377,7 +375,6 @@ const UPLOADS: &[Row] = &[
     (400, "DIGEST_INVALID", "PUT <open>?digest="),
     (400, "DIGEST_INVALID", "PUT <open>?digest=hello"),
     (400, "DIGEST_INVALID", "PUT <open>?digest=sha256:<A*64>"),
-    (400, "DIGEST_INVALID", "PUT <open>?digest=<hello>&digest=<absent>"),
     (400, "DIGEST_INVALID", "PUT <open>?digest=<hello>%20"),
     (400, "DIGEST_INVALID", "PUT <open>?Digest=<hello>"),
     (400, "DIGEST_INVALID", "PUT <fresh>?digest=<hello>"),
@@ -727,12 +724,24 @@ pub const FRAMING: &[Row] = &[
 /// Rows whose code is not there yet, each with what it waits for. They are tried, and the test fails as soon as one of them holds: then it
 /// belongs above.
 pub const PENDING: &[(&str, Row)] = &[
-    ("414 of our own for a long target; the head's limit answers first", (414, "UNSUPPORTED", "GET /v2/<a*65500>")),
+    ("a parameter that stands there twice", (400, "DIGEST_INVALID", "PUT <begun>?digest=<hell>&digest=<absent>")),
     (
-        "?digest-algorithm= of an upload",
-        (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest-algorithm=md5"),
+        "a parameter that stands there twice",
+        (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<hello>&digest=<absent>\n\nhello"),
     ),
-    ("?tag= of a manifest", (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=.bad\n\n<manifest>")),
+    (
+        "a parameter that stands there twice",
+        (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?mount=<layer>&mount=<absent>&from=team/app"),
+    ),
+    ("a parameter that stands there twice", (400, "PAGINATION_NUMBER_INVALID", "GET /v2/team/app/tags/list?n=1&n=x")),
+    ("a limit of our own on addresses, told in words", (414, "UNSUPPORTED", "GET /v2/<a*8200>")),
+    ("a limit of our own on addresses, told in words", (414, "UNSUPPORTED", "GET /v2/?<a*40000>")),
+    ("a limit of our own on header fields, told in words", (431, "UNSUPPORTED", "GET /v2/\nX: <a*49000>")),
+    ("?digest-algorithm=", (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest-algorithm=md5")),
+    ("?tag=", (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=.bad\n\n<manifest>")),
+    ("?tag=", (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=\n\n<manifest>")),
+    ("?tag=", (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=good&tag=a/b\n\n<manifest>")),
+    ("?tag=", (400, "TAG_INVALID", "PUT /v2/team/app/manifests/latest?tag=other\n\n<manifest>")),
 ];
 
 /// Odd, and right all the same: to refuse these would shut somebody out.
@@ -767,8 +776,7 @@ pub const GOOD: &[Row] = &[
     (304, "", "GET /v2/team/app/blobs/<layer>\nIf-None-Match: \"x\", W/\"<layer>\""),
     (200, "", "GET /v2/team/app/tags/list?last=%00%ff"),
     (200, "", "GET /v2/team/app/tags/list?last=..%2f..&n=0"),
-    (200, "", "GET /v2/team/app/tags/list?last=<z*30000>"),
-    (200, "", "GET /v2/team/app/tags/list?n=1&n=x"),
+    (200, "", "GET /v2/team/app/tags/list?last=<z*7000>"),
     (200, "", "GET /v2/team/app/tags/list?n=00000000000000000000000000001"),
     (200, "", "GET /v2/_catalog?n=1000000"),
     (204, "", "GET <open>?_state=forgotten&x=%zz"),
