@@ -380,11 +380,42 @@ fn referrers_that_are_refused_or_damaged() {
 }
 
 #[test]
-fn hosted_repositories_leave_it_to_tags() {
-    let registry = Registry::start();
-    let image = registry.client().push_image("team/app", "1", b"x");
-    let answer = registry.client().get(&format!("/v2/team/app/referrers/{}", image.digest));
-    assert_eq!((answer.status, answer.code().as_str()), (404, "UNSUPPORTED"));
+fn referrers_are_cut_here_too() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    for n in 0..25 {
+        upstream.refer("library/app", image.manifest_digest, &format!("a/{}+{}", n % 2, n / 2));
+    }
+    upstream.set_lists(Lists { page: Some(10), ..Lists::default() });
+    let mut mirror = mirror(&upstream);
+    let whole = listed(&referrers(&mirror, &image, ""));
+    upstream.gone();
+    for _ in 0..2 {
+        let (mut found, mut next, mut sizes) = (Vec::new(), Some("?n=10&ns=docker.io".to_owned()), Vec::new());
+        while let Some(query) = next {
+            let page = referrers(&mirror, &image, &query);
+            assert_eq!((cache(&page), page.header("oci-namespace")), ("hit", Some("docker.io")));
+            let entries = listed(&page);
+            sizes.push(entries.len());
+            found.extend(entries);
+            let target = page.next();
+            assert!(target.as_ref().is_none_or(|target| target.ends_with("&n=10&ns=docker.io")), "{target:?}");
+            next = target.map(|target| target[target.find('?').unwrap()..].to_owned());
+        }
+        assert_eq!(sizes, [10, 10, 5]);
+        let sorted = |list: &[Value]| {
+            let mut texts: Vec<String> = list.iter().map(ToString::to_string).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(sorted(&found), sorted(&whole));
+        assert_eq!(whole.len(), 25);
+        let none = referrers(&mirror, &image, "?n=0");
+        assert_eq!((listed(&none).len(), none.header("link")), (0, None));
+        let filtered = referrers(&mirror, &image, "?artifactType=a%2F1%2B3&n=1");
+        assert_eq!((listed(&filtered).len(), filtered.header("link")), (1, None));
+        mirror.restart();
+    }
 }
 
 #[test]

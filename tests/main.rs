@@ -20,6 +20,7 @@ mod protocol;
 mod proxies;
 mod pull;
 mod push;
+mod referrers;
 mod rights;
 mod trust;
 mod upstream;

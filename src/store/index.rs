@@ -119,3 +119,38 @@ fn layers(layout: &Layout, repository: &RepositoryName) -> std::io::Result<Vec<D
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Clock;
+
+    fn digest(content: &[u8]) -> Digest {
+        Digest::of(Algorithm::Sha256, content)
+    }
+
+    #[tokio::test]
+    async fn who_holds_what_before_and_after_it_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = Store::new(directory.path(), Clock::system());
+        let (one, two): (RepositoryName, RepositoryName) = ("team/one".parse().unwrap(), "team/two".parse().unwrap());
+        let layer = digest(b"x");
+        other.hosted.link_layer(&one, &layer, &layer).await.unwrap();
+        other.hosted.link_layer(&two, &digest(b"y"), &digest(b"y")).await.unwrap();
+
+        let store = Store::new(directory.path(), Clock::system());
+        let holders = async || store.hosted.holders(&layer).await.unwrap().collect::<Vec<_>>();
+        assert_eq!(holders().await, [one.clone(), two.clone()], "each may");
+        let indexed = store.index().await.unwrap();
+        assert_eq!((indexed.repositories, indexed.manifests, indexed.links), (2, 0, 2));
+        assert_eq!(holders().await, [one.clone()]);
+        store.hosted.link_layer(&two, &layer, &layer).await.unwrap();
+        assert_eq!(holders().await, [one.clone(), two.clone()]);
+        store.hosted.unlink_layer(&one, &layer).await.unwrap();
+        assert_eq!(holders().await, [two.clone()]);
+        other.hosted.link_layer(&one, &layer, &layer).await.unwrap();
+        assert_eq!(holders().await, [two.clone()], "what others add is known when it is read again");
+        store.index().await.unwrap();
+        assert_eq!(holders().await, [one, two]);
+    }
+}

@@ -248,3 +248,6 @@ fn hash(artifact_type: Option<&str>) -> u64 {
     artifact_type.hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,6 +242,13 @@ impl Answer {
         }
     }
 
+    /// Where the next page is, as `Link` says.
+    pub fn next(&self) -> Option<String> {
+        let (target, relation) = self.header("link")?.strip_prefix('<')?.split_once('>')?;
+        assert_eq!(relation, "; rel=\"next\"");
+        Some(target.to_owned())
+    }
+
     /// The first header of this name (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

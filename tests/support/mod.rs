@@ -9,3 +9,4 @@ pub mod proxy;
 pub mod registry;
 pub mod tls;
 pub mod upstream;
+pub mod volume;
