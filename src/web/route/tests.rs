@@ -16,13 +16,17 @@ fn short(route: &Route) -> String {
     match route {
         Route::Catalog { page: asked } => format!("catalog {}", page(asked)),
         Route::Tags { at, page: asked } => format!("tags {} {}", of(at), page(asked)),
+        Route::Manifest { at, reference, verb: ManifestVerb::Put { tags } } => {
+            let tags: String = tags.iter().map(|tag| format!(" +{tag}")).collect();
+            format!("Put manifest {} {reference}{tags}", of(at))
+        }
         Route::Manifest { at, reference, verb } => format!("{verb:?} manifest {} {reference}", of(at)),
         Route::Blob { at, digest, verb } => format!("{verb:?} blob {} {}", of(at), digest.algorithm().as_str()),
         Route::Referrers { at, asked: ReferrersQuery { subject, artifact_type, n, last } } => {
             let last = last.map(|last| last.algorithm().as_str());
             format!("referrers {} {} {artifact_type:?} {n:?} {last:?}", of(at), subject.algorithm().as_str())
         }
-        Route::StartUpload { at, start: Start::Empty } => format!("start {}", of(at)),
+        Route::StartUpload { at, start: Start::Empty(algorithm) } => format!("start {} {}", of(at), algorithm.as_str()),
         Route::StartUpload { at, start: Start::Whole(digest) } => {
             format!("whole {} {}", of(at), digest.algorithm().as_str())
         }
@@ -82,6 +86,8 @@ fn good_with_digests() {
     for (method, path, want) in [
         ("GET", "/v2/a/manifests/@", format!("Get manifest a {digest}")),
         ("PUT", "/v2/a/manifests/@", format!("Put manifest a {digest}")),
+        ("PUT", "/v2/a/manifests/@?tag=1.0&tag=latest&tag=1.0", format!("Put manifest a {digest} +1.0 +latest")),
+        ("GET", "/v2/a/manifests/latest?tag=.", "Get manifest a latest".to_owned()),
         ("DELETE", "/v2/a/manifests/latest", "Delete manifest a latest".to_owned()),
         ("GET", "/v2/a/blobs/@", "Get blob a sha256".to_owned()),
         ("HEAD", "/v2/a/blobs/blobs/@?ns=docker.io", "Head blob docker.io|a/blobs sha256".to_owned()),
@@ -96,10 +102,12 @@ fn good_with_digests() {
         ),
         ("GET", "/v2/a/referrers/@?n=7&last=@", "referrers a sha256 None Some(7) Some(\"sha256\")".to_owned()),
         ("GET", "/v2/a/referrers/@?n=0&last=", "referrers a sha256 None Some(0) None".to_owned()),
-        ("POST", "/v2/a/blobs/uploads/", "start a".to_owned()),
-        ("POST", "/v2/a/blobs/uploads", "start a".to_owned()),
-        ("POST", "/v2/a/blobs/uploads/blobs/uploads/", "start a/blobs/uploads".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/", "start a sha256".to_owned()),
+        ("POST", "/v2/a/blobs/uploads", "start a sha256".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/blobs/uploads/", "start a/blobs/uploads sha256".to_owned()),
         ("POST", "/v2/a/blobs/uploads/?digest=@", "whole a sha256".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512&x=y", "start a sha512".to_owned()),
+        ("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512&digest=@", "whole a sha256".to_owned()),
         ("POST", "/v2/a/blobs/uploads/?mount=@&from=b/c", "mount a sha256 b/c".to_owned()),
         ("POST", "/v2/a/blobs/uploads/?mount=@", "mount a sha256 anywhere".to_owned()),
         ("POST", "/v2/a/blobs/uploads/?mount=@&from=B&origin=x", "mount a sha256 anywhere".to_owned()),
@@ -108,6 +116,7 @@ fn good_with_digests() {
         ("PATCH", "/v2/a/blobs/uploads/#?_state=x", "Append upload a 1a2b".to_owned()),
         ("PUT", "/v2/a/blobs/uploads/#?digest=@", "finish a 1a2b sha256".to_owned()),
         ("PUT", "/v2/a/blobs/uploads/#?_state=x&digest=@", "finish a 1a2b sha256".to_owned()),
+        ("PUT", "/v2/a/blobs/uploads/#?ns=r.lan&digest=@&ns=r.lan", "finish r.lan|a 1a2b sha256".to_owned()),
         ("DELETE", "/v2/a/blobs/uploads/#?ns=r.lan", "Cancel upload r.lan|a 1a2b".to_owned()),
     ] {
         let escaped = digest.replace(':', "%3A");
@@ -184,6 +193,27 @@ fn bad_references_and_queries() {
         ("GET /v2/_catalog?n=x", "catalog", "PageNumber("),
         ("GET /v2/_catalog?n=99999999999999999999999", "catalog", "PageNumber("),
         ("GET /v2/_catalog?n=%2B1", "catalog", "PageNumber("),
+    ]);
+}
+
+#[test]
+fn tags_and_parameters_that_contradict_each_other() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let tags = |count: usize| (0..count).map(|tag| format!("&tag=t{tag}")).collect::<String>();
+    assert!(parse(&site("/"), &format!("PUT /v2/a/manifests/{digest}?x{}", tags(MOST_TAGS))).is_ok());
+    assert_refused(&[
+        (&format!("PUT /v2/a/manifests/{digest}?tag=ok&tag=.x"), "manifest", "Tag("),
+        (&format!("PUT /v2/a/manifests/{digest}?tag="), "manifest", "Tag("),
+        (&format!("PUT /v2/a/manifests/{digest}?x{}", tags(MOST_TAGS + 1)), "manifest", "TooManyTags(33)"),
+        ("PUT /v2/a/manifests/latest?tag=1", "manifest", "TagsByTag("),
+        (&format!("PUT /v2/a/blobs/uploads/{UUID}?digest={digest}&digest={digest}"), "blob_upload_chunk", "Repeated("),
+        (&format!("POST /v2/a/blobs/uploads/?mount={digest}&mount={digest}"), "blob_upload", "Repeated("),
+        (&format!("POST /v2/a/blobs/uploads/?mount={digest}&from=a&from=b"), "blob_upload", "Repeated("),
+        ("POST /v2/a/blobs/uploads/?digest-algorithm=md5", "blob_upload", "Digest(Algorithm"),
+        ("POST /v2/a/blobs/uploads/?digest-algorithm=sha512&digest-algorithm=sha256", "blob_upload", "Repeated("),
+        ("GET /v2/a/tags/list?n=1&n=2", "tags", "Repeated("),
+        ("GET /v2/_catalog?last=a&last=b", "catalog", "Repeated("),
+        ("GET /v2/a/tags/list?ns=a.io&ns=b.io", "tags", "Repeated("),
     ]);
 }
 

@@ -1,0 +1,191 @@
+//! Pushing blobs: the parts of the protocol that few clients use.
+
+use std::io::{BufReader, Write};
+
+use entrepot::oci::{Algorithm, Digest};
+
+use crate::support::client::{Answer, Client, digest_of, noise};
+use crate::support::registry::Registry;
+
+fn sha512(content: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha512, content)
+}
+
+fn assert_held(client: &Client, repository: &str, digest: &Digest, content: &[u8]) {
+    let answer = client.get(&format!("/v2/{repository}/blobs/{digest}"));
+    assert_eq!((answer.status, answer.body == content), (200, true), "{digest}");
+    assert_eq!(answer.header("docker-content-digest"), Some(digest.to_string().as_str()));
+}
+
+/// Where a digest's bytes lie, and what the repository's link to it says.
+fn on_disk(registry: &Registry, repository: &str, digest: &Digest) -> (Vec<u8>, String) {
+    let root = registry.data().join("docker/registry/v2");
+    let hex = digest.hex();
+    let link = root.join(format!("repositories/{repository}/_layers/{}/{hex}/link", digest.algorithm().as_str()));
+    let content: Digest = std::fs::read_to_string(link).unwrap().parse().unwrap();
+    let hex = content.hex();
+    let bytes = std::fs::read(root.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]))).unwrap();
+    (bytes, content.to_string())
+}
+
+#[test]
+fn an_upload_says_how_short_a_chunk_may_be() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let begun = client.request("POST", "/v2/team/app/blobs/uploads/?unknown=1&also").body(b"").send();
+    assert_eq!((begun.status, begun.header("oci-chunk-min-length")), (202, Some("1")));
+    let location = begun.header("location").unwrap();
+    let one = client.request("PATCH", location).header("Content-Range", "0-0").body(b"x").send();
+    assert_eq!((one.status, one.header("range")), (202, Some("0-0")));
+    let two = client.request("PATCH", location).header("Content-Range", "1-1").body(b"y").send();
+    assert_eq!((two.status, two.header("range")), (202, Some("0-1")));
+}
+
+#[test]
+fn sha512_in_every_shape() {
+    let mut registry = Registry::start();
+    let client = registry.client();
+    let announced = || {
+        let begun = client.request("POST", "/v2/team/app/blobs/uploads/?digest-algorithm=sha512").body(b"").send();
+        assert_eq!(begun.status, 202, "{}", begun.text());
+        begun.header("location").unwrap().to_owned()
+    };
+    let finish = |location: &str, digest: &Digest, last: &[u8]| {
+        client.request("PUT", &format!("{location}?digest={digest}")).body(last).send()
+    };
+    let contents: Vec<_> = (20..25).map(|seed| noise(seed, 30_000)).collect();
+    let patch = |location: &str, content: &[u8]| {
+        assert_eq!(client.request("PATCH", location).body(content).send().status, 202);
+    };
+    // Announced, and sent in pieces.
+    let location = announced();
+    patch(&location, &contents[0][..10_000]);
+    patch(&location, &contents[0][10_000..20_000]);
+    assert_eq!(finish(&location, &sha512(&contents[0]), &contents[0][20_000..]).status, 201);
+    // Not announced: it is read again.
+    let location = client.begin("team/app");
+    patch(&location, &contents[1]);
+    assert_eq!(finish(&location, &sha512(&contents[1]), b"").status, 201);
+    // Announced, and called by its sha256 in the end.
+    let location = announced();
+    patch(&location, &contents[2]);
+    assert_eq!(finish(&location, &digest_of(&contents[2]), b"").status, 201);
+    assert_held(&client, "team/app", &digest_of(&contents[2]), &contents[2]);
+    // At once.
+    let target = format!("/v2/team/app/blobs/uploads/?digest={}", sha512(&contents[3]));
+    assert_eq!(client.request("POST", &target).body(&contents[3]).send().status, 201);
+    for content in [&contents[0], &contents[1], &contents[3]] {
+        let digest = sha512(content);
+        assert_held(&client, "team/app", &digest, content);
+        assert_eq!(on_disk(&registry, "team/app", &digest), (content.clone(), digest_of(content).to_string()));
+    }
+    // What was announced is forgotten by a restart, and what was sent is not.
+    let location = announced();
+    patch(&location, &contents[4][..5000]);
+    registry.restart();
+    let client = registry.client();
+    assert_eq!(client.request("PATCH", &location).body(&contents[4][5000..]).send().status, 202);
+    let digest = sha512(&contents[4]);
+    assert_eq!(client.request("PUT", &format!("{location}?digest={digest}")).send().status, 201);
+    assert_held(&client, "team/app", &digest, &contents[4]);
+
+    let wrong = client.begin("team/app");
+    let refused = client.request("PUT", &format!("{wrong}?digest={}", sha512(b"other"))).body(b"this").send();
+    assert_eq!((refused.status, refused.code().as_str()), (400, "DIGEST_INVALID"));
+    assert_eq!(refused.json()["errors"][0]["detail"]["found"], sha512(b"this").to_string());
+}
+
+#[test]
+fn an_unknown_algorithm_is_refused_in_words() {
+    let registry = Registry::start();
+    for algorithm in ["md5", "sha384", "SHA512", "", "sha256%00"] {
+        let target = format!("/v2/team/app/blobs/uploads/?digest-algorithm={algorithm}");
+        let refused = registry.client().request("POST", &target).body(b"").send();
+        assert_eq!((refused.status, refused.code().as_str()), (400, "DIGEST_INVALID"), "{algorithm}");
+        assert!(refused.text().contains("use sha256 or sha512"), "{}", refused.text());
+    }
+}
+
+#[test]
+fn two_uploads_of_one_digest_by_both_algorithms() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let content = noise(30, 2_000_000);
+    std::thread::scope(|scope| {
+        for digest in [digest_of(&content), sha512(&content), digest_of(&content), sha512(&content)] {
+            let (client, content) = (&client, &content);
+            scope.spawn(move || {
+                let target = format!("{}?digest={digest}", client.begin("team/app"));
+                assert_eq!(client.request("PUT", &target).body(content).send().status, 201);
+            });
+        }
+    });
+    assert_held(&client, "team/app", &digest_of(&content), &content);
+    assert_held(&client, "team/app", &sha512(&content), &content);
+}
+
+#[test]
+fn a_parameter_that_stands_there_twice() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let digest = digest_of(b"x");
+    let location = client.begin("team/app");
+    for target in [
+        format!("{location}?digest={digest}&digest={digest}"),
+        format!("{location}?digest={digest}&digest={}", digest_of(b"y")),
+    ] {
+        let refused = client.request("PUT", &target).body(b"x").send();
+        assert_eq!((refused.status, refused.code().as_str()), (400, "DIGEST_INVALID"), "{target}");
+        assert_eq!(refused.json()["errors"][0]["detail"]["parameter"], "digest");
+    }
+    // Nothing came of it, and the upload is still good.
+    assert_eq!(client.request("PUT", &format!("{location}?digest={digest}")).body(b"x").send().status, 201);
+}
+
+#[test]
+fn a_body_is_asked_for_only_of_who_may_send_it() {
+    let registry = Registry::configured(|place| {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let path = place.write("htpasswd", &format!("alice:{hash}\n"));
+        let auth = format!("auth:\n  htpasswd: {{realm: r, path: {}}}\n", path.display());
+        format!("{}{}storage:{}\n{auth}", place.version(), place.http(), place.root())
+    });
+    let (nobody, alice) = (registry.client(), registry.client().login("alice", "secret"));
+    let unknown = "1a2b3c4d-0000-4000-8000-000000000000";
+    let digest = digest_of(b"x");
+    let location = alice.begin("team/app");
+    let expecting = |client: &Client, method: &str, target: &str| {
+        let request = client.request(method, target).header("Expect", "100-continue").header("Content-Length", "1");
+        Answer::read(&mut BufReader::new(request.send_head()), false).unwrap().status
+    };
+    for (client, method, target, want) in [
+        (&nobody, "POST", format!("/v2/team/app/blobs/uploads/?digest={digest}"), 401),
+        (&nobody, "PATCH", location.clone(), 401),
+        (&nobody, "PUT", "/v2/team/app/manifests/1".to_owned(), 401),
+        (&alice, "PATCH", format!("/v2/team/app/blobs/uploads/{unknown}"), 404),
+        (&alice, "PUT", format!("/v2/team/app/blobs/uploads/{unknown}?digest={digest}"), 404),
+        (&alice, "PUT", location.clone(), 400),
+        (&alice, "PUT", "/v2/team/app/manifests/.x".to_owned(), 400),
+        (&alice, "PUT", format!("/v2/team/app/manifests/{digest}?tag=.x"), 400),
+        (&alice, "POST", format!("/v2/team/app/blobs/uploads/?digest={digest}"), 100),
+        (&alice, "PATCH", location.clone(), 100),
+        (&alice, "PUT", "/v2/team/app/manifests/1".to_owned(), 100),
+    ] {
+        assert_eq!(expecting(client, method, &target), want, "{method} {target}");
+    }
+}
+
+/// Docker writes the query of an upload's address anew, zot's benchmark drops it: its state is in the path.
+#[test]
+fn the_state_of_an_upload_is_in_its_path() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let location = client.begin("team/app");
+    assert!(!location.contains('?'), "{location}");
+    let mut stream =
+        client.request("PATCH", &format!("{location}?_state=stale&x=%zz")).header("Content-Length", "3").send_head();
+    stream.write_all(b"abc").unwrap();
+    assert_eq!(Answer::read(&mut BufReader::new(stream), false).unwrap().status, 202);
+    let digest = digest_of(b"abc");
+    assert_eq!(client.request("PUT", &format!("{location}?_state=&digest={digest}")).send().status, 201);
+}
