@@ -34,6 +34,11 @@ impl HostedStore {
         self.marked(&["_manifests", "_layers"]).await
     }
 
+    /// Every repository that is being pushed to.
+    pub(super) async fn uploading(&self) -> Result<Vec<RepositoryName>, StoreError> {
+        self.marked(&["_uploads"]).await
+    }
+
     async fn marked(&self, markers: &'static [&'static str]) -> Result<Vec<RepositoryName>, StoreError> {
         let root = self.layout.hosted_repositories();
         let walked = root.clone();
@@ -199,7 +204,7 @@ impl HostedStore {
     pub async fn purge_uploads(&self, age: Duration) -> Result<usize, StoreError> {
         let now = self.clock.now();
         let mut purged = 0;
-        for repository in self.marked(&["_uploads"]).await? {
+        for repository in self.uploading().await? {
             let directory = self.layout.hosted_repository(&repository).join("_uploads");
             let looked = directory.clone();
             purged += on_disk("purge uploads", &directory, move || purge(&looked, now, age)).await?;

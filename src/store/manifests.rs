@@ -1,5 +1,7 @@
 //! What was pushed: manifests and tags.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use super::{HostedStore, StoreError, StoredBlob, on_disk};
@@ -97,6 +99,14 @@ impl HostedStore {
     /// What a tag names.
     pub async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, StoreError> {
         self.read_link(&self.layout.hosted_tag(repository, tag).join("current/link")).await
+    }
+
+    /// When it was last pushed, where the file system says.
+    pub async fn tagged_at(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<SystemTime>, StoreError> {
+        let path = self.layout.hosted_tag(repository, tag).join("current/link");
+        let asked = path.clone();
+        on_disk("read", &path, move || Ok(disk::optional(disk::metadata(&asked))?.and_then(|link| link.modified().ok())))
+            .await
     }
 
     /// Lets a tag name a manifest that is held.

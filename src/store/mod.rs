@@ -14,6 +14,8 @@ mod manifests;
 mod partial;
 mod record;
 mod upload;
+mod usage;
+mod walk;
 
 use std::fs::File;
 use std::io;
@@ -28,6 +30,7 @@ pub use manifests::StoredManifest;
 pub use partial::{LeftPartial, Partial, verified};
 pub use record::{LinkRecord, ReferrersRecord, Right, TagRecord};
 pub use upload::{Upload, UploadId};
+pub use usage::Amount;
 
 use crate::oci::Digest;
 use crate::sys::{Clock, Extent, blocking, disk};

@@ -1,5 +1,6 @@
 //! A repository that lives here: pushed to, never asked of an upstream.
 
+mod contents;
 pub(super) mod upload;
 
 use std::sync::Arc;
