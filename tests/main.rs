@@ -4,6 +4,7 @@
 
 mod support;
 
+mod cli;
 mod command;
 mod credentials;
 mod endpoints;

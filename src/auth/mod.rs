@@ -11,12 +11,14 @@ mod gate;
 mod refusal;
 
 mod apr1;
+mod edit;
 mod htpasswd;
 mod password_file;
 mod provision;
 mod verifier;
 
 pub use credentials::Credentials;
+pub use edit::{EditError, Edited, complaint, list_users, remove_user, set_password};
 pub use gate::{Admitted, Caller, Gate, UserName};
 pub use refusal::{AuthError, Refusal, Unproven};
 

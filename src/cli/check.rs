@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Ended;
+use super::output::{Output, remark, say};
 use super::settings::{Settings, Trouble, read, unwritable};
 use crate::auth;
 use crate::metrics::Metrics;
@@ -10,19 +12,19 @@ use crate::registry::{Machine, examine_upstreams};
 use crate::sys::{Clock, Tasks, blocking};
 
 /// Validates a configuration, and whether it fits the store that is there; prints what it found.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this command's answer goes to the terminal")]
-pub(super) async fn run(path: Option<&Path>, print: bool) -> Result<(), Trouble> {
+pub(super) async fn run(path: Option<&Path>, print: bool) -> Result<(), Ended> {
     let settings = Settings::load(path).await?;
     for warning in settings.warnings() {
-        eprintln!("warning: {warning}");
+        remark(format!("warning: {warning}"));
     }
     for note in &settings.notes {
-        eprintln!("note: {note}");
+        remark(format!("note: {note}"));
     }
     if print {
         // What the operator wrote, before it was fitted to the store.
-        print!("{}", read(path).await?.1.print());
-        return Ok(());
+        let mut output = Output::new();
+        output.text(&read(path).await?.1.print())?;
+        return output.flush();
     }
     if let Some(auth) = settings.config().auth.clone() {
         let examined = blocking(move || auth::examine(&auth)).await;
@@ -35,6 +37,5 @@ pub(super) async fn run(path: Option<&Path>, print: bool) -> Result<(), Trouble>
     if store.exists().await {
         store.probe().await.map_err(|error| unwritable(&store, &error))?;
     }
-    println!("{} is right", settings.source);
-    Ok(())
+    say(format!("{} is right", settings.source))
 }

@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::{Naming, Registry};
 use super::fills::fill::{Fill, State};
 use super::fills::source::Source;
 use super::mirror::remote::Remote;
+use super::{Naming, Registry};
 use crate::oci::{Digest, HostName};
 
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
@@ -81,7 +81,8 @@ impl Registry {
     /// The configured upstreams, in the order of their names.
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
         let remotes = self.remotes.iter();
-        let mut reports: Vec<_> = remotes.map(|(name, remote)| UpstreamReport::new(name, remote, &self.naming)).collect();
+        let mut reports: Vec<_> =
+            remotes.map(|(name, remote)| UpstreamReport::new(name, remote, &self.naming)).collect();
         reports.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         reports
     }

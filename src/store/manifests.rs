@@ -105,8 +105,12 @@ impl HostedStore {
     pub async fn tagged_at(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<SystemTime>, StoreError> {
         let path = self.layout.hosted_tag(repository, tag).join("current/link");
         let asked = path.clone();
-        on_disk("read", &path, move || Ok(disk::optional(disk::metadata(&asked))?.and_then(|link| link.modified().ok())))
-            .await
+        on_disk(
+            "read",
+            &path,
+            move || Ok(disk::optional(disk::metadata(&asked))?.and_then(|link| link.modified().ok())),
+        )
+        .await
     }
 
     /// Lets a tag name a manifest that is held.

@@ -90,7 +90,9 @@ impl Names {
                 if self.may_hold_later(&name) {
                     self.open.push(Level { steps: steps(&directory)?, directory, prefix: name });
                 }
-            } else if self.after.as_deref().is_none_or(|after| name.as_str() > after) && self.is_repository(&directory)? {
+            } else if self.after.as_deref().is_none_or(|after| name.as_str() > after)
+                && self.is_repository(&directory)?
+            {
                 return Ok(Some(name));
             }
         }
@@ -147,7 +149,9 @@ mod tests {
             assert_eq!(after(Some(name), 100).await, NAMES[index + 1..], "after {name}");
             assert_eq!(after(Some(name), 2).await, NAMES[index + 1..].iter().take(2).copied().collect::<Vec<_>>());
         }
-        for (between, next) in [("a/", "a/b"), ("a-", "a-b"), ("a/b/c", "a/b/c/d"), ("a/z", "a0"), ("b", "b/c"), ("", "a")] {
+        for (between, next) in
+            [("a/", "a/b"), ("a-", "a-b"), ("a/b/c", "a/b/c/d"), ("a/z", "a0"), ("b", "b/c"), ("", "a")]
+        {
             assert_eq!(after(Some(between), 1).await, [next], "after {between:?}");
         }
         assert!(after(Some("d"), 1).await.is_empty());

@@ -16,14 +16,20 @@ const QUERY: &AsciiSet =
 
 /// Where this registry is, as clients see it.
 #[derive(Clone, Debug)]
-pub(super) struct Base(String);
+pub(super) struct Base {
+    /// Ends with `/v2/`.
+    registry: String,
+    /// Ends with `/api/v1/`.
+    api: String,
+}
 
 impl Base {
     /// `host` is `http.host`, `prefix` begins and ends with `/`. `None` when they cannot stand in a header.
     pub(super) fn new(host: Option<&str>, prefix: &str) -> Option<Self> {
         let host = host.unwrap_or_default().trim_end_matches('/');
-        let base = format!("{host}{prefix}v2/");
-        base.bytes().all(|b| b.is_ascii_graphic()).then_some(Self(base))
+        let base = format!("{host}{prefix}");
+        let base = base.bytes().all(|b| b.is_ascii_graphic()).then_some(base)?;
+        Some(Self { registry: format!("{base}v2/"), api: format!("{base}api/v1/") })
     }
 
     pub(super) fn blob(&self, at: &At, digest: &Digest) -> HeaderValue {
@@ -49,8 +55,13 @@ impl Base {
         self.next("_catalog", asked, page, None)
     }
 
+    /// `Link` to what comes after `last` in a list of the API.
+    pub(super) fn more_of_api(&self, path: &str, n: Option<usize>, last: &str) -> HeaderValue {
+        link(&self.api, path, (n, last), None)
+    }
+
     fn location(&self, at: &At, tail: std::fmt::Arguments<'_>) -> HeaderValue {
-        let mut url = format!("{}{}/{tail}", self.0, at.name);
+        let mut url = format!("{}{}/{tail}", self.registry, at.name);
         if let Some(ns) = &at.ns {
             add(&mut url, '?', "ns", ns);
         }
@@ -59,17 +70,22 @@ impl Base {
 
     fn next(&self, path: &str, asked: &PageRequest, page: &Page, ns: Option<&str>) -> Option<HeaderValue> {
         let last = page.entries.last().filter(|_| page.more)?;
-        let mut link = format!("<{}{path}", self.0);
-        add(&mut link, '?', "last", last);
-        if let Some(n) = asked.n {
-            add(&mut link, '&', "n", &n.to_string());
-        }
-        if let Some(ns) = ns {
-            add(&mut link, '&', "ns", ns);
-        }
-        link.push_str(">; rel=\"next\"");
-        Some(header(link))
+        Some(link(&self.registry, path, (asked.n, last), ns))
     }
+}
+
+/// A link to the entries after `last`, `n` at a time.
+fn link(base: &str, path: &str, (n, last): (Option<usize>, &str), ns: Option<&str>) -> HeaderValue {
+    let mut link = format!("<{base}{path}");
+    add(&mut link, '?', "last", last);
+    if let Some(n) = n {
+        add(&mut link, '&', "n", &n.to_string());
+    }
+    if let Some(ns) = ns {
+        add(&mut link, '&', "ns", ns);
+    }
+    link.push_str(">; rel=\"next\"");
+    header(link)
 }
 
 fn add(url: &mut String, separator: char, name: &str, value: &str) {
@@ -116,6 +132,8 @@ mod tests {
         assert!(link(Some(0), &page(&[], true)).is_none());
         let repositories = base.more_repositories(&asked(Some(1)), &page(&["docker.io/library/a"], true)).unwrap();
         assert_eq!(repositories, "</v2/_catalog?last=docker.io/library/a&n=1>; rel=\"next\"");
+        let held = base.more_of_api("repositories/r.lan:443/app/tags", Some(2), "1");
+        assert_eq!(held, "</api/v1/repositories/r.lan:443/app/tags?last=1&n=2>; rel=\"next\"");
         let with_ns = base.more_tags(&at(Some("r.lan")), &asked(Some(1)), &page(&["a"], true)).unwrap();
         assert_eq!(with_ns, "</v2/team/app/tags/list?last=a&n=1&ns=r.lan>; rel=\"next\"");
     }

@@ -9,7 +9,9 @@ use percent_encoding::percent_decode_str;
 
 use self::shape::Shape;
 use super::query::Query;
-use crate::oci::{Digest, DigestError, NameError, Reference, RepositoryName};
+use crate::oci::{
+    Digest, DigestError, ImageError, ImageRepository, ImageSelection, NameError, Reference, RepositoryName,
+};
 use crate::registry::{PageRequest, UploadId};
 
 /// What a listener answers.
@@ -93,6 +95,18 @@ pub enum Api {
     Fills,
     /// `fills/DIGEST`, deleted: it is cancelled.
     CancelFill(Digest),
+    /// `repositories`: what is held.
+    Repositories(PageRequest),
+    /// `repositories/NAME/tags`
+    Tags { name: ImageRepository, page: PageRequest },
+    /// `images/NAME[:TAG|@DIGEST]`, deleted.
+    DeleteImage(ImageSelection),
+    /// `usage`: what is taken in all.
+    Usage,
+    /// `usage/repositories`: what each repository takes.
+    UsageByRepository,
+    /// `repositories/NAME/usage`
+    UsageOf(ImageRepository),
     /// `warm`: images are brought into the cache.
     Warm,
 }
@@ -158,6 +172,8 @@ pub enum RouteError {
     Digest(#[from] DigestError),
     #[error("the digest of the content is missing; add ?digest=ALGORITHM:HEX")]
     DigestMissing,
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("n={0:?} is not a number of entries")]
     PageNumber(String),
     #[error("{0:?} names no upload; start one with POST")]
@@ -295,6 +311,20 @@ impl Request<'_> {
             None if path == "warm" => match self.verb {
                 Verb::Post => Ok(Api::Warm),
                 _ => Err(RouteError::Method { allow: "POST" }),
+            },
+            None if path == "repositories" => self.reading().and_then(|()| Ok(Api::Repositories(self.page()?))),
+            None if path == "usage" => self.reading().map(|()| Api::Usage),
+            Some(("usage", "repositories")) => self.reading().map(|()| Api::UsageByRepository),
+            Some(("repositories", rest)) => match rest.rsplit_once('/') {
+                Some((name, "tags")) => {
+                    self.reading().and_then(|()| Ok(Api::Tags { name: name.parse()?, page: self.page()? }))
+                }
+                Some((name, "usage")) => self.reading().and_then(|()| Ok(Api::UsageOf(name.parse()?))),
+                _ => Err(RouteError::NoSuchPath),
+            },
+            Some(("images", selection)) => match self.verb {
+                Verb::Delete => Ok(Api::DeleteImage(selection.parse()?)),
+                _ => Err(RouteError::Method { allow: "DELETE" }),
             },
             Some(("fills", digest)) => match self.verb {
                 Verb::Delete => Ok(Api::CancelFill(digest.parse()?)),
