@@ -225,6 +225,14 @@ fn rm_deletes_and_says_what() {
     assert_eq!(client.get("/v2/team/app/manifests/latest").status, 404);
     bad(&at(&registry, &["rm", "team/app:1"]), 1, &["team/app:1: manifest 1 is not in team/app"]);
 
+    client.push_image("more", "1", b"x");
+    client.push_image("more", "2", b"y");
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    let mut unread = command(&["rm", "more:1", "more:2", "--server", &format!("http://{}", registry.addr())]);
+    assert!(unread.stdin(Stdio::null()).stdout(writer).status().unwrap().success());
+    assert_eq!(client.get("/v2/more/manifests/2").status, 404, "all of it, though nobody reads it");
+
     client.push_image("other", "1", b"x");
     let some = at(&registry, &["rm", "team/app:9", "other:1", "none:1"]);
     assert_eq!((some.status.code(), stdout(&some).as_str()), (Some(1), "deleted other:1\n"));
@@ -506,13 +514,11 @@ fn client_prints_what_can_be_pasted() {
 #[test]
 fn client_writes_files_and_overwrites_only_its_own() {
     let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    std::fs::write(&config, "version: 0.1\nmirror: {upstreams: {docker.io: {default: true}}}\n").unwrap();
     let hosts = directory.path().join("certs.d");
-    let arguments = ["client", "containerd", "--host", "m.lan:5000", "--dir", hosts.to_str().unwrap()];
-    let client = || {
-        let mut command = command(&arguments);
-        command.current_dir(directory.path());
-        run_with(command, "")
-    };
+    let (config, place) = (config.to_str().unwrap(), hosts.to_str().unwrap());
+    let client = || run(&["client", "containerd", "--host", "m.lan:5000", "--config", config, "--dir", place]);
     let written = client();
     assert!(written.status.success(), "{}", stderr(&written));
     let file = hosts.join("docker.io/hosts.toml");

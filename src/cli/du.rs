@@ -84,7 +84,7 @@ impl Report {
         let text = |key: &str| usage[key].as_str().unwrap_or("-").to_owned();
         self.table.row([bytes("bytes"), bytes("own_bytes"), text("kind"), text("name")]);
         self.held += 1;
-        if self.held % TOGETHER == 0 { self.table.print(&mut self.output) } else { Ok(()) }
+        if self.held.is_multiple_of(TOGETHER) { self.table.print(&mut self.output) } else { Ok(()) }
     }
 
     fn totals(&mut self, totals: &Value) -> Result<(), Ended> {

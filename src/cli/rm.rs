@@ -54,18 +54,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     let (mut output, mut failed) = (Output::new(), 0);
     for image in &images {
         match delete(&mut server, image).await {
-            Ok(answer) if json => output.line(answer)?,
-            Ok(answer) => output.line(describe(&answer))?,
-            Err(Refused::Altogether(trouble)) => {
-                output.flush()?;
-                return Err(trouble.into());
-            }
+            Ok(answer) => tell(&mut output, if json { answer.to_string() } else { describe(&answer) })?,
+            Err(Refused::Altogether(trouble)) => return Err(trouble.into()),
             Err(Refused::This { reason, .. }) => {
                 remark(format!("entrepot: {}: {reason}", plain(image)));
                 failed += 1;
             }
         }
-        output.flush()?;
     }
     match failed {
         0 => Ok(()),
@@ -109,6 +104,14 @@ async fn delete(server: &mut Server, image: &str) -> Result<Value, Refused> {
     })?;
     let body = answer.bytes().await.map_err(|error| server.broken(&server_url::cause(&error)))?;
     serde_json::from_slice(&body).map_err(|error| server.broken(&format!("it sent no JSON: {error}")))
+}
+
+/// That nobody reads what was done is no reason to do half of it.
+fn tell(output: &mut Output, line: String) -> Result<(), Ended> {
+    match output.line(line).and_then(|()| output.flush()) {
+        Err(Ended::Unread) => Ok(()),
+        told => told,
+    }
 }
 
 fn describe(answer: &Value) -> String {

@@ -65,8 +65,11 @@ impl Registry {
     ) -> Result<Part<RepositoryReport>, RegistryError> {
         let most = page.looked_at();
         let (mut entries, mut after) = (Vec::new(), page.last.clone());
-        // Nothing can be gone on with after nothing.
-        while most > 0 {
+        if most == 0 {
+            // Nothing can be gone on with after nothing.
+            return Ok(Part { entries, more: false });
+        }
+        loop {
             let batch = self.targets_after(after.clone(), most + 1).await?;
             let is_last = batch.len() <= most;
             for target in batch {
@@ -80,10 +83,9 @@ impl Registry {
                 entries.push(RepositoryReport { tags: self.count_tags(&target).await?, target });
             }
             if is_last {
-                break;
+                return Ok(Part { entries, more: false });
             }
         }
-        Ok(Part { entries, more: false })
     }
 
     /// At most so many repositories that something is held of, in the byte order of their canonical names, after this one.

@@ -70,10 +70,12 @@ mod tests {
 
     #[test]
     fn what_dockerd_cannot_do() {
+        let mut guarded = mirror("mirror.lan:5000", &[("docker.io", &[])]);
+        guarded.wants_login = true;
         for without in [
             mirror("mirror.lan:5000", &[("ghcr.io", &[])]),
             mirror("mirror.lan:5000", &[("ghcr.io", &[]), ("docker.io", &[])]),
-            Mirror { wants_login: true, ..mirror("mirror.lan:5000", &[("docker.io", &[])]) },
+            guarded,
         ] {
             let made = make(&without).unwrap();
             assert!(daemon(&without).get("registry-mirrors").is_none());

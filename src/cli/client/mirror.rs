@@ -23,6 +23,8 @@ pub(super) struct Mirror {
     pub(super) wants_login: bool,
     /// Nobody said how clients reach it.
     guessed: bool,
+    /// Where it is known from.
+    source: String,
 }
 
 /// A registry that is mirrored.
@@ -46,10 +48,11 @@ pub(super) enum Transport {
 
 impl Mirror {
     pub(super) async fn of_configuration(path: Option<&Path>) -> Result<Self, Ended> {
-        Ok(Self::configured(&read(path).await?.1.config))
+        let (source, loaded) = read(path).await?;
+        Ok(Self::configured(source, &loaded.config))
     }
 
-    fn configured(config: &Config) -> Self {
+    fn configured(source: String, config: &Config) -> Self {
         let mirror = &config.mirror;
         let upstream = |spec: &crate::config::Upstream| Upstream {
             name: spec.name.clone(),
@@ -65,6 +68,7 @@ impl Mirror {
             local: mirror.local.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
             wants_login: config.auth.is_some(),
             guessed: config.http.host.is_none(),
+            source,
         }
     }
 
@@ -89,6 +93,7 @@ impl Mirror {
             transport: if server.url().scheme() == "https" { Transport::Https } else { Transport::Http },
             wants_login: server.wants_login(),
             guessed: false,
+            source: server.name().to_owned(),
         })
     }
 
@@ -138,7 +143,7 @@ impl Mirror {
 
     /// What people should know, whichever client it is.
     pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes = vec![format!("What is mirrored is known from {}", self.source)];
         if self.guessed {
             let host = &self.host;
             notes.push(format!("{host} is where clients on this machine reach it; for others say --host HOST:PORT"));
@@ -190,6 +195,7 @@ pub(super) mod tests {
             local: vec!["local/**".to_owned()],
             wants_login: false,
             guessed: false,
+            source: "a test".to_owned(),
         }
     }
 
@@ -230,10 +236,10 @@ pub(super) mod tests {
         let text = "version: 0.1\nhttp: {addr: \":5001\"}\nmirror: {upstreams: {docker.io: {default: true}, r.corp:443: {aliases: [r.corp]}}}";
         let source = crate::config::Source { name: String::new(), text, built_in: false };
         let loaded = crate::config::load(source, &[], &|_| Ok(String::new())).unwrap();
-        let mirror = Mirror::configured(&loaded.config);
+        let mirror = Mirror::configured("a test".to_owned(), &loaded.config);
         assert_eq!(mirror.url(), "http://127.0.0.1:5001");
         let names: Vec<&str> = mirror.names().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["docker.io", "r.corp:443", "r.corp"]);
-        assert!(mirror.notes()[0].contains("--host"), "{:?}", mirror.notes());
+        assert!(mirror.notes()[1].contains("--host"), "{:?}", mirror.notes());
     }
 }
