@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_requests;
+mod cli;
 mod command;
 mod conformance;
 mod credentials;

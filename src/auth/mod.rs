@@ -11,6 +11,7 @@ mod gate;
 mod refusal;
 
 mod apr1;
+mod edit;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod htpasswd;
@@ -19,6 +20,7 @@ mod provision;
 mod verifier;
 
 pub use credentials::Credentials;
+pub use edit::{EditError, Edited, complaint, list_users, remove_user, set_password};
 pub use gate::{Admitted, Caller, Gate, UserName};
 pub use refusal::{AuthError, Refusal, Unproven};
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Ended;
 use super::examine::{examine, probe};
+use super::output::{Output, remark, say};
 use super::settings::{Settings, read};
 use crate::config::{self, Draft, Problem};
 use crate::metrics::Metrics;
@@ -20,18 +21,20 @@ pub(super) enum Show {
 }
 
 /// Prints the JSON Schema of configurations.
-#[expect(clippy::print_stdout, reason = "this command's answer goes to the terminal")]
-pub(super) fn schema() {
-    print!("{}", config::json_schema());
+pub(super) fn schema() -> Result<(), Ended> {
+    let mut output = Output::new();
+    output.text(&config::json_schema())?;
+    output.flush()
 }
 
 /// Finds every mistake in a configuration, in the files that it names, and in how it fits the store that is there.
-#[expect(clippy::print_stdout, reason = "this command's answer goes to the terminal")]
 pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), Ended> {
     let (source, mut draft) = read(path).await?;
     if show == Show::Effective {
         // What the operator wrote, before it was fitted to the store. With a mistake in a value there is nothing effective.
-        print!("{}", draft.print().unwrap_or_default());
+        let mut output = Output::new();
+        output.text(&draft.print().unwrap_or_default())?;
+        output.flush()?;
     }
     let met = examine(&source, &mut draft).await;
     if draft.config().is_some() {
@@ -42,7 +45,7 @@ pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), Ended> {
         Ok(settings) => {
             tell(settings.warnings(), &[], &settings.notes);
             if show == Show::Nothing {
-                println!("{source} is right");
+                say(format!("{source} is right"))?;
             }
             Ok(())
         }
@@ -65,21 +68,20 @@ async fn connect(draft: &mut Draft) {
 }
 
 /// One line for each, in the form of compilers, which editors understand; and how many.
-#[expect(clippy::print_stderr, reason = "what is wrong goes to the terminal")]
 fn tell(warnings: &[Problem], mistakes: &[Problem], notes: &[String]) {
     for warning in warnings {
-        eprintln!("{}: warning: {}", warning.place(), warning.message());
+        remark(format!("{}: warning: {}", warning.place(), warning.message()));
     }
     for note in notes {
-        eprintln!("note: {note}");
+        remark(format!("note: {note}"));
     }
     for mistake in mistakes {
-        eprintln!("{mistake}");
+        remark(mistake);
     }
     let counts = [(mistakes.len(), "mistake"), (warnings.len(), "warning")];
     let counted: Vec<String> = counts.iter().filter(|(count, _)| *count > 0).map(|(n, word)| many(*n, word)).collect();
     if !counted.is_empty() {
-        eprintln!("{}", counted.join(", "));
+        remark(counted.join(", "));
     }
 }
 

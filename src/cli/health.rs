@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Ended;
+use super::output::say;
 use super::server_url::{self, cause};
 use super::settings::Trouble;
 
@@ -9,16 +11,14 @@ use super::settings::Trouble;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks a running server's `/readyz`.
-#[expect(clippy::print_stdout, reason = "this command's answer goes to the terminal")]
-pub(super) async fn run(url: Option<String>) -> Result<(), Trouble> {
+pub(super) async fn run(url: Option<String>) -> Result<(), Ended> {
     let url = format!("{}/readyz", server_url::base(url).await?);
     let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().map_err(Trouble::new)?;
     let answer = client.get(&url).send().await.map_err(|error| Trouble(format!("{url}: {}", cause(&error))))?;
     let status = answer.status();
     let reason = answer.text().await.unwrap_or_default();
     if status.is_success() {
-        println!("{}", reason.trim());
-        return Ok(());
+        return say(reason.trim());
     }
-    Err(Trouble(format!("{url}: {status}: {}", reason.trim())))
+    Err(Trouble(format!("{url}: {status}: {}", reason.trim())).into())
 }

@@ -2,13 +2,22 @@
 //!
 //! Floor 7: may import everything. Here the parts are put together; what they do stands below.
 
+mod ask;
 mod check;
+mod client;
+mod completions;
+mod du;
 mod examine;
 mod health;
 pub mod logging;
+mod ls;
+mod output;
+mod password;
+mod rm;
 mod serve;
 mod server_url;
 mod settings;
+mod user;
 mod warm;
 mod welcome;
 
@@ -55,11 +64,23 @@ enum Command {
     },
     /// Bring images into a running server's cache before anybody pulls them
     Warm(warm::Arguments),
+    /// Show what a running server holds: repositories, or the tags of one
+    Ls(ls::Arguments),
+    /// Delete a tag, a manifest or a whole repository from a running server
+    Rm(rm::Arguments),
+    /// Show what a running server's disk is taken by
+    Du(du::Arguments),
+    /// Edit a password file (htpasswd): add, remove and list users
+    User(user::Arguments),
+    /// Print what a client's configuration needs to pull through this mirror
+    Client(client::Arguments),
     /// Ask a running server whether it is ready: exit code 0 or 1, and the reason
     Health {
         /// The server's address, like http://127.0.0.1:5000; without it the one that `serve` would use
         url: Option<String>,
     },
+    /// Print a script that lets a shell complete these commands
+    Completions(completions::Arguments),
 }
 
 /// Runs the command that the process was started with.
@@ -73,22 +94,25 @@ pub fn run() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Serve { config } => Ok(serve::run(Settings::load(config.as_deref()).await?).await?),
-            Command::Check { schema: true, .. } => {
-                check::schema();
-                Ok(())
-            }
+            Command::Check { schema: true, .. } => check::schema(),
             Command::Check { config, print, .. } => {
                 let show = if print { check::Show::Effective } else { check::Show::Nothing };
                 check::run(config.as_deref(), show).await
             }
             Command::Warm(arguments) => warm::run(arguments).await,
-            Command::Health { url } => Ok(health::run(url).await?),
+            Command::Ls(arguments) => ls::run(arguments).await,
+            Command::Rm(arguments) => rm::run(arguments).await,
+            Command::Du(arguments) => du::run(arguments).await,
+            Command::User(arguments) => user::run(arguments).await,
+            Command::Client(arguments) => client::run(arguments).await,
+            Command::Health { url } => health::run(url).await,
+            Command::Completions(arguments) => completions::run(arguments),
         }
     });
     // Work on the disk that hangs must not keep the process from ending.
     runtime.shutdown_timeout(LAST_WORK);
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) | Err(Ended::Unread) => ExitCode::SUCCESS,
         Err(Ended::Failed(trouble)) => failed(&trouble.to_string()),
         Err(Ended::Told) => ExitCode::FAILURE,
         Err(Ended::Usage(message)) => {
@@ -105,6 +129,8 @@ enum Ended {
     Told,
     /// It makes no sense; nothing was begun.
     Usage(String),
+    /// Whoever read what it printed has had enough: a pipe was closed.
+    Unread,
 }
 
 impl From<Trouble> for Ended {
@@ -113,10 +139,9 @@ impl From<Trouble> for Ended {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "errors of a command go to stderr")]
 fn failed(message: &str) -> ExitCode {
     for line in message.lines() {
-        eprintln!("entrepot: {line}");
+        output::remark(format!("entrepot: {line}"));
     }
     ExitCode::FAILURE
 }

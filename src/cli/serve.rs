@@ -1,5 +1,6 @@
 //! `entrepot serve`: everything is built here, once, and put together.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,7 +64,6 @@ pub(super) async fn run(settings: Settings) -> Result<(), Trouble> {
 }
 
 /// Says where it listens and what it does: to the terminal, or, where lines are read by machines, in their form.
-#[expect(clippy::print_stdout, reason = "what `serve` says at its start goes to the terminal")]
 fn announce(settings: &Settings, server: &Server) {
     let mut lines = match server.addr(Listener::Main) {
         Some(address) => welcome::lines(settings, address),
@@ -74,7 +74,8 @@ fn announce(settings: &Settings, server: &Server) {
     }
     for line in lines {
         match settings.config().log.formatter {
-            LogFormat::Text => println!("{line}"),
+            // Who started it may have stopped reading.
+            LogFormat::Text => drop(writeln!(std::io::stdout(), "{line}")),
             LogFormat::Json => tracing::info!("{}", line.trim()),
         }
     }

@@ -3,29 +3,28 @@
 mod display;
 mod list;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use http::StatusCode;
-use reqwest::redirect::Policy;
+use http::Method;
 
 use super::Ended;
-use super::server_url::{self, cause};
+use super::ask::{Server, ServerArguments};
+use super::server_url::cause;
 use super::settings::Trouble;
-use crate::oci::{ImageError, ImageName, Platform, PlatformError, Platforms};
-use crate::outbound::Url;
+use crate::oci::{ImageName, ImagePattern, Platform, PlatformError, Platforms};
 use crate::web::{WarmLine, WarmOrder};
 use display::Display;
 
-/// No connection within this is none.
-const CONNECT: Duration = Duration::from_secs(10);
-/// The server says something every ten seconds, if only that it is there.
-const SILENCE: Duration = Duration::from_secs(60);
 /// A line of the server's is shorter than this.
 const LONGEST_LINE: usize = 1 << 20;
-const PASSWORD: &str = "ENTREPOT_PASSWORD";
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+The server does the work. After Ctrl-C it finishes the images that have begun. What is here already costs nothing.
+
+Examples:
+  entrepot warm alpine:3.20 ghcr.io/org/app:1
+  entrepot warm --file images.txt --platform linux/amd64,linux/arm64 --server http://mirror.lan:5000")]
 pub(super) struct Arguments {
     /// Images as clients write them: alpine, alpine:3.20, ghcr.io/org/app, docker.io/library/alpine@sha256:…
     #[arg(value_name = "IMAGE", value_parser = image, required_unless_present = "file")]
@@ -36,16 +35,20 @@ pub(super) struct Arguments {
     /// A file with an image on each line, and comments behind `#`; `-` reads them from standard input
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The server's address. Without it: $ENTREPOT_SERVER, else the one that `serve` would use
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
-    /// Log in with this name and the password in $ENTREPOT_PASSWORD
-    #[arg(long, value_name = "NAME")]
-    user: Option<String>,
+    #[command(flatten)]
+    server: ServerArguments,
 }
 
-fn image(text: &str) -> Result<String, ImageError> {
-    text.parse::<ImageName>().map(|_| text.to_owned())
+fn image(text: &str) -> Result<String, String> {
+    text.parse::<ImageName>().map(|_| text.to_owned()).map_err(|error| match text.parse::<ImagePattern>() {
+        Ok(pattern) => {
+            let repository = pattern.repository();
+            format!(
+                "`*` stands for tags under mirror.prefetch in the configuration only; here name each one, as in {repository}:latest"
+            )
+        }
+        Err(_) => error.to_string(),
+    })
 }
 
 fn platform(text: &str) -> Result<String, PlatformError> {
@@ -56,6 +59,11 @@ fn platform(text: &str) -> Result<String, PlatformError> {
 pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     let mut images = arguments.images;
     if let Some(file) = arguments.file {
+        if file == Path::new("-") && arguments.server.reads_stdin() {
+            let message =
+                "standard input cannot be both the list and the password: name a file for the one or the other";
+            return Err(Ended::Usage(message.to_owned()));
+        }
         images.extend(list::read(file).await?);
     }
     let mut seen = std::collections::HashSet::new();
@@ -66,70 +74,20 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     let platforms = Some(arguments.platforms).filter(|platforms| !platforms.is_empty());
     let platforms = platforms.unwrap_or_else(|| vec![Platform::native().to_string()]);
     Platforms::parse(platforms.iter().map(String::as_str)).map_err(|error| Ended::Usage(error.to_string()))?;
-    let login = login(arguments.user)?;
-    let server = server(server_url::base(server_url::named(arguments.server)).await?)?;
-    let answer = ask(&server, &WarmOrder { images, platforms }, login).await?;
-    watch(&server, answer).await
-}
-
-/// Name and password, where they are wanted. A password is no argument: whoever lists processes would read it.
-fn login(user: Option<String>) -> Result<Option<(String, String)>, Ended> {
-    let Some(user) = user else { return Ok(None) };
-    match std::env::var(PASSWORD) {
-        Ok(password) => Ok(Some((user, password))),
-        Err(_) => Err(Ended::Usage(format!("--user needs a password: set ${PASSWORD}"))),
-    }
-}
-
-fn server(base: String) -> Result<Url, Ended> {
-    let url = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else {
-        // It may hold a password: it is not repeated.
-        return Err(Ended::Usage("the server's address is none; write it like http://mirror.lan:5000".to_owned()));
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        let message = format!("the server's address holds a login; use --user NAME and ${PASSWORD} instead");
-        return Err(Ended::Usage(message));
-    }
-    Ok(url)
-}
-
-async fn ask(server: &Url, order: &WarmOrder, login: Option<(String, String)>) -> Result<reqwest::Response, Trouble> {
-    let builder = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).redirect(Policy::none());
-    let builder = if server_url::is_loopback(server) { builder.no_proxy() } else { builder };
-    let client = builder.build().map_err(Trouble::new)?;
-    let order = serde_json::to_vec(order).map_err(Trouble::new)?;
-    let address = format!("{}/api/v1/warm", server.as_str().trim_end_matches('/'));
-    let mut request = client.post(address).header(http::header::CONTENT_TYPE, "application/json").body(order);
-    if let Some((user, password)) = login {
-        request = request.basic_auth(user, Some(password));
-    }
-    let answer = request.send().await.map_err(|error| {
-        let hint = "start it with `entrepot serve`, or name another with --server or $ENTREPOT_SERVER";
-        Trouble(format!("{server} does not answer: {}; {hint}", cause(&error)))
-    })?;
-    if answer.status() == StatusCode::OK {
-        return Ok(answer);
-    }
-    Err(refused(server, answer).await)
-}
-
-async fn refused(server: &Url, answer: reqwest::Response) -> Trouble {
-    let status = answer.status();
-    let body = answer.bytes().await.unwrap_or_default();
-    let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    let reason = body["errors"][0]["message"].as_str().map(display::plain);
-    let reason = reason.unwrap_or_else(|| "it says no more than that; is it an Entrepot of this version?".to_owned());
-    match status {
-        StatusCode::UNAUTHORIZED => {
-            Trouble(format!("{server} wants a login: give --user NAME, and its password in ${PASSWORD} ({reason})"))
+    let mut server = Server::open(arguments.server).await?;
+    let order = serde_json::to_vec(&WarmOrder { images, platforms }).map_err(Trouble::new)?;
+    let answer = server.send(Method::POST, "/api/v1/warm", Some(order)).await?;
+    tokio::select! {
+        watched = watch(server.name(), answer) => watched,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| Trouble(format!("signals cannot be handled: {error}")))?;
+            Err(Trouble(format!("stopped watching: {} finishes the images that have begun, and begins no other", server.name())).into())
         }
-        _ => Trouble(format!("{server} answered {status}: {reason}")),
     }
 }
 
 /// Shows the lines of the answer as they come.
-async fn watch(server: &Url, mut answer: reqwest::Response) -> Result<(), Ended> {
+async fn watch(server: &str, mut answer: reqwest::Response) -> Result<(), Ended> {
     let mut display = Display::new();
     let mut unread = Vec::new();
     let broken = |reason: &str| {
@@ -149,7 +107,7 @@ async fn watch(server: &Url, mut answer: reqwest::Response) -> Result<(), Ended>
                 drop(display);
                 return ended(images, failed);
             }
-            display.show(line);
+            display.show(line)?;
         }
         if unread.len() > LONGEST_LINE {
             return Err(broken("it sends lines without end").into());

@@ -46,6 +46,14 @@ impl fmt::Display for ImageRepository {
     }
 }
 
+impl FromStr for ImageRepository {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        Self::parse(text).map_err(|reason| ImageError { image: text.to_owned(), reason })
+    }
+}
+
 /// One image: `[REGISTRY/]NAME[:TAG][@DIGEST]`. The tag is `latest` where there is none; beside a digest it says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageName {
@@ -77,6 +85,54 @@ impl FromStr for ImageName {
             Ok(Self { repository: ImageRepository::parse(parts.repository)?, reference })
         };
         parse().map_err(|reason| ImageError { image: text.to_owned(), reason })
+    }
+}
+
+/// What is to be deleted: `[REGISTRY/]NAME[:TAG|@DIGEST]`. Without tag and digest it is all of the repository: nothing is taken to
+/// be `latest` here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSelection {
+    repository: ImageRepository,
+    reference: Option<Reference>,
+}
+
+impl ImageSelection {
+    pub fn repository(&self) -> &ImageRepository {
+        &self.repository
+    }
+
+    /// `None`: all of it.
+    pub fn reference(&self) -> Option<&Reference> {
+        self.reference.as_ref()
+    }
+}
+
+impl FromStr for ImageSelection {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let parse = || {
+            let parts = Parts::of(text);
+            let reference = match (parts.tag, parts.digest) {
+                (None, None) => None,
+                (Some(tag), None) => Some(Reference::Tag(tag.parse()?)),
+                (None, Some(digest)) => Some(Reference::Digest(digest.parse().map_err(NameError::from)?)),
+                (Some(_), Some(_)) => return Err(Reason::TagAndDigest),
+            };
+            Ok(Self { repository: ImageRepository::parse(parts.repository)?, reference })
+        };
+        parse().map_err(|reason| ImageError { image: text.to_owned(), reason })
+    }
+}
+
+impl fmt::Display for ImageSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.repository.fmt(f)?;
+        match &self.reference {
+            None => Ok(()),
+            Some(Reference::Tag(tag)) => write!(f, ":{tag}"),
+            Some(Reference::Digest(digest)) => write!(f, "@{digest}"),
+        }
     }
 }
 
@@ -179,6 +235,8 @@ enum Reason {
     Name(#[from] NameError),
     #[error("a digest names one image; leave out the digest or the `*`")]
     PatternAndDigest,
+    #[error("it has a tag and a digest; write the one or the other, so that it is clear what is meant")]
+    TagAndDigest,
 }
 
 impl From<String> for Reason {
@@ -232,6 +290,25 @@ mod tests {
         ] {
             let error = bad.parse::<ImageName>().expect_err(bad).to_string();
             assert!(error.contains("is not an image's name: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn selections() {
+        for (text, repository, reference) in [
+            ("app", "app", None),
+            ("app:1", "app", Some("1")),
+            ("host:5000/team/app", "host:5000/team/app", None),
+            ("host:5000/team/app:1", "host:5000/team/app", Some("1")),
+            (&format!("docker.io/library/alpine@{DIGEST}"), "docker.io/library/alpine", Some(DIGEST)),
+        ] {
+            let selection: ImageSelection = text.parse().unwrap();
+            assert_eq!(selection.repository().to_string(), repository, "{text}");
+            assert_eq!(selection.reference().map(ToString::to_string).as_deref(), reference, "{text}");
+            assert_eq!(selection.to_string(), text);
+        }
+        for bad in ["", "app:", "app@", "app@latest", "App", "app:*", "https://a.io/app", &format!("app:1@{DIGEST}")] {
+            assert!(bad.parse::<ImageSelection>().is_err(), "{bad:?} was taken for a selection");
         }
     }
 

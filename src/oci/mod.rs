@@ -18,7 +18,7 @@ mod target;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::ErrorCode;
-pub use image::{ImageError, ImageName, ImagePattern, ImageRepository, TagPattern};
+pub use image::{ImageError, ImageName, ImagePattern, ImageRepository, ImageSelection, TagPattern};
 pub use manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 pub use media_type::MediaType;
 pub use name::{NameError, Reference, RepositoryName, Tag};

@@ -3,10 +3,11 @@
 //! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
 //! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository
 //! (`hosted`, `mirror`), how a blob arrives (`fills`), what may be kept (`quota`), how the storage does (`health`), what operators
-//! see (`report`), and how all of it is put together (`open`).
+//! see (`report`), what is here and what it takes (`contents`, `usage`), and how all of it is put together (`open`).
 
 mod answer;
 mod blob;
+mod contents;
 mod error;
 mod fills;
 
@@ -18,6 +19,7 @@ mod open;
 mod piece;
 mod quota;
 mod report;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio::sync::{Notify, RwLock};
 
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, Page, PageRequest};
 pub use blob::{Blob, Reader};
+pub use contents::{Part, RepositoryReport, TagReport};
 pub use error::{RegistryError, UpstreamFailure};
 pub use hosted::condition::{Condition, Content};
 pub use hosted::upload::Upload;
@@ -36,6 +39,7 @@ pub use naming::Naming;
 pub use open::{Machine, OpenError, examine_files, examine_upstreams, hidden_by};
 pub use piece::{Piece, ReadError};
 pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
+pub use usage::{CacheUsage, Removed, RepositoryUsage, UsageReport};
 
 pub use crate::store::UploadId;
 
@@ -74,6 +78,8 @@ pub struct Registry {
     guard: RwLock<()>,
     /// Told when something may be here and no repository seems to hold it.
     reindex: Notify,
+    /// Whoever reads all directories takes turns. An async lock: held while they are read.
+    walking: tokio::sync::Mutex<()>,
     machine: Machine,
 }
 
@@ -239,6 +245,10 @@ impl Registry {
         &self.guard
     }
 
+    fn walking(&self) -> &tokio::sync::Mutex<()> {
+        &self.walking
+    }
+
     fn metrics(&self) -> &Arc<Metrics> {
         &self.machine.metrics
     }
@@ -318,6 +328,15 @@ impl Repository {
         match self {
             Self::Hosted(hosted) => hosted.delete_manifest(reference, condition).await,
             Self::Mirror(mirror) => mirror.evict_manifest(reference).await,
+        }
+    }
+
+    /// Removes all of it; of a mirrored one it evicts. Refused unless `storage.delete.enabled`.
+    pub async fn delete_all(&self) -> Result<Removed, RegistryError> {
+        self.registry().deletion_allowed()?;
+        match self {
+            Self::Hosted(hosted) => hosted.delete_all().await,
+            Self::Mirror(mirror) => mirror.evict_all().await,
         }
     }
 

@@ -67,6 +67,23 @@ impl Naming {
         self.upstreams.get(&host)
     }
 
+    /// The other names of an upstream, in byte order.
+    pub fn aliases(&self, upstream: &HostName) -> Vec<HostName> {
+        let others = self.upstreams.iter().filter(|(name, of)| *of == upstream && *name != upstream);
+        let mut aliases: Vec<_> = others.map(|(name, _)| name.clone()).collect();
+        aliases.sort();
+        aliases
+    }
+
+    pub fn default_upstream(&self) -> Option<&HostName> {
+        self.default.as_ref()
+    }
+
+    /// The patterns of names that can be pushed.
+    pub fn local(&self) -> &[Pattern] {
+        &self.local
+    }
+
     /// The patterns of names that can be pushed, in words.
     pub fn patterns(&self) -> String {
         if self.upstreams.is_empty() {

@@ -87,7 +87,8 @@ impl Registry {
         };
         let naming = Naming::new(&config.mirror, config.http.host.as_deref());
         let health = Health::new(config.health.storage.clone());
-        let (warming, guard, memory) = (Warming::new(), RwLock::default(), Memory::new(&machine.clock));
+        let (warming, memory) = (Warming::new(), Memory::new(&machine.clock));
+        let (guard, walking) = (RwLock::default(), tokio::sync::Mutex::default());
         Ok(Arc::new(Self {
             settings,
             naming,
@@ -101,6 +102,7 @@ impl Registry {
             warming,
             guard,
             reindex: Notify::new(),
+            walking,
             machine,
         }))
     }

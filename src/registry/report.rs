@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::Registry;
 use super::fills::fill::{Fill, State};
 use super::fills::source::Source;
 use super::mirror::remote::Remote;
+use super::{Naming, Registry};
 use crate::oci::{Digest, HostName};
 
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
@@ -14,6 +14,10 @@ pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
 #[derive(Clone, Debug)]
 pub struct UpstreamReport {
     pub name: HostName,
+    /// Other names that clients may use for it, in byte order.
+    pub aliases: Vec<HostName>,
+    /// It owns names that carry no registry of their own.
+    pub is_default: bool,
     /// It is asked with an account of its own. Whose, is not told.
     pub has_account: bool,
     /// Since when it has not answered, if it does not.
@@ -27,10 +31,12 @@ pub struct UpstreamReport {
 }
 
 impl UpstreamReport {
-    fn new(name: &HostName, remote: &Remote) -> Self {
+    fn new(name: &HostName, remote: &Remote, naming: &Naming) -> Self {
         let upstream = &remote.upstream;
         Self {
             name: name.clone(),
+            aliases: naming.aliases(name),
+            is_default: naming.default_upstream() == Some(name),
             has_account: !upstream.is_anonymous(),
             silent_since: remote.silent_since(),
             endpoints: upstream.endpoint_reports(),
@@ -75,7 +81,8 @@ impl Registry {
     /// The configured upstreams, in the order of their names.
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
         let remotes = self.remotes.iter();
-        let mut reports: Vec<_> = remotes.map(|(name, remote)| UpstreamReport::new(name, remote)).collect();
+        let mut reports: Vec<_> =
+            remotes.map(|(name, remote)| UpstreamReport::new(name, remote, &self.naming)).collect();
         reports.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         reports
     }

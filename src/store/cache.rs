@@ -186,6 +186,14 @@ impl CacheStore {
         on_disk("write", &path, move || disk::write_replace(&to, &json)).await
     }
 
+    /// Every tag that something is known of, in byte order.
+    pub async fn tags(&self, upstream: &HostName, repository: &RepositoryName) -> Result<Vec<Tag>, StoreError> {
+        let path = self.layout.mirrored_tags(upstream, repository);
+        let listed = path.clone();
+        let entries = on_disk("list", &path, move || disk::list(&listed)).await?;
+        Ok(entries.into_iter().filter_map(|entry| entry.name.parse().ok()).collect())
+    }
+
     /// Forgets a tag. Says whether it was known.
     pub async fn untag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
         let path = self.layout.mirrored_tag(upstream, repository, tag);
@@ -299,7 +307,7 @@ fn write_link(path: &Path, link: &LinkRecord) -> std::io::Result<()> {
 }
 
 /// The files below `DIRECTORY/ALG/HEX`.
-fn addressed(directory: &Path) -> std::io::Result<Vec<(Digest, PathBuf)>> {
+pub(super) fn addressed(directory: &Path) -> std::io::Result<Vec<(Digest, PathBuf)>> {
     let mut found = Vec::new();
     for algorithm in disk::list(directory)? {
         let within = directory.join(&algorithm.name);

@@ -47,6 +47,11 @@ impl HostedStore {
         self.with(INHABITED).await
     }
 
+    /// Every repository that is being pushed to.
+    pub(super) async fn uploading(&self) -> Result<Vec<RepositoryName>, StoreError> {
+        self.with(&[Part::Uploads]).await
+    }
+
     async fn with(&self, parts: &'static [Part]) -> Result<Vec<RepositoryName>, StoreError> {
         Ok(self.names.all(parts).await?.iter().filter_map(|name| name.parse().ok()).collect())
     }
@@ -216,7 +221,7 @@ impl HostedStore {
     pub async fn purge_uploads(&self, age: Duration) -> Result<usize, StoreError> {
         let now = self.clock.now();
         let mut purged = 0;
-        for repository in self.with(&[Part::Uploads]).await? {
+        for repository in self.uploading().await? {
             let directory = self.layout.hosted_repository(&repository).join("_uploads");
             let looked = directory.clone();
             purged += on_disk("purge uploads", &directory, move || purge(&looked, now, age)).await?;

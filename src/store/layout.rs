@@ -32,7 +32,11 @@ impl Layout {
     /// The bytes of pushed content; always under a sha256, as `registry:2` has it.
     pub fn hosted_blob(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
-        self.hosted().join("blobs").join(digest.algorithm().as_str()).join(&hex[..2]).join(hex).join("data")
+        self.hosted_blobs().join(digest.algorithm().as_str()).join(&hex[..2]).join(hex).join("data")
+    }
+
+    pub fn hosted_blobs(&self) -> PathBuf {
+        self.hosted().join("blobs")
     }
 
     pub fn hosted_repositories(&self) -> PathBuf {
@@ -83,12 +87,20 @@ impl Layout {
 
     /// The media type of a pushed manifest that does not tell it by itself.
     pub fn media_type(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.kept_of(repository).join("_mediatypes"), digest)
+        addressed(&self.media_types(repository), digest)
+    }
+
+    pub fn media_types(&self, repository: &RepositoryName) -> PathBuf {
+        self.kept_of(repository).join("_mediatypes")
     }
 
     /// The digest by which a tag names its manifest, where that is not the sha256.
     pub fn tagged_as(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.kept_of(repository).join("_tags").join(tag.as_str())
+        self.tag_names(repository).join(tag.as_str())
+    }
+
+    pub fn tag_names(&self, repository: &RepositoryName) -> PathBuf {
+        self.kept_of(repository).join("_tags")
     }
 
     /// What is known of a pushed repository beyond `registry:2`'s layout.
@@ -126,7 +138,11 @@ impl Layout {
     }
 
     pub fn mirrored_tag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.mirrored_repository(upstream, repository).join("_tags").join(tag.as_str())
+        self.mirrored_tags(upstream, repository).join(tag.as_str())
+    }
+
+    pub fn mirrored_tags(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
+        self.mirrored_repository(upstream, repository).join("_tags")
     }
 
     /// The tags that an upstream has, held here or not.

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use super::hosted::read_link;
@@ -169,6 +171,18 @@ impl HostedStore {
             (Some(current), Some(name)) if self.revision(repository, &name).await? == Some(current) => Ok(Some(name)),
             (current, _) => Ok(current),
         }
+    }
+
+    /// When it was last pushed, where the file system says.
+    pub async fn tagged_at(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<SystemTime>, StoreError> {
+        let path = self.layout.hosted_tag(repository, tag).join("current/link");
+        let asked = path.clone();
+        on_disk(
+            "read",
+            &path,
+            move || Ok(disk::optional(disk::metadata(&asked))?.and_then(|link| link.modified().ok())),
+        )
+        .await
     }
 
     /// Lets a tag name a manifest that is held.

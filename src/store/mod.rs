@@ -19,6 +19,8 @@ mod partial;
 mod record;
 mod revisions;
 mod upload;
+mod usage;
+mod walk;
 
 use std::fs::File;
 use std::io;
@@ -34,6 +36,7 @@ pub use manifests::StoredManifest;
 pub use partial::{LeftPartial, Partial, verified};
 pub use record::{LinkRecord, ReferrersRecord, Right, TagRecord};
 pub use upload::{Upload, UploadId};
+pub use usage::Amount;
 
 use crate::oci::Digest;
 use crate::sys::{Clock, Extent, blocking, disk};

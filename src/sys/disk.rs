@@ -64,6 +64,25 @@ pub fn open_writable(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
+/// Makes a file that was not there, with this mode from the first moment on.
+pub fn make_new(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Gives an open file to a user and a group, where it is not theirs already: only root may give to others.
+pub fn give(file: &File, user: u32, group: u32) -> io::Result<()> {
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (user, group) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, (now.uid() != user).then_some(user), (now.gid() != group).then_some(group))
+}
+
+/// Where a file really lies, behind all links.
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
 pub fn metadata(path: &Path) -> io::Result<Metadata> {
     fs::metadata(path)
 }

@@ -39,7 +39,7 @@ impl Site {
         sites
     }
 
-    fn of(host: &str) -> Self {
+    pub(super) fn of(host: &str) -> Self {
         let host = bare(host);
         if HUB_HOSTS.contains(&host.as_str()) {
             return Self { key: HUB_KEY.to_owned(), hosts: HUB_HOSTS.map(str::to_owned).to_vec() };

@@ -1,7 +1,11 @@
 //! `/api/v1/…`: what the user interface and the commands ask. For everybody who may log in; nothing secret is in it.
 
-use std::time::SystemTime;
+mod images;
+mod repositories;
+mod usage;
 mod warm;
+
+use std::time::SystemTime;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -11,6 +15,7 @@ pub use warm::{BlobState, WarmLine, WarmOrder};
 use super::call::{Answer, Call};
 use super::route::Api;
 use super::v2::{bare, object};
+use crate::oci::{HostName, Pattern, Target};
 use crate::registry::{BudgetReport, CircuitState, EndpointReport, FillReport, RegistryError, UpstreamReport};
 
 pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
@@ -19,23 +24,32 @@ pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
     match route {
         Api::Upstreams => {
             let upstreams: Vec<_> = registry.upstreams().iter().map(upstream).collect();
-            Ok(object(&json!({"upstreams": upstreams}), None))
+            let local: Vec<&str> = registry.naming().local().iter().map(Pattern::as_str).collect();
+            Ok(object(&json!({"upstreams": upstreams, "local": local}), None))
         }
         Api::Fills => {
             let fills: Vec<_> = registry.arriving().iter().map(fill).collect();
             Ok(object(&json!({"fills": fills}), None))
         }
+        Api::Repositories(page) => repositories::list(call, &caller, &page).await,
+        Api::Tags { name, page } => repositories::tags(call, &caller, &name, &page).await,
+        Api::DeleteImage(selection) => images::delete(call, &caller, &selection).await,
+        Api::Usage => usage::total(call).await,
+        Api::UsageByRepository => usage::by_repository(call, &caller).await,
+        Api::UsageOf(name) => usage::of_repository(call, &caller, &name).await,
         Api::Warm => warm::answer(call, &caller).await,
         Api::CancelFill(digest) if registry.cancel_fill(&digest) => Ok(bare(StatusCode::ACCEPTED, HeaderMap::new())),
         Api::CancelFill(digest) => Err(RegistryError::NoFill(digest).into()),
     }
 }
 
-/// One of `{"upstreams": […]}`, in the order of their names. What is not known, or does not apply, is `null`; times are RFC 3339.
+/// One of `{"upstreams": […], "local": ["local/**"]}`, in the order of their names. What is not known, or does not apply, is `null`; times are RFC 3339.
 ///
 /// ```json
 /// {
 ///   "name": "docker.io",
+///   "aliases": [],
+///   "default": true,
 ///   "account": true,
 ///   "silent_since": null,
 ///   "endpoints": [{
@@ -51,7 +65,8 @@ pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
 /// }
 /// ```
 ///
-/// `account`: is it asked with an account (whose, is not told). `silent_since`: since when what is held is served as it is,
+/// `local` are the patterns of names that live here; with no upstreams all do. `aliases`: other names that clients may use for
+/// the upstream; `default`: it owns names without a registry of their own. `account`: is it asked with an account (whose, is not told). `silent_since`: since when what is held is served as it is,
 /// because no answer comes. `endpoints` stand in the configured order; `circuit` is `closed` (it is asked), `open` (it is
 /// not, before `retry_at`) or `half-open` (one request is finding out whether it is back); `latency_ms` is a moving average of
 /// the time to the head of an answer, `failures` counts those in a row; before `held_until` the endpoint itself wants not to
@@ -61,6 +76,8 @@ pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
 fn upstream(report: &UpstreamReport) -> Value {
     json!({
         "name": report.name.as_str(),
+        "aliases": report.aliases.iter().map(HostName::as_str).collect::<Vec<_>>(),
+        "default": report.is_default,
         "account": report.has_account,
         "silent_since": report.silent_since.map(time),
         "endpoints": report.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
@@ -105,6 +122,14 @@ fn budget(report: &BudgetReport, spares_pulls: bool) -> Value {
         "seen": time(report.seen),
         "pulls_spared": spares_pulls,
     })
+}
+
+/// Where a repository lives.
+fn kind(target: &Target) -> &'static str {
+    match target {
+        Target::Hosted(_) => "hosted",
+        Target::Mirror(..) => "mirrored",
+    }
 }
 
 fn time(at: SystemTime) -> String {

@@ -11,7 +11,7 @@ use super::request::RequestBody;
 use super::route::At;
 use super::{App, Listener};
 use crate::auth::{Action, Admitted, Caller, Credentials};
-use crate::oci::Target;
+use crate::oci::{ImageRepository, Target};
 use crate::registry::{CacheStatus, Found, Hosted, Repository};
 
 /// What a handler answers.
@@ -60,6 +60,21 @@ impl Call {
         let gate = &self.app().gate;
         gate.enter(&caller).map_err(|refusal| Failure::refused(&refusal, gate))?;
         Ok(caller)
+    }
+
+    /// The repository that is named as people name images, to somebody who may.
+    pub(super) fn image_repository(
+        &mut self,
+        caller: &Caller,
+        name: &ImageRepository,
+        action: Action,
+    ) -> Result<Repository, Failure> {
+        let app = std::sync::Arc::clone(&self.exchange.app);
+        let target = app.registry.naming().resolve_image(name)?;
+        self.exchange.facts.repository = Some(target.to_string());
+        let admitted = app.gate.admit(caller, action, &target);
+        let admitted = admitted.map_err(|refusal| Failure::refused(&refusal, &app.gate))?;
+        Ok(app.registry.repository(admitted.into_inner())?)
     }
 
     async fn admit(&mut self, at: &At, action: Action) -> Result<(Caller, Admitted<Target>), Failure> {

@@ -190,7 +190,9 @@ impl From<RouteError> for Failure {
         let (status, code) = match &error {
             RouteError::NoSuchPath => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
             RouteError::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
-            RouteError::Escape | RouteError::Name(_) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
+            RouteError::Escape | RouteError::Name(_) | RouteError::Image(_) => {
+                (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid)
+            }
             RouteError::NoSuchTag(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
             RouteError::Tag(_) | RouteError::TagsByTag(_) => (StatusCode::BAD_REQUEST, ErrorCode::TagInvalid),
             RouteError::TooManyTags(_) => (StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid),

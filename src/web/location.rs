@@ -16,14 +16,20 @@ const QUERY: &AsciiSet =
 
 /// Where this registry is, as clients see it.
 #[derive(Clone, Debug)]
-pub(super) struct Base(String);
+pub(super) struct Base {
+    /// Ends with `/v2/`.
+    registry: String,
+    /// Ends with `/api/v1/`.
+    api: String,
+}
 
 impl Base {
     /// `host` is `http.host`, `prefix` begins and ends with `/`. `None` when they cannot stand in a header.
     pub(super) fn new(host: Option<&str>, prefix: &str) -> Option<Self> {
         let host = host.unwrap_or_default().trim_end_matches('/');
-        let base = format!("{host}{prefix}v2/");
-        base.bytes().all(|b| b.is_ascii_graphic()).then_some(Self(base))
+        let base = format!("{host}{prefix}");
+        let base = base.bytes().all(|b| b.is_ascii_graphic()).then_some(base)?;
+        Some(Self { registry: format!("{base}v2/"), api: format!("{base}api/v1/") })
     }
 
     pub(super) fn blob(&self, at: &At, digest: &Digest) -> HeaderValue {
@@ -51,15 +57,21 @@ impl Base {
 
     /// `Link` to the page of what refers to a manifest that comes after `last`.
     pub(super) fn more_referrers(&self, at: &At, asked: &ReferrersQuery, last: &Digest) -> HeaderValue {
-        let mut link = self.page(&format!("{}/referrers/{}", at.name, asked.subject), &last.to_string(), asked.n);
+        let path = format!("{}/referrers/{}", at.name, asked.subject);
+        let mut link = begin(&self.registry, &path, asked.n, &last.to_string());
         if let Some(artifact_type) = &asked.artifact_type {
             add(&mut link, '&', "artifactType", artifact_type);
         }
         end(link, at.ns.as_deref())
     }
 
+    /// `Link` to what comes after `last` in a list of the API.
+    pub(super) fn more_of_api(&self, path: &str, n: Option<usize>, last: &str) -> HeaderValue {
+        end(begin(&self.api, path, n, last), None)
+    }
+
     fn location(&self, at: &At, tail: std::fmt::Arguments<'_>) -> HeaderValue {
-        let mut url = format!("{}{}/{tail}", self.0, at.name);
+        let mut url = format!("{}{}/{tail}", self.registry, at.name);
         if let Some(ns) = &at.ns {
             add(&mut url, '?', "ns", ns);
         }
@@ -68,18 +80,18 @@ impl Base {
 
     fn next(&self, path: &str, asked: &PageRequest, page: &Page, ns: Option<&str>) -> Option<HeaderValue> {
         let last = page.entries.last().filter(|_| page.more)?;
-        Some(end(self.page(path, last, asked.n), ns))
+        Some(end(begin(&self.registry, path, asked.n, last), ns))
     }
+}
 
-    /// The beginning of a `Link`.
-    fn page(&self, path: &str, last: &str, n: Option<usize>) -> String {
-        let mut link = format!("<{}{path}", self.0);
-        add(&mut link, '?', "last", last);
-        if let Some(n) = n {
-            add(&mut link, '&', "n", &n.to_string());
-        }
-        link
+/// The beginning of a link to the entries after `last`, `n` at a time.
+fn begin(base: &str, path: &str, n: Option<usize>, last: &str) -> String {
+    let mut link = format!("<{base}{path}");
+    add(&mut link, '?', "last", last);
+    if let Some(n) = n {
+        add(&mut link, '&', "n", &n.to_string());
     }
+    link
 }
 
 /// The end of a `Link`.
@@ -135,6 +147,8 @@ mod tests {
         assert!(link(Some(0), &page(&[], true)).is_none());
         let repositories = base.more_repositories(&asked(Some(1)), &page(&["docker.io/library/a"], true)).unwrap();
         assert_eq!(repositories, "</v2/_catalog?last=docker.io/library/a&n=1>; rel=\"next\"");
+        let held = base.more_of_api("repositories/r.lan:443/app/tags", Some(2), "1");
+        assert_eq!(held, "</api/v1/repositories/r.lan:443/app/tags?last=1&n=2>; rel=\"next\"");
         let with_ns = base.more_tags(&at(Some("r.lan")), &asked(Some(1)), &page(&["a"], true)).unwrap();
         assert_eq!(with_ns, "</v2/team/app/tags/list?last=a&n=1&ns=r.lan>; rel=\"next\"");
         let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();

@@ -11,7 +11,9 @@ use percent_encoding::percent_decode_str;
 pub use self::refused::{Refused, RouteError};
 use self::shape::Shape;
 use super::query::Query;
-use crate::oci::{Algorithm, Digest, NameError, Reference, ReferrersQuery, RepositoryName, Tag};
+use crate::oci::{
+    Algorithm, Digest, ImageRepository, ImageSelection, NameError, Reference, ReferrersQuery, RepositoryName, Tag,
+};
 use crate::registry::{PageRequest, UploadId};
 
 /// So many tags may name a manifest that is pushed by its digest: the answer names them all, in headers that proxies bound.
@@ -97,6 +99,18 @@ pub enum Api {
     Fills,
     /// `fills/DIGEST`, deleted: it is cancelled.
     CancelFill(Digest),
+    /// `repositories`: what is held.
+    Repositories(PageRequest),
+    /// `repositories/NAME/tags`
+    Tags { name: ImageRepository, page: PageRequest },
+    /// `images/NAME[:TAG|@DIGEST]`, deleted.
+    DeleteImage(ImageSelection),
+    /// `usage`: what is taken in all.
+    Usage,
+    /// `usage/repositories`: what each repository takes.
+    UsageByRepository,
+    /// `repositories/NAME/usage`
+    UsageOf(ImageRepository),
     /// `warm`: images are brought into the cache.
     Warm,
 }
@@ -268,6 +282,20 @@ impl Request<'_> {
                 Verb::Post => Ok(Api::Warm),
                 _ => Err(RouteError::Method { allow: "POST" }),
             },
+            None if path == "repositories" => self.reading().and_then(|()| Ok(Api::Repositories(self.page()?))),
+            None if path == "usage" => self.reading().map(|()| Api::Usage),
+            Some(("usage", "repositories")) => self.reading().map(|()| Api::UsageByRepository),
+            Some(("repositories", rest)) => match rest.rsplit_once('/') {
+                Some((name, "tags")) => {
+                    self.reading().and_then(|()| Ok(Api::Tags { name: name.parse()?, page: self.page()? }))
+                }
+                Some((name, "usage")) => self.reading().and_then(|()| Ok(Api::UsageOf(name.parse()?))),
+                _ => Err(RouteError::NoSuchPath),
+            },
+            Some(("images", selection)) => match self.verb {
+                Verb::Delete => Ok(Api::DeleteImage(selection.parse()?)),
+                _ => Err(RouteError::Method { allow: "DELETE" }),
+            },
             Some(("fills", digest)) => match self.verb {
                 Verb::Delete => Ok(Api::CancelFill(digest.parse()?)),
                 _ => Err(RouteError::Method { allow: "DELETE" }),
@@ -355,7 +383,9 @@ impl Request<'_> {
     }
 
     fn referrers(&self, subject: &str) -> Result<ReferrersQuery, RouteError> {
-        let artifact_type = self.query.get("artifactType").filter(|text| !text.is_empty()).map(Cow::into_owned);
+        // Who writes `+json` as it is means no blank: no media type has one.
+        let artifact_type = self.query.get("artifactType").map(|text| text.replace(' ', "+"));
+        let artifact_type = artifact_type.filter(|text| !text.is_empty());
         let PageRequest { n, last } = self.page()?;
         let last = last.filter(|text| !text.is_empty());
         let last = last.map(|text| text.parse().map_err(|_| RouteError::LastReferrer(text))).transpose()?;

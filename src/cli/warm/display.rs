@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
+use super::super::Ended;
+use super::super::output::{plain, remark, say};
 use crate::web::{BlobState, WarmLine};
 
 /// Rates and times are drawn anew this often.
@@ -38,36 +40,36 @@ impl Display {
         Self { bars: (std::io::stderr().is_terminal() && !dumb).then(Bars::new) }
     }
 
-    pub(super) fn show(&mut self, line: WarmLine) {
+    pub(super) fn show(&mut self, line: WarmLine) -> Result<(), Ended> {
         if let Some(bars) = &mut self.bars {
             bars.take(&line);
         }
         match line {
             WarmLine::Done { image, fetched, shared, seconds } => {
                 let (fetched, shared) = (HumanBytes(fetched), HumanBytes(shared));
-                self.print(&format!("{}: {fetched} fetched, {shared} shared, {seconds:.1} s", plain(&image)));
+                self.print(&format!("{}: {fetched} fetched, {shared} shared, {seconds:.1} s", plain(&image)))
             }
             WarmLine::Failed { image, reason } => {
                 self.complain(&format!("{}: {}", plain(&image), plain(&reason)));
+                Ok(())
             }
             WarmLine::Manifest { image, warning: Some(warning), .. } => {
                 self.complain(&format!("{}: warning: {}", plain(&image), plain(&warning)));
+                Ok(())
             }
-            _ => {}
+            _ => Ok(()),
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "this command's answer goes to the terminal")]
-    fn print(&self, line: &str) {
-        self.beside_the_bars(|| println!("{line}"));
+    fn print(&self, line: &str) -> Result<(), Ended> {
+        self.beside_the_bars(|| say(line))
     }
 
-    #[expect(clippy::print_stderr, reason = "errors of a command go to stderr")]
     fn complain(&self, line: &str) {
-        self.beside_the_bars(|| eprintln!("entrepot: {line}"));
+        self.beside_the_bars(|| remark(format!("entrepot: {line}")));
     }
 
-    fn beside_the_bars(&self, print: impl FnOnce()) {
+    fn beside_the_bars<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bars {
             Some(bars) => bars.all.suspend(print),
             None => print(),
@@ -158,11 +160,6 @@ impl Drop for Bars {
 fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("the templates above are right");
     style.progress_chars("=> ")
-}
-
-/// A text from elsewhere on one line, without what could steer a terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A repository that lives here: pushed to, never asked of an upstream.
 
 pub(super) mod condition;
+mod contents;
 pub(super) mod upload;
 
 use std::sync::Arc;

@@ -77,8 +77,17 @@ impl Mirror {
         }
     }
 
-    /// A manifest that is held and that this repository may serve.
+    /// A manifest that is held and that this repository may serve; it is used now.
     pub(super) async fn held(&self, digest: &Digest) -> Result<Option<HeldManifest>, RegistryError> {
+        let held = self.look(digest).await?;
+        if held.is_some() {
+            self.registry.quota().used(digest);
+        }
+        Ok(held)
+    }
+
+    /// The same, and that it was looked at counts as no use.
+    pub(in crate::registry) async fn look(&self, digest: &Digest) -> Result<Option<HeldManifest>, RegistryError> {
         let Some(link) = self.link(digest).await? else { return Ok(None) };
         if !self.registry.may_serve(digest, &link).await? {
             return Ok(None);
@@ -91,7 +100,6 @@ impl Mirror {
             }
             return Ok(None);
         }
-        self.registry.quota().used(digest);
         let media_type = match Manifest::parse(&body, Some(&link.media_type)) {
             Ok(manifest) => manifest.media_type().clone(),
             Err(_) => link.media_type,

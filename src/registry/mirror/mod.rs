@@ -1,6 +1,7 @@
 //! A repository that is a copy of what an upstream has: blobs, and who may have them.
 
 pub(super) mod absences;
+mod contents;
 pub(super) mod freshness;
 pub(super) mod lists;
 mod manifests;

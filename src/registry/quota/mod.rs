@@ -2,6 +2,7 @@
 
 mod left;
 mod reservation;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,8 +172,7 @@ impl Quota {
     async fn make_room(&self) -> Result<(), NoRoom> {
         let _alone = self.promising.lock().await;
         let Ok(space) = self.store.space().await else { return Err(NoRoom) };
-        let max_size = self.limits.max_size.unwrap_or(space.total / 5 * 4);
-        let reserve = self.limits.reserve.unwrap_or((space.total / 20).min(10 << 30));
+        let (max_size, reserve) = self.bounds(space);
         let wanted = {
             let held = self.held();
             let taken = held.bytes + held.left_bytes + held.arriving;

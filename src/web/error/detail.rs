@@ -18,6 +18,7 @@ pub(super) fn of_route(error: &RouteError) -> Option<Value> {
         RouteError::Digest(error) => of_digest(error),
         RouteError::DigestMissing => Some(json!({"parameter": "digest"})),
         RouteError::Repeated(repeated) => Some(json!({"parameter": repeated.0})),
+        RouteError::Image(_) => None,
         RouteError::PageNumber(text) => Some(json!({"n": text})),
         RouteError::LastReferrer(text) => Some(json!({"last": text})),
         RouteError::NoUpload(id) => Some(json!({"upload": id})),

@@ -2,7 +2,7 @@
 
 use super::super::query::Repeated;
 use super::MOST_TAGS;
-use crate::oci::{DigestError, NameError};
+use crate::oci::{DigestError, ImageError, NameError};
 
 /// A request that makes no sense, and the handler it was meant for (as metrics name it).
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub enum RouteError {
     Repeated(#[from] Repeated),
     #[error("the digest of the content is missing; add ?digest=ALGORITHM:HEX")]
     DigestMissing,
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("n={0:?} is not a number of entries")]
     PageNumber(String),
     #[error("last={0:?} is not the digest of a referrer; the next page is at the Link of the one before")]

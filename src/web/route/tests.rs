@@ -218,6 +218,35 @@ fn tags_and_parameters_that_contradict_each_other() {
 }
 
 #[test]
+fn what_the_commands_ask() {
+    let main = site("/");
+    let hex = "a".repeat(64);
+    for (request, want) in [
+        ("GET /api/v1/repositories?n=2&last=a%2Fb", "Repositories(PageRequest { n: Some(2), last: Some(\"a/b\") })"),
+        ("GET /api/v1/repositories/a/tags/tags", "a/tags"),
+        ("GET /api/v1/repositories/r.lan:443/a/usage", "UsageOf"),
+        ("GET /api/v1/usage", "Usage"),
+        ("GET /api/v1/usage/repositories", "UsageByRepository"),
+        ("DELETE /api/v1/images/a/usage", "reference: None"),
+        ("DELETE /api/v1/images/a/b:c", "Tag(Tag(\"c\"))"),
+        (&format!("DELETE /api/v1/images/r.lan:443/a@sha256:{hex}"), "Digest("),
+    ] {
+        let Route::Api(route) = parse(&main, request).unwrap() else { panic!("{request}") };
+        assert!(format!("{route:?}").contains(want), "{request}: {route:?}");
+    }
+    assert_refused(&[
+        ("POST /api/v1/repositories", "api", "Method"),
+        ("DELETE /api/v1/repositories/a/tags", "api", "Method"),
+        ("GET /api/v1/images/a", "api", "Method"),
+        ("GET /api/v1/repositories/a", "api", "NoSuchPath"),
+        ("GET /api/v1/repositories/tags", "api", "NoSuchPath"),
+        ("GET /api/v1/repositories/A/tags", "api", "Image"),
+        ("DELETE /api/v1/images/A", "api", "Image"),
+        ("DELETE /api/v1/images/", "api", "Image"),
+    ]);
+}
+
+#[test]
 fn wrong_methods() {
     let hex = "a".repeat(64);
     assert_refused(&[

@@ -1,0 +1,122 @@
+//! `entrepot ls`: what a running server holds.
+
+use indicatif::HumanBytes;
+use serde_json::Value;
+
+use super::Ended;
+use super::ask::{Server, ServerArguments};
+use super::output::{Output, Table, remark};
+use crate::oci::ImageRepository;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Without REPO it lists repositories: their names, `hosted` or `mirrored`, and how many tags are held. With REPO it lists its tags:
+the size of what they name, how much of that is here, since when (pushed, or last confirmed by the upstream), the digest, and
+what they run on. Of a mirrored repository that is what is held here, not what its upstream has; no upstream is asked.
+
+Examples:
+  entrepot ls
+  entrepot ls local/team/app
+  entrepot ls alpine --server http://mirror.lan:5000
+  entrepot ls alpine --json | jq -r .digest")]
+pub(super) struct Arguments {
+    /// A repository as clients write it: local/team/app, alpine, ghcr.io/org/app
+    #[arg(value_name = "REPO", value_parser = repository)]
+    repository: Option<String>,
+    /// A line of JSON for each, as GET /api/v1/repositories has them
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+/// Checks the spelling; a tag is not asked for.
+pub(super) fn repository(text: &str) -> Result<String, String> {
+    text.parse::<ImageRepository>().map(|_| text.to_owned()).map_err(|error| match text.rsplit_once([':', '@']) {
+        Some((repository, _)) if repository.parse::<ImageRepository>().is_ok() => {
+            format!("a repository is wanted, without tag or digest: write {repository}")
+        }
+        _ => error.to_string(),
+    })
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
+    let mut server = Server::open(arguments.server).await?;
+    let listing = match &arguments.repository {
+        None => Listing::Repositories,
+        Some(name) => Listing::Tags(server.own(name).to_owned()),
+    };
+    let mut page = Some(listing.path());
+    let (mut output, mut table) = (Output::new(), Table::new(listing.heads()));
+    let mut found = false;
+    while let Some(path) = page {
+        let (object, next) = server.get(&path).await?;
+        let entries = object[listing.key()].as_array().map(Vec::as_slice).unwrap_or_default();
+        found |= !entries.is_empty();
+        for entry in entries {
+            match arguments.json {
+                true => output.line(entry)?,
+                false => listing.row(&mut table, entry),
+            }
+        }
+        table.print(&mut output)?;
+        // A page that leads to itself would be one without end.
+        page = next.filter(|next| *next != path);
+    }
+    if !found {
+        remark(format!("{} holds {}", server.name(), listing.nothing()));
+    }
+    output.flush()
+}
+
+enum Listing {
+    Repositories,
+    /// Of this repository.
+    Tags(String),
+}
+
+impl Listing {
+    fn path(&self) -> String {
+        match self {
+            Self::Repositories => "/api/v1/repositories?n=1000".to_owned(),
+            Self::Tags(name) => format!("/api/v1/repositories/{name}/tags"),
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Repositories => "repositories",
+            Self::Tags(_) => "tags",
+        }
+    }
+
+    fn heads(&self) -> &'static [&'static str] {
+        match self {
+            Self::Repositories => &["REPOSITORY", "KIND", ">TAGS"],
+            Self::Tags(_) => &["TAG", ">SIZE", ">HELD", "SINCE", "DIGEST", "PLATFORMS"],
+        }
+    }
+
+    fn row(&self, table: &mut Table, entry: &Value) {
+        let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+        let number = |key: &str| entry[key].as_u64().unwrap_or(0);
+        match self {
+            Self::Repositories => table.row([text("name"), text("kind"), number("tags").to_string()]),
+            Self::Tags(_) => {
+                let (size, held) = (number("size"), number("held"));
+                let part = if held == size && size > 0 { "all".to_owned() } else { HumanBytes(held).to_string() };
+                let platforms = entry["platforms"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let platforms: Vec<&str> = platforms.iter().filter_map(Value::as_str).collect();
+                let size = HumanBytes(size).to_string();
+                table.row([text("tag"), size, part, text("since"), text("digest"), platforms.join(",")]);
+            }
+        }
+    }
+
+    fn nothing(&self) -> String {
+        match self {
+            Self::Repositories => "no repository yet".to_owned(),
+            Self::Tags(name) => format!("no tag of {name}"),
+        }
+    }
+}
