@@ -71,7 +71,8 @@ fn missing_subject() {
 
 /// The list of what refers to `subject`, which must be a good index.
 fn referrers(client: &Client, subject: &str, kind: Option<&str>) -> Vec<Value> {
-    let query = kind.map(|kind| format!("?artifactType={}", kind.replace('/', "%2F"))).unwrap_or_default();
+    let query =
+        kind.map(|kind| format!("?artifactType={}", kind.replace('/', "%2F").replace('+', "%2B"))).unwrap_or_default();
     let answer = client.get(&target("referrers", &format!("{subject}{query}")));
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(MediaType::OCI_INDEX)), "{}", answer.text());
     assert_eq!(answer.header("oci-filters-applied"), kind.map(|_| "artifactType"));

@@ -18,7 +18,7 @@ mirror:
 YAML
 
 step "print the configuration"
-client_prints daemon.json docker --host "$host"
+client_prints daemon.json docker --host "$host" --server "http://$host"
 python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$WORK/daemon.json" || fail "not JSON: $(<"$WORK/daemon.json")"
 
 step "start dockerd with it, and pull"

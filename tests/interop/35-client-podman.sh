@@ -18,7 +18,7 @@ mirror:
 YAML
 
 step "print the configuration"
-client_prints printed.conf podman --host "$host"
+client_prints printed.conf podman --host "$host" --server "http://$host"
 
 step "give it to podman, and pull"
 podman_with <"$WORK/printed.conf"

@@ -18,9 +18,9 @@ mirror:
 YAML
 
 step "write the configuration"
-client "$ENTREPOT" client containerd --host "$host" --dir "$WORK/certs.d"
+client "$ENTREPOT" client containerd --host "$host" --server "http://$host" --dir "$WORK/certs.d"
 [[ -s $WORK/certs.d/docker.io/hosts.toml ]] || fail "no docker.io/hosts.toml, but $(cd "$WORK/certs.d" && find . -type f)"
-client_prints hosts.printed containerd --host "$host"
+client_prints hosts.printed containerd --host "$host" --server "http://$host"
 
 step "start containerd, and pull with it"
 mkdir -p "$WORK/etc"
@@ -50,8 +50,8 @@ client ctr images rm --sync docker.io/library/app:1
 pull
 
 step "what buildkit and k3s are given"
-client_prints buildkitd.toml buildkit --host "$host"
-client_prints registries.yaml k3s --host "$host"
+client_prints buildkitd.toml buildkit --host "$host" --server "http://$host"
+client_prints registries.yaml k3s --host "$host" --server "http://$host"
 python3 - "$WORK/buildkitd.toml" "$host" <<'PYTHON' || fail "buildkit's: $(<"$WORK/buildkitd.toml")"
 import sys
 
