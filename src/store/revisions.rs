@@ -40,7 +40,7 @@ pub struct Known {
 #[derive(Clone, Default)]
 struct Directory {
     listed: Listed,
-    /// In the order of their digests: 88 bytes for each. Shared with the answers that are being made of it.
+    /// In the order of their digests: 96 bytes for each. Shared with the answers that are being made of it.
     revisions: Arc<[Revision]>,
 }
 

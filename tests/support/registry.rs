@@ -62,6 +62,11 @@ impl Registry {
         self.directory.path().join("data")
     }
 
+    /// The process, as long as it runs.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Everything it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
@@ -90,8 +95,7 @@ impl Registry {
 
     /// SIGTERM; [`Registry::wait`] waits for the end.
     pub fn terminate(&self) {
-        let child = self.child.as_ref().unwrap();
-        let pid = rustix::process::Pid::from_child(child);
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 

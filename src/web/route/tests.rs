@@ -150,6 +150,8 @@ fn bad_paths_and_names() {
         ("GET /v2/a/tags/list/", "unknown", "NoSuchPath"),
         (&format!("GET /v2/referrers/sha256:{hex}"), "unknown", "NoSuchPath"),
         (&format!("GET /v2/A/referrers/sha256:{hex}"), "referrers", "Name("),
+        (&format!("GET /v2/a/referrers/sha256:{hex}?last=latest"), "referrers", "LastReferrer("),
+        (&format!("GET /v2/a/referrers/sha256:{hex}?n=-1"), "referrers", "PageNumber("),
         ("GET /favicon.ico", "unknown", "NoSuchPath"),
         ("GET /livez/", "unknown", "NoSuchPath"),
         ("GET /v2/%zz/manifests/x", "unknown", "Escape"),
