@@ -262,13 +262,11 @@ fn tags_in_the_query(algorithm: Algorithm) {
 }
 
 #[test]
-#[ignore = "a PUT does not heed ?tag= yet"]
 fn tag_param() {
     tags_in_the_query(Algorithm::Sha256);
 }
 
 #[test]
-#[ignore = "a PUT does not heed ?tag= yet"]
 fn tag_param_sha512() {
     tags_in_the_query(Algorithm::Sha512);
 }

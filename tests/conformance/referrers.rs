@@ -120,7 +120,6 @@ fn are_listed_as_referrers((parcel, subject): (Parcel, Value)) {
 }
 
 #[test]
-#[ignore = "private repositories have no list of referrers yet"]
 fn empty() {
     let registry = Registry::start();
     let nothing = Digest::of(Algorithm::Sha256, b"nobody has pushed this").to_string();
@@ -129,19 +128,16 @@ fn empty() {
 }
 
 #[test]
-#[ignore = "private repositories have no list of referrers yet"]
 fn artifacts_with_subject_referrers() {
     are_listed_as_referrers(about_an_image());
 }
 
 #[test]
-#[ignore = "private repositories have no list of referrers yet"]
 fn index_with_subject_referrers() {
     are_listed_as_referrers(about_an_index());
 }
 
 #[test]
-#[ignore = "private repositories have no list of referrers yet"]
 fn missing_subject_referrers() {
     are_listed_as_referrers(about_nothing());
 }
