@@ -168,7 +168,7 @@ impl RegistryError {
             UpstreamError::TooManyRequests { retry_after, .. } => {
                 UpstreamFailure::TooManyRequests { retry_after: *retry_after }
             }
-            UpstreamError::Connect { .. } => UpstreamFailure::Unreachable { retry_after: None },
+            UpstreamError::Connect { retry_in, .. } => UpstreamFailure::Unreachable { retry_after: *retry_in },
             UpstreamError::Silent { connected: false, retry_in, .. } => {
                 UpstreamFailure::Unreachable { retry_after: Some(*retry_in) }
             }

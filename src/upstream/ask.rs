@@ -85,7 +85,7 @@ impl Upstream {
                 self.note(endpoint, &answer, took);
                 Ok(Reply { answer, endpoint })
             }
-            Err(error) => {
+            Err(mut error) => {
                 match &error {
                     // Of its token server.
                     UpstreamError::TooManyRequests { retry_after, .. } => {
@@ -94,6 +94,9 @@ impl Upstream {
                     }
                     of_endpoint if of_endpoint.is_of_endpoint() => health.missed(&error, self.clock.since(began)),
                     _ => health.spoke(),
+                }
+                if let UpstreamError::Connect { retry_in, .. } = &mut error {
+                    *retry_in = health.rests();
                 }
                 Err(error)
             }

@@ -31,9 +31,10 @@ pub enum UpstreamError {
     /// 5xx, and whatever else was not to be expected.
     #[error("{host} answered {status}: the fault is there, or in the configured endpoint")]
     Status { host: String, status: u16 },
-    /// Refused, no such name, no route, no trust, or no connection within the limit.
+    /// Refused, no such name, no route, no trust, or no connection within the limit. `retry_in`: it has failed so often that it
+    /// rests for so long.
     #[error("no connection to {host}: {reason}")]
-    Connect { host: String, reason: String },
+    Connect { host: String, reason: String, retry_in: Option<Duration> },
     /// 416: nothing lies where it was asked for. How long the whole is, if that was said.
     #[error("{host} has nothing in the range that was asked for")]
     Unsatisfiable { host: String, total: Option<u64> },
@@ -107,7 +108,7 @@ impl From<SendError> for UpstreamError {
                          a certificate that is its own authority needs `insecure: true`)",
                     );
                 }
-                Self::Connect { host, reason }
+                Self::Connect { host, reason, retry_in: None }
             }
             SendError::Timeout { host, waited } => Self::Timeout { host, waited },
             SendError::Refused { host, reason } | SendError::Broken { host, reason } => Self::Protocol { host, reason },

@@ -139,6 +139,12 @@ impl Health {
         self.count(&mut state);
     }
 
+    /// For how long it rests, if its circuit is not closed.
+    pub(super) fn rests(&self) -> Option<Duration> {
+        let state = self.state();
+        (!state.circuit.is_closed()).then(|| state.circuit.left(&self.clock))
+    }
+
     /// A body was cut, or stalled.
     pub(super) fn failed(&self) {
         let mut state = self.state();
@@ -363,7 +369,7 @@ mod tests {
     }
 
     fn unconnected() -> UpstreamError {
-        UpstreamError::Connect { host: "hub".to_owned(), reason: "refused".to_owned() }
+        UpstreamError::Connect { host: "hub".to_owned(), reason: "refused".to_owned(), retry_in: None }
     }
 
     #[test]

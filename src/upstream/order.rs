@@ -272,7 +272,7 @@ mod tests {
             (Err(UpstreamError::Denied { upstream: "hub".parse().unwrap(), status: 403, detail: host() }), 3),
             (Err(UpstreamError::Status { host: host(), status: 502 }), 2),
             (Err(UpstreamError::Timeout { host: host(), waited: NEAR }), 1),
-            (Err(UpstreamError::Connect { host: host(), reason: host() }), 0),
+            (Err(UpstreamError::Connect { host: host(), reason: host(), retry_in: None }), 0),
         ];
         for (failure, want) in failures {
             assert_eq!(weight(&failure), want, "{failure:?}");

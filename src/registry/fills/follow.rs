@@ -155,7 +155,10 @@ impl Follower {
                 // Shorter than was announced: `web` cuts the body.
                 State::Complete | State::Unkept => return None,
                 State::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.key()).to_string()))),
-                State::Unstorable => return self.next_direct().await,
+                State::Unstorable => match self.next_direct().await {
+                    None if self.end.is_some_and(|end| self.position >= end) && self.turn_to_next() => continue,
+                    piece => return piece,
+                },
                 State::Asking | State::Arriving | State::Doubted => {}
             }
             if self.changed().await.is_err() {
