@@ -317,3 +317,25 @@ fn sibling(path: &Path) -> std::path::PathBuf {
     name.push(random_id());
     path.with_file_name(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_file_cannot_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        let said = |path: &Path| why(path, &read(path).unwrap_err());
+        assert!(said(&missing).starts_with("it does not exist; make it"), "{}", said(&missing));
+        assert!(
+            said(Path::new("missing/file")).contains(", where this was started; "),
+            "relative paths begin somewhere"
+        );
+        assert!(said(Path::new("~/missing")).contains("`~` is not filled in"));
+        assert!(said(directory.path()).contains("a directory; write the path of a file in it"));
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let (user, group) = process_owner();
+        assert!(why(&missing, &denied).contains(&format!("may not be read by {user}:{group}")));
+    }
+}
