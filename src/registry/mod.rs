@@ -39,7 +39,7 @@ pub use naming::Naming;
 pub use open::{Machine, OpenError, examine_files, examine_upstreams, hidden_by};
 pub use piece::{Piece, ReadError};
 pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
-pub use usage::{CacheUsage, Removed, RepositoryUsage, UsageReport};
+pub use usage::{CacheUsage, Removed, RepositoryUsage, UsageReport, UsageStep};
 
 pub use crate::store::UploadId;
 

@@ -56,6 +56,14 @@ pub struct RepositoryUsage {
     pub own: Amount,
 }
 
+/// One after the other, as they are found.
+#[derive(Clone, Debug)]
+pub enum UsageStep {
+    Repository(RepositoryUsage),
+    /// These were all. Where it does not come, some are missing.
+    End,
+}
+
 /// What became of a repository that was removed.
 #[derive(Clone, Copy, Debug)]
 pub struct Removed {
@@ -123,15 +131,14 @@ impl Registry {
     pub fn usage_by_repository(
         self: &Arc<Self>,
         may_pull: impl Fn(&Target) -> bool + Send + Sync + 'static,
-    ) -> mpsc::Receiver<Result<RepositoryUsage, RegistryError>> {
+    ) -> mpsc::Receiver<Result<UsageStep, RegistryError>> {
         let (sender, receiver) = mpsc::channel(16);
         let registry = Arc::clone(self);
         self.tasks().spawn(async move {
             let _turn = registry.walking().lock().await;
-            if let Err(error) = registry.send_usage(&sender, &may_pull).await {
-                // Who does not listen any more need not hear it.
-                let _ = sender.try_send(Err(error));
-            }
+            let end = registry.send_usage(&sender, &may_pull).await.map(|()| UsageStep::End);
+            // Who does not listen any more need not hear it.
+            let _ = sender.send_timeout(end, PATIENCE).await;
         });
         receiver
     }
@@ -170,7 +177,7 @@ impl Registry {
 
     async fn send_usage(
         &self,
-        sender: &mpsc::Sender<Result<RepositoryUsage, RegistryError>>,
+        sender: &mpsc::Sender<Result<UsageStep, RegistryError>>,
         may_pull: &(dyn Fn(&Target) -> bool + Send + Sync),
     ) -> Result<(), RegistryError> {
         let (mut census, mut after) = (Census::default(), None);
@@ -185,10 +192,8 @@ impl Registry {
                 let digests = self.digests_of(&target).await?;
                 let shared = |digest: &Digest| census.is_shared(&target, digest);
                 let usage = self.usage_with(target.clone(), digests, shared).await?;
-                match tokio::time::timeout(PATIENCE, sender.send(Ok(usage))).await {
-                    Ok(Ok(())) => {}
-                    // Nobody listens any more.
-                    _ => return Ok(()),
+                if sender.send_timeout(Ok(UsageStep::Repository(usage)), PATIENCE).await.is_err() {
+                    return Err(RegistryError::Storage("nobody listens any more".to_owned()));
                 }
             }
         }

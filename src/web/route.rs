@@ -1,5 +1,6 @@
 //! What a request asks for: strings become types here, and never turn back.
 
+mod api;
 mod refused;
 mod shape;
 
@@ -8,12 +9,11 @@ use std::borrow::Cow;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+pub use self::api::Api;
 pub use self::refused::{Refused, RouteError};
 use self::shape::Shape;
 use super::query::Query;
-use crate::oci::{
-    Algorithm, Digest, ImageRepository, ImageSelection, NameError, Reference, ReferrersQuery, RepositoryName, Tag,
-};
+use crate::oci::{Algorithm, Digest, NameError, Reference, ReferrersQuery, RepositoryName, Tag};
 use crate::registry::{PageRequest, UploadId};
 
 /// So many tags may name a manifest that is pushed by its digest: the answer names them all, in headers that proxies bound.
@@ -88,31 +88,6 @@ pub enum Route {
         verb: UploadVerb,
     },
     Api(Api),
-}
-
-/// What the user interface and the commands ask, below `/api/v1/`.
-#[derive(Clone, Debug)]
-pub enum Api {
-    /// `upstreams`: their endpoints and limits.
-    Upstreams,
-    /// `fills`: what is arriving.
-    Fills,
-    /// `fills/DIGEST`, deleted: it is cancelled.
-    CancelFill(Digest),
-    /// `repositories`: what is held.
-    Repositories(PageRequest),
-    /// `repositories/NAME/tags`
-    Tags { name: ImageRepository, page: PageRequest },
-    /// `images/NAME[:TAG|@DIGEST]`, deleted.
-    DeleteImage(ImageSelection),
-    /// `usage`: what is taken in all.
-    Usage,
-    /// `usage/repositories`: what each repository takes.
-    UsageByRepository,
-    /// `repositories/NAME/usage`
-    UsageOf(ImageRepository),
-    /// `warm`: images are brought into the cache.
-    Warm,
 }
 
 #[derive(Clone, Debug)]
@@ -274,36 +249,6 @@ impl Request<'_> {
         }
     }
 
-    fn api(&self, path: &str) -> Result<Api, RouteError> {
-        match path.split_once('/') {
-            None if path == "upstreams" => self.reading().map(|()| Api::Upstreams),
-            None if path == "fills" => self.reading().map(|()| Api::Fills),
-            None if path == "warm" => match self.verb {
-                Verb::Post => Ok(Api::Warm),
-                _ => Err(RouteError::Method { allow: "POST" }),
-            },
-            None if path == "repositories" => self.reading().and_then(|()| Ok(Api::Repositories(self.page()?))),
-            None if path == "usage" => self.reading().map(|()| Api::Usage),
-            Some(("usage", "repositories")) => self.reading().map(|()| Api::UsageByRepository),
-            Some(("repositories", rest)) => match rest.rsplit_once('/') {
-                Some((name, "tags")) => {
-                    self.reading().and_then(|()| Ok(Api::Tags { name: name.parse()?, page: self.page()? }))
-                }
-                Some((name, "usage")) => self.reading().and_then(|()| Ok(Api::UsageOf(name.parse()?))),
-                _ => Err(RouteError::NoSuchPath),
-            },
-            Some(("images", selection)) => match self.verb {
-                Verb::Delete => Ok(Api::DeleteImage(selection.parse()?)),
-                _ => Err(RouteError::Method { allow: "DELETE" }),
-            },
-            Some(("fills", digest)) => match self.verb {
-                Verb::Delete => Ok(Api::CancelFill(digest.parse()?)),
-                _ => Err(RouteError::Method { allow: "DELETE" }),
-            },
-            _ => Err(RouteError::NoSuchPath),
-        }
-    }
-
     fn manifest(&self, name: &str, reference: &str) -> Result<Route, RouteError> {
         let verb = match self.verb {
             Verb::Head => ManifestVerb::Head,
@@ -379,7 +324,7 @@ impl Request<'_> {
     }
 
     fn digest(&self, parameter: &'static str) -> Result<Option<Digest>, RouteError> {
-        Ok(self.query.agreed(parameter)?.map(|text| text.parse()).transpose()?)
+        Ok(self.query.once(parameter)?.map(|text| text.parse()).transpose()?)
     }
 
     fn referrers(&self, subject: &str) -> Result<ReferrersQuery, RouteError> {

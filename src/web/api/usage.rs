@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::kind;
 use crate::auth::{Action, Caller};
 use crate::oci::ImageRepository;
-use crate::registry::{RegistryError, RepositoryUsage};
+use crate::registry::{RegistryError, RepositoryUsage, UsageStep};
 use crate::web::body::{Body, Cut};
 use crate::web::call::{Answer, Call};
 use crate::web::v2::object;
@@ -77,14 +77,17 @@ pub(super) async fn of_repository(call: &mut Call, caller: &Caller, name: &Image
 }
 
 fn lines(
-    usages: mpsc::Receiver<Result<RepositoryUsage, RegistryError>>,
+    usages: mpsc::Receiver<Result<UsageStep, RegistryError>>,
 ) -> impl Stream<Item = Result<Bytes, Cut>> + Send + 'static {
-    stream::unfold(usages, |mut usages| async move {
-        let piece = match usages.recv().await? {
-            Ok(usage) => Ok(format!("{}\n", line(&usage)).into()),
-            Err(error) => Err(Cut::new(&error.to_string())),
-        };
-        Some((piece, usages))
+    stream::unfold(Some(usages), |usages| async move {
+        let mut usages = usages?;
+        let cut = |reason: &str| Some((Err(Cut::new(reason)), None));
+        match usages.recv().await {
+            Some(Ok(UsageStep::Repository(usage))) => Some((Ok(format!("{}\n", line(&usage)).into()), Some(usages))),
+            Some(Ok(UsageStep::End)) => None,
+            Some(Err(error)) => cut(&error.to_string()),
+            None => cut("not every repository was told"),
+        }
     })
 }
 
