@@ -99,7 +99,5 @@ fn is_name(text: &str) -> bool {
 /// distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 fn is_tag(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    (1..=128).contains(&text.len())
-        && text.starts_with(word)
-        && text.chars().all(|c| word(c) || matches!(c, '.' | '-'))
+    (1..=128).contains(&text.len()) && text.starts_with(word) && text.chars().all(|c| word(c) || matches!(c, '.' | '-'))
 }
