@@ -641,6 +641,18 @@ fn who_stops_watching_is_told_what_goes_on() {
     });
 }
 
+/// Waits until the terminal of what `script` runs does not show what is typed.
+fn wait_for_silence(script: u32) {
+    eventually("a terminal that shows nothing", || {
+        let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).ok()?;
+        let terminals =
+            children.split_whitespace().filter_map(|pid| std::fs::read_link(format!("/proc/{pid}/fd/0")).ok());
+        let terminal = terminals.into_iter().find(|path| path.starts_with("/dev/pts"))?;
+        let stty = Command::new("stty").arg("-F").arg(terminal).arg("-a").output().unwrap();
+        stdout(&stty).split_whitespace().any(|word| word == "-echo").then_some(())
+    });
+}
+
 /// At a terminal passwords and whole repositories are asked for; `script` of util-linux makes one.
 #[test]
 fn a_terminal_is_asked() {
@@ -664,6 +676,9 @@ fn a_terminal_is_asked() {
                 assert!(!piece.is_empty(), "{}", String::from_utf8_lossy(&told));
                 output.consume(piece.len());
                 told.extend(piece);
+            }
+            if !question.contains("[y/N]") {
+                wait_for_silence(child.id());
             }
             input.write_all(format!("{answer}\n").as_bytes()).unwrap();
         }

@@ -33,6 +33,7 @@ enum Command {
     Add {
         /// The password file; made where there is none
         file: PathBuf,
+        /// Whoever logs in with it; no colon can be in it
         name: String,
         /// Read the password from standard input, as is done anyway where that is no terminal
         #[arg(long)]

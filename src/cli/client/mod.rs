@@ -29,7 +29,7 @@ here. Standard output can be pasted as it is: comments say which file it belongs
 has no comments, standard error does). Pulls go on without the mirror while it is down, where the client can do that.
 
 Examples:
-  entrepot client docker --host mirror.lan:5000 | sudo tee /etc/docker/daemon.json
+  entrepot client docker --host mirror.lan:5000
   entrepot client containerd --host mirror.lan:5000 --dir /etc/containerd/certs.d
   entrepot client podman --server http://mirror.lan:5000 --dir /etc/containers/registries.conf.d
   entrepot client k3s --host https://mirror.lan --ca /etc/ssl/mirror-ca.pem")]
