@@ -75,6 +75,14 @@ impl Failure {
         self.cache
     }
 
+    /// The same, saying which methods there are if that of the request is not allowed (RFC 9110 §15.5.6).
+    pub(super) fn allowing(self, methods: &'static str) -> Self {
+        if self.status != StatusCode::METHOD_NOT_ALLOWED {
+            return self;
+        }
+        self.with(ALLOW, HeaderValue::from_static(methods))
+    }
+
     fn retry_after(self, wait: Duration) -> Self {
         // Rounded up: who comes back at the stated second must not be early.
         let seconds = wait.as_millis().div_ceil(1000).max(1);

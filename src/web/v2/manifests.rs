@@ -104,6 +104,7 @@ fn missing(digests: &[Digest]) -> String {
 async fn delete(call: &mut Call, at: &At, reference: &Reference) -> Answer {
     let repository = call.repository(at, Action::Delete).await?;
     let condition = headers::condition(call.headers());
-    repository.delete_manifest(reference, &condition).await?;
+    let deleted = repository.delete_manifest(reference, &condition).await;
+    deleted.map_err(|error| Failure::from(error).allowing("GET, HEAD, PUT"))?;
     Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))
 }
