@@ -82,14 +82,6 @@ fn bad_requests_to_a_mirror() {
 }
 
 #[test]
-fn what_is_not_refused_yet() {
-    let world = open();
-    for (waits_for, row) in table::PENDING {
-        assert!(refused(&world, row, Kind::Ours).is_err(), "{waits_for}: this row holds now, and belongs in the table");
-    }
-}
-
-#[test]
 fn odd_requests_that_are_good() {
     let world = open();
     let mut complaints = Vec::new();

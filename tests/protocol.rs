@@ -285,6 +285,9 @@ fn deleting() {
     for target in ["/v2/team/app/manifests/a".to_owned(), format!("/v2/team/app/blobs/{}", image.layer)] {
         let refused = client.request("DELETE", &target).send();
         assert_eq!((refused.status, refused.code().as_str()), (405, "UNSUPPORTED"), "{target}");
+        let allowed = if target.contains("manifests") { "GET, HEAD, PUT" } else { "GET, HEAD" };
+        assert_eq!(refused.header("allow"), Some(allowed), "{target}");
+        assert_eq!(refused.json()["errors"][0]["detail"]["key"], "storage.delete.enabled");
     }
 }
 

@@ -183,7 +183,8 @@ fn the_subject_may_come_later_and_be_named_by_sha512() {
         push(&client, reference, MediaType::OCI_MANIFEST, &subject);
         check();
     }
-    assert_eq!(digests(&client, digest(b"whatever")), set([&by_256, &by_512]));
+    // Under both names it is one manifest: listed once, by the name that `registry:2` does not give by itself.
+    assert_eq!(digests(&client, digest(b"whatever")), set([&by_512]));
     assert_eq!(client.get(&format!("/v2/{APP}/manifests/{sha512}")).body, about_512);
 }
 

@@ -68,7 +68,10 @@ impl Failure {
     }
 
     fn detailed(mut self, detail: impl Into<Option<Value>>) -> Self {
-        self.detail = detail.into().map(Box::new);
+        self.detail = detail.into().map(|mut detail| {
+            shorten(&mut detail);
+            Box::new(detail)
+        });
         self
     }
 
@@ -80,6 +83,14 @@ impl Failure {
     /// How a mirrored repository came to say so, where that is known.
     pub(super) fn cache(&self) -> Option<CacheStatus> {
         self.cache
+    }
+
+    /// The same, saying which methods there are if that of the request is not allowed (RFC 9110 §15.5.6).
+    pub(super) fn allowing(self, methods: &'static str) -> Self {
+        if self.status != StatusCode::METHOD_NOT_ALLOWED {
+            return self;
+        }
+        self.with(ALLOW, HeaderValue::from_static(methods))
     }
 
     fn retry_after(self, wait: Duration) -> Self {
@@ -98,13 +109,6 @@ impl Failure {
             Refusal::Denied { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
         };
         refused.detailed(detail::of_refusal(refusal))
-    }
-
-    /// Why a DELETE failed. Where nothing may be deleted at all, `allow` says what may be done instead (RFC 9110 §15.5.6).
-    pub(super) fn of_delete(error: RegistryError, allow: &'static str) -> Self {
-        let off = matches!(error, RegistryError::DeleteDisabled);
-        let failure = Self::from(error);
-        if off { failure.with(ALLOW, HeaderValue::from_static(allow)) } else { failure }
     }
 
     /// What came is no request that HTTP/1.1 could read; with the status that HTTP has for it.
@@ -238,6 +242,16 @@ impl From<RegistryError> for Failure {
             },
             _ => failure,
         }
+    }
+}
+
+/// The same for the texts of a detail, which may be what a client sent.
+fn shorten(detail: &mut Value) {
+    match detail {
+        Value::String(text) => *text = shortened(std::mem::take(text)),
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -97,6 +97,7 @@ fn respond(blob: Blob, asked: Option<&RangeSet>, mut headers: HeaderMap) -> Answ
 
 async fn delete(call: &mut Call, at: &At, digest: &Digest) -> Answer {
     let repository = call.repository(at, Action::Delete).await?;
-    repository.delete_blob(digest).await.map_err(|error| Failure::of_delete(error, "GET, HEAD"))?;
+    let deleted = repository.delete_blob(digest).await;
+    deleted.map_err(|error| Failure::from(error).allowing("GET, HEAD"))?;
     Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))
 }

@@ -105,6 +105,6 @@ async fn delete(call: &mut Call, at: &At, reference: &Reference) -> Answer {
     let repository = call.repository(at, Action::Delete).await?;
     let condition = headers::condition(call.headers());
     let deleted = repository.delete_manifest(reference, &condition).await;
-    deleted.map_err(|error| Failure::of_delete(error, "GET, HEAD, PUT"))?;
+    deleted.map_err(|error| Failure::from(error).allowing("GET, HEAD, PUT"))?;
     Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))
 }
