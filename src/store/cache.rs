@@ -207,6 +207,15 @@ impl CacheStore {
         self.names.page(LINKED, after, most).await
     }
 
+    /// The same, by what they are repositories of.
+    pub async fn repositories_after(
+        &self,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
+        Ok(self.names(after, most).await?.entries.iter().filter_map(|name| parse_mirrored(name)).collect())
+    }
+
     /// Every repository that something may be served of, with its upstream.
     pub async fn repositories(&self) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
         Ok(self.names.all(LINKED).await?.iter().filter_map(|name| parse_mirrored(name)).collect())
