@@ -743,7 +743,7 @@ const BEYOND: &[Row] = &[
     (400, "PAGINATION_NUMBER_INVALID", "GET /v2/team/app/tags/list?n=1&n=x"),
     (414, "UNSUPPORTED", "GET /v2/<a*8200>"),
     (414, "UNSUPPORTED", "GET /v2/?<a*40000>"),
-    (431, "UNSUPPORTED", "GET /v2/\nX: <a*49000>"),
+    (431, "UNSUPPORTED", "GET /v2/\nX: <a*50000>"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest-algorithm=md5"),
     (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=.bad\n\n<manifest>"),
     (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=\n\n<manifest>"),
