@@ -1,13 +1,18 @@
 //! What refers to a manifest: signatures, attestations, SBOMs.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Tag};
 
 /// The manifests that refer to one (distribution-spec, "Listing Referrers"): their descriptors, each as it came.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Referrers(Vec<Value>);
+///
+/// They are kept as text, which takes a tenth of the memory that a tree of values would: there may be 4 MiB of them in an answer.
+#[derive(Clone, Debug, Default)]
+pub struct Referrers(Vec<Box<RawValue>>);
 
 /// The longest index of a page, in bytes: clients read none that is longer than a manifest may be. A descriptor that is so long by
 /// itself stands alone.
@@ -35,7 +40,7 @@ pub struct ReferrersPage {
 
 /// A page that is being filled.
 pub struct Filling {
-    page: Referrers,
+    page: Vec<Box<RawValue>>,
     /// What its index takes, in bytes.
     bytes: usize,
     most: usize,
@@ -46,7 +51,17 @@ pub struct Filling {
 #[serde(rename_all = "camelCase")]
 struct Index {
     media_type: Option<String>,
-    manifests: Vec<Value>,
+    manifests: Vec<Box<RawValue>>,
+}
+
+/// What a list goes by.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor<'a> {
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    #[serde(default)]
+    artifact_type: Value,
 }
 
 impl Referrers {
@@ -59,12 +74,12 @@ impl Referrers {
     }
 
     /// Those of these that are descriptors.
-    pub fn of(mut descriptors: Vec<Value>) -> Self {
+    pub fn of(mut descriptors: Vec<Box<RawValue>>) -> Self {
         descriptors.retain(|one| digest(one).is_some());
         Self(descriptors)
     }
 
-    pub fn descriptors(&self) -> &[Value] {
+    pub fn descriptors(&self) -> &[Box<RawValue>] {
         &self.0
     }
 
@@ -78,7 +93,7 @@ impl Referrers {
     }
 
     /// The descriptor of a manifest, as the list of what it refers to holds it.
-    pub fn describe(digest: &Digest, manifest: &Manifest, body: &[u8]) -> Value {
+    pub fn describe(digest: &Digest, manifest: &Manifest, body: &[u8]) -> Box<RawValue> {
         #[derive(Deserialize)]
         struct Annotated {
             annotations: Map<String, Value>,
@@ -91,7 +106,7 @@ impl Referrers {
         if let Ok(Annotated { annotations }) = serde_json::from_slice(body) {
             descriptor["annotations"] = annotations.into();
         }
-        descriptor
+        to_raw_value(&descriptor).expect("a value is JSON")
     }
 
     /// The part that is asked for. A list that fits into one answer stays in the order that it came in; what needs several is
@@ -101,8 +116,8 @@ impl Referrers {
         if asked.last.is_none() && self.0.len() <= asked.most() && self.to_index().len() <= MOST_BYTES {
             return ReferrersPage { referrers: self, next: None };
         }
-        let digested = |one: Value| Some((digest(&one)?, one));
-        let mut ordered: Vec<(Digest, Value)> = self.0.into_iter().filter_map(digested).collect();
+        let digested = |one: Box<RawValue>| Some((digest(&one)?, one));
+        let mut ordered: Vec<(Digest, Box<RawValue>)> = self.0.into_iter().filter_map(digested).collect();
         ordered.sort_by_key(|(digest, _)| *digest);
         ordered.dedup_by_key(|(digest, _)| *digest);
         let mut filling = asked.begin();
@@ -114,8 +129,21 @@ impl Referrers {
 
     /// The image index that lists them.
     pub fn to_index(&self) -> Vec<u8> {
-        let index = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": self.0});
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Index<'a> {
+            schema_version: u8,
+            media_type: &'static str,
+            manifests: &'a [Box<RawValue>],
+        }
+        let index = Index { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests: &self.0 };
         serde_json::to_vec(&index).expect("what was JSON is JSON again")
+    }
+}
+
+impl PartialEq for Referrers {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().map(|one| one.get()).eq(other.0.iter().map(|one| one.get()))
     }
 }
 
@@ -130,38 +158,43 @@ impl ReferrersQuery {
     /// An empty page, to be filled with as many as are asked for.
     pub fn begin(&self) -> Filling {
         let bytes = Referrers::default().to_index().len();
-        Filling { page: Referrers::default(), bytes, most: self.most(), more: false }
+        Filling { page: Vec::new(), bytes, most: self.most(), more: false }
     }
 
     /// Is the descriptor of the artifact type that is asked for?
-    pub fn wants(&self, descriptor: &Value) -> bool {
-        self.artifact_type.as_deref().is_none_or(|wanted| descriptor["artifactType"].as_str() == Some(wanted))
+    pub fn wants(&self, descriptor: &RawValue) -> bool {
+        let is_wanted = |wanted: &str| read(descriptor).is_some_and(|one| one.artifact_type.as_str() == Some(wanted));
+        self.artifact_type.as_deref().is_none_or(is_wanted)
     }
 }
 
 impl Filling {
     /// Adds one, if there is room for it.
-    pub fn add(&mut self, descriptor: Value) -> bool {
+    pub fn add(&mut self, descriptor: Box<RawValue>) -> bool {
         let comma = usize::from(!self.page.is_empty());
-        let bytes = self.bytes + comma + descriptor.to_string().len();
-        if self.page.0.len() >= self.most || !self.page.is_empty() && bytes > MOST_BYTES {
+        let bytes = self.bytes + comma + descriptor.get().len();
+        if self.page.len() >= self.most || !self.page.is_empty() && bytes > MOST_BYTES {
             self.more = true;
             return false;
         }
         self.bytes = bytes;
-        self.page.0.push(descriptor);
+        self.page.push(descriptor);
         true
     }
 
     pub fn finish(self) -> ReferrersPage {
-        let next = self.page.0.last().filter(|_| self.more).and_then(digest);
-        ReferrersPage { referrers: self.page, next }
+        let next = self.page.last().filter(|_| self.more).and_then(|last| digest(last));
+        ReferrersPage { referrers: Referrers(self.page), next }
     }
 }
 
+fn read(descriptor: &RawValue) -> Option<Descriptor<'_>> {
+    serde_json::from_str(descriptor.get()).ok()
+}
+
 /// What a descriptor names, if it is one.
-fn digest(descriptor: &Value) -> Option<Digest> {
-    descriptor["digest"].as_str()?.parse().ok()
+fn digest(descriptor: &RawValue) -> Option<Digest> {
+    read(descriptor)?.digest.parse().ok()
 }
 
 impl Tag {
@@ -221,6 +254,10 @@ mod tests {
         assert!(all.cut(&of_type("")).referrers.is_empty());
     }
 
+    fn raw(value: &Value) -> Box<RawValue> {
+        to_raw_value(value).unwrap()
+    }
+
     fn everything() -> ReferrersQuery {
         ReferrersQuery { subject: DIGEST.parse().unwrap(), artifact_type: None, n: None, last: None }
     }
@@ -229,7 +266,7 @@ mod tests {
     fn many(count: usize, bytes: usize) -> Referrers {
         let descriptor = |n: usize| {
             let digest = Digest::of(Algorithm::Sha256, &(n % count).to_le_bytes()).to_string();
-            json!({"mediaType": "a/b", "digest": digest, "size": 1, "annotations": {"a": "b".repeat(bytes)}})
+            raw(&json!({"mediaType": "a/b", "digest": digest, "size": 1, "annotations": {"a": "b".repeat(bytes)}}))
         };
         Referrers::of((0..=count).map(descriptor).collect())
     }
@@ -243,7 +280,7 @@ mod tests {
             let bytes = page.referrers.to_index().len();
             assert!(bytes <= MAX_MANIFEST_BYTES || page.referrers.descriptors().len() == 1, "{bytes} bytes");
             sizes.push(page.referrers.descriptors().len());
-            seen.extend(page.referrers.descriptors().iter().filter_map(digest));
+            seen.extend(page.referrers.descriptors().iter().filter_map(|one| digest(one)));
             match page.next {
                 Some(next) => asked.last = Some(next),
                 None => return (sizes, seen.len()),
@@ -286,6 +323,7 @@ mod tests {
             let manifest = Manifest::parse(body.as_bytes(), None).unwrap();
             let digest = Digest::of(Algorithm::Sha256, body.as_bytes());
             let described = Referrers::describe(&digest, &manifest, body.as_bytes());
+            let described: Value = serde_json::from_str(described.get()).unwrap();
             assert_eq!(described["mediaType"], manifest.media_type().as_str());
             assert_eq!((&described["digest"], &described["size"]), (&json!(digest.to_string()), &json!(body.len())));
             assert_eq!(

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::hosted::read_link;
 use super::layout::Layout;
-use super::{Excerpt, HostedStore, StoreError, StoredBlob, on_disk};
+use super::{Excerpt, HostedStore, StoreError, on_disk};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, RepositoryName, Tag};
 use crate::sys::disk;
 
@@ -152,8 +152,9 @@ impl HostedStore {
         let (listed, mut first) = (path.clone(), First::new(after, most));
         on_disk("list", &path, move || {
             disk::each(&listed, |entry| {
-                if entry.is_dir && entry.name.parse::<Tag>().is_ok() {
-                    first.offer(entry.name);
+                // Most are none of the first: what they are need not be found out.
+                if entry.is_dir && first.takes(&entry.name) && entry.name.parse::<Tag>().is_ok() {
+                    first.add(entry.name);
                 }
             })?;
             Ok(first.into_excerpt())
@@ -233,10 +234,10 @@ pub(super) fn read_manifest(
 ) -> io::Result<Option<StoredManifest>> {
     let Some(content) = content_of(layout, repository, digest)? else { return Ok(None) };
     let path = layout.hosted_blob(&content);
-    let limit = MAX_MANIFEST_BYTES as u64;
-    let Some(blob) = StoredBlob::open(&path)?.filter(|blob| blob.size <= limit) else { return Ok(None) };
+    let size = disk::optional(disk::metadata(&path))?.map(|file| file.len());
+    let Some(size) = size.filter(|size| *size <= MAX_MANIFEST_BYTES as u64) else { return Ok(None) };
     let Some(body) = disk::optional(disk::read(&path))? else { return Ok(None) };
-    if body.len() as u64 != blob.size {
+    if body.len() as u64 != size {
         return Ok(None);
     }
     let media_type = disk::optional(disk::read(&layout.media_type(repository, digest)))?;
@@ -269,17 +270,18 @@ impl First {
         Self { after: after.map(str::to_owned), most, chosen: BinaryHeap::new() }
     }
 
-    fn offer(&mut self, name: String) {
-        if self.after.as_ref().is_some_and(|after| name <= *after) {
-            return;
+    /// Is it one of the first, as far as they are known?
+    fn takes(&self, name: &str) -> bool {
+        let is_asked_for = self.after.as_deref().is_none_or(|after| after < name);
+        let has_room = self.chosen.len() <= self.most;
+        is_asked_for && (has_room || self.chosen.peek().is_some_and(|last| name < last.as_str()))
+    }
+
+    fn add(&mut self, name: String) {
+        if self.chosen.len() > self.most {
+            self.chosen.pop();
         }
-        if self.chosen.len() <= self.most {
-            self.chosen.push(name);
-        } else if let Some(mut last) = self.chosen.peek_mut()
-            && name < *last
-        {
-            *last = name;
-        }
+        self.chosen.push(name);
     }
 
     fn into_excerpt(self) -> Excerpt {
@@ -309,7 +311,9 @@ mod tests {
         ] {
             let mut first = First::new(after, most);
             for name in ["c", "A", "d", "a", "_", "b"] {
-                first.offer(name.to_owned());
+                if first.takes(name) {
+                    first.add(name.to_owned());
+                }
                 assert!(first.chosen.len() <= most + 1);
             }
             let found = first.into_excerpt();

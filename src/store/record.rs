@@ -2,7 +2,7 @@
 //! digest.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::oci::{Digest, MediaType, Referrers};
 
@@ -62,7 +62,7 @@ pub(super) struct ListHead {
 #[derive(Serialize, Deserialize)]
 struct RawReferrers {
     seen: u64,
-    manifests: Vec<Value>,
+    manifests: Vec<Box<RawValue>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -156,7 +156,8 @@ mod tests {
             let link = LinkRecord { right: Right::Named, media_type: media_type.clone(), size };
             assert_eq!(LinkRecord::from_json(&link.to_json()), Some(link));
         }
-        let referrers = Referrers::of(vec![serde_json::json!({"digest": digest.to_string(), "artifactType": "x/y"})]);
+        let descriptor = format!(r#"{{"digest":"{digest}","artifactType":"x/y"}}"#);
+        let referrers = Referrers::of(vec![RawValue::from_string(descriptor).unwrap()]);
         let list = ReferrersRecord { referrers, seen: 4 };
         assert_eq!(ReferrersRecord::from_json(&list.to_json()), Some(list));
         assert_eq!(ReferrersRecord::from_json(b"[]"), None);

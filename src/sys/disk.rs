@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::num::NonZeroI64;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -110,7 +111,7 @@ pub fn each(path: &Path, mut visit: impl FnMut(Entry)) -> io::Result<()> {
 ///
 /// It is the time of the inode's change, which nobody can set back, as `touch` and `rsync` do with that of modification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed(i64);
+pub struct Changed(NonZeroI64);
 
 impl Changed {
     /// The coarsest clock of a file system ticks every two seconds (FAT); a second more for one that goes wrong by that.
@@ -120,7 +121,7 @@ impl Changed {
     pub fn is_settled(self, now: SystemTime) -> bool {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        self.0 < nanos(since).saturating_sub(nanos(Self::TICK))
+        self.0.get() < nanos(since).saturating_sub(nanos(Self::TICK))
     }
 }
 
@@ -128,7 +129,8 @@ impl Changed {
 pub fn changed(directory: &Path) -> io::Result<Option<Changed>> {
     let found = optional(fs::metadata(directory))?.filter(Metadata::is_dir);
     let nanos = |found: Metadata| found.ctime().saturating_mul(1_000_000_000).saturating_add(found.ctime_nsec());
-    Ok(found.map(|found| Changed(nanos(found))))
+    // Any other time does for that of 1970, as long as it is the same each time.
+    Ok(found.map(|found| Changed(NonZeroI64::new(nanos(found)).unwrap_or(NonZeroI64::MIN))))
 }
 
 pub fn make_dir(path: &Path) -> io::Result<()> {
