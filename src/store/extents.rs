@@ -96,6 +96,9 @@ impl Extents {
 
     /// Forgets a stretch.
     pub fn remove(&mut self, gone: Span) {
+        if gone.is_empty() {
+            return;
+        }
         let kept = self.spans.drain(..).flat_map(|span| {
             let before = Span { start: span.start, end: span.end.min(gone.start) };
             let after = Span { start: span.start.max(gone.end), end: span.end };
@@ -147,6 +150,13 @@ mod tests {
             let kept = bytes[..cut as usize].iter().filter(|held| **held).count() as u64;
             prop_assert_eq!(extents.total(), kept);
         }
+    }
+
+    #[test]
+    fn to_remove_nothing_cuts_nothing() {
+        let mut extents = Extents::from_journal("0 10\n");
+        extents.remove(Span { start: 5, end: 5 });
+        assert_eq!((extents.to_journal().as_str(), extents.prefix()), ("0 10\n", 10));
     }
 
     #[test]
