@@ -90,10 +90,12 @@ impl Registry {
 
     /// At most so many repositories that something is held of, in the byte order of their canonical names, after this one.
     pub(super) async fn targets_after(&self, after: Option<String>, most: usize) -> Result<Vec<Target>, RegistryError> {
-        let hosted = self.store().hosted.repositories_after(after.clone(), most).await?;
+        let after = after.as_deref();
+        let hosted = self.store().hosted.repositories(after, most).await?;
+        let hosted = hosted.entries.iter().filter_map(|name| name.parse().ok()).map(Target::Hosted);
         let mirrored = self.store().cache.repositories_after(after, most).await?;
         let mirrored = mirrored.into_iter().map(|(upstream, name)| Target::Mirror(upstream, name));
-        let mut targets: Vec<Target> = hosted.into_iter().map(Target::Hosted).chain(mirrored).collect();
+        let mut targets: Vec<Target> = hosted.chain(mirrored).collect();
         targets.sort_by_cached_key(Target::to_string);
         targets.truncate(most);
         Ok(targets)

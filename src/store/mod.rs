@@ -20,7 +20,6 @@ mod record;
 mod revisions;
 mod upload;
 mod usage;
-mod walk;
 
 use std::fs::File;
 use std::io;
