@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use entrepot::oci::MediaType;
+use entrepot::oci::{Digest, MediaType};
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, noise};
@@ -175,6 +175,19 @@ fn a_part_that_is_held_is_told_from_the_whole() {
     assert_eq!(client.head("/v2/library/app/manifests/2").status, 200);
     let tags = objects(&good(&at(&mirror, &["ls", "app", "--json"])));
     assert_eq!((&tags[1]["media_type"], &tags[1]["held"]), (&Value::Null, &json!(0)));
+}
+
+/// What a manifest says of a size, nobody has checked.
+#[test]
+fn sizes_that_nothing_has_are_told_all_the_same() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let (config, layer) = (client.push_blob("app", b"{}"), client.push_blob("app", b"x"));
+    let descriptor = |digest: &Digest| json!({"mediaType": "a/b", "digest": digest.to_string(), "size": u64::MAX});
+    let manifest = json!({"schemaVersion": 2, "config": descriptor(&config), "layers": [descriptor(&layer)]});
+    assert_eq!(client.put_manifest("app", "1", manifest.to_string().as_bytes()).status, 201);
+    let tags = objects(&good(&at(&registry, &["ls", "app", "--json"])));
+    assert_eq!((&tags[0]["size"], &tags[0]["held"]), (&json!(u64::MAX), &json!(u64::MAX)));
 }
 
 #[test]
