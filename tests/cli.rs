@@ -304,6 +304,8 @@ fn rm_where_deletion_is_off() {
     bad(&at(&registry, &["rm", "app:1", "app:2"]), 1, &["deletion is off", "storage.delete.enabled: true"]);
     bad(&at(&registry, &["rm", "--yes", "app"]), 1, &["deletion is off"]);
     assert_eq!(registry.client().get("/v2/app/manifests/1").status, 200);
+    let refused = registry.client().request("DELETE", "/api/v1/images/app:1").send();
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("")), "no method is allowed there");
     for (arguments, words) in
         [(&["rm"][..], "REPO"), (&["rm", "App"], "lower-case"), (&["rm", "app:1@sha256:0"], "not an image's name")]
     {
