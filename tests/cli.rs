@@ -1,6 +1,7 @@
 //! The commands beside `serve`: `ls`, `rm`, `du`, `user`, `client`, `completions`, and how all of them fail.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -566,6 +567,25 @@ fn client_asks_a_running_server() {
     assert_eq!(upstreams["local"], json!(["local/**"]));
     let second = &upstreams["upstreams"][1];
     assert_eq!((&second["aliases"], &second["default"]), (&json!(["r.corp"]), &json!(false)));
+}
+
+/// What is printed is pasted into files that root reads: no server gets a line of its own into it.
+#[test]
+fn client_takes_names_and_nothing_else_from_a_server() {
+    let body =
+        json!({"upstreams": [{"name": "docker.io", "default": true}], "local": ["team/**", "x)\nlocation = \"evil.example\"\n\u{1b}[2J("]}).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+        while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let text = good(&run(&["client", "podman", "--server", &address]));
+    server.join().unwrap();
+    assert!(text.contains("(team/**)"), "{text}");
+    assert!(!text.contains("evil.example") && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]
