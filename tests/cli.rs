@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use entrepot::oci::{Digest, MediaType};
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, noise};
+use crate::support::client::{Client, digest_of, noise};
 use crate::support::fault::Fault;
 use crate::support::mirror::{blob, cache, manifest, mirror, mirror_with};
 use crate::support::registry::{Registry, eventually, free_address};
@@ -274,6 +275,35 @@ fn rm_of_a_whole_repository_wants_to_be_sure() {
     client.push_image("team/app", "1", b"one");
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "it can be pushed again");
     assert_eq!(good(&at(&registry, &["rm", "-y", "team/app"])), "deleted all of team/app: 1 tag\n");
+}
+
+/// Whoever pushes meanwhile has to push again, at worst: nothing is half there, and what lies below in the tree of names is not
+/// touched.
+#[test]
+fn rm_of_what_is_being_pushed_to() {
+    let registry = Registry::start();
+    let pushed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let push = |seed: u64, repository: &'static str| {
+            let client = registry.client();
+            scope.spawn(move || (0..40).for_each(|at| _ = client.push_blob(repository, &noise(seed + at, 10))))
+        };
+        let pushes = [push(0, "local/a"), push(1000, "local/a"), push(2000, "local/a/b")];
+        let (client, pushed) = (registry.client(), &pushed);
+        let remove = scope.spawn(move || {
+            while !pushed.load(Ordering::Relaxed) {
+                let answer = client.request("DELETE", "/api/v1/images/local/a").send();
+                assert!([200, 404].contains(&answer.status), "{}", answer.text());
+            }
+        });
+        let ended: Vec<_> = pushes.into_iter().map(|push| push.join()).collect();
+        pushed.store(true, Ordering::Relaxed);
+        assert!(remove.join().is_ok() && ended.iter().all(Result::is_ok));
+    });
+    for at in 0..40 {
+        let below = format!("/v2/local/a/b/blobs/{}", digest_of(&noise(2000 + at, 10)));
+        assert_eq!(registry.client().head(&below).status, 200);
+    }
 }
 
 #[test]
