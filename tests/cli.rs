@@ -1,14 +1,16 @@
 //! The commands beside `serve`: `ls`, `rm`, `du`, `user`, `client`, `completions`, and how all of them fail.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use entrepot::oci::MediaType;
+use entrepot::oci::{Digest, MediaType};
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, noise};
+use crate::support::client::{Client, digest_of, noise};
 use crate::support::fault::Fault;
 use crate::support::mirror::{blob, cache, manifest, mirror, mirror_with};
 use crate::support::registry::{Registry, eventually, free_address};
@@ -177,6 +179,19 @@ fn a_part_that_is_held_is_told_from_the_whole() {
     assert_eq!((&tags[1]["media_type"], &tags[1]["held"]), (&Value::Null, &json!(0)));
 }
 
+/// What a manifest says of a size, nobody has checked.
+#[test]
+fn sizes_that_nothing_has_are_told_all_the_same() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let (config, layer) = (client.push_blob("app", b"{}"), client.push_blob("app", b"x"));
+    let descriptor = |digest: &Digest| json!({"mediaType": "a/b", "digest": digest.to_string(), "size": u64::MAX});
+    let manifest = json!({"schemaVersion": 2, "config": descriptor(&config), "layers": [descriptor(&layer)]});
+    assert_eq!(client.put_manifest("app", "1", manifest.to_string().as_bytes()).status, 201);
+    let tags = objects(&good(&at(&registry, &["ls", "app", "--json"])));
+    assert_eq!((&tags[0]["size"], &tags[0]["held"]), (&json!(u64::MAX), &json!(u64::MAX)));
+}
+
 #[test]
 fn lists_come_in_pages() {
     let registry = Registry::start();
@@ -262,6 +277,35 @@ fn rm_of_a_whole_repository_wants_to_be_sure() {
     assert_eq!(good(&at(&registry, &["rm", "-y", "team/app"])), "deleted all of team/app: 1 tag\n");
 }
 
+/// Whoever pushes meanwhile has to push again, at worst: nothing is half there, and what lies below in the tree of names is not
+/// touched.
+#[test]
+fn rm_of_what_is_being_pushed_to() {
+    let registry = Registry::start();
+    let pushed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let push = |seed: u64, repository: &'static str| {
+            let client = registry.client();
+            scope.spawn(move || (0..40).for_each(|at| _ = client.push_blob(repository, &noise(seed + at, 10))))
+        };
+        let pushes = [push(0, "local/a"), push(1000, "local/a"), push(2000, "local/a/b")];
+        let (client, pushed) = (registry.client(), &pushed);
+        let remove = scope.spawn(move || {
+            while !pushed.load(Ordering::Relaxed) {
+                let answer = client.request("DELETE", "/api/v1/images/local/a").send();
+                assert!([200, 404].contains(&answer.status), "{}", answer.text());
+            }
+        });
+        let ended: Vec<_> = pushes.into_iter().map(|push| push.join()).collect();
+        pushed.store(true, Ordering::Relaxed);
+        assert!(remove.join().is_ok() && ended.iter().all(Result::is_ok));
+    });
+    for at in 0..40 {
+        let below = format!("/v2/local/a/b/blobs/{}", digest_of(&noise(2000 + at, 10)));
+        assert_eq!(registry.client().head(&below).status, 200);
+    }
+}
+
 #[test]
 fn rm_evicts_what_is_mirrored() {
     let upstream = Upstream::start();
@@ -291,6 +335,8 @@ fn rm_where_deletion_is_off() {
     bad(&at(&registry, &["rm", "app:1", "app:2"]), 1, &["deletion is off", "storage.delete.enabled: true"]);
     bad(&at(&registry, &["rm", "--yes", "app"]), 1, &["deletion is off"]);
     assert_eq!(registry.client().get("/v2/app/manifests/1").status, 200);
+    let refused = registry.client().request("DELETE", "/api/v1/images/app:1").send();
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("")), "no method is allowed there");
     for (arguments, words) in
         [(&["rm"][..], "REPO"), (&["rm", "App"], "lower-case"), (&["rm", "app:1@sha256:0"], "not an image's name")]
     {
@@ -551,6 +597,25 @@ fn client_asks_a_running_server() {
     assert_eq!(upstreams["local"], json!(["local/**"]));
     let second = &upstreams["upstreams"][1];
     assert_eq!((&second["aliases"], &second["default"]), (&json!(["r.corp"]), &json!(false)));
+}
+
+/// What is printed is pasted into files that root reads: no server gets a line of its own into it.
+#[test]
+fn client_takes_names_and_nothing_else_from_a_server() {
+    let body =
+        json!({"upstreams": [{"name": "docker.io", "default": true}], "local": ["team/**", "x)\nlocation = \"evil.example\"\n\u{1b}[2J("]}).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+        while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let text = good(&run(&["client", "podman", "--server", &address]));
+    server.join().unwrap();
+    assert!(text.contains("(team/**)"), "{text}");
+    assert!(!text.contains("evil.example") && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

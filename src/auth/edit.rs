@@ -58,19 +58,28 @@ pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Edited
     check_name(user)?;
     check_password(password)?;
     let hash = hash(password)?;
-    let opened = Opened::open(path)?;
-    let Some(opened) = opened else {
-        make(path, format!("{user}:{hash}\n").as_bytes())
-            .map_err(|source| EditError::Io { path: path.to_owned(), source })?;
-        return Ok(Edited::Made);
-    };
+    if let Some(opened) = Opened::open(path)? {
+        return replace_password(opened, user, &hash);
+    }
+    match make(path, format!("{user}:{hash}\n").as_bytes()) {
+        Ok(()) => Ok(Edited::Made),
+        Err(source) => {
+            // Somebody else may just have made it.
+            let opened = if source.kind() == io::ErrorKind::AlreadyExists { Opened::open(path)? } else { None };
+            let opened = opened.ok_or_else(|| EditError::Io { path: path.to_owned(), source })?;
+            replace_password(opened, user, &hash)
+        }
+    }
+}
+
+fn replace_password(opened: Opened, user: &str, hash: &str) -> Result<Edited, EditError> {
     let (mut content, mut was) = (Vec::new(), false);
     for line in opened.content.split_inclusive(|&byte| byte == b'\n') {
         if name_of(line) != Some(user.as_bytes()) {
             content.extend_from_slice(line);
         } else if !was {
             // The first of several: of these the last counted, and none shall count beside the new one.
-            content.extend_from_slice(&with_hash(line, &hash));
+            content.extend_from_slice(&with_hash(line, hash));
             was = true;
         }
     }
@@ -227,14 +236,14 @@ impl Opened {
     }
 }
 
-/// Makes a password file that only its owner may read, and nobody sees before it is whole.
+/// Makes a password file that only its owner may read, and nobody sees before it is whole. One that is there stays.
 pub(super) fn make(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = disk::parent(path).join(format!(".htpasswd-{}", random_id()));
     let write = || {
         let mut new = disk::make_new(&temporary, 0o600)?;
         new.write_all(content)?;
         new.sync_all()?;
-        disk::rename_durably(&temporary, path)
+        disk::name_durably(&temporary, path)
     };
     let written = write();
     if written.is_err() {
@@ -288,6 +297,21 @@ mod tests {
         assert_eq!(disk::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(users(&path).find("alice").unwrap().verify(&secret("secret")));
         assert!(set_password(&directory.path().join("no/users"), "alice", &secret("secret")).is_err());
+    }
+
+    /// Of two who find none and make one, the second must not take the first one's user away.
+    #[test]
+    fn what_somebody_else_has_just_made_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        make(&path, b"first\n").unwrap();
+        assert_eq!(make(&path, b"second\n").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(disk::read(&path).unwrap(), b"first\n");
+        assert_eq!(disk::list(directory.path()).unwrap().len(), 1, "nothing is left beside it");
+        let (link, missing) = (directory.path().join("link"), directory.path().join("missing"));
+        std::os::unix::fs::symlink(&missing, &link).unwrap();
+        assert!(matches!(set_password(&link, "alice", &secret("x")), Err(EditError::Io { .. })));
+        assert!(link.is_symlink() && !missing.exists(), "a link to what is not there is not replaced");
     }
 
     #[test]

@@ -146,11 +146,12 @@ impl Repository {
         if let Some(held) = manifest {
             self.read_into(&mut named, &held).await?;
         }
-        let mut held = 0;
-        for (digest, size) in &named.sizes {
-            held += if self.is_here(digest).await? { *size } else { 0 };
+        // What a manifest says of a size may be anything.
+        let (mut size, mut held) = (0u64, 0u64);
+        for (digest, said) in &named.sizes {
+            size = size.saturating_add(*said);
+            held = held.saturating_add(if self.is_here(digest).await? { *said } else { 0 });
         }
-        let size = named.sizes.values().sum();
         Ok(Some(TagReport { tag, digest, media_type, platforms: named.platforms, size, held, since }))
     }
 

@@ -73,7 +73,7 @@ pub struct Registry {
     memory: Memory,
     health: Health,
     warming: Warming,
-    /// What adds to the private store (a manifest, a mount) reads; what takes away writes, and is then alone: nothing is
+    /// What adds to the private store (a manifest, a mount, the end of an upload) reads; what takes away writes, and is then alone: nothing is
     /// removed between the look whether it is there and the link to it. An async lock, held across the steps of one change.
     guard: RwLock<()>,
     /// Told when something may be here and no repository seems to hold it.

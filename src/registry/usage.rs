@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,12 +135,14 @@ impl Registry {
     ) -> mpsc::Receiver<Result<UsageStep, RegistryError>> {
         let (sender, receiver) = mpsc::channel(16);
         let registry = Arc::clone(self);
-        self.tasks().spawn(async move {
+        let listened = sender.clone();
+        let work = async move {
             let _turn = registry.walking().lock().await;
             let end = registry.send_usage(&sender, &may_pull).await.map(|()| UsageStep::End);
             // Who does not listen any more need not hear it.
             let _ = sender.send_timeout(end, PATIENCE).await;
-        });
+        };
+        self.tasks().spawn(async move { while_heard(&listened, work).await });
         receiver
     }
 
@@ -239,6 +242,35 @@ impl Registry {
     }
 }
 
+/// Works as long as somebody listens. Who has left waits for no turn and has no directory read: others wait behind.
+async fn while_heard<T>(sender: &mpsc::Sender<T>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = sender.closed() => {}
+    }
+}
+
 fn is_hosted(target: &Target) -> bool {
     matches!(target, Target::Hosted(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_left_is_not_worked_for() {
+        let (sender, receiver) = mpsc::channel::<()>(1);
+        let turn = Arc::new(tokio::sync::Mutex::new(()));
+        let held = Arc::clone(&turn).lock_owned().await;
+        let mut waiting = std::pin::pin!(while_heard(&sender, async { drop(turn.lock().await) }));
+        tokio::select! {
+            biased;
+            () = &mut waiting => panic!("it is not its turn"),
+            () = std::future::ready(()) => {}
+        }
+        drop(receiver);
+        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok());
+        drop(held);
+    }
 }

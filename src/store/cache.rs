@@ -207,7 +207,7 @@ impl CacheStore {
         self.names.page(LINKED, after, most).await
     }
 
-    /// The same, by what they are repositories of.
+    /// The same as they are known: each with its upstream.
     pub async fn repositories_after(
         &self,
         after: Option<&str>,
@@ -218,18 +218,7 @@ impl CacheStore {
 
     /// Every repository that something may be served of, with its upstream.
     pub async fn repositories(&self) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
-        Ok(self.names.all(LINKED).await?.iter().filter_map(|name| parse_mirrored(name)).collect())
-    }
-
-    /// Every digest that a repository has a link to.
-    pub(super) async fn linked(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-    ) -> Result<Vec<Digest>, StoreError> {
-        let path = self.layout.mirrored_repository(upstream, repository).join("_links");
-        let listed = path.clone();
-        on_disk("list", &path, move || Ok(addressed(&listed)?.into_iter().map(|(digest, _)| digest).collect())).await
+        self.repositories_after(None, usize::MAX).await
     }
 
     /// Every link of a repository.

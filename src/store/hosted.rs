@@ -26,6 +26,14 @@ pub struct HostedStore {
     pub(super) clock: Clock,
 }
 
+/// An upload that is what its digest says.
+pub struct Verified {
+    upload: Upload,
+    digest: Digest,
+    /// The digest that its bytes will lie under.
+    content: Digest,
+}
+
 /// What makes a directory a repository: also one that has layers and no manifest yet.
 pub(super) const INHABITED: &[Part] = &[Part::Manifests, Part::Layers];
 
@@ -180,21 +188,24 @@ impl HostedStore {
         if was { Ok(()) } else { Err(StoreError::NoUpload) }
     }
 
-    /// Ends an upload: verified, synced, renamed to where its sha256 is looked for, linked into the repository as `digest`.
-    /// On a mismatch the upload is gone and nothing was published.
-    pub async fn commit(&self, mut upload: Upload, digest: &Digest) -> Result<(), StoreError> {
-        let verified = upload.verify(digest).await;
-        let (directory, lock, size) = (upload.directory().to_owned(), upload.lock(), upload.size());
-        let content = match verified {
-            Ok(content) => content,
+    /// Holds an upload against the digest that it shall be called by, and syncs it. On a mismatch it is gone.
+    pub async fn verify(&self, mut upload: Upload, digest: &Digest) -> Result<Verified, StoreError> {
+        match upload.verify(digest).await {
+            Ok(content) => Ok(Verified { upload, digest: *digest, content }),
             Err(mismatch @ StoreError::Mismatch { .. }) => {
-                self.clear(directory).await?;
-                return Err(mismatch);
+                self.clear(upload.directory().to_owned()).await?;
+                Err(mismatch)
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends an upload: renamed to where its sha256 is looked for, linked into the repository as its digest.
+    pub async fn publish(&self, verified: Verified) -> Result<(), StoreError> {
+        let Verified { upload, digest, content } = verified;
+        let (directory, lock, size) = (upload.directory().to_owned(), upload.lock(), upload.size());
         // The link first: one to what is not there yet counts for nothing, and should the disk be full, all can be tried again.
-        self.link_layer(upload.repository(), digest, &content).await?;
+        self.link_layer(upload.repository(), &digest, &content).await?;
         let (from, to) = (directory.join("data"), self.layout.hosted_blob(&content));
         on_disk("store", &directory, move || {
             // Held until the file is where it belongs, also when the client leaves meanwhile.

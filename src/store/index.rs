@@ -96,7 +96,7 @@ impl CacheStore {
     async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
         for name in self.names(None, usize::MAX).await?.entries {
             let Some((upstream, repository)) = parse_mirrored(&name) else { continue };
-            match self.linked(&upstream, &repository).await {
+            match self.digests(&upstream, &repository).await {
                 Ok(digests) => {
                     self.holders.add(&name, &digests);
                     indexed.repositories += 1;

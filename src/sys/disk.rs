@@ -183,6 +183,19 @@ pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(to)
 }
 
+/// The same, where nothing has that name yet; else an error of the kind `AlreadyExists`, and `from` stays.
+pub fn name_durably(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from)?,
+        // Where the file system cannot link.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to)?
+        }
+        Err(error) => return Err(error),
+    }
+    sync_parent(to)
+}
+
 /// Gives a file a second name; an existing one is replaced. Where the file system cannot link, it copies.
 pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let temporary = sibling(to);

@@ -7,7 +7,7 @@ use super::super::ask::{Server, ServerArguments};
 use super::super::server_url;
 use super::super::settings::{Trouble, read};
 use crate::config::Config;
-use crate::oci::HostName;
+use crate::oci::{HostName, Pattern};
 use crate::outbound::{Url, authority};
 
 /// A mirror, as clients see it.
@@ -77,7 +77,8 @@ impl Mirror {
         let mut server = Server::open(arguments).await?;
         let (answer, _) = server.get("/api/v1/upstreams").await?;
         let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        // What it makes is pasted or written where root reads it: names and patterns, nothing that could be a line of its own.
+        let pattern = |value: &serde_json::Value| value.as_str()?.parse::<Pattern>().ok();
         let host = |value: &serde_json::Value| value.as_str()?.parse::<HostName>().ok();
         let upstreams = list(&answer["upstreams"]);
         let upstreams = upstreams.iter().filter_map(|upstream| {
@@ -89,7 +90,7 @@ impl Mirror {
         });
         Ok(Self {
             upstreams: upstreams.collect(),
-            local: list(&answer["local"]).iter().filter_map(text).collect(),
+            local: list(&answer["local"]).iter().filter_map(pattern).map(|pattern| pattern.to_string()).collect(),
             host: authority(server.url()),
             transport: if server.url().scheme() == "https" { Transport::Https } else { Transport::Http },
             wants_login: server.wants_login(),

@@ -55,10 +55,16 @@ impl Upload {
     pub(super) async fn commit(self, digest: &Digest) -> Result<(), RegistryError> {
         let Self { registry, repository, id, inner } = self;
         let store = &registry.store().hosted;
-        let mut committed = store.commit(inner, digest).await;
+        let end = async |upload| {
+            let verified = store.verify(upload, digest).await?;
+            // Whoever deletes is alone, and so finds the link whole or not at all.
+            let _held = registry.guard().read().await;
+            store.publish(verified).await
+        };
+        let mut committed = end(inner).await;
         while is_full(&committed) && registry.quota().give_way(GIVEN_UP).await {
             let again = store.upload(&repository, &id).await?;
-            committed = store.commit(again, digest).await;
+            committed = end(again).await;
         }
         Ok(committed?)
     }

@@ -55,6 +55,20 @@ async fn names_in_byte_order() {
     assert_eq!(names.all(&[Part::Layers, Part::Manifests]).await.unwrap().len(), 10);
 }
 
+#[tokio::test]
+async fn upstreams_are_first_parts() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = crate::store::Store::new(directory.path(), Clock::system());
+    let root = store.cache.layout.mirrored_repositories();
+    for name in ["docker.io/library/a", "r.corp/x", "r.corp:443/x", "docker.io/Bad", "r.corp"] {
+        make(&root, name, "_links");
+    }
+    let found = store.cache.repositories_after(None, 100).await.unwrap();
+    let found: Vec<String> = found.iter().map(|(upstream, name)| format!("{upstream}/{name}")).collect();
+    assert_eq!(found, ["docker.io/library/a", "r.corp/x", "r.corp:443/x"]);
+    assert_eq!(store.cache.repositories_after(Some("r.corp/x"), 100).await.unwrap().len(), 1);
+}
+
 /// Whoever changes the directories, the next page knows it, whether their times are trusted yet or not.
 #[tokio::test]
 async fn what_others_do_is_seen() {

@@ -7,6 +7,7 @@ use super::kind;
 use crate::auth::{Action, Caller};
 use crate::oci::ImageSelection;
 use crate::web::call::{Answer, Call};
+use crate::web::error::Failure;
 use crate::web::headers;
 use crate::web::v2::object;
 
@@ -17,11 +18,13 @@ pub(super) async fn delete(call: &mut Call, caller: &Caller, selection: &ImageSe
     let repository = call.image_repository(caller, selection.repository(), Action::Delete)?;
     let removed = match selection.reference() {
         Some(reference) => {
-            repository.delete_manifest(reference, &headers::condition(call.headers())).await?;
-            None
+            let condition = headers::condition(call.headers());
+            repository.delete_manifest(reference, &condition).await.map(|()| None)
         }
-        None => Some(repository.delete_all().await?),
+        None => repository.delete_all().await.map(Some),
     };
+    // Nothing else can be done there.
+    let removed = removed.map_err(|error| Failure::from(error).allowing(""))?;
     let target = repository.target();
     Ok(object(
         &json!({
