@@ -58,6 +58,18 @@ fn the_shipped_configurations_are_right() {
 }
 
 #[test]
+fn the_readme_s_first_configuration_passes_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let readme = include_str!("../README.md");
+    let block = readme.split("```yaml\n").find(|rest| rest.starts_with("version: 0.1\nstorage:")).unwrap();
+    std::fs::write(directory.path().join("config.yml"), block.split("```").next().unwrap()).unwrap();
+    // What this machine keeps in /var/lib/registry is not the example's.
+    let root = ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "data");
+    let output = entrepot(directory.path(), &["check", "config.yml"], &[root]);
+    assert!(output.status.success(), "{}", words(&output));
+}
+
+#[test]
 fn health_asks_a_running_server() {
     let registry = Registry::start();
     let directory = tempfile::tempdir().unwrap();
