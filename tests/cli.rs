@@ -226,6 +226,20 @@ fn lists_come_in_pages() {
     }
 }
 
+/// A tag that names nothing, as a push that broke off leaves one, hides none that comes after it.
+#[test]
+fn a_page_of_nothing_is_not_the_end() {
+    let registry = Registry::start();
+    for tag in ["a", "b", "c"] {
+        registry.client().push_image("app", tag, b"x");
+    }
+    let tags = registry.data().join("docker/registry/v2/repositories/app/_manifests/tags");
+    std::fs::remove_dir_all(tags.join("b/current")).unwrap();
+    let page = |query: &str| registry.client().get(&format!("/api/v1/repositories/app/tags?{query}")).json();
+    assert_eq!((&page("n=1")["tags"][0]["tag"], &page("n=1&last=a")["tags"][0]["tag"]), (&json!("a"), &json!("c")));
+    assert_eq!(page("n=1&last=c")["tags"], json!([]));
+}
+
 #[test]
 fn rm_deletes_and_says_what() {
     let registry = Registry::start();

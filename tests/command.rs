@@ -58,6 +58,18 @@ fn the_shipped_configurations_are_right() {
 }
 
 #[test]
+fn the_readme_s_first_configuration_passes_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let readme = include_str!("../README.md");
+    let block = readme.split("```yaml\n").find(|rest| rest.starts_with("version: 0.1\nstorage:")).unwrap();
+    std::fs::write(directory.path().join("config.yml"), block.split("```").next().unwrap()).unwrap();
+    // What this machine keeps in /var/lib/registry is not the example's.
+    let root = ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "data");
+    let output = entrepot(directory.path(), &["check", "config.yml"], &[root]);
+    assert!(output.status.success(), "{}", words(&output));
+}
+
+#[test]
 fn health_asks_a_running_server() {
     let registry = Registry::start();
     let directory = tempfile::tempdir().unwrap();
@@ -164,18 +176,93 @@ fn a_store_that_cannot_be_written_is_an_error_that_says_what_to_do() {
     let output = entrepot(directory.path(), &["serve", "config.yml"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).contains("rootdirectory"), "{}", words(&output));
+}
 
-    // Root may write everywhere.
+/// The command as a user who owns nothing; root, who runs some machines' tests, could write everywhere.
+fn as_nobody(directory: &Path, arguments: &[&str]) -> Output {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));
+    command.args(arguments).current_dir(directory).env_clear();
     if rustix::process::geteuid().is_root() {
-        return;
+        command.uid(65534).gid(65534);
     }
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::remove_file(directory.path().join("data")).unwrap();
-    std::fs::create_dir(directory.path().join("data")).unwrap();
-    std::fs::set_permissions(directory.path().join("data"), std::fs::Permissions::from_mode(0o500)).unwrap();
-    let output = entrepot(directory.path(), &["serve", "config.yml"], &[]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(words(&output).contains("chown"), "{}", words(&output));
+    command.output().unwrap()
+}
+
+#[test]
+fn nobody_is_told_to_give_away_what_is_no_store() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let directory = tempfile::tempdir().unwrap();
+    let mode = |name: &str, mode: u32| {
+        std::fs::set_permissions(directory.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir_all(directory.path().join("lib/store/docker/registry")).unwrap();
+    std::fs::create_dir_all(directory.path().join("lib/empty")).unwrap();
+    for name in ["lib/store", "lib/empty", "lib", ""] {
+        mode(name, 0o555);
+    }
+    let ours = std::fs::metadata(directory.path()).unwrap().uid() != 0;
+    let place = directory.path().join("lib").display().to_string();
+    let [new, empty, store] = if ours {
+        ["`mkdir -p ", "`chmod u+rwx ", "`chmod u+rwx "]
+    } else {
+        [
+            "`mkdir -p PLACE/new/deep && chown 65534:65534 PLACE/new/deep` as root",
+            "`chown 65534:65534 PLACE/empty`",
+            "`chown -R 65534:65534 PLACE/store`",
+        ]
+    };
+    mode("", 0o755);
+    for (name, advice) in [("new/deep", new), ("empty", empty), ("store", store)] {
+        let config = format!(
+            "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {place}/{name}}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n"
+        );
+        std::fs::write(directory.path().join("config.yml"), config).unwrap();
+        for command in ["serve", "check"] {
+            let output = as_nobody(directory.path(), &[command, "config.yml"]);
+            let words = words(&output);
+            assert!(
+                output.status.code() == Some(1) && words.contains("rootdirectory cannot be used"),
+                "{name}: {words}"
+            );
+            assert!(words.contains(&advice.replace("PLACE", &place)), "{name}: {words}");
+            assert!(words.contains("name another directory"), "{words}");
+        }
+    }
+    mode("lib", 0o755);
+}
+
+#[test]
+fn check_finds_what_keeps_serve_from_its_store() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", directory.path().join("null")).unwrap();
+    for (root, said) in [
+        ("file", "is file, which is a file, not a directory"),
+        ("file/x/y", "is file/x/y, below file, which is a file, not a directory"),
+        ("link", "is link, which is a link that leads nowhere, not a directory"),
+        ("/dev/null", "is /dev/null, which is a device, a pipe or a socket, not a directory"),
+        ("/proc/nope", "no directory can be made in /proc; name a directory"),
+    ] {
+        let config = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {root}\nhttp: {{addr: \"127.0.0.1:0\"}}\n"
+        );
+        std::fs::write(directory.path().join("config.yml"), config).unwrap();
+        let checked = entrepot(directory.path(), &["check", "config.yml"], &[]);
+        let place = "config.yml:4:20: storage.filesystem.rootdirectory ";
+        assert!(checked.status.code() == Some(1) && words(&checked).starts_with(place), "{root}: {}", words(&checked));
+        assert!(words(&checked).contains(said), "{root}: {}", words(&checked));
+        assert!(words(&checked).ends_with("1 mistake\n"), "{root}: {}", words(&checked));
+        let served = entrepot(directory.path(), &["serve", "config.yml"], &[]);
+        assert!(served.status.code() == Some(1) && words(&served).contains(said), "{root}: {}", words(&served));
+    }
+    let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: new/deep}}\n";
+    std::fs::write(directory.path().join("config.yml"), config).unwrap();
+    let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
+    assert!(output.status.success(), "{}", words(&output));
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "check leaves nothing: {left:?}");
 }
 
 #[test]

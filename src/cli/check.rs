@@ -37,9 +37,7 @@ pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), Ended> {
         output.flush()?;
     }
     let met = examine(&source, &mut draft).await;
-    if draft.config().is_some() {
-        probe(&met.root, &mut draft).await;
-    }
+    probe(&met, &mut draft).await;
     connect(&mut draft).await;
     match Settings::settle(source.clone(), draft, met) {
         Ok(settings) => {

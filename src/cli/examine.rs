@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use indicatif::BinaryBytes;
 
-use super::settings::{ROOT_KEY, covering, root, unwritable};
+use super::settings::{covering, root};
+use super::storage_root::{ROOT_KEY, unwritable};
 use crate::auth::{self, Finding};
 use crate::config::{Config, Draft, MirrorOrigin};
 use crate::oci::RepositoryName;
@@ -18,37 +19,51 @@ pub(super) struct Met {
     pub(super) root: PathBuf,
     /// The repositories in it that the mirror's rules would hide.
     pub(super) hidden: Vec<RepositoryName>,
+    access: Access,
+}
+
+/// What is known of whether the store can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Untried,
+    /// It was said that it cannot.
+    Refused,
 }
 
 /// Looks at everything that `serve` is about to use; changes nothing.
 pub(super) async fn examine(source: &str, draft: &mut Draft) -> Met {
     let Some(config) = draft.config().cloned() else {
-        return Met { root: PathBuf::new(), hidden: Vec::new() };
+        return Met { root: PathBuf::new(), hidden: Vec::new(), access: Access::Refused };
     };
     // What a wrong rule hides says nothing.
     let right = draft.is_right();
     files(&config, draft).await;
     let root = root(source, &config).await;
-    let mut hidden = Vec::new();
+    let (mut hidden, mut access) = (Vec::new(), Access::Untried);
     if right {
         let store = Store::new(&root, Clock::system());
         match hidden_by(&config.mirror, &store).await {
             Ok(found) => hidden = found,
-            Err(error) => draft.error(&ROOT_KEY, &unwritable(&store, &error)),
+            Err(error) => {
+                access = Access::Refused;
+                draft.error(&ROOT_KEY, &unwritable(&store, &error));
+            }
         }
         if !hidden.is_empty() && config.mirror.origin == MirrorOrigin::Written {
             draft.error(&["mirror", "local"], &covering(&config, &root, &hidden));
         }
     }
     space(&config, &root, draft).await;
-    Met { root, hidden }
+    Met { root, hidden, access }
 }
 
-/// Can the store be written to? One that does not exist will be made.
-pub(super) async fn probe(root: &Path, draft: &mut Draft) {
-    let store = Store::new(root, Clock::system());
-    if store.exists().await
-        && let Err(error) = store.probe().await
+/// Could `serve` write to the store, or make it? Tries, and leaves nothing behind: the rights alone do not tell of /proc, of
+/// mounts that are read-only, or of servers that do not believe root.
+pub(super) async fn probe(met: &Met, draft: &mut Draft) {
+    let store = Store::new(&met.root, Clock::system());
+    if met.access == Access::Untried
+        && let Err(error) = store.rehearse().await
+        && !error.is_full()
     {
         draft.error(&ROOT_KEY, &unwritable(&store, &error));
     }

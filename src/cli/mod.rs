@@ -17,6 +17,7 @@ mod rm;
 mod serve;
 mod server_url;
 mod settings;
+mod storage_root;
 mod user;
 mod warm;
 mod welcome;

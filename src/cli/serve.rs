@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{ROOT_KEY, Settings, Trouble, unwritable};
+use super::settings::{Settings, Trouble};
+use super::storage_root::{ROOT_KEY, unwritable};
 use super::{logging, welcome};
 use crate::auth::Gate;
 use crate::config::LogFormat;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::examine::{Met, examine};
 use crate::config::{self, Config, Draft, Loaded, Mirror, MirrorOrigin, Problem, Problems, RootOrigin, Source};
 use crate::oci::{HostName, RepositoryName};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::sys::{Clock, blocking, disk};
 
 /// Looked for in this order when no file is named.
@@ -201,26 +201,6 @@ fn read_secret(path: &Path) -> Result<String, String> {
     let content = disk::read(path).map_err(|error| disk::why(path, &error))?;
     let text = String::from_utf8(content).map_err(|_| "it is not UTF-8 text; write the secret there".to_owned())?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
-}
-
-/// What says where the store is.
-pub(super) const ROOT_KEY: [&str; 3] = ["storage", "filesystem", "rootdirectory"];
-
-/// A store that cannot be written to: who owns it, and what to do.
-pub(super) fn unwritable(store: &Store, error: &StoreError) -> String {
-    if !error.is_permission() {
-        return format!("cannot be used: {error}; name a directory that can be written to");
-    }
-    let (user, group) = disk::process_owner();
-    // What does not exist is made in what does.
-    let existing = store.root().ancestors().find(|path| disk::metadata(path).is_ok()).unwrap_or(Path::new("."));
-    let place = existing.display();
-    let owner =
-        disk::owner(existing).map_or_else(|_| String::new(), |(uid, gid)| format!(" it belongs to {uid}:{gid},"));
-    format!(
-        "cannot be used: {error}; {place}:{owner} this process runs as {user}:{group}. Run `chown -R {user}:{group} {place}`, or \
-         run as its owner (docker run --user)"
-    )
 }
 
 #[cfg(test)]

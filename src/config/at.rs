@@ -81,6 +81,11 @@ impl<'t> At<'t> {
         items.iter().enumerate().map(item)
     }
 
+    /// Is it a map, of whatever keys?
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.node.map(|node| &node.value), Some(Value::Map(_)))
+    }
+
     pub(super) fn is_written(&self) -> bool {
         self.node.is_some()
     }

@@ -25,7 +25,7 @@ fn section(node: &Node, keys: &'static [Key], path: &str, report: &mut Report) {
         match keys.iter().find(|key| key.name == entry.key) {
             Some(key) => known(entry, key, &schema::join(path, key.name), report),
             None if path.is_empty() && entry.key.starts_with("x-") => {}
-            None => report.error(&entry.key_place, unknown(&entry.key, keys, path)),
+            None => report.error(&entry.key_place, unknown(&entry.key, node, keys, path)),
         }
     }
 }
@@ -126,13 +126,18 @@ fn example(key: &Key) -> String {
 }
 
 fn map_of(keys: &[Key]) -> String {
-    let names: Vec<&str> = keys.iter().filter(|k| matches!(k.status, Status::Supported)).map(|k| k.name).collect();
-    format!("a map with the keys {}", names.join(", "))
+    format!("a map with the keys {}", names(keys).join(", "))
 }
 
 /// What to say of a key that nobody knows: the nearest one here, else where it belongs, else what there is.
-fn unknown(name: &str, keys: &'static [Key], path: &str) -> String {
+fn unknown(name: &str, section: &Node, keys: &'static [Key], path: &str) -> String {
     let at = if path.is_empty() { String::new() } else { format!(" in {path}") };
+    if path == "auth" && OPEN.contains(&name) {
+        return format!("nobody knows the key `{name}`{at}; leave `auth` out for a server that is open to everybody");
+    }
+    if let Some(empty) = unindented(name, section, keys) {
+        return format!("nobody knows the key `{name}`{at}; indent it below `{empty}`, which holds nothing");
+    }
     if let Some(near) = schema::nearest(name, keys.iter().map(|key| key.name)) {
         return format!("nobody knows the key `{name}`{at}; did you mean `{near}`?");
     }
@@ -144,9 +149,25 @@ fn unknown(name: &str, keys: &'static [Key], path: &str) -> String {
     });
     match elsewhere.as_slice() {
         [place] => format!("nobody knows the key `{name}`{at}; it belongs at {place}"),
-        _ => {
-            let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
-            format!("nobody knows the key `{name}`{at}; the keys here are {}", names.join(", "))
-        }
+        [one, other] => format!("nobody knows the key `{name}`{at}; it belongs at {one} or {other}"),
+        _ => format!("nobody knows the key `{name}`{at}; the keys here are {}", names(keys).join(", ")),
     }
+}
+
+/// What people write for no authentication.
+const OPEN: &[&str] = &["none", "anonymous", "open", "no", "off", "false", "disabled"];
+
+/// The section beside it that it was meant for: empty, since its keys are not indented.
+fn unindented(name: &str, section: &Node, keys: &'static [Key]) -> Option<&'static str> {
+    let holds = |key: &Key| match key.kind {
+        Kind::Section(keys) | Kind::Driver(keys) => keys.iter().any(|key| key.name == name),
+        _ => false,
+    };
+    let is_empty = |key: &Key| section.get(key.name).is_some_and(|entry| entry.value.is_null());
+    keys.iter().find(|key| holds(key) && is_empty(key)).map(|key| key.name)
+}
+
+/// What may be written here.
+fn names(keys: &[Key]) -> Vec<&'static str> {
+    keys.iter().filter(|key| matches!(key.status, Status::Supported)).map(|key| key.name).collect()
 }

@@ -30,6 +30,7 @@ pub(super) fn doubt(root: &At<'_>, config: &Config, reading: &mut Reading<'_>) {
         cache(&at.get("cache"), mirror, reading);
         fill(&at.get("fill"), mirror, reading);
         local(&at.get("local"), mirror, reading);
+        exact(&at.get("local"), mirror, reading);
         prefetch(&at.get("prefetch"), &mirror.prefetch, reading);
         for upstream in mirror.upstreams.values() {
             one(&at.get("upstreams").find(upstream.name.as_str()), upstream, reading);
@@ -110,6 +111,38 @@ fn local(at: &At<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
     }
 }
 
+/// Names that hold no other, and nothing beside them that does: their first part was meant.
+fn exact(at: &At<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
+    if mirror.local.iter().any(|pattern| pattern.as_str().contains('*')) {
+        return;
+    }
+    for at in at.each() {
+        if let Some(name) = at.raw().filter(|name| !name.is_empty() && !name.contains('/')) {
+            let message = format!("is {name:?}, which is one repository alone; write \"{name}/**\" for all below it");
+            at.warn(reading, &message);
+        }
+    }
+}
+
+/// A name that is no host's, and nothing says where it is reached: it was meant for one.
+fn nickname(at: &At<'_>, upstream: &Upstream, reading: &mut Reading<'_>) {
+    let name = upstream.name.as_str();
+    if name.contains(['.', ':']) || name == "localhost" || at.get("endpoints").is_written() {
+        return;
+    }
+    let meant = match name {
+        "docker" | "dockerhub" | "docker-hub" | "hub" => "docker.io",
+        "ghcr" | "github" => "ghcr.io",
+        "quay" => "quay.io",
+        "gcr" | "google" => "gcr.io",
+        "k8s" | "kubernetes" => "registry.k8s.io",
+        _ => "the registry's host, as images carry it",
+    };
+    let message =
+        format!("is no registry's name, and would be asked at https://{name}; write {meant}, or its `endpoints`");
+    at.warn(reading, &message);
+}
+
 fn prefetch(at: &At<'_>, written: &[Prefetch], reading: &mut Reading<'_>) {
     let mut seen: Vec<&str> = Vec::new();
     for at in at.items() {
@@ -129,6 +162,7 @@ fn prefetch(at: &At<'_>, written: &[Prefetch], reading: &mut Reading<'_>) {
 
 fn one(at: &At<'_>, upstream: &Upstream, reading: &mut Reading<'_>) {
     let show = show_duration;
+    nickname(at, upstream, reading);
     if HUB_ADDRESSES.contains(&upstream.name.as_str()) {
         at.warn(reading, "is an address of Docker Hub, whose images are named docker.io/…; write `docker.io:`");
     }

@@ -25,6 +25,10 @@ pub(super) fn json_schema() -> Value {
     let mut whole = Map::new();
     whole.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
     whole.insert("title".to_owned(), json!("Configuration of Entrepot"));
+    whole.insert(
+        "description".to_owned(),
+        json!("What `entrepot serve` runs: registry:2's format, with `mirror` besides."),
+    );
     whole.extend(top);
     whole.insert("type".to_owned(), json!("object"));
     Value::Object(whole)
@@ -62,7 +66,9 @@ impl Maker<'_> {
                 }
                 schema.extend(self.supported(key, path, default));
             }
-            Status::Silent => {}
+            Status::Silent => {
+                schema.insert("description".to_owned(), json!("Of registry:2; nothing is lost without it."));
+            }
             Status::Ignored { why, .. } => {
                 schema = object(json!({"description": format!("Has no effect: {why}."), "deprecated": true}));
             }

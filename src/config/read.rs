@@ -35,7 +35,10 @@ const OF_THE_MESSAGE: &[&str] = &[
 
 /// What the tree means. Where it is wrong that is reported, and the value counts for nothing.
 pub(super) fn config(root: &At<'_>, given: Given, reading: &mut Reading<'_>) -> Config {
-    version(&root.get("version"), reading);
+    // Of what is no map it was said that it is none.
+    if root.is_map() {
+        version(&root.get("version"), reading);
+    }
     Config {
         log: log(root, reading),
         storage: storage(&root.get("storage"), reading),

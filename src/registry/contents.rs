@@ -120,18 +120,24 @@ impl Repository {
 
     /// The tags that are held, in byte order. Of a mirrored repository these are not all that its upstream has.
     pub async fn held_tags(&self, page: &PageRequest) -> Result<Part<TagReport>, RegistryError> {
-        let page = PageRequest { n: Some(page.looked_at()), last: page.last.clone() };
-        let Page { entries: tags, more } = match self {
-            Self::Hosted(hosted) => hosted.tags(&page).await?,
-            Self::Mirror(mirror) => page.cut(mirror.held_tags().await?.iter().map(Tag::as_str)),
-        };
-        let mut entries = Vec::new();
-        for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
-            // What was deleted meanwhile is not there.
-            entries.extend(self.tag_report(tag).await?);
+        let mut page = PageRequest { n: Some(page.looked_at()), last: page.last.clone() };
+        loop {
+            let Page { entries: tags, more } = match self {
+                Self::Hosted(hosted) => hosted.tags(&page).await?,
+                Self::Mirror(mirror) => page.cut(mirror.held_tags().await?.iter().map(Tag::as_str)),
+            };
+            let mut entries = Vec::new();
+            for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
+                // What was deleted meanwhile is not there, nor is what a push that broke off left behind.
+                entries.extend(self.tag_report(tag).await?);
+            }
+            if !entries.is_empty() || !more || tags.is_empty() {
+                let more = more && !entries.is_empty();
+                return Ok(Part { entries, more });
+            }
+            // A page of nothing could not be gone on from.
+            page.last = tags.last().cloned();
         }
-        let more = more && !entries.is_empty();
-        Ok(Part { entries, more })
     }
 
     async fn tag_report(&self, tag: Tag) -> Result<Option<TagReport>, RegistryError> {

@@ -73,10 +73,11 @@ impl Store {
         on_disk("write to", self.root(), move || disk::probe_writable(layout.root())).await
     }
 
-    /// Is there a directory to store in?
-    pub async fn exists(&self) -> bool {
+    /// Could [`Store::prepare`] do its work? Where the directory is not there, one is made in the nearest above it that is, and
+    /// removed.
+    pub async fn rehearse(&self) -> Result<(), StoreError> {
         let layout = Arc::clone(&self.hosted.layout);
-        blocking(move || disk::metadata(layout.root()).is_ok_and(|found| found.is_dir())).await
+        on_disk("write to", self.root(), move || disk::probe_makeable(layout.root())).await
     }
 
     pub fn root(&self) -> &Path {

@@ -242,6 +242,23 @@ pub fn probe_writable(directory: &Path) -> io::Result<()> {
     probed
 }
 
+/// Could this directory be made, or, where it is there, a file in it? What is made to find out is removed.
+pub fn probe_makeable(directory: &Path) -> io::Result<()> {
+    let existing = nearest(directory);
+    if existing == directory {
+        let found = fs::metadata(directory)?;
+        return if found.is_dir() { probe_writable(directory) } else { Err(io::ErrorKind::NotADirectory.into()) };
+    }
+    let trial = existing.join(format!(".probe-{}", random_id()));
+    fs::create_dir(&trial)?;
+    fs::remove_dir(&trial)
+}
+
+/// The path itself if something is there, be it a link that leads nowhere; else the nearest above it that is there.
+pub fn nearest(path: &Path) -> &Path {
+    path.ancestors().find(|path| fs::symlink_metadata(path).is_ok()).unwrap_or(Path::new("."))
+}
+
 /// What is written as `~/…` lies in the home of this process's user.
 pub fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {

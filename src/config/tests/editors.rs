@@ -163,6 +163,28 @@ fn nested(path: &str, leaf: Value) -> Value {
     Value::Object(whole)
 }
 
+/// The paths of the properties in `schema` that nothing is said of.
+fn wordless(schema: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        if property["description"].as_str().is_none_or(str::is_empty) {
+            found.push(path.clone());
+        }
+        for inner in [property, &property["additionalProperties"], &property["items"]] {
+            wordless(inner, &path, found);
+        }
+    }
+}
+
+#[test]
+fn no_key_is_without_a_description() {
+    let (schema, _) = validator();
+    let mut found = Vec::new();
+    wordless(&schema, "", &mut found);
+    assert!(found.is_empty(), "config/reference.yml says nothing of {found:?}");
+    assert!(schema["description"].is_string() && schema["title"].is_string());
+}
+
 #[test]
 fn says_what_each_key_is() {
     let sentences = reference::sentences();

@@ -11,6 +11,11 @@ const BAD: &[(&str, u32, &str)] = &[
     ("storage:\n  rootdirectory: /x", 3, "belongs at storage.filesystem.rootdirectory"),
     ("mirror:\n  upstreams:\n    ghcr.io:\n      endpoint: [https://a]", 5, "did you mean `endpoints`?"),
     ("http:\n  banana: 1", 3, "the keys here are addr"),
+    ("http:\naddr: :5000", 3, "indent it below `http`"),
+    ("storage:\n  filesystem:\n  rootdirectory: /a", 4, "indent it below `filesystem`"),
+    ("addr: :5000", 2, "it belongs at http.addr or http.debug.addr"),
+    ("auth: none", 2, "leave `auth` out for a server that is open to everybody"),
+    ("auth: banana", 2, "the keys here are htpasswd"),
     ("HTTP: {}", 2, "did you mean `http`?"),
     ("http:\n  addr: :5000\n  x-mine: 1", 4, "x-mine"),
     ("http:\n  addr: 5000", 3, "such as :5000"),
@@ -182,7 +187,7 @@ fn refused_with_line_and_words() {
         ("hello", "the configuration is \"hello\""),
     ] {
         let problems = load_text(text, &[]).expect_err(text);
-        assert!(problems.to_string().contains(words), "{text}\n{problems}");
+        assert!(problems.to_string().contains(words) && problems.problems().len() == 1, "{text}\n{problems}");
     }
 }
 

@@ -49,6 +49,21 @@ fn the_reference_is_whole() {
     assert!(problems.problems().len() == 3 && problems.problems().iter().all(said), "{problems}");
 }
 
+/// What a newcomer copies; the files that it names are somebody else's.
+#[test]
+fn the_readme_s_configurations_are_right() {
+    let readme = include_str!("../../../README.md");
+    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 6, "{blocks:?}");
+    for block in blocks {
+        let version = if block.contains("version:") { "" } else { "version: 0.1\n" };
+        let upstreams = "  upstreams: {docker.io: {default: true}, ghcr.io: {}}\n";
+        let upstreams = if block.contains("mirror:") && !block.contains("upstreams:") { upstreams } else { "" };
+        let loaded = good(&format!("{version}{block}{upstreams}"));
+        assert!(loaded.warnings.is_empty(), "{block}\n{:?}", loaded.warnings);
+    }
+}
+
 #[test]
 fn the_reference_shows_the_defaults() {
     let bare = good(

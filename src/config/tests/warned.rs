@@ -51,6 +51,10 @@ const DOUBTFUL: &[(&str, u32, &str)] = &[
     ("fill: {keep: 0s}", 3, "write 168h"),
     ("local: [a/**, \"library/*\"]", 3, "official images"),
     ("local: [\"*\"]", 3, "official images"),
+    ("local: [\"local\"]", 3, "write \"local/**\""),
+    ("local: team", 3, "write \"team/**\""),
+    ("upstreams:\n    docker: {default: true}", 4, "write docker.io, or its `endpoints`"),
+    ("upstreams:\n    harbor: {default: true}", 4, "write the registry's host"),
     ("prefetch: [{image: alpine, every: 1s}]", 3, "shorter than 1m"),
     ("prefetch:\n    - {image: alpine}\n    - {image: alpine, platforms: all}", 5, "a second time"),
     ("names: []\n  upstreams:\n    docker.io: {default: true}\n    index.docker.io: {}", 6, "write `docker.io:`"),
@@ -75,10 +79,14 @@ fn what_works_and_is_not_meant() {
     for right in [
         "cache: {maxsize: 64MiB, reserve: 0}",
         "fill: {segment: 1GiB, connections: 16, stall: 1s, keep: 1m}",
+        "local: [\"app\", \"local/**\"]",
+        "local: [\"library/mine\"]",
+        "upstreams: {harbor: {endpoints: [\"http://harbor\"]}, localhost: {}, \"harbor:5001\": {}}\n  names: []",
         "local: [\"library/mine\", \"library/mine-*\", \"team/**\"]",
         "prefetch: [{image: alpine, every: 1m}, {image: \"alpine:3\"}]",
     ] {
-        let loaded = good(&format!("version: 0.1\nmirror:\n  {right}\n  upstreams: {{docker.io: {{default: true}}}}"));
+        let upstream = if right.contains("upstreams") { "" } else { "\n  upstreams: {docker.io: {default: true}}" };
+        let loaded = good(&format!("version: 0.1\nmirror:\n  {right}{upstream}"));
         assert!(loaded.warnings.is_empty(), "{right}\n{:?}", loaded.warnings);
     }
 }
