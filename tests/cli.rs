@@ -19,6 +19,9 @@ use crate::support::upstream::Upstream;
 /// `alice:secret`, as `htpasswd -B` writes it.
 const ALICE: &str = "alice:$2y$05$Z2UyzlpcairrQQKgFnpHnelQ.J6CK7OXQtyT9HbBvC8MAthihNobu\n";
 
+/// What is said once when something hosted is deleted.
+const LEFT: &str = "the bytes stay until garbage is collected\n";
+
 /// The command, with nothing of this machine's environment but where programs are.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));
@@ -250,9 +253,12 @@ fn rm_deletes_and_says_what() {
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 404);
     assert_eq!(client.get(&manifest("team/app", one.digest)).status, 200, "the tag alone");
     let digest = two.digest;
-    assert_eq!(good(&at(&registry, &["rm", &format!("team/app@{digest}")])), format!("deleted team/app@{digest}\n"));
+    assert_eq!(
+        good(&at(&registry, &["rm", &format!("team/app@{digest}")])),
+        format!("deleted team/app@{digest}\n{LEFT}")
+    );
     assert_eq!(client.get("/v2/team/app/manifests/latest").status, 404);
-    bad(&at(&registry, &["rm", "team/app:1"]), 1, &["team/app:1: manifest 1 is not in team/app"]);
+    bad(&at(&registry, &["rm", "team/app:1"]), 1, &["team/app:1: tag 1 is not in team/app"]);
 
     client.push_image("more", "1", b"x");
     client.push_image("more", "2", b"y");
@@ -288,7 +294,7 @@ fn rm_of_a_whole_repository_wants_to_be_sure() {
     bad(&at(&registry, &["rm", "-y", "team/app"]), 1, &["nothing was pushed to team/app yet"]);
     client.push_image("team/app", "1", b"one");
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "it can be pushed again");
-    assert_eq!(good(&at(&registry, &["rm", "-y", "team/app"])), "deleted all of team/app: 1 tag\n");
+    assert_eq!(good(&at(&registry, &["rm", "-y", "team/app"])), format!("deleted all of team/app: 1 tag\n{LEFT}"));
 }
 
 /// Whoever pushes meanwhile has to push again, at worst: nothing is half there, and what lies below in the tree of names is not
@@ -498,15 +504,18 @@ fn user_edits_a_file_that_a_running_server_reads_again() {
         (&["add", path, "carol"], "a\nb", 2, "more than one line"),
         (&["list", "/nowhere"], "", 1, "/nowhere"),
         (&["remove", "/nowhere", "a"], "", 1, "/nowhere"),
-        (&["add", "/nowhere/users", "a"], "x", 1, "/nowhere/users"),
+        (&["add", "/nowhere/users", "a"], "x", 1, "the directory /nowhere does not exist"),
     ] {
         bad(&user(arguments, input), code, &[words]);
     }
     assert_eq!(std::fs::read(&file).unwrap(), before);
-    // A line that a server refuses is told of: it would go on with what it knew.
-    std::fs::write(&file, [&before[..], b"dave:plain\n"].concat()).unwrap();
-    let warned = user(&["add", path, "bob"], "x");
-    assert!(warned.status.success() && stderr(&warned).contains("users:2: "), "{}", stderr(&warned));
+    // A file with another kind of line may be something else altogether.
+    let damaged = [&before[..], b"dave:plain\n"].concat();
+    std::fs::write(&file, &damaged).unwrap();
+    for arguments in [&["add", path, "bob"][..], &["list", path]] {
+        bad(&user(arguments, "x"), 1, &["users:2: this is no line of a password file", "nothing was written"]);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), damaged);
     good(&user(&["add", path, "dave"], "x"));
 }
 
@@ -594,6 +603,60 @@ fn client_writes_files_and_overwrites_only_its_own() {
 }
 
 #[test]
+fn client_has_nothing_to_say_where_nothing_is_mirrored() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    std::fs::write(&config, "version: 0.1\nstorage: {filesystem: {rootdirectory: /tmp}}\n").unwrap();
+    let (config, place) = (config.to_str().unwrap(), directory.path().join("made"));
+    for client in ["docker", "containerd", "podman", "buildkit", "k3s"] {
+        for more in [&[][..], &["--dir", place.to_str().unwrap()]] {
+            let output = run(&[&["client", client, "--config", config][..], more].concat());
+            bad(&output, 1, &["nothing is mirrored", config, "--server URL or --config FILE"]);
+            assert!(stdout(&output).is_empty() && !place.exists(), "{client}");
+        }
+    }
+}
+
+/// A server with a certificate of a private authority, and what is said of it.
+#[test]
+fn a_private_authority_has_to_be_named() {
+    let upstream = Upstream::start_tls();
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, upstream.authority().pem()).unwrap();
+    let (https, ca) = (upstream.url(), ca.to_str().unwrap());
+    for command in [&["ls", "--server", &https][..], &["health", &https], &["du", "--server", &https]] {
+        bad(&run(command), 1, &["is signed by nobody that is trusted here: --ca FILE"]);
+        // It is no Entrepot, but it is spoken to.
+        for trust in [&["--ca", ca][..], &["--insecure"]] {
+            bad(&run(&[command, trust].concat()), 1, &["404"]);
+        }
+    }
+    bad(&run(&["rm", "app:1", "--server", &https, "--insecure"]), 1, &[&https, "404", "is it an Entrepot"]);
+    bad(&run(&["ls", "--server", &https, "--ca", "/nowhere.pem"]), 1, &["--ca /nowhere.pem: "]);
+
+    let registry = Registry::start();
+    let plain = format!("https://{}", registry.addr());
+    bad(&run(&["ls", "--server", &plain]), 1, &[&format!("answers plain HTTP: write http://{}", registry.addr())]);
+    let nobody = format!("http://{}", free_address());
+    bad(&run(&["ls", "--server", &nobody]), 1, &["does not answer", "entrepot serve"]);
+}
+
+#[test]
+fn the_servers_own_name_may_stand_before_an_image() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let port = registry.addr().to_string().rsplit_once(':').unwrap().1.to_owned();
+    for host in ["localhost", "127.0.0.1"] {
+        client.push_image("local/a/b", "1", b"x");
+        let image = format!("{host}:{port}/local/a/b");
+        assert!(good(&at(&registry, &["ls", &image])).starts_with("1 "));
+        assert!(good(&at(&registry, &["du", &image])).contains("local/a/b"));
+        assert_eq!(good(&at(&registry, &["rm", &format!("{image}:1")])), "deleted local/a/b:1\n");
+    }
+}
+
+#[test]
 fn client_asks_a_running_server() {
     let registry = Registry::with("mirror: {upstreams: {docker.io: {default: true}, r.corp:443: {aliases: [r.corp]}}}");
     let text = good(&at(&registry, &["client", "podman"]));
@@ -668,7 +731,7 @@ fn who_has_read_enough_ends_it_quietly() {
         &["du"],
         &["rm", "app:1"],
         &["completions", "bash"],
-        &["client", "k3s"],
+        &["client", "k3s", "--config", shipped],
         &["check", "--print", shipped],
         &["health", &url],
     ] {
@@ -693,7 +756,11 @@ fn slips_of_the_hand_are_understood() {
     bad(&run(&["ls", "--server", file]), 2, &["is a file"]);
     let star = run(&["warm", "alpine:3.*"]);
     assert!(star.status.code() == Some(2) && stderr(&star).contains("mirror.prefetch"), "{}", stderr(&star));
-    for (server, words) in [("http://me:secret@127.0.0.1:1", "--user"), ("ftp://127.0.0.1", "http://mirror.lan:5000")] {
+    for (server, words) in [
+        ("http://me:secret@127.0.0.1:1", "--user"),
+        ("ftp://127.0.0.1", "ftp://, and http:// or https:// is wanted"),
+        ("", "address is empty"),
+    ] {
         let output = run(&["ls", "--server", server]);
         bad(&output, 2, &[words]);
         assert!(!stderr(&output).contains("secret"));

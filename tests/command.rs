@@ -302,7 +302,7 @@ fn check_finds_what_is_wrong_in_the_text_and_behind_it_in_one_run() {
         ("config.yml:4:3: warning: log.hooks", "no mail is sent"),
         ("config.yml:29:11: warning: mirror.fill.keep", "write 168h"),
         ("config.yml:2:8: nobody knows the key `adr` in http", "did you mean `addr`?"),
-        ("config.yml:8:35: auth.htpasswd.path names users:1: ", "`htpasswd -B users alice`"),
+        ("config.yml:8:35: auth.htpasswd.path names users:1: ", "`entrepot user add users alice`"),
         ("config.yml:8:35: auth.htpasswd.path names users:2: ", "USER:HASH"),
         (
             "config.yml:12:11: mirror.upstreams.a.io.ca names nowhere.pem: it does not exist",
@@ -375,7 +375,10 @@ fn what_works_and_is_not_meant_is_a_warning() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "config.yml is right\n");
     let found = said(&output);
     for (line, (place, about)) in found.iter().zip([
-        ("config.yml:3:25: warning: auth.htpasswd.path names users, which has no users", "`htpasswd -B users USER`"),
+        (
+            "config.yml:3:25: warning: auth.htpasswd.path names users, which has no users",
+            "`entrepot user add users USER`",
+        ),
         ("config.yml:5:20: warning: mirror.cache.maxsize is ", "but the file system of data has"),
         ("config.yml:5:38: warning: mirror.cache.reserve leaves nothing", "write less"),
         ("3 warnings", ""),

@@ -172,7 +172,7 @@ fn a_bad_image_fails_alone_and_says_why() {
     assert_eq!(output.status.code(), Some(1));
     let (told, done) = (stderr(&output), stdout(&output));
     for line in [
-        "entrepot: none:1: manifest 1 is not in docker.io/library/none",
+        "entrepot: none:1: tag 1 is not in docker.io/library/none",
         "entrepot: local/app:1: local/app lives here",
         "entrepot: quay.io/org/app: quay.io is not mirrored here; the configuration key mirror.upstreams.quay.io",
         "entrepot: 3 of 4 images could not be warmed",
@@ -401,10 +401,7 @@ fn prefetch_warms_by_pattern_and_again() {
     eventually("the tag that came later", || held(&third).then_some(()));
     mirror.wait_for_log("docker.io/library/app:1.2");
     let warning = mirror.wait_for_log("docker.io/org/none:latest");
-    assert!(
-        warning.contains("an image could not be warmed") && warning.contains("manifest latest is not in"),
-        "{warning}"
-    );
+    assert!(warning.contains("an image could not be warmed") && warning.contains("tag latest is not in"), "{warning}");
     assert_eq!(upstream.requests("*", "/manifests/2.0"), 0);
     assert_eq!(upstream.bytes_sent(&first.layers[0]), 3, "once, however often it runs");
     assert!(!held(&other));

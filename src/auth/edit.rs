@@ -40,6 +40,14 @@ pub enum EditError {
     Password(&'static str),
     #[error("{}: there is no user {user:?}; `entrepot user list {}` names those there are", path.display(), path.display())]
     NoUser { path: PathBuf, user: String },
+    #[error(
+        "{}:{line}: this is no line of a password file, which is NAME:HASH with a hash by bcrypt, apr1 or {{SHA}}; nothing was written: \
+         name the file of auth.htpasswd.path, or take the line out of it",
+        path.display()
+    )]
+    Line { path: PathBuf, line: usize },
+    #[error("{}: the directory {} does not exist; make it first, or name another file", path.display(), disk::parent(path).display())]
+    NoDirectory { path: PathBuf },
     #[error("{}: it is being changed by another process; try again", path.display())]
     Busy { path: PathBuf },
     #[error("{}: {source}", path.display())]
@@ -59,20 +67,23 @@ pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Edited
     check_password(password)?;
     let hash = hash(password)?;
     if let Some(opened) = Opened::open(path)? {
-        return replace_password(opened, user, &hash);
+        return replace_password(path, opened, user, &hash);
     }
-    match make(path, format!("{user}:{hash}\n").as_bytes()) {
-        Ok(()) => Ok(Edited::Made),
-        Err(source) => {
-            // Somebody else may just have made it.
-            let opened = if source.kind() == io::ErrorKind::AlreadyExists { Opened::open(path)? } else { None };
-            let opened = opened.ok_or_else(|| EditError::Io { path: path.to_owned(), source })?;
-            replace_password(opened, user, &hash)
+    let made = make(path, format!("{user}:{hash}\n").as_bytes());
+    let Err(source) = made else { return Ok(Edited::Made) };
+    match source.kind() {
+        io::ErrorKind::NotFound => Err(EditError::NoDirectory { path: path.to_owned() }),
+        // Somebody else may just have made it.
+        io::ErrorKind::AlreadyExists if let Some(opened) = Opened::open(path)? => {
+            replace_password(path, opened, user, &hash)
         }
+        _ => Err(EditError::Io { path: path.to_owned(), source }),
     }
 }
 
-fn replace_password(opened: Opened, user: &str, hash: &str) -> Result<Edited, EditError> {
+fn replace_password(path: &Path, opened: Opened, user: &str, hash: &str) -> Result<Edited, EditError> {
+    // What is wrong in the user's own line is mended by this.
+    check_lines(path, &opened.content, Some(user))?;
     let (mut content, mut was) = (Vec::new(), false);
     for line in opened.content.split_inclusive(|&byte| byte == b'\n') {
         if name_of(line) != Some(user.as_bytes()) {
@@ -110,6 +121,7 @@ pub fn remove_user(path: &Path, user: &str) -> Result<Edited, EditError> {
 /// The names in the file, in its order, each once. Blocks.
 pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
     let content = disk::read(path).map_err(|source| EditError::Io { path: path.to_owned(), source })?;
+    check_lines(path, &content, None)?;
     let mut names: Vec<String> = Vec::new();
     for name in content.split(|&byte| byte == b'\n').filter_map(name_of) {
         let name = String::from_utf8_lossy(name).into_owned();
@@ -124,6 +136,16 @@ pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
 pub fn complaint(path: &Path) -> Option<String> {
     let content = disk::read(path).ok()?;
     Users::parse(&content).err().map(|bad| format!("{}:{}: {}", path.display(), bad.line, bad.problem))
+}
+
+/// A file that is something else is left alone; `but` is whose line may be wrong.
+fn check_lines(path: &Path, content: &[u8], but: Option<&str>) -> Result<(), EditError> {
+    let lines: Vec<&[u8]> = content.split(|&byte| byte == b'\n').collect();
+    let is_theirs = |line: usize| but.is_some() && name_of(lines[line - 1]) == but.map(str::as_bytes);
+    match Users::bad_lines(content).into_iter().find(|bad| !is_theirs(bad.line)) {
+        Some(bad) => Err(EditError::Line { path: path.to_owned(), line: bad.line }),
+        None => Ok(()),
+    }
 }
 
 fn check_name(user: &str) -> Result<(), EditError> {
@@ -296,7 +318,31 @@ mod tests {
         assert_eq!(set_password(&path, "alice", &secret("secret")).unwrap(), Edited::Made);
         assert_eq!(disk::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(users(&path).find("alice").unwrap().verify(&secret("secret")));
-        assert!(set_password(&directory.path().join("no/users"), "alice", &secret("secret")).is_err());
+        let nowhere = set_password(&directory.path().join("no/users"), "alice", &secret("secret")).unwrap_err();
+        assert!(nowhere.to_string().contains("/no does not exist"), "{nowhere}");
+    }
+
+    #[test]
+    fn what_is_no_password_file_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let sha = "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
+        for (text, line) in [
+            ("version: 0.1\nhttp:\n  addr: :5000\n".to_owned(), 1),
+            ("root:*:19000:0:99999:7:::\nalice:$6$salt$hash:19000::::::\n".to_owned(), 1),
+            (format!("# users\n{sha}\n\nbob:plain\n"), 4),
+            ("just words\n".to_owned(), 1),
+            ("\u{7f}ELF\0".to_owned(), 1),
+        ] {
+            disk::write_replace(&path, text.as_bytes()).unwrap();
+            for error in [set_password(&path, "alice", &secret("x")).unwrap_err(), list_users(&path).unwrap_err()] {
+                assert!(matches!(error, EditError::Line { line: found, .. } if found == line), "{text:?}: {error}");
+                assert!(error.to_string().contains("nothing was written"), "{error}");
+            }
+            assert_eq!(disk::read(&path).unwrap(), text.as_bytes());
+        }
+        disk::write_replace(&path, format!("{sha}\nbob:plain\n").as_bytes()).unwrap();
+        assert_eq!(set_password(&path, "bob", &secret("x")).unwrap(), Edited::Changed, "it mends the line");
     }
 
     /// Of two who find none and make one, the second must not take the first one's user away.

@@ -64,7 +64,9 @@ fn entries(content: &[u8]) -> impl Iterator<Item = Result<(&str, Hash), BadLine>
     content.split(|&b| b == b'\n').enumerate().filter_map(|(index, line)| {
         let bad = |problem: String| BadLine { line: index + 1, problem };
         let Ok(line) = str::from_utf8(line).map(str::trim) else {
-            return Some(Err(bad("this line is not UTF-8; write it anew with `htpasswd -B FILE USER`".to_owned())));
+            return Some(Err(bad(
+                "this line is not UTF-8; write it anew with `entrepot user add FILE USER`".to_owned()
+            )));
         };
         let names_a_user = !line.is_empty() && !line.starts_with('#');
         names_a_user.then(|| parse_line(line).map_err(bad))
@@ -73,11 +75,11 @@ fn entries(content: &[u8]) -> impl Iterator<Item = Result<(&str, Hash), BadLine>
 
 fn parse_line(line: &str) -> Result<(&str, Hash), String> {
     let Some((user, rest)) = line.split_once(':').filter(|(user, _)| !user.is_empty()) else {
-        return Err("a line is written USER:HASH; `htpasswd -B FILE USER` writes one".to_owned());
+        return Err("a line is written USER:HASH; `entrepot user add FILE USER` writes one".to_owned());
     };
     let text = rest.split_once(':').map_or(rest, |(hash, _comment)| hash);
     let hash = Hash::parse(text).map_err(|problem| {
-        format!("the password of {user:?} {problem}; set it anew with `htpasswd -B FILE {user}` (bcrypt)")
+        format!("the password of {user:?} {problem}; set it anew with `entrepot user add FILE {user}`")
     })?;
     Ok((user, hash))
 }
@@ -209,8 +211,8 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
             ("alice:", "plain text"),
             ("alice:secret", "plain text"),
             ("alice:SfG9BVQ2RjjUQ", "plain text"),
-            ("alice:$6$xTgtahkVdWWIcGkU$h5lAH68O6yzmA6Gvord8GbJlB/5TK", "htpasswd -B FILE alice"),
-            ("alice:$2x$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92", "htpasswd -B FILE alice"),
+            ("alice:$6$xTgtahkVdWWIcGkU$h5lAH68O6yzmA6Gvord8GbJlB/5TK", "entrepot user add FILE alice"),
+            ("alice:$2x$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92", "entrepot user add FILE alice"),
             ("alice:$2y$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX9", "bcrypt"),
             ("alice:$2y$99$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92", "bcrypt"),
             ("alice:$apr1$qmBcBxl7$tS3uAoHL6xesR9wf38ufd", "apr1"),

@@ -102,13 +102,13 @@ pub(super) fn examine(path: &Path) -> Vec<Finding> {
             let user = provision::USER;
             return vec![Finding::Doubtful(format!(
                 "names {shown}, which does not exist: `serve` makes it, with the user {user} and a password that it logs; \
-                 `htpasswd -Bc {shown} USER` makes it as you want it"
+                 `entrepot user add {shown} USER` makes it as you want it"
             ))];
         }
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
             return vec![Finding::Wrong(format!(
                 "names {shown}: it is a directory, so that nobody could ever log in; write the path of a file, such as {} \
-                 (`htpasswd -Bc` makes one), or remove `auth` to let everybody in",
+                 (`entrepot user add` makes one), or remove `auth` to let everybody in",
                 path.join("htpasswd").display()
             ))];
         }
@@ -118,7 +118,7 @@ pub(super) fn examine(path: &Path) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Users::bad_lines(&content).into_iter().map(line).collect();
     if Users::parse(&content).is_ok_and(|users| users.len() == 0) {
         findings.push(Finding::Doubtful(format!(
-            "names {shown}, which has no users: nobody can log in; `htpasswd -B {shown} USER` adds one"
+            "names {shown}, which has no users: nobody can log in; `entrepot user add {shown} USER` adds one"
         )));
     }
     findings

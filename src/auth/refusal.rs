@@ -42,7 +42,7 @@ pub enum AuthError {
     #[error("{}: cannot read the password file: {source} (auth.htpasswd.path)", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "{}: there is no password file, and none can be made: {source} (auth.htpasswd.path; htpasswd -Bc makes one)",
+        "{}: there is no password file, and none can be made: {source} (auth.htpasswd.path; `entrepot user add` makes one)",
         path.display()
     )]
     Provision { path: PathBuf, source: io::Error },

@@ -4,12 +4,14 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueHint;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LINK};
 use http::{Method, StatusCode};
 use reqwest::Response;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
+use super::connect::{TrustArguments, unanswered};
 use super::output::plain;
 use super::server_url::{self, cause};
 use super::settings::Trouble;
@@ -30,20 +32,26 @@ const PASSWORD: &str = "ENTREPOT_PASSWORD";
 #[derive(clap::Args)]
 pub(super) struct ServerArguments {
     /// The server's address. Without it: $ENTREPOT_SERVER, else the one that `serve` would use
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     server: Option<String>,
     /// Log in with this name. Without it: $ENTREPOT_USERNAME, else what `docker login` wrote down for the server
-    #[arg(long, visible_alias = "username", value_name = "NAME")]
+    #[arg(long, visible_alias = "username", value_name = "NAME", value_hint = ValueHint::Other)]
     user: Option<String>,
     /// Read the password from standard input. Without it: $ENTREPOT_PASSWORD, else a terminal is asked
     #[arg(long)]
     password_stdin: bool,
+    #[command(flatten)]
+    trust: TrustArguments,
 }
 
 impl ServerArguments {
     /// Standard input is spoken for.
     pub(super) fn reads_stdin(&self) -> bool {
         self.password_stdin
+    }
+
+    pub(super) fn trust(&self) -> &TrustArguments {
+        &self.trust
     }
 
     /// Is a server named, here or in the environment?
@@ -100,7 +108,8 @@ impl Server {
         let builder = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE);
         let builder = builder.redirect(Policy::none());
         let builder = if server_url::is_loopback(&url) { builder.no_proxy() } else { builder };
-        Ok(Self { name, url, http: builder.build().map_err(Trouble::new)?, login })
+        let http = arguments.trust.client(builder, &url).await?;
+        Ok(Self { name, url, http, login })
     }
 
     /// Its address.
@@ -119,7 +128,8 @@ impl Server {
 
     /// An image as the server knows it: without the server's own address, which docker wants before it.
     pub(super) fn own<'n>(&self, image: &'n str) -> &'n str {
-        let rest = image.strip_prefix(&authority(&self.url)).and_then(|rest| rest.strip_prefix('/'));
+        let hosts = hosts(&self.url);
+        let rest = hosts.iter().find_map(|host| image.strip_prefix(host.as_str())?.strip_prefix('/'));
         rest.unwrap_or(image)
     }
 
@@ -163,20 +173,13 @@ impl Server {
         if let Some(login) = &self.login {
             request = request.header(AUTHORIZATION, login.client.authorization.clone());
         }
-        request.send().await.map_err(|error| {
-            let hint = "start it with `entrepot serve`, or name another with --server or $ENTREPOT_SERVER";
-            Refused::Altogether(Trouble(format!("{} does not answer: {}; {hint}", self.name, cause(&error))))
-        })
+        request.send().await.map_err(|error| Refused::Altogether(unanswered(&self.name, &self.url, &error)))
     }
 
     /// What docker has for this server. On this machine it may be called by either name.
     async fn look_for_login(&self) -> Result<Option<Login>, Refused> {
         let file = docker_config();
-        let mut hosts = vec![authority(&self.url)];
-        if server_url::is_loopback(&self.url) {
-            let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            hosts.extend(["localhost", "127.0.0.1"].map(|host| format!("{host}{port}")));
-        }
+        let hosts = hosts(&self.url);
         let origin = file.display().to_string();
         let found = client_login(&file, &hosts).await.map_err(|reason| {
             let name = &self.name;
@@ -191,9 +194,10 @@ impl Server {
         let (status, name) = (answer.status(), &self.name);
         let body = answer.bytes().await.unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let reason = body["errors"][0]["message"].as_str().map(plain);
+        let explained = body["errors"][0]["message"].as_str().map(plain);
+        let says_why = explained.is_some();
         let reason =
-            reason.unwrap_or_else(|| "it says no more than that; is it an Entrepot of this version?".to_owned());
+            explained.unwrap_or_else(|| "it says no more than that; is it an Entrepot of this version?".to_owned());
         match (status, &self.login) {
             (StatusCode::UNAUTHORIZED, None) => {
                 let host = authority(&self.url);
@@ -206,6 +210,8 @@ impl Server {
                 let user = plain(&client.user);
                 Refused::Altogether(Trouble(format!("{name} refuses the login of {user}, from {origin}: {reason}")))
             }
+            // Of a server that is none of ours nothing else is to be had either.
+            _ if !says_why => Refused::Altogether(Trouble(format!("{name} answered {status}: {reason}"))),
             _ => Refused::This { status, reason, server: name.clone() },
         }
     }
@@ -232,6 +238,16 @@ async fn login(user: Option<String>, from_stdin: bool, server: &str) -> Result<O
         }
     };
     Ok(Some(Login { client: ClientLogin::new(&user, &secret), origin }))
+}
+
+/// How docker may call the server. On this machine it has several names.
+fn hosts(url: &Url) -> Vec<String> {
+    let mut hosts = vec![authority(url)];
+    if server_url::is_loopback(url) {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}{port}")));
+    }
+    hosts
 }
 
 /// Docker's own: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.

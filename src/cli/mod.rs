@@ -6,6 +6,7 @@ mod ask;
 mod check;
 mod client;
 mod completions;
+mod connect;
 mod du;
 mod examine;
 mod health;
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 
 use settings::{Settings, Trouble};
 
@@ -50,11 +51,13 @@ enum Command {
     Serve {
         /// Configuration file. Without it: $ENTREPOT_CONFIG, /etc/entrepot/config.yml, /etc/distribution/config.yml,
         /// /etc/docker/registry/config.yml, else a built-in mirror of Docker Hub with a local namespace
+        #[arg(value_hint = ValueHint::FilePath)]
         config: Option<PathBuf>,
     },
     /// Validate a configuration: every mistake with its line and what to write instead
     Check {
         /// Configuration file; without it the one that `serve` would use
+        #[arg(value_hint = ValueHint::FilePath)]
         config: Option<PathBuf>,
         /// Show the effective configuration, secrets masked
         #[arg(long)]
@@ -78,7 +81,10 @@ enum Command {
     /// Ask a running server whether it is ready: exit code 0 or 1, and the reason
     Health {
         /// The server's address, like http://127.0.0.1:5000; without it the one that `serve` would use
+        #[arg(value_hint = ValueHint::Url)]
         url: Option<String>,
+        #[command(flatten)]
+        trust: connect::TrustArguments,
     },
     /// Print a script that lets a shell complete these commands
     Completions(completions::Arguments),
@@ -106,7 +112,7 @@ pub fn run() -> ExitCode {
             Command::Du(arguments) => du::run(arguments).await,
             Command::User(arguments) => user::run(arguments).await,
             Command::Client(arguments) => client::run(arguments).await,
-            Command::Health { url } => health::run(url).await,
+            Command::Health { url, trust } => health::run(url, trust).await,
             Command::Completions(arguments) => completions::run(arguments),
         }
     });

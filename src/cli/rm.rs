@@ -17,7 +17,8 @@ use crate::sys::blocking;
 #[command(after_help = "\
 REPO:TAG takes the tag away, and nothing else. REPO@DIGEST takes the manifest away, and the tags that name it. REPO alone takes
 everything: a terminal is asked first, otherwise --yes is needed. What is mirrored is evicted: its upstream is not touched, and it
-comes back when it is pulled. A REPO without a tag is never taken for `latest`.
+comes back when it is pulled. A REPO without a tag is never taken for `latest`. Signatures and
+SBOMs of a manifest stay: tags like sha256-….sig, and manifests that name it as their subject.
 
 The server must allow it: storage.delete.enabled.
 
@@ -51,16 +52,22 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     if !yes && !whole.is_empty() {
         confirm(&whole, server.name(), reads_stdin).await?;
     }
-    let (mut output, mut failed) = (Output::new(), 0);
+    let (mut output, mut failed, mut remains) = (Output::new(), 0, false);
     for image in &images {
         match delete(&mut server, image).await {
-            Ok(answer) => tell(&mut output, if json { answer.to_string() } else { describe(&answer) })?,
+            Ok(answer) => {
+                remains |= leaves_bytes(&answer);
+                tell(&mut output, if json { answer.to_string() } else { describe(&answer) })?;
+            }
             Err(Refused::Altogether(trouble)) => return Err(trouble.into()),
             Err(Refused::This { reason, .. }) => {
                 remark(format!("entrepot: {}: {reason}", plain(image)));
                 failed += 1;
             }
         }
+    }
+    if remains && !json {
+        tell(&mut output, "the bytes stay until garbage is collected".to_owned())?;
     }
     match failed {
         0 => Ok(()),
@@ -112,6 +119,11 @@ fn tell(output: &mut Output, line: String) -> Result<(), Ended> {
         Err(Ended::Unread) => Ok(()),
         told => told,
     }
+}
+
+/// A tag takes next to nothing, and the cache frees its room itself.
+fn leaves_bytes(answer: &Value) -> bool {
+    answer["kind"] == "hosted" && answer["reference"].as_str().is_none_or(|reference| reference.contains(':'))
 }
 
 fn describe(answer: &Value) -> String {

@@ -13,6 +13,10 @@ const VARIABLE: &str = "ENTREPOT_SERVER";
 /// The server's base address without a slash at the end: as given, else the one that `serve` would use.
 pub(super) async fn base(given: Option<String>) -> Result<String, Ended> {
     let url = match given {
+        Some(url) if url.trim().is_empty() => {
+            let message = "the server's address is empty; write it like http://mirror.lan:5000, or leave it out";
+            return Err(Ended::Usage(message.to_owned()));
+        }
         Some(url) if url.contains("://") => url,
         Some(path) if is_file(&path).await => {
             let message = format!(
@@ -38,7 +42,15 @@ pub(super) fn named(argument: Option<String>) -> Option<String> {
 
 /// A server's address, without a login in it.
 pub(super) fn parse(base: &str) -> Result<Url, Ended> {
-    let url = Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let parsed = Url::parse(base).ok();
+    if let Some(url) = parsed.as_ref().filter(|url| !matches!(url.scheme(), "http" | "https")) {
+        let scheme = url.scheme();
+        let message = format!(
+            "the server's address begins with {scheme}://, and http:// or https:// is wanted; write it like http://mirror.lan:5000"
+        );
+        return Err(Ended::Usage(message));
+    }
+    let url = parsed.filter(Url::has_host);
     let Some(url) = url else {
         // It may hold a password: it is not repeated.
         return Err(Ended::Usage("the server's address is none; write it like http://mirror.lan:5000".to_owned()));

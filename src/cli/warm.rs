@@ -5,6 +5,7 @@ mod list;
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueHint;
 use http::Method;
 
 use super::Ended;
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "IMAGE", value_parser = image, required_unless_present = "file")]
     images: Vec<String>,
     /// For which platforms, such as linux/arm64 or linux/arm/v7; `all` takes every one. Without it: this machine's
-    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_parser = platform, value_delimiter = ',')]
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_parser = platform, value_hint = ValueHint::Other, value_delimiter = ',')]
     platforms: Vec<String>,
     /// A file with an image on each line, and comments behind `#`; `-` reads them from standard input
     #[arg(long)]

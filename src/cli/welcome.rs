@@ -17,7 +17,7 @@ pub(super) fn lines(settings: &Settings, address: SocketAddr) -> Vec<String> {
     }
     lines.push(format!("  local    {}", local(config)));
     lines.push(format!("  stores   {}", config.storage.root.display()));
-    if mirrors_docker_hub(config) {
+    if config.auth.is_none() && mirrors_docker_hub(config) {
         lines.push(format!(
             "  docker   in /etc/docker/daemon.json: {{\"registry-mirrors\": [\"http://{}\"]}}",
             reachable(address)

@@ -13,7 +13,7 @@ pub enum RegistryError {
     /// Neither hosted here nor of an upstream that is configured. The text says which key would mirror it.
     #[error("{0}")]
     NameUnknown(String),
-    #[error("manifest {reference} is not in {repository}{hint}")]
+    #[error("{} {reference} is not in {repository}{hint}", if reference.contains(':') { "manifest" } else { "tag" })]
     ManifestUnknown { repository: String, reference: String, hint: String, cache: Option<CacheStatus> },
     #[error("blob {digest} is not in {repository}")]
     BlobUnknown { repository: String, digest: Digest, cache: Option<CacheStatus> },

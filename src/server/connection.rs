@@ -109,7 +109,9 @@ where
         }
     });
     let app = Arc::clone(&connections.app);
-    let stream = Explaining::new(stream, Arc::clone(&turn), move |status| web::unreadable(&app, status, peer));
+    let stream = Explaining::new(stream, Arc::clone(&turn), move |status, greeting| {
+        web::unreadable(&app, status, greeting, peer)
+    });
     let mut connection = pin!(connections.http.serve_connection(TokioIo::new(stream), service));
     let mut first = pin!(tokio::time::sleep(HEAD));
     let (mut waiting, mut stopping) = (true, false);

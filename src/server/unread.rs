@@ -17,6 +17,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::web::Greeting;
+
 /// What a client may still send after such an answer, and for how long, so that it sees the answer instead of a reset connection.
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
@@ -100,6 +102,7 @@ pub(super) struct Explaining<S, F> {
     stream: S,
     turn: Arc<Turn>,
     answer: F,
+    greeting: Greeting,
     refusal: Refusal,
 }
 
@@ -120,10 +123,10 @@ enum Refusal {
 impl<S, F> Explaining<S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(StatusCode) -> Response<Bytes> + Unpin,
+    F: Fn(StatusCode, Greeting) -> Response<Bytes> + Unpin,
 {
     pub(super) fn new(stream: S, turn: Arc<Turn>, answer: F) -> Self {
-        Self { stream, turn, answer, refusal: Refusal::None }
+        Self { stream, turn, answer, greeting: Greeting::Nothing, refusal: Refusal::None }
     }
 
     /// Writes our answer, if it is to stand in the place of what `theirs` begins with.
@@ -132,7 +135,7 @@ where
             && self.turn.is_nobodys()
             && let Some(status) = refused(theirs)
         {
-            let text = written((self.answer)(status));
+            let text = written((self.answer)(status, self.greeting));
             self.refusal = Refusal::Writing { text, instead: theirs.len() };
         }
         let Refusal::Writing { text, instead } = &mut self.refusal else { return Poll::Ready(None) };
@@ -173,14 +176,19 @@ where
     F: Unpin,
 {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let filled = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if self.greeting == Greeting::Nothing {
+            self.greeting = Greeting::of(&buf.filled()[filled..]);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S, F> AsyncWrite for Explaining<S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(StatusCode) -> Response<Bytes> + Unpin,
+    F: Fn(StatusCode, Greeting) -> Response<Bytes> + Unpin,
 {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match ready!(self.poll_refuse(cx, buf)) {

@@ -439,5 +439,8 @@ mod tests {
         let response = Failure::from(RouteError::Method { allow: "GET, HEAD" }).into_response();
         assert_eq!(response.status(), 405);
         assert_eq!(header(&response, &ALLOW), Some("GET, HEAD"));
+        for (allow, want) in [("POST", "takes POST, and"), ("GET, HEAD, DELETE", "takes GET, HEAD and DELETE, and")] {
+            assert!(RouteError::Method { allow }.to_string().contains(want), "{allow}");
+        }
     }
 }

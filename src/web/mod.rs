@@ -36,7 +36,7 @@ pub use access_log::AccessLog;
 pub use api::{BlobState, WarmLine, WarmOrder};
 pub use body::{Body, Cut};
 pub use route::{At, BlobVerb, ManifestVerb, MetricsAt, Refused, Route, RouteError, Site, Start, UploadVerb};
-pub use unread::unreadable;
+pub use unread::{Greeting, unreadable};
 
 use self::call::{Answer, Call};
 use self::exchange::Exchange;

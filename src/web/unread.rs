@@ -10,13 +10,36 @@ use super::error::Failure;
 use super::{AccessLog, App, headers};
 use crate::sys::random_id;
 
+/// What a connection began with, as far as it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    Nothing,
+    /// A record of a TLS handshake.
+    Tls,
+    Other,
+}
+
+impl Greeting {
+    /// Of the first bytes of a connection.
+    pub fn of(first: &[u8]) -> Self {
+        match first.first() {
+            None => Self::Nothing,
+            Some(0x16) => Self::Tls,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
 /// Answers what could not be read as a request, with the status that HTTP has for it. The connection is closed after it.
-pub fn unreadable(app: &App, status: StatusCode, peer: SocketAddr) -> Response<Bytes> {
+pub fn unreadable(app: &App, status: StatusCode, greeting: Greeting, peer: SocketAddr) -> Response<Bytes> {
     let id = random_id();
     let failure = Failure::unreadable(status);
     let logged = failure.logged();
     app.metrics.http_requests.with_label_values(&["unknown", "unknown", status.as_str()]).inc();
-    if app.access_log == AccessLog::All {
+    if greeting == Greeting::Tls {
+        // A client that was told to use TLS, or a scanner: nothing is wrong with a request.
+        tracing::debug!(http.request.remoteaddr = %peer, "TLS on a port that speaks plain HTTP: write http:// at the client");
+    } else if app.access_log == AccessLog::All {
         tracing::info!(
             http.request.id = id,
             http.request.remoteaddr = %peer,

@@ -165,7 +165,7 @@ fn a_file_that_cannot_be_used_is_an_error() {
     let error = house.gate().unwrap_err().to_string();
     let path = house.path.display();
     assert!(error.starts_with(&format!("{path}:3: ")), "{error}");
-    assert!(error.contains(&format!("htpasswd -B {path} mallory")), "{error}");
+    assert!(error.contains(&format!("entrepot user add {path} mallory")), "{error}");
 
     fs::remove_file(&house.path).unwrap();
     fs::create_dir(&house.path).unwrap();

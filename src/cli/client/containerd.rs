@@ -3,13 +3,18 @@
 use super::mirror::{Mirror, Transport};
 use super::{Comments, File, Made, quoted};
 
+const CONFIG_PATH: &str = "    config_path = \"/etc/containerd/certs.d\"";
+
 pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
     let mut notes = vec![
         "containerd reads these where its config_path is; in /etc/containerd/config.toml, once, and then restart it:"
             .to_owned(),
-        "  2.x: [plugins.\"io.containerd.cri.v1.images\".registry] config_path = \"/etc/containerd/certs.d\""
-            .to_owned(),
-        "  1.x: [plugins.\"io.containerd.grpc.v1.cri\".registry] config_path = \"/etc/containerd/certs.d\"".to_owned(),
+        "2.x:".to_owned(),
+        "  [plugins.\"io.containerd.cri.v1.images\".registry]".to_owned(),
+        CONFIG_PATH.to_owned(),
+        "1.x:".to_owned(),
+        "  [plugins.\"io.containerd.grpc.v1.cri\".registry]".to_owned(),
+        CONFIG_PATH.to_owned(),
         "ctr wants --hosts-dir /etc/containerd/certs.d. The files themselves are read at every pull.".to_owned(),
     ];
     if mirror.wants_login {
@@ -70,6 +75,18 @@ mod tests {
             assert!(table["host"][url].get("ca").is_none() && table["host"][url].get("skip_verify").is_none());
         }
         assert_eq!(files.len(), 4);
+    }
+
+    #[test]
+    fn what_its_own_file_is_to_say() {
+        let notes = make(&mirror("mirror.lan:5000", &[("docker.io", &[])])).unwrap().notes;
+        let tables: Vec<&[String]> = notes.windows(2).filter(|lines| lines[0].contains("[plugins")).collect();
+        for (lines, plugin) in tables.iter().zip(["io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"]) {
+            let table: toml::Table = lines.join("\n").parse().unwrap();
+            let path = &table["plugins"][plugin]["registry"]["config_path"];
+            assert_eq!(path.as_str(), Some("/etc/containerd/certs.d"));
+        }
+        assert_eq!(tables.len(), 2);
     }
 
     #[test]

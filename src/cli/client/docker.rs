@@ -37,6 +37,9 @@ pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
     if let Transport::Authority(ca) = &mirror.transport {
         notes.push(format!("Copy {} to /etc/docker/certs.d/{host}/ca.crt", ca.display()));
     }
+    if keys.is_empty() {
+        return Err(format!("there is nothing to write into daemon.json\n{}", notes[1..].join("\n")));
+    }
     let json = serde_json::to_string_pretty(&Value::Object(keys)).map_err(|error| error.to_string())?;
     let file = File { path: "daemon.json".to_owned(), content: format!("{json}\n"), comments: Comments::None };
     Ok(Made { place: "/etc/docker", notes, files: vec![file] })
@@ -70,6 +73,7 @@ mod tests {
 
     #[test]
     fn what_dockerd_cannot_do() {
+        assert!(make(&mirror("127.0.0.1:5000", &[("ghcr.io", &[])])).is_err(), "an empty object says nothing");
         let mut guarded = mirror("mirror.lan:5000", &[("docker.io", &[])]);
         guarded.wants_login = true;
         for without in [
@@ -81,7 +85,7 @@ mod tests {
             assert!(daemon(&without).get("registry-mirrors").is_none());
             assert!(made.notes.iter().any(|note| note.contains("registry-mirrors is left out")), "{:?}", made.notes);
         }
-        let ca = mirror("mirror.lan", &[]).reached(None, false, Some("/ca.pem".into())).ok().unwrap();
+        let ca = mirror("mirror.lan", &[("docker.io", &[])]).reached(None, false, Some("/ca.pem".into())).ok().unwrap();
         let notes = make(&ca).unwrap().notes;
         assert!(notes.iter().any(|note| note == "Copy /ca.pem to /etc/docker/certs.d/mirror.lan/ca.crt"), "{notes:?}");
     }

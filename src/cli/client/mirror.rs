@@ -120,6 +120,17 @@ impl Mirror {
         Ok(self)
     }
 
+    /// Without anything that is mirrored, a client has nothing to be told.
+    pub(super) fn check(&self) -> Result<(), Trouble> {
+        if !self.upstreams.is_empty() {
+            return Ok(());
+        }
+        let source = &self.source;
+        Err(Trouble(format!(
+            "nothing is mirrored by {source}: no client needs to be told of it; --server URL or --config FILE names another mirror"
+        )))
+    }
+
     /// `http://HOST:PORT` or `https://HOST:PORT`.
     pub(super) fn url(&self) -> String {
         let scheme = if self.transport == Transport::Http { "http" } else { "https" };
@@ -151,15 +162,9 @@ impl Mirror {
             notes.push(format!("{host} is where clients on this machine reach it; for others say --host HOST:PORT"));
         }
         let host = &self.host;
-        match (self.upstreams.is_empty(), self.local.first()) {
-            (true, _) => notes.push(format!("Nothing is mirrored there; images are pushed and pulled as {host}/NAME")),
-            (false, Some(_)) => {
-                let local = self.local.join(", ");
-                notes.push(format!(
-                    "What lives there ({local}) is pushed and pulled with the mirror's name: {host}/NAME"
-                ));
-            }
-            (false, None) => {}
+        if !self.local.is_empty() {
+            let local = self.local.join(", ");
+            notes.push(format!("What lives there ({local}) is pushed and pulled with the mirror's name: {host}/NAME"));
         }
         notes
     }

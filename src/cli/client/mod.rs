@@ -10,10 +10,11 @@ mod podman;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
+use clap::{ValueEnum, ValueHint};
 
 use super::Ended;
 use super::ask::ServerArguments;
+use super::connect::TrustArguments;
 use super::output::{Output, remark, say};
 use super::settings::Trouble;
 use crate::sys::{blocking, disk};
@@ -36,14 +37,8 @@ Examples:
 pub(super) struct Arguments {
     client: Client,
     /// The mirror's address as clients reach it; https:// before it for TLS. Without it: http.host, else where `serve` would listen
-    #[arg(long, value_name = "[https://]HOST[:PORT]")]
+    #[arg(long, value_name = "[https://]HOST[:PORT]", value_hint = ValueHint::Other)]
     host: Option<String>,
-    /// TLS with a certificate that cannot be checked
-    #[arg(long, conflicts_with = "ca")]
-    insecure: bool,
-    /// TLS with a certificate of this authority: a PEM file where the client runs
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
     /// Write the files into this directory, which stands for the one that the client reads, instead of printing them
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -58,7 +53,7 @@ pub(super) struct Arguments {
 enum Client {
     Docker,
     Containerd,
-    /// Also CRI-O, buildah and skopeo
+    /// Also CRI-O, buildah, and skopeo for images (lists of tags it takes from upstream)
     Podman,
     Buildkit,
     K3s,
@@ -88,12 +83,14 @@ enum Comments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
-    let Arguments { client, host, insecure, ca, dir, config, server } = arguments;
+    let Arguments { client, host, dir, config, server } = arguments;
+    let TrustArguments { ca, insecure } = server.trust().clone();
     let mirror = if config.is_none() && server.names_one() {
         Mirror::of_server(server).await?
     } else {
         Mirror::of_configuration(config.as_deref()).await?
     };
+    mirror.check()?;
     let mirror = mirror.reached(host, insecure, ca)?;
     let mut made = match client {
         Client::Docker => docker::make(&mirror),

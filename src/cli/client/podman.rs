@@ -6,8 +6,11 @@ use super::{Comments, File, Made, quoted};
 
 pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
     let host = &mirror.host;
-    let mut notes =
-        vec!["podman, buildah and skopeo read this at every pull; for CRI-O: systemctl reload crio".to_owned()];
+    let mut notes = vec![
+        "podman, buildah and skopeo read this at every pull; for CRI-O: systemctl reload crio".to_owned(),
+        "skopeo takes images through the mirror, and lists of tags from upstream: inspect wants --no-tags for that"
+            .to_owned(),
+    ];
     if let Transport::Authority(ca) = &mirror.transport {
         notes.push(format!("Copy {} to /etc/containers/certs.d/{host}/ca.crt", ca.display()));
     }

@@ -16,7 +16,7 @@ pub struct Refused {
 pub enum RouteError {
     #[error("nothing is served at this path; repositories are under /v2/NAME/manifests, blobs, tags and referrers")]
     NoSuchPath,
-    #[error("this path answers {allow}, not the method that was used")]
+    #[error("this path takes {}, and no other method", listed(allow))]
     Method { allow: &'static str },
     #[error("the path holds a percent sign that begins no escape, or bytes that are not UTF-8")]
     Escape,
@@ -45,4 +45,11 @@ pub enum RouteError {
     LastReferrer(String),
     #[error("{0:?} names no upload; start one with POST")]
     NoUpload(String),
+}
+
+fn listed(methods: &str) -> String {
+    match methods.rsplit_once(", ") {
+        Some((first, last)) => format!("{first} and {last}"),
+        None => methods.to_owned(),
+    }
 }
