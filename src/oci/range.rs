@@ -116,9 +116,9 @@ impl RangeSet {
 }
 
 fn is_modest(spans: &[Span], size: u64) -> bool {
-    let total = spans.iter().fold(0u64, |total, span| total.saturating_add(span.len()));
+    let total: u128 = spans.iter().map(|span| u128::from(span.len())).sum();
     let ascending = spans.windows(2).all(|pair| pair[0].start <= pair[1].start);
-    total <= size && (ascending || spans.len() <= MOST_IN_DISORDER)
+    total <= u128::from(size) && (ascending || spans.len() <= MOST_IN_DISORDER)
 }
 
 impl FromStr for RangeSet {
@@ -172,6 +172,11 @@ mod tests {
 
     fn select(text: &str, size: u64) -> Selection {
         text.parse::<RangeSet>().map_or(Selection::Whole, |ranges| ranges.select(size))
+    }
+
+    #[test]
+    fn more_than_can_be_counted_is_more_than_the_whole() {
+        assert_eq!(select("bytes=144-60784373709,51614-", u64::MAX), Selection::Whole);
     }
 
     fn span((start, end): (u64, u64)) -> Span {

@@ -17,6 +17,8 @@ use crate::store::Amount;
 const BATCH: usize = 1000;
 /// Who reads no line for so long does not get the next ones: others wait for the turn.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So long a listener may take in all: others wait for the turn meanwhile.
+const PATIENCE_IN_ALL: Duration = Duration::from_secs(300);
 
 /// What is taken in all.
 #[derive(Clone, Copy, Debug)]
@@ -189,13 +191,16 @@ impl Registry {
                 census.count(&target, &self.digests_of(&target).await?);
             }
         }
-        let mut after = None;
+        let (mut after, mut patience) = (None, PATIENCE_IN_ALL);
         while let Some(batch) = self.next_targets(&mut after).await? {
             for target in batch.into_iter().filter(may_pull) {
                 let digests = self.digests_of(&target).await?;
                 let shared = |digest: &Digest| census.is_shared(&target, digest);
                 let usage = self.usage_with(target.clone(), digests, shared).await?;
-                if sender.send_timeout(Ok(UsageStep::Repository(usage)), PATIENCE).await.is_err() {
+                let ready = self.clock().moment();
+                let sent = sender.send_timeout(Ok(UsageStep::Repository(usage)), PATIENCE.min(patience)).await;
+                patience = patience.saturating_sub(self.clock().since(ready));
+                if sent.is_err() {
                     return Err(RegistryError::Storage("nobody listens any more".to_owned()));
                 }
             }
