@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use serde_json::json;
@@ -51,6 +52,8 @@ pub fn write(data: &Path, sizes: &Sizes) {
             (half..sizes.repositories - 2).for_each(|n| repository(&volume, n, &digest, &layer));
         });
     });
+    // Else the disk goes on writing while others read.
+    assert!(Command::new("sync").arg("-f").arg(data).status().unwrap().success());
 }
 
 /// One in a thousand is of the rare kind.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cache::parse_mirrored;
+use super::cache::{LINKED, parse_mirrored};
 use super::hosted::INHABITED;
 use super::layout::Layout;
 use super::{CacheStore, HostedStore, Store, StoreError};
@@ -88,13 +88,13 @@ impl CacheStore {
     ) -> Result<impl Iterator<Item = (HostName, RepositoryName)> + use<>, StoreError> {
         let names = match self.holders.of(digest) {
             Some(names) => names,
-            None => self.names(None, usize::MAX).await?.entries.into_iter().map(Arc::from).collect(),
+            None => self.names.all(LINKED).await?.into_iter().map(Arc::from).collect(),
         };
         Ok(names.into_iter().filter_map(|name| parse_mirrored(&name)))
     }
 
     async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
-        for name in self.names(None, usize::MAX).await?.entries {
+        for name in self.names.all(LINKED).await? {
             let Some((upstream, repository)) = parse_mirrored(&name) else { continue };
             match self.digests(&upstream, &repository).await {
                 Ok(digests) => {
