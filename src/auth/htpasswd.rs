@@ -79,9 +79,16 @@ fn parse_line(line: &str) -> Result<(&str, Hash), String> {
     };
     let text = rest.split_once(':').map_or(rest, |(hash, _comment)| hash);
     let hash = Hash::parse(text).map_err(|problem| {
-        format!("the password of {user:?} {problem}; set it anew with `entrepot user add FILE {user}`")
+        // A command that can be typed as it stands, or one to fill in.
+        let name = if is_plain(user) { user } else { "USER" };
+        format!("the password of {user:?} {problem}; set it anew with `entrepot user add FILE {name}`")
     })?;
     Ok((user, hash))
+}
+
+/// Does a shell take this name for one word, and a program for no option?
+fn is_plain(user: &str) -> bool {
+    !user.starts_with('-') && user.chars().all(|c| c.is_alphanumeric() || "-_.@+".contains(c))
 }
 
 /// A stored password.
@@ -213,6 +220,8 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
             ("alice:SfG9BVQ2RjjUQ", "plain text"),
             ("alice:$6$xTgtahkVdWWIcGkU$h5lAH68O6yzmA6Gvord8GbJlB/5TK", "entrepot user add FILE alice"),
             ("alice:$2x$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92", "entrepot user add FILE alice"),
+            ("o'hara; ls:secret", "entrepot user add FILE USER"),
+            ("-h:secret", "entrepot user add FILE USER"),
             ("alice:$2y$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX9", "bcrypt"),
             ("alice:$2y$99$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92", "bcrypt"),
             ("alice:$apr1$qmBcBxl7$tS3uAoHL6xesR9wf38ufd", "apr1"),
