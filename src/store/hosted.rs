@@ -10,6 +10,7 @@ use super::holders::Holders;
 use super::layout::Layout;
 use super::names::{Names, Part};
 use super::revisions::Revisions;
+use super::tag_lists::TagLists;
 use super::upload::{Hashed, Parked, hash_file, lock};
 use super::{CacheStore, Excerpt, StoreError, StoredBlob, Upload, UploadId, on_disk};
 use crate::oci::{Algorithm, Digest, RepositoryName};
@@ -22,6 +23,7 @@ pub struct HostedStore {
     pub(super) names: Names,
     pub(super) revisions: Arc<Revisions>,
     pub(super) holders: Arc<Holders>,
+    pub(super) tag_lists: Arc<TagLists>,
     parked: Parked,
     pub(super) clock: Clock,
 }
@@ -42,7 +44,7 @@ impl HostedStore {
         let is_name = |name: &str| name.parse::<RepositoryName>().is_ok();
         let names = Names::new(layout.hosted_repositories(), is_name, clock.clone());
         let (revisions, holders, parked) = (Arc::default(), Arc::default(), Arc::new(Mutex::new(HashMap::new())));
-        Self { layout, names, revisions, holders, parked, clock }
+        Self { layout, names, revisions, holders, tag_lists: Arc::new(TagLists::new()), parked, clock }
     }
 
     /// At most `most` repositories that a manifest was pushed to, those that come after `after`, in byte order of the names.

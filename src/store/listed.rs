@@ -20,6 +20,11 @@ pub enum Look {
 }
 
 impl Listed {
+    /// Can this ever be found to be the same?
+    pub fn is_known(self) -> bool {
+        self.0.is_some()
+    }
+
     /// Looks at the directory. One that changed within a tick of its file system's clock may change again without showing it:
     /// it counts as changed until that tick is over.
     pub fn look(self, directory: &Path, now: SystemTime) -> io::Result<Look> {

@@ -3,7 +3,6 @@
 //! `registry:2` knows a manifest by its sha256 alone, and so its links do. What a manifest was called besides is in links of ours
 //! beside its own; by which of its names it was tagged is under `entrepot/`, and counts only as long as the tag's link agrees.
 
-use std::collections::BinaryHeap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -149,17 +148,9 @@ impl HostedStore {
         most: usize,
     ) -> Result<Excerpt, StoreError> {
         let path = self.layout.hosted_tags(repository);
-        let (listed, mut first) = (path.clone(), First::new(after, most));
-        on_disk("list", &path, move || {
-            disk::each(&listed, |entry| {
-                // Most are none of the first: what they are need not be found out.
-                if entry.is_dir && first.takes(&entry.name) && entry.name.parse::<Tag>().is_ok() {
-                    first.add(entry.name);
-                }
-            })?;
-            Ok(first.into_excerpt())
-        })
-        .await
+        let (lists, listed, now) = (Arc::clone(&self.tag_lists), path.clone(), self.clock.now());
+        let after = after.map(str::to_owned);
+        on_disk("list", &path, move || lists.page(&listed, after.as_deref(), most, now)).await
     }
 
     /// What a tag names, by the digest that it was tagged with.
@@ -255,69 +246,4 @@ fn tags_of(tags: &Path, content: &Digest) -> io::Result<Vec<Tag>> {
         Err(error) => failure = Some(error),
     })?;
     failure.map_or(Ok(names), Err)
-}
-
-/// The first of many names, chosen while they pass: it holds one more than it is to give, however many there are.
-struct First {
-    after: Option<String>,
-    most: usize,
-    /// The last of them on top.
-    chosen: BinaryHeap<String>,
-}
-
-impl First {
-    fn new(after: Option<&str>, most: usize) -> Self {
-        Self { after: after.map(str::to_owned), most, chosen: BinaryHeap::new() }
-    }
-
-    /// Is it one of the first, as far as they are known?
-    fn takes(&self, name: &str) -> bool {
-        let is_asked_for = self.after.as_deref().is_none_or(|after| after < name);
-        let has_room = self.chosen.len() <= self.most;
-        is_asked_for && (has_room || self.chosen.peek().is_some_and(|last| name < last.as_str()))
-    }
-
-    fn add(&mut self, name: String) {
-        if self.chosen.len() > self.most {
-            self.chosen.pop();
-        }
-        self.chosen.push(name);
-    }
-
-    fn into_excerpt(self) -> Excerpt {
-        let mut entries = self.chosen.into_sorted_vec();
-        let more = entries.len() > self.most;
-        entries.truncate(self.most);
-        Excerpt { entries, more }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_many() {
-        for (after, most, want, more) in [
-            (None, 9, "A _ a b c d", false),
-            (None, 6, "A _ a b c d", false),
-            (None, 5, "A _ a b c", true),
-            (None, 1, "A", true),
-            (None, 0, "", true),
-            (Some("a"), 2, "b c", true),
-            (Some("a"), 3, "b c d", false),
-            (Some("aa"), 1, "b", true),
-            (Some("d"), 1, "", false),
-        ] {
-            let mut first = First::new(after, most);
-            for name in ["c", "A", "d", "a", "_", "b"] {
-                if first.takes(name) {
-                    first.add(name.to_owned());
-                }
-                assert!(first.chosen.len() <= most + 1);
-            }
-            let found = first.into_excerpt();
-            assert_eq!((found.entries.join(" ").as_str(), found.more), (want, more), "{most} after {after:?}");
-        }
-    }
 }

@@ -18,6 +18,7 @@ mod names;
 mod partial;
 mod record;
 mod revisions;
+mod tag_lists;
 mod upload;
 mod usage;
 
