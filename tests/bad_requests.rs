@@ -215,3 +215,43 @@ fn send(world: &World, bytes: &[u8]) -> BufReader<TcpStream> {
 fn shown(text: &str) -> String {
     text.chars().take(300).collect()
 }
+
+/// It waits for half a minute, as the server does.
+#[test]
+fn a_head_that_does_not_become_whole_is_told_so() {
+    let registry = Registry::start();
+    let begin = |sent: &[u8]| {
+        let mut stream = registry.client().connect();
+        stream.set_read_timeout(Some(Duration::from_secs(30) + PATIENCE)).unwrap();
+        stream.write_all(sent).unwrap();
+        BufReader::new(stream)
+    };
+    let mut first = begin(&PROBE[..PROBE.len() - 2]);
+    let mut second = begin(PROBE);
+    assert_eq!(Answer::read(&mut second, false).unwrap().status, 200);
+    second.get_mut().write_all(&PROBE[..9]).unwrap();
+    let mut silent = begin(b"");
+    for stream in [&mut first, &mut second] {
+        let answer = Answer::read(stream, false).expect("an answer");
+        assert_eq!((answer.status, answer.code().as_str()), (408, "UNSUPPORTED"), "{}", answer.text());
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(answer.header("docker-distribution-api-version"), Some("registry/2.0"));
+        assert_eq!(stream.read_line(&mut String::new()).unwrap(), 0, "the end");
+    }
+    assert!(Answer::read(&mut silent, false).is_none(), "who asked nothing is told nothing");
+    let id = registry.wait_for_log("did not become whole");
+    assert!(id.contains("\"http.response.status\":408"), "{id}");
+}
+
+/// HTTP/2 has its own ways to find out whether somebody is there.
+#[tokio::test]
+async fn a_connection_of_http2_may_rest_longer_than_a_head_may_take() {
+    let registry = Registry::start();
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let url = format!("http://{}/v2/", registry.addr());
+    for rest in [32, 0] {
+        assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+        tokio::time::sleep(Duration::from_secs(rest)).await;
+    }
+    assert!(!registry.log().contains("did not become whole"), "{}", registry.log());
+}

@@ -365,6 +365,43 @@ fn rm_where_deletion_is_off() {
     }
 }
 
+/// What `ls` shows can be looked at, accounted for and evicted, when nobody could pull it any more.
+#[test]
+fn what_is_left_of_an_upstream_that_is_not_configured_any_more() {
+    let (upstream, other) = (Upstream::start(), Upstream::start());
+    upstream.image("library/app", "1", &[&noise(1, 100_000)]);
+    upstream.image("library/app", "2", &[b"two"]);
+    let name = "docker.io/library/app";
+    for mirror_section in
+        ["", &format!("mirror: {{upstreams: {{ghcr.io: {{default: true, endpoints: [\"{}\"]}}}}}}", other.url())]
+    {
+        let mut server = mirror(&upstream);
+        good(&at(&server, &["warm", "app:1", "app:2"]));
+        let config = server.data().with_file_name("config.yml");
+        let before = std::fs::read_to_string(&config).unwrap();
+        let private = &before[..before.find("mirror:").unwrap()];
+        std::fs::write(&config, format!("{private}{mirror_section}\n")).unwrap();
+        server.restart();
+        assert_eq!(words(&good(&at(&server, &["ls"]))), [[name, "mirrored", "2"]]);
+        assert_eq!(objects(&good(&at(&server, &["ls", name, "--json"]))).len(), 2);
+        assert_eq!(objects(&good(&at(&server, &["du", name, "--json"])))[0]["kind"], "mirrored");
+        assert_eq!(server.client().get(&manifest(name, "1")).status, 404, "looking is no pull");
+        assert_eq!(good(&at(&server, &["rm", &format!("{name}:2")])), format!("evicted {name}:2\n"));
+        if mirror_section.is_empty() {
+            // All names are local now: what was pushed comes before what is left.
+            server.client().push_image(name, "1", b"pushed");
+            assert_eq!(good(&at(&server, &["rm", "-y", name])), format!("deleted all of {name}: 1 tag\n{LEFT}"));
+        }
+        let evicted = good(&at(&server, &["rm", "-y", name]));
+        assert!(evicted.starts_with(&format!("evicted all of {name}: 1 tag, ")), "{evicted}");
+        assert_eq!(words(&stdout(&at(&server, &["ls"]))).len(), 0);
+        assert_eq!(objects(&good(&at(&server, &["du", "--json"]))).last().unwrap()["cache"]["bytes"], 0);
+        assert_eq!(at(&server, &["rm", "-y", name]).status.code(), Some(1));
+    }
+    let asked: Vec<String> = other.log().into_iter().map(|request| request.path).collect();
+    assert_eq!(asked, [format!("/v2/{name}/manifests/1")], "the pull, by the rules of names, and nothing else");
+}
+
 #[test]
 fn du_accounts_for_everything_once() {
     let upstream = Upstream::start();
@@ -410,6 +447,52 @@ fn du_accounts_for_everything_once() {
     }
     assert_eq!(words(&good(&at(&mirror, &["du", "local/a"]))).len(), 1);
     bad(&at(&mirror, &["du", "none"]), 1, &["nothing is held of docker.io/library/none"]);
+}
+
+#[test]
+fn du_shows_what_no_repository_has() {
+    let upstream = Upstream::start();
+    for name in ["library/one", "library/two"] {
+        upstream.image(name, "1", &[&noise(1, 100_000), name.as_bytes()]);
+    }
+    let mut mirror = mirror(&upstream);
+    good(&at(&mirror, &["warm", "one:1", "two:1"]));
+    let client = mirror.client();
+    client.push_image("local/a", "1", b"one");
+    client.push_image("local/b", "1", b"one and more");
+    client.push_blob("local/b", b"");
+    let du = |mirror: &Registry| {
+        let lines = objects(&good(&at(mirror, &["du", "--json"])));
+        let [rows @ .., unlinked, totals] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(rows.iter().all(|row| row["name"].is_string()), "{rows:?}");
+        (rows.to_vec(), unlinked["unlinked"].clone(), totals.clone())
+    };
+    let (rows, unlinked, before) = du(&mirror);
+    let nothing = json!({"blobs": 0, "bytes": 0});
+    assert_eq!((rows.len(), unlinked), (4, json!({"hosted": nothing, "cache": nothing})));
+    let own = |row: &Value| json!({"blobs": row["own_blobs"], "bytes": row["own_bytes"]});
+    let two = own(&rows[1]);
+    good(&at(&mirror, &["rm", "-y", "local/b"]));
+    // As a copy that was brought back without it.
+    std::fs::remove_dir_all(mirror.data().join("cache/repositories/docker.io/library/two")).unwrap();
+    mirror.restart();
+    let (left, unlinked, totals) = du(&mirror);
+    assert_eq!(left.len(), 2);
+    assert_eq!(unlinked["cache"], two);
+    let (bytes, blobs) = (own(&rows[3])["bytes"].as_u64(), own(&rows[3])["blobs"].as_u64());
+    assert_eq!(unlinked["hosted"]["bytes"].as_u64(), bytes);
+    // That an empty blob is there, no row says: its size is what tells that one is.
+    assert_eq!(unlinked["hosted"]["blobs"].as_u64(), blobs.map(|blobs| blobs + 1));
+    for (part, row) in [("cache", &left[0]), ("hosted", &left[1])] {
+        assert_eq!(totals[part]["bytes"], before[part]["bytes"], "nothing is freed");
+        let sum = row["bytes"].as_u64().unwrap() + unlinked[part]["bytes"].as_u64().unwrap();
+        assert_eq!(totals[part]["bytes"], sum, "{part}: rows and rest are the whole");
+    }
+    let text = good(&at(&mirror, &["du"]));
+    let lines: Vec<_> = words(&text).into_iter().filter(|line| line.first() == Some(&"unlinked")).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].ends_with(&["until", "garbage", "is", "collected"]), "{text}");
+    assert!(lines[1].ends_with(&["until", "room", "is", "wanted"]), "{text}");
 }
 
 #[test]
@@ -653,6 +736,29 @@ fn the_servers_own_name_may_stand_before_an_image() {
         assert!(good(&at(&registry, &["ls", &image])).starts_with("1 "));
         assert!(good(&at(&registry, &["du", &image])).contains("local/a/b"));
         assert_eq!(good(&at(&registry, &["rm", &format!("{image}:1")])), "deleted local/a/b:1\n");
+    }
+}
+
+/// As clients write it: with the address that they pull from, by whatever name they know that.
+#[test]
+fn a_mirrored_image_may_have_the_servers_name_before_it_too() {
+    let upstream = Upstream::start();
+    upstream.image("library/app", "1", &[b"x"]);
+    let mirror = mirror_with(&upstream, "", "  names: [mirror.lan:5000]");
+    let port = mirror.addr().port();
+    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), "mirror.lan:5000".to_owned()] {
+        let name = format!("{host}/docker.io/library/app");
+        let short = format!("{host}/app:1");
+        let warmed = good(&at(&mirror, &["warm", &format!("{name}:1"), &short]));
+        assert_eq!(warmed.lines().count(), 2, "{warmed}");
+        assert_eq!(words(&good(&at(&mirror, &["ls", &name])))[0][0], "1");
+        assert_eq!(objects(&good(&at(&mirror, &["du", &name, "--json"])))[0]["name"], "docker.io/library/app");
+        assert_eq!(good(&at(&mirror, &["rm", &short])), "evicted docker.io/library/app:1\n");
+        assert!(good(&at(&mirror, &["rm", "-y", &name])).starts_with("evicted all of docker.io/library/app"));
+    }
+    let stranger = "other.lan:5000/docker.io/library/app";
+    for command in [&["ls", stranger][..], &["du", stranger], &["rm", "-y", stranger], &["warm", stranger]] {
+        bad(&at(&mirror, command), 1, &["other.lan:5000 is not mirrored here", "mirror.upstreams.", "mirror.names"]);
     }
 }
 

@@ -181,13 +181,19 @@ fn errors_of_a_mirror_say_how_they_came_about() {
     let mirror = mirror(&upstream);
     let client = mirror.client();
     let absent = digest_of(b"absent");
-    for target in [manifest("library/app", "none"), manifest("library/app", absent), blob("library/app", absent)] {
+    let list = "/v2/library/none/tags/list".to_owned();
+    for target in
+        [manifest("library/app", "none"), manifest("library/app", absent), blob("library/app", absent), list.clone()]
+    {
         for want in ["miss", "hit", "hit"] {
             let answer = client.get(&target);
             assert_eq!((answer.status, cache(&answer)), (404, want), "{target}");
         }
         assert_eq!(cache(&client.head(&target)), "hit", "{target}");
     }
+    let error = client.get(&list);
+    assert_eq!(error.code(), "NAME_UNKNOWN");
+    assert_eq!(error.json()["errors"][0]["detail"], json!({"name": "docker.io/library/none"}));
     let heads = client.head(&manifest("library/app", "nothing"));
     assert_eq!((heads.status, cache(&heads)), (404, "miss"));
     assert_eq!(cache(&client.head(&manifest("library/app", "nothing"))), "hit");

@@ -2,7 +2,7 @@
 
 use http::Method;
 use indicatif::HumanBytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Ended;
 use super::ask::{Server, ServerArguments};
@@ -19,10 +19,10 @@ const TOGETHER: usize = 1000;
 #[derive(clap::Args)]
 #[command(after_help = "\
 For each repository: its bytes, those of them that no other repository has, and its name. Layers that several have are in the
-bytes of each, and once in the totals, which come last: the private store, uploads, the cache and what it may hold, what is left
-of unfinished fills, and what is free.
+bytes of each, and once in the totals, which come last: the private store, uploads, the cache and what it may hold, in both what
+no repository has (`unlinked`), what is left of unfinished fills, and what is free.
 
-With --json each line is an object: a repository's has a `name`; the last line has the totals, and none.
+With --json each line is an object: a repository's has a `name`; then comes one with `unlinked`; the last line has the totals.
 
 Examples:
   entrepot du
@@ -53,7 +53,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
         unread.extend_from_slice(&piece);
         while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = unread.drain(..=end).collect();
-            report.repository(serde_json::from_slice(&line).map_err(|error| server.broken(&error.to_string()))?)?;
+            report.line(serde_json::from_slice(&line).map_err(|error| server.broken(&error.to_string()))?)?;
         }
         if unread.len() > LONGEST_LINE {
             return Err(server.broken("it sends a line without end").into());
@@ -69,11 +69,26 @@ struct Report {
     json: bool,
     table: Table,
     held: usize,
+    /// As the server told it; not told of one repository.
+    unlinked: Value,
 }
 
 impl Report {
     fn new(json: bool) -> Self {
-        Self { output: Output::new(), json, table: Table::new(&[">BYTES", ">OWN", "KIND", "REPOSITORY"]), held: 0 }
+        let table = Table::new(&[">BYTES", ">OWN", "KIND", "REPOSITORY"]);
+        Self { output: Output::new(), json, table, held: 0, unlinked: Value::Null }
+    }
+
+    /// A line of the answer about all repositories.
+    fn line(&mut self, mut line: Value) -> Result<(), Ended> {
+        match line.get_mut("unlinked").map(Value::take) {
+            None => self.repository(line),
+            Some(unlinked) if self.json => self.output.line(json!({"unlinked": unlinked})),
+            Some(unlinked) => {
+                self.unlinked = unlinked;
+                Ok(())
+            }
+        }
     }
 
     fn repository(&mut self, usage: Value) -> Result<(), Ended> {
@@ -95,17 +110,25 @@ impl Report {
         if self.held > 0 {
             self.output.line("")?;
         }
-        let number = |part: &str, key: &str| {
-            let found = totals[part][key].as_u64();
+        let number_of = |of: &Value, part: &str, key: &str| {
+            let found = of[part][key].as_u64();
             found.ok_or_else(|| Trouble(format!("the server's answer lacks {part}.{key}; is it of this version?")))
+        };
+        let number = |part: &str, key: &str| number_of(totals, part, key);
+        let unlinked = |part: &str, key: &str| number_of(&self.unlinked, part, key);
+        let left = |part: &str, until: &str| {
+            let blobs = format!("{} blobs that no repository has, until {until}", unlinked(part, "blobs")?);
+            Ok::<_, Trouble>(("  unlinked", HumanBytes(unlinked(part, "bytes")?).to_string(), blobs))
         };
         let bytes = |part: &str, key: &str| number(part, key).map(|bytes| HumanBytes(bytes).to_string());
         let of = |part: &str, unit: &str| Ok::<_, Trouble>(format!("{} {unit}", number(part, unit)?));
         let arriving = format!("{}, {} arriving", of("unfinished", "blobs")?, bytes("unfinished", "arriving")?);
         let lines = [
             ("private store", bytes("hosted", "bytes")?, of("hosted", "blobs")?),
+            left("hosted", "garbage is collected")?,
             ("uploads", bytes("uploads", "bytes")?, format!("{} begun", number("uploads", "count")?)),
             ("cache", bytes("cache", "bytes")?, format!("of {}, {}", bytes("cache", "limit")?, of("cache", "blobs")?)),
+            left("cache", "room is wanted")?,
             ("unfinished", bytes("unfinished", "bytes")?, arriving),
             ("free", bytes("disk", "free")?, format!("of {}", bytes("disk", "total")?)),
         ];

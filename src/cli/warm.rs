@@ -67,8 +67,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
         }
         images.extend(list::read(file).await?);
     }
-    let mut seen = std::collections::HashSet::new();
-    images.retain(|image| seen.insert(image.clone()));
     if images.is_empty() {
         return Err(Ended::Usage("there is no image to warm: the list is empty".to_owned()));
     }
@@ -76,6 +74,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     let platforms = platforms.unwrap_or_else(|| vec![Platform::native().to_string()]);
     Platforms::parse(platforms.iter().map(String::as_str)).map_err(|error| Ended::Usage(error.to_string()))?;
     let mut server = Server::open(arguments.server).await?;
+    let mut images: Vec<String> = images.iter().map(|image| server.own(image).to_owned()).collect();
+    let mut seen = std::collections::HashSet::new();
+    images.retain(|image| seen.insert(image.clone()));
     let order = serde_json::to_vec(&WarmOrder { images, platforms }).map_err(Trouble::new)?;
     let answer = server.send(Method::POST, "/api/v1/warm", Some(order)).await?;
     tokio::select! {

@@ -2,12 +2,16 @@
 //! use.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
-use super::{HeldManifest, Page, PageRequest, Registry, RegistryError, Repository};
-use crate::oci::{Descriptor, Digest, Manifest, MediaType, Platform, Tag, Target};
+use super::mirror::kept::Kept;
+use super::{Condition, HeldManifest, Hosted, Page, PageRequest, Registry, RegistryError, Removed};
+use crate::oci::{
+    Descriptor, Digest, HostName, ImageRepository, Manifest, MediaType, Platform, Reference, Tag, Target,
+};
 use crate::store::StoredBlob;
 
 /// So many children of an index are looked at.
@@ -20,6 +24,12 @@ const CONFIGURATION: usize = 1 << 20;
 pub struct RepositoryReport {
     pub target: Target,
     pub tags: u64,
+}
+
+/// What is here of a repository, for those who look and delete. An upstream that is not configured any more is no obstacle.
+pub enum Holding {
+    Hosted(Hosted),
+    Mirrored(Kept),
 }
 
 /// A tag that is held.
@@ -101,6 +111,41 @@ impl Registry {
         Ok(targets)
     }
 
+    /// What is here of a repository. It need not be there.
+    pub fn holding(self: &Arc<Self>, target: Target) -> Holding {
+        match target {
+            Target::Hosted(name) => Holding::Hosted(Hosted::new(Arc::clone(self), name)),
+            Target::Mirror(upstream, name) => Holding::Mirrored(Kept::new(Arc::clone(self), upstream, name)),
+        }
+    }
+
+    /// Which repository people mean who look or delete: as the rules of names say; and where that holds nothing, what is left
+    /// under this very name of an upstream that is not configured any more.
+    pub async fn find(&self, image: &ImageRepository) -> Result<Target, RegistryError> {
+        let resolved = self.naming().resolve_image(image);
+        let Some(left) = self.left_of(image) else { return resolved };
+        let taken = match &resolved {
+            Ok(target) => self.holds(target).await?,
+            Err(_) => false,
+        };
+        if !taken && self.holds(&left).await? { Ok(left) } else { resolved }
+    }
+
+    /// A name in its canonical spelling, if its upstream is none that is configured.
+    fn left_of(&self, image: &ImageRepository) -> Option<Target> {
+        let spelled = image.to_string();
+        let (upstream, name) = spelled.split_once('/')?;
+        let upstream = upstream.parse::<HostName>().ok().filter(|upstream| !self.remotes.contains_key(upstream))?;
+        Some(Target::Mirror(upstream, name.parse().ok()?))
+    }
+
+    async fn holds(&self, target: &Target) -> Result<bool, RegistryError> {
+        Ok(match target {
+            Target::Hosted(name) => self.store().hosted.has_repository(name).await?,
+            Target::Mirror(upstream, name) => self.store().cache.has_repository(upstream, name).await?,
+        })
+    }
+
     pub(super) async fn count_tags(&self, target: &Target) -> Result<u64, RegistryError> {
         Ok(match target {
             Target::Hosted(name) => self.store().hosted.count_tags(name).await?,
@@ -109,12 +154,37 @@ impl Registry {
     }
 }
 
-impl Repository {
+impl Holding {
     /// Its canonical name, and whose it is.
     pub fn target(&self) -> Target {
         match self {
             Self::Hosted(hosted) => hosted.target(),
-            Self::Mirror(mirror) => mirror.target(),
+            Self::Mirrored(kept) => kept.target(),
+        }
+    }
+
+    /// Removes a tag, or a manifest and its tags: as [`Repository::delete_manifest`](super::Repository::delete_manifest).
+    pub async fn delete_manifest(&self, reference: &Reference, condition: &Condition) -> Result<(), RegistryError> {
+        self.registry().deletion_allowed()?;
+        match self {
+            Self::Hosted(hosted) => hosted.delete_manifest(reference, condition).await,
+            Self::Mirrored(kept) => kept.evict_manifest(reference).await,
+        }
+    }
+
+    /// Removes all of it; of a mirrored one it evicts. Refused unless `storage.delete.enabled`.
+    pub async fn delete_all(&self) -> Result<Removed, RegistryError> {
+        self.registry().deletion_allowed()?;
+        match self {
+            Self::Hosted(hosted) => hosted.delete_all().await,
+            Self::Mirrored(kept) => kept.evict_all().await,
+        }
+    }
+
+    fn registry(&self) -> &Registry {
+        match self {
+            Self::Hosted(hosted) => hosted.registry(),
+            Self::Mirrored(kept) => kept.registry(),
         }
     }
 
@@ -124,7 +194,7 @@ impl Repository {
         loop {
             let Page { entries: tags, more } = match self {
                 Self::Hosted(hosted) => hosted.tags(&page).await?,
-                Self::Mirror(mirror) => page.cut(mirror.held_tags().await?.iter().map(Tag::as_str)),
+                Self::Mirrored(kept) => page.cut(kept.held_tags().await?.iter().map(Tag::as_str)),
             };
             let mut entries = Vec::new();
             for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
@@ -143,7 +213,7 @@ impl Repository {
     async fn tag_report(&self, tag: Tag) -> Result<Option<TagReport>, RegistryError> {
         let named = match self {
             Self::Hosted(hosted) => hosted.tagged(&tag).await?,
-            Self::Mirror(mirror) => mirror.tagged(&tag).await?,
+            Self::Mirrored(kept) => kept.tagged(&tag).await?,
         };
         let Some((digest, since)) = named else { return Ok(None) };
         let mut named = Named::default();
@@ -206,14 +276,14 @@ impl Repository {
     async fn look(&self, digest: &Digest) -> Result<Option<HeldManifest>, RegistryError> {
         match self {
             Self::Hosted(hosted) => hosted.look(digest).await,
-            Self::Mirror(mirror) => mirror.look(digest).await,
+            Self::Mirrored(kept) => kept.look(digest).await,
         }
     }
 
     async fn look_at_blob(&self, digest: &Digest) -> Result<Option<StoredBlob>, RegistryError> {
         match self {
             Self::Hosted(hosted) => hosted.look_at_blob(digest).await,
-            Self::Mirror(mirror) => mirror.open(digest, mirror.link(digest).await?.as_ref()).await,
+            Self::Mirrored(kept) => kept.open(digest, kept.link(digest).await?.as_ref()).await,
         }
     }
 }

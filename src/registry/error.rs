@@ -13,6 +13,9 @@ pub enum RegistryError {
     /// Neither hosted here nor of an upstream that is configured. The text says which key would mirror it.
     #[error("{0}")]
     NameUnknown(String),
+    /// Its upstream was asked, and has no such repository.
+    #[error("{repository} is not at its upstream, or is not shown to us")]
+    RepositoryUnknown { repository: String, cache: CacheStatus },
     #[error("{} {reference} is not in {repository}{hint}", if reference.contains(':') { "manifest" } else { "tag" })]
     ManifestUnknown { repository: String, reference: String, hint: String, cache: Option<CacheStatus> },
     #[error("blob {digest} is not in {repository}")]
@@ -128,10 +131,22 @@ impl RegistryError {
         }
     }
 
+    /// The upstream was asked for the tags of a repository and failed.
+    pub(super) fn tags(error: &UpstreamError, (upstream, repository): &(HostName, RepositoryName)) -> Self {
+        match error {
+            UpstreamError::NotFound => {
+                Self::RepositoryUnknown { repository: format!("{upstream}/{repository}"), cache: CacheStatus::Miss }
+            }
+            other => Self::upstream(other, upstream),
+        }
+    }
+
     /// The same, where the upstream said so lately and is not asked again so soon.
     pub(super) fn remembered(mut self) -> Self {
-        if let Self::ManifestUnknown { cache, .. } | Self::BlobUnknown { cache, .. } = &mut self {
-            *cache = Some(CacheStatus::Hit);
+        match &mut self {
+            Self::ManifestUnknown { cache, .. } | Self::BlobUnknown { cache, .. } => *cache = Some(CacheStatus::Hit),
+            Self::RepositoryUnknown { cache, .. } => *cache = CacheStatus::Hit,
+            _ => {}
         }
         self
     }
@@ -140,6 +155,7 @@ impl RegistryError {
     pub fn cache(&self) -> Option<CacheStatus> {
         match self {
             Self::ManifestUnknown { cache, .. } | Self::BlobUnknown { cache, .. } => *cache,
+            Self::RepositoryUnknown { cache, .. } => Some(*cache),
             Self::Upstream { .. } => Some(CacheStatus::Miss),
             _ => None,
         }

@@ -28,7 +28,7 @@ use tokio::sync::{Notify, RwLock};
 
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, Page, PageRequest};
 pub use blob::{Blob, Reader};
-pub use contents::{Part, RepositoryReport, TagReport};
+pub use contents::{Holding, Part, RepositoryReport, TagReport};
 pub use error::{RegistryError, UpstreamFailure};
 pub use hosted::condition::{Condition, Content};
 pub use hosted::upload::Upload;
@@ -39,9 +39,9 @@ pub use naming::Naming;
 pub use open::{Machine, OpenError, examine_files, examine_upstreams, hidden_by};
 pub use piece::{Piece, ReadError};
 pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
-pub use usage::{CacheUsage, Removed, RepositoryUsage, UsageReport, UsageStep};
+pub use usage::{CacheUsage, Removed, RepositoryUsage, Unlinked, UsageReport, UsageStep};
 
-pub use crate::store::UploadId;
+pub use crate::store::{Amount, UploadId};
 
 use crate::config::{Delete, Prefetch, Sparse};
 use crate::metrics::Metrics;
@@ -56,6 +56,7 @@ use fills::Fills;
 use health::Health;
 use mirror::absences::Memory;
 use mirror::freshness::Refreshed;
+use mirror::kept::Kept;
 use mirror::lists::Tags;
 use mirror::remote::Remote;
 use mirror::warm::Warming;
@@ -127,7 +128,7 @@ impl Registry {
                 let remote = self.remotes.get(&upstream).cloned();
                 let remote =
                     remote.ok_or_else(|| RegistryError::NameUnknown(format!("{upstream} is not mirrored here")))?;
-                Ok(Repository::Mirror(Mirror { registry: Arc::clone(self), remote, name }))
+                Ok(Repository::Mirror(Mirror::new(Kept::new(Arc::clone(self), upstream, name), remote)))
             }
         }
     }
@@ -331,15 +332,6 @@ impl Repository {
         }
     }
 
-    /// Removes all of it; of a mirrored one it evicts. Refused unless `storage.delete.enabled`.
-    pub async fn delete_all(&self) -> Result<Removed, RegistryError> {
-        self.registry().deletion_allowed()?;
-        match self {
-            Self::Hosted(hosted) => hosted.delete_all().await,
-            Self::Mirror(mirror) => mirror.evict_all().await,
-        }
-    }
-
     /// Takes a blob out of the repository; of a mirrored one it evicts. Refused unless `storage.delete.enabled`.
     pub async fn delete_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
         self.registry().deletion_allowed()?;
@@ -352,7 +344,7 @@ impl Repository {
     fn registry(&self) -> &Registry {
         match self {
             Self::Hosted(hosted) => hosted.registry(),
-            Self::Mirror(mirror) => &mirror.registry,
+            Self::Mirror(mirror) => mirror.registry(),
         }
     }
 }

@@ -105,7 +105,8 @@ impl Naming {
             None => {
                 tracing::info!(ns = %host, "not mirrored; the key mirror.upstreams.{host} would mirror it");
                 Err(RegistryError::NameUnknown(format!(
-                    "{host} is not mirrored here; the configuration key mirror.upstreams.{host} would mirror it"
+                    "{host} is not mirrored here; the configuration key mirror.upstreams.{host} would mirror it, and \
+                     mirror.names takes it for a name of this server"
                 )))
             }
         }

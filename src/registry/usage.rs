@@ -59,10 +59,21 @@ pub struct RepositoryUsage {
     pub own: Amount,
 }
 
+/// What lies on the disk and no repository has: it is in the totals, and of no use to anybody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unlinked {
+    /// It waits for garbage collection.
+    pub hosted: Amount,
+    /// It goes when the cache wants the room.
+    pub cached: Amount,
+}
+
 /// One after the other, as they are found.
 #[derive(Clone, Debug)]
 pub enum UsageStep {
     Repository(RepositoryUsage),
+    /// Comes after all repositories.
+    Unlinked(Unlinked),
     /// These were all. Where it does not come, some are missing.
     End,
 }
@@ -105,6 +116,14 @@ impl Census {
         }
     }
 
+    fn knows_hosted(&self, digest: &Digest) -> bool {
+        self.hosted.contains_key(&self.hasher.hash_one(digest))
+    }
+
+    fn knows_cached(&self, digest: &Digest) -> bool {
+        self.cached.contains_key(&self.hasher.hash_one(digest))
+    }
+
     fn is_shared(&self, target: &Target, digest: &Digest) -> bool {
         let owners = match target {
             Target::Hosted(_) => &self.hosted,
@@ -129,8 +148,8 @@ impl Registry {
         })
     }
 
-    /// What each repository takes that `may_pull` allows, in the byte order of their names, one after the other. One caller at
-    /// a time: all directories are read twice.
+    /// What each repository takes that `may_pull` allows, in the byte order of their names, one after the other; and then what
+    /// none has. One caller at a time: all directories are read twice.
     pub fn usage_by_repository(
         self: &Arc<Self>,
         may_pull: impl Fn(&Target) -> bool + Send + Sync + 'static,
@@ -139,8 +158,9 @@ impl Registry {
         let registry = Arc::clone(self);
         let listened = sender.clone();
         let work = async move {
-            let _turn = registry.walking().lock().await;
+            let turn = registry.walking().lock().await;
             let end = registry.send_usage(&sender, &may_pull).await.map(|()| UsageStep::End);
+            drop(turn);
             // Who does not listen any more need not hear it.
             let _ = sender.send_timeout(end, PATIENCE).await;
         };
@@ -191,21 +211,27 @@ impl Registry {
                 census.count(&target, &self.digests_of(&target).await?);
             }
         }
-        let (mut after, mut patience) = (None, PATIENCE_IN_ALL);
+        let census = Arc::new(census);
+        let unlinked = self.unlinked(&census).await?;
+        let mut line = Line { registry: self, sender, patience: PATIENCE_IN_ALL };
+        let mut after = None;
         while let Some(batch) = self.next_targets(&mut after).await? {
             for target in batch.into_iter().filter(may_pull) {
                 let digests = self.digests_of(&target).await?;
                 let shared = |digest: &Digest| census.is_shared(&target, digest);
                 let usage = self.usage_with(target.clone(), digests, shared).await?;
-                let ready = self.clock().moment();
-                let sent = sender.send_timeout(Ok(UsageStep::Repository(usage)), PATIENCE.min(patience)).await;
-                patience = patience.saturating_sub(self.clock().since(ready));
-                if sent.is_err() {
-                    return Err(RegistryError::Storage("nobody listens any more".to_owned()));
-                }
+                line.send(UsageStep::Repository(usage)).await?;
             }
         }
-        Ok(())
+        line.send(UsageStep::Unlinked(unlinked)).await
+    }
+
+    async fn unlinked(&self, census: &Arc<Census>) -> Result<Unlinked, RegistryError> {
+        let known = Arc::clone(census);
+        let hosted = self.store().hosted.amount_of(move |digest| !known.knows_hosted(digest)).await?;
+        let known = Arc::clone(census);
+        let cached = self.store().cache.amount_of(move |digest| !known.knows_cached(digest)).await?;
+        Ok(Unlinked { hosted, cached })
     }
 
     async fn next_targets(&self, after: &mut Option<String>) -> Result<Option<Vec<Target>>, RegistryError> {
@@ -247,6 +273,22 @@ impl Registry {
     }
 }
 
+/// Whoever is told of usage, and how much longer they may take.
+struct Line<'r> {
+    registry: &'r Registry,
+    sender: &'r mpsc::Sender<Result<UsageStep, RegistryError>>,
+    patience: Duration,
+}
+
+impl Line<'_> {
+    async fn send(&mut self, step: UsageStep) -> Result<(), RegistryError> {
+        let ready = self.registry.clock().moment();
+        let sent = self.sender.send_timeout(Ok(step), PATIENCE.min(self.patience)).await;
+        self.patience = self.patience.saturating_sub(self.registry.clock().since(ready));
+        sent.map_err(|_| RegistryError::Storage("nobody listens any more".to_owned()))
+    }
+}
+
 /// Works as long as somebody listens. Who has left waits for no turn and has no directory read: others wait behind.
 async fn while_heard<T>(sender: &mpsc::Sender<T>, work: impl Future<Output = ()>) {
     tokio::select! {
@@ -262,6 +304,59 @@ fn is_hosted(target: &Target) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use crate::registry::Machine;
+    use crate::store::Store;
+    use crate::sys::{Clock, Tasks};
+
+    /// A private registry with so many repositories that hold nothing but their names.
+    async fn many(repositories: usize, directory: &std::path::Path, clock: &Clock) -> Arc<Registry> {
+        for n in 0..repositories {
+            let tags = format!("docker/registry/v2/repositories/r{n:03}/_manifests/tags/1");
+            crate::sys::disk::make_dir(&directory.join(tags)).unwrap();
+        }
+        let source = config::Source { name: "test".to_owned(), text: "version: 0.1", built_in: false };
+        let config = config::load(source, &[], &|_| Ok(String::new())).unwrap().config;
+        let machine = Machine { clock: clock.clone(), tasks: Tasks::new(), metrics: Arc::default() };
+        Registry::open(&config, Store::new(directory, clock.clone()), machine).await.unwrap()
+    }
+
+    /// Each line is read before patience with that line ends: all of them would take more than an hour.
+    #[tokio::test]
+    async fn who_reads_slowly_does_not_keep_the_turn() {
+        const REPOSITORIES: usize = 200;
+        let (directory, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let registry = many(REPOSITORIES, directory.path(), &clock).await;
+        let mut slow = registry.usage_by_repository(|_| true);
+        let (mut read, mut ended) = (0, None);
+        while ended.is_none() {
+            while slow.len() < slow.max_capacity() && !slow.is_closed() {
+                tokio::task::yield_now().await;
+            }
+            // Time for the next line to be counted and to wait; where it was not, this one costs no patience.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            clock.advance(PATIENCE / 2);
+            match slow.recv().await.expect("an end is told") {
+                Ok(UsageStep::Repository(_)) => read += 1,
+                end => ended = Some(end),
+            }
+        }
+        assert!(matches!(ended, Some(Err(RegistryError::Storage(_)))), "{ended:?} after {read}");
+        assert!(read < REPOSITORIES);
+        let first = Target::Hosted("r000".parse().unwrap());
+        assert_eq!(registry.usage_of(&first).await.unwrap().tags, 1, "it is others' turn");
+
+        let mut quick = registry.usage_by_repository(|_| true);
+        let (mut read, mut whole) = (0, false);
+        while let Some(step) = quick.recv().await {
+            match step.unwrap() {
+                UsageStep::Repository(_) => read += 1,
+                UsageStep::Unlinked(_) => {}
+                UsageStep::End => whole = true,
+            }
+        }
+        assert_eq!((read, whole), (REPOSITORIES, true));
+    }
 
     #[tokio::test]
     async fn who_has_left_is_not_worked_for() {

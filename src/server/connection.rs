@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -14,12 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::unread::{Answered, Explaining, Turn};
+use super::unread::{Explaining, Guarded, Turn};
 use crate::sys::Tasks;
 use crate::web::{self, App, Listener};
 
-/// A head that is not whole within this, or a connection that asks nothing for so long, is closed.
+/// A head that is not whole within this is given up, and so is a connection that begins with nothing.
 const HEAD: Duration = Duration::from_secs(30);
+/// A connection that asks nothing more for so long is closed without a word: who has begun to ask meanwhile is to hear one first.
+const IDLE: Duration = Duration::from_secs(60);
 /// The largest head of a request that is read; `web` refuses smaller ones already, in words. It also bounds what is read from, and held for, one client at a time, so that many slow ones cost little.
 const BUFFER: usize = 64 << 10;
 /// HTTP/2's windows: the default of 64 KiB would slow pushes over links with a long way.
@@ -53,7 +57,7 @@ impl Connections {
     pub(super) fn new(app: Arc<App>, tasks: Tasks) -> Self {
         // Scripts that look for `Docker-Content-Digest:` as `registry:2` writes it go on finding it.
         let mut http = auto::Builder::new(Spawner(tasks.clone())).title_case_headers(true);
-        http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER);
+        http.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER);
         http.http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
@@ -101,15 +105,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let turn = Turn::new();
-    let service = service_fn(|request| {
-        let (app, answering) = (Arc::clone(&connections.app), turn.begin());
+    let service = service_fn(|request: Request<Incoming>| {
+        let (app, answering, reading) = (Arc::clone(&connections.app), turn.begin(), turn.read());
+        let request = request.map(|body| Guarded { body, _guard: reading });
         async move {
             let answer = web::handle(&app, listener, request, peer).await;
-            Ok::<_, Infallible>(answer.map(|body| Answered { body, _answering: answering }))
+            Ok::<_, Infallible>(answer.map(|body| Guarded { body, _guard: answering }))
         }
     });
     let app = Arc::clone(&connections.app);
-    let stream = Explaining::new(stream, Arc::clone(&turn), move |status, greeting| {
+    let stream = Explaining::new(stream, Arc::clone(&turn), HEAD, move |status, greeting| {
         web::unreadable(&app, status, greeting, peer)
     });
     let mut connection = pin!(connections.http.serve_connection(TokioIo::new(stream), service));
@@ -131,7 +136,8 @@ where
                 connection.as_mut().graceful_shutdown();
             }
         }
-        if (stopping || !waiting) && !turn.was_asked() {
+        // Who has begun to ask is told why it ends.
+        if !turn.was_asked() && (stopping || !waiting && !turn.was_addressed()) {
             return;
         }
     }

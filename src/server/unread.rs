@@ -1,5 +1,5 @@
-//! hyper answers a request that it cannot read by itself, with a status and nothing else. Between it and the connection, this puts
-//! our answer in the place of that one.
+//! hyper answers a request that it cannot read by itself, with a status and nothing else; and one whose head does not become whole
+//! not at all. Between it and the connection, this puts our answer in the place of that one.
 //!
 //! What is hyper's own is certain, not guessed: it is written while no request is being answered and everything that was answered
 //! before has gone out, and it is the head of an HTTP/1 error without a body. An answer that is told neither way goes out as it is.
@@ -25,29 +25,55 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Whose turn it is to write on a connection.
 pub(super) struct Turn {
-    asked: AtomicBool,
+    /// Requests whose heads became whole.
+    asked: AtomicUsize,
+    /// The first bytes of a head of HTTP/1 have come.
+    heard: AtomicBool,
     /// Requests that are being answered, to the end of the answer's body.
     open: AtomicUsize,
+    /// Requests whose bodies are being read.
+    reading: AtomicUsize,
     /// Nothing of an answer is still to be written.
     settled: AtomicBool,
 }
 
 impl Turn {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { asked: AtomicBool::new(false), open: AtomicUsize::new(0), settled: AtomicBool::new(true) })
+        Arc::new(Self {
+            asked: AtomicUsize::new(0),
+            heard: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            reading: AtomicUsize::new(0),
+            settled: AtomicBool::new(true),
+        })
     }
 
     /// Was there ever a request?
     pub(super) fn was_asked(&self) -> bool {
+        self.asked() > 0
+    }
+
+    /// Did a request of HTTP/1 ever begin? When it does not go on, it is answered here.
+    pub(super) fn was_addressed(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 
     /// A request is being answered, until what this returns is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
-        self.asked.store(true, Ordering::Relaxed);
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.settled.store(false, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         Answering(Arc::clone(self))
+    }
+
+    /// A request's body is being read, until what this returns is dropped.
+    pub(super) fn read(self: &Arc<Self>) -> Reading {
+        self.reading.fetch_add(1, Ordering::Relaxed);
+        Reading(Arc::clone(self))
     }
 
     fn is_open(&self) -> bool {
@@ -63,6 +89,11 @@ impl Turn {
     fn is_nobodys(&self) -> bool {
         !self.is_open() && self.settled.load(Ordering::Relaxed)
     }
+
+    /// Is what comes now the head of a request?
+    fn is_for_a_head(&self) -> bool {
+        self.is_nobodys() && self.reading.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// A request that is being answered.
@@ -74,13 +105,22 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer; with its end the request is answered.
-pub(super) struct Answered<B> {
-    pub(super) body: B,
-    pub(super) _answering: Answering,
+/// A request whose body is being read.
+pub(super) struct Reading(Arc<Turn>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.reading.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
-impl<B: Body + Unpin> Body for Answered<B> {
+/// The body of a request or of an answer, and what ends with it.
+pub(super) struct Guarded<B, G> {
+    pub(super) body: B,
+    pub(super) _guard: G,
+}
+
+impl<B: Body + Unpin, G: Unpin> Body for Guarded<B, G> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -103,7 +143,22 @@ pub(super) struct Explaining<S, F> {
     turn: Arc<Turn>,
     answer: F,
     greeting: Greeting,
+    /// So long a head may take from its first bytes to its end.
+    patience: Duration,
+    head: Head,
     refusal: Refusal,
+}
+
+/// How far the head of the next request is.
+enum Head {
+    None,
+    /// It began after so many requests.
+    Begun {
+        after: usize,
+        until: Pin<Box<Sleep>>,
+    },
+    /// It took too long, and is answered.
+    GivenUp,
 }
 
 enum Refusal {
@@ -125,8 +180,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(StatusCode, Greeting) -> Response<Bytes> + Unpin,
 {
-    pub(super) fn new(stream: S, turn: Arc<Turn>, answer: F) -> Self {
-        Self { stream, turn, answer, greeting: Greeting::Nothing, refusal: Refusal::None }
+    pub(super) fn new(stream: S, turn: Arc<Turn>, patience: Duration, answer: F) -> Self {
+        let (greeting, head, refusal) = (Greeting::Nothing, Head::None, Refusal::None);
+        Self { stream, turn, answer, greeting, patience, head, refusal }
     }
 
     /// Writes our answer, if it is to stand in the place of what `theirs` begins with.
@@ -138,6 +194,10 @@ where
             let text = written((self.answer)(status, self.greeting));
             self.refusal = Refusal::Writing { text, instead: theirs.len() };
         }
+        self.poll_write_refusal(cx)
+    }
+
+    fn poll_write_refusal(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<usize>>> {
         let Refusal::Writing { text, instead } = &mut self.refusal else { return Poll::Ready(None) };
         while text.has_remaining() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, text)) {
@@ -149,6 +209,33 @@ where
         let instead = *instead;
         self.refusal = Refusal::Written;
         Poll::Ready(Some(Ok(instead)))
+    }
+
+    /// Something came in.
+    fn hears(&mut self, bytes: &[u8]) {
+        if self.greeting == Greeting::Nothing {
+            self.greeting = Greeting::of(bytes);
+        }
+        let after = self.turn.asked();
+        let known = matches!(self.head, Head::Begun { after: known, .. } if known == after);
+        if !known && !bytes.is_empty() && self.greeting != Greeting::Http2 && self.turn.is_for_a_head() {
+            self.turn.heard.store(true, Ordering::Relaxed);
+            self.head = Head::Begun { after, until: Box::pin(tokio::time::sleep(self.patience)) };
+        }
+    }
+
+    /// Nothing comes in for now: ready when the head that has begun takes too long.
+    fn poll_give_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Head::Begun { after, until } = &mut self.head else { return Poll::Pending };
+        if *after != self.turn.asked() {
+            self.head = Head::None;
+            return Poll::Pending;
+        }
+        ready!(until.as_mut().poll(cx));
+        let text = written((self.answer)(StatusCode::REQUEST_TIMEOUT, self.greeting));
+        self.refusal = Refusal::Writing { text, instead: 0 };
+        self.head = Head::GivenUp;
+        Poll::Ready(())
     }
 
     /// Reads on for a while: to close on a client that is still sending would reset the connection and lose the answer.
@@ -172,16 +259,21 @@ where
 
 impl<S, F> AsyncRead for Explaining<S, F>
 where
-    S: AsyncRead + Unpin,
-    F: Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(StatusCode, Greeting) -> Response<Bytes> + Unpin,
 {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let filled = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if self.greeting == Greeting::Nothing {
-            self.greeting = Greeting::of(&buf.filled()[filled..]);
+        if !matches!(self.head, Head::GivenUp) {
+            if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+                self.hears(&buf.filled()[filled..]);
+                return Poll::Ready(read);
+            }
+            ready!(self.poll_give_up(cx));
         }
-        Poll::Ready(Ok(()))
+        // To hyper the connection ends here.
+        ready!(self.poll_write_refusal(cx)).transpose()?;
+        self.poll_shutdown(cx)
     }
 }
 
@@ -258,6 +350,9 @@ fn write_fields(text: &mut BytesMut, headers: &HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -286,6 +381,71 @@ mod tests {
         drop(answering);
         assert!(!turn.is_nobodys(), "the end of the answer may still be on its way");
         turn.flushed();
-        assert!(turn.is_nobodys());
+        assert!(turn.is_nobodys() && turn.is_for_a_head());
+        let reading = turn.read();
+        assert!(turn.is_nobodys() && !turn.is_for_a_head(), "the rest of a body that nobody wanted");
+        drop(reading);
+        assert!(turn.is_for_a_head());
+    }
+
+    /// What a client gets that sends these pieces, and no more. Patience ends before its own does.
+    async fn answers(pieces: &[&'static [u8]], pause: Duration) -> String {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let turn = Turn::new();
+        let answer = |status: StatusCode, _| {
+            let body = Bytes::from_static(b"too slow");
+            Response::builder().status(status).header("content-length", body.len()).body(body).unwrap()
+        };
+        let stream = Explaining::new(server, Arc::clone(&turn), PATIENCE, answer);
+        let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| {
+            let (guard, reading) = (turn.begin(), turn.read());
+            async move {
+                let _ = Guarded { body: request.into_body(), _guard: reading }.collect().await;
+                let body = http_body_util::Full::new(Bytes::from_static(b"fine"));
+                Ok::<_, std::convert::Infallible>(Response::new(Guarded { body, _guard: guard }))
+            }
+        });
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let serving = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+        let asking = async move {
+            for piece in pieces {
+                // Who is not listened to any more has an answer.
+                let _ = client.write_all(piece).await;
+                tokio::time::sleep(pause).await;
+            }
+            client.shutdown().await.unwrap();
+            let mut told = String::new();
+            client.read_to_string(&mut told).await.unwrap();
+            told
+        };
+        tokio::join!(serving, asking).1
+    }
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn a_head_that_does_not_become_whole_is_answered() {
+        const WHOLE: &[u8] = b"GET / HTTP/1.1\r\nHost: r\r\n\r\n";
+        const PUT: &[u8] = b"PUT / HTTP/1.1\r\nHost: r\r\nContent-Length: 4\r\n\r\n";
+        for (pieces, fine, slow) in [
+            (&[&b"G"[..]][..], 0, 1),
+            (&[b"GET / HTTP/1.1\r\nHost: r\r\n"], 0, 1),
+            (&[WHOLE, &WHOLE[..20]], 1, 1),
+            (&[WHOLE, WHOLE, b"G"], 2, 1),
+            (&[b""], 0, 0),
+            (&[WHOLE], 1, 0),
+            (&[WHOLE, WHOLE], 2, 0),
+            // A body has all the time it needs.
+            (&[PUT, b"bo", b"dy"], 1, 0),
+            (&[PUT, b"body", WHOLE], 2, 0),
+        ] {
+            let told = answers(pieces, PATIENCE * 3).await;
+            let found = (told.matches("HTTP/1.1 200 OK").count(), told.matches("HTTP/1.1 408 Request Timeout").count());
+            assert_eq!(found, (fine, slow), "{pieces:?}: {told}");
+            assert!(slow == 0 || told.ends_with("\r\n\r\ntoo slow"), "{told}");
+        }
+        // Nor does it help to send a byte now and then.
+        let drops = answers(&[&b"G"[..]; 100], PATIENCE / 5).await;
+        assert!(drops.contains("408 Request Timeout"), "{drops}");
     }
 }

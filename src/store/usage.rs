@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cache::addressed;
+use super::cache::{CachedBlob, addressed};
 use super::{CacheStore, HostedStore, StoreError, on_disk};
 use crate::oci::{Algorithm, Digest, HostName, RepositoryName};
 use crate::sys::disk;
@@ -25,12 +26,19 @@ impl Amount {
 impl HostedStore {
     /// All pushed content, whichever repositories may serve it. Looks at every file.
     pub async fn amount(&self) -> Result<Amount, StoreError> {
+        self.amount_of(|_| true).await
+    }
+
+    /// The pushed content that `counts`. Looks at every file of it.
+    pub async fn amount_of(&self, counts: impl Fn(&Digest) -> bool + Send + 'static) -> Result<Amount, StoreError> {
         let root = self.layout.hosted_blobs();
         let walked = root.clone();
         on_disk("list", &root, move || {
             let mut amount = Amount::default();
-            for directory in two_below(&walked)? {
-                for blob in disk::list(&directory)? {
+            for (algorithm, directory) in two_below(&walked)? {
+                let blobs = disk::list(&directory)?.into_iter();
+                let is_meant = |name: &str| Digest::from_parts(&algorithm, name).is_ok_and(|digest| counts(&digest));
+                for blob in blobs.filter(|blob| is_meant(&blob.name)) {
                     let data = disk::optional(disk::metadata(&directory.join(blob.name).join("data")))?;
                     data.into_iter().for_each(|data| amount.add(data.len()));
                 }
@@ -77,6 +85,11 @@ impl HostedStore {
         count(self.layout.hosted_tags(repository)).await
     }
 
+    /// Has it anything but uploads?
+    pub async fn has_repository(&self, repository: &RepositoryName) -> Result<bool, StoreError> {
+        has_any(self.layout.hosted_repository(repository), &["_manifests", "_layers"]).await
+    }
+
     /// Removes a whole repository: tags first, so that none is left to name what is gone. Says how many tags it had;
     /// `None`: there was no such repository. What is being uploaded to it goes on.
     pub async fn remove_repository(&self, repository: &RepositoryName) -> Result<Option<u64>, StoreError> {
@@ -102,6 +115,24 @@ impl HostedStore {
 }
 
 impl CacheStore {
+    /// The whole cached blobs that `counts`. Looks at every file.
+    pub async fn amount_of(
+        &self,
+        counts: impl Fn(&Digest) -> bool + Send + Sync + 'static,
+    ) -> Result<Amount, StoreError> {
+        // A std mutex: held for an addition, by the thread that walks.
+        let amount = Arc::new(Mutex::new(Amount::default()));
+        let sum = Arc::clone(&amount);
+        let add = move |blob: CachedBlob| {
+            if counts(&blob.digest) {
+                sum.lock().unwrap_or_else(PoisonError::into_inner).add(blob.size);
+            }
+        };
+        self.walk_blobs(add).await?;
+        let amount = *amount.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(amount)
+    }
+
     /// The digests that a repository has a link to, whether or not they are held.
     pub async fn digests(&self, upstream: &HostName, repository: &RepositoryName) -> Result<Vec<Digest>, StoreError> {
         let path = self.layout.mirrored_repository(upstream, repository).join("_links");
@@ -117,6 +148,11 @@ impl CacheStore {
 
     pub async fn count_tags(&self, upstream: &HostName, repository: &RepositoryName) -> Result<u64, StoreError> {
         count(self.layout.mirrored_tags(upstream, repository)).await
+    }
+
+    /// Is anything known of it?
+    pub async fn has_repository(&self, upstream: &HostName, repository: &RepositoryName) -> Result<bool, StoreError> {
+        has_any(self.layout.mirrored_repository(upstream, repository), &["_tags", "_lists", "_links"]).await
     }
 
     /// Forgets a whole repository; the bytes stay. Says how many tags it had; `None`: nothing was known of it.
@@ -139,6 +175,20 @@ impl CacheStore {
     }
 }
 
+/// Has it one of these directories?
+async fn has_any(repository: PathBuf, parts: &'static [&'static str]) -> Result<bool, StoreError> {
+    let looked = repository.clone();
+    on_disk("read", &repository, move || {
+        for part in parts {
+            if disk::optional(disk::metadata(&looked.join(part)))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+    .await
+}
+
 async fn count(directory: PathBuf) -> Result<u64, StoreError> {
     let listed = directory.clone();
     on_disk("list", &directory, move || Ok(disk::list(&listed)?.len() as u64)).await
@@ -149,12 +199,13 @@ async fn sizes(root: &Path, paths: Vec<PathBuf>) -> Result<Vec<u64>, StoreError>
     on_disk("read", root, move || paths.iter().map(size).collect()).await
 }
 
-/// The directories `ALG/ab` below this one.
-fn two_below(root: &Path) -> io::Result<Vec<PathBuf>> {
+/// The directories `ALG/ab` below this one, each with its `ALG`.
+fn two_below(root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for algorithm in disk::list(root)? {
         let within = root.join(&algorithm.name);
-        found.extend(disk::list(&within)?.into_iter().map(|first| within.join(first.name)));
+        let below = disk::list(&within)?.into_iter();
+        found.extend(below.map(|first| (algorithm.name.clone(), within.join(first.name))));
     }
     Ok(found)
 }

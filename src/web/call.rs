@@ -12,7 +12,7 @@ use super::route::At;
 use super::{App, Listener};
 use crate::auth::{Action, Admitted, Caller, Credentials};
 use crate::oci::{ImageRepository, Target};
-use crate::registry::{CacheStatus, Found, Hosted, Repository};
+use crate::registry::{CacheStatus, Found, Holding, Hosted, Repository};
 
 /// What a handler answers.
 pub(super) type Answer = Result<Response<Body>, Failure>;
@@ -62,19 +62,19 @@ impl Call {
         Ok(caller)
     }
 
-    /// The repository that is named as people name images, to somebody who may.
-    pub(super) fn image_repository(
+    /// What is here of the repository that is named as people name images, to somebody who may.
+    pub(super) async fn holding(
         &mut self,
         caller: &Caller,
         name: &ImageRepository,
         action: Action,
-    ) -> Result<Repository, Failure> {
+    ) -> Result<Holding, Failure> {
         let app = std::sync::Arc::clone(&self.exchange.app);
-        let target = app.registry.naming().resolve_image(name)?;
+        let target = app.registry.find(name).await?;
         self.exchange.facts.repository = Some(target.to_string());
         let admitted = app.gate.admit(caller, action, &target);
         let admitted = admitted.map_err(|refusal| Failure::refused(&refusal, &app.gate))?;
-        Ok(app.registry.repository(admitted.into_inner())?)
+        Ok(app.registry.holding(admitted.into_inner()))
     }
 
     async fn admit(&mut self, at: &At, action: Action) -> Result<(Caller, Admitted<Target>), Failure> {

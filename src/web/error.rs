@@ -118,6 +118,7 @@ impl Failure {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
                 "the head of the request is too large, or has too many fields"
             }
+            StatusCode::REQUEST_TIMEOUT => "the head of the request did not become whole; send all of it at once",
             _ => "this is no request of HTTP/1.1: its first line, a header field or its length is malformed",
         };
         Self::new(status, ErrorCode::Unsupported, message)
@@ -291,7 +292,9 @@ fn challenge(realm: &str) -> HeaderValue {
 
 fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
     match error {
-        RegistryError::NameUnknown(_) => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        RegistryError::NameUnknown(_) | RegistryError::RepositoryUnknown { .. } => {
+            (StatusCode::NOT_FOUND, ErrorCode::NameUnknown)
+        }
         RegistryError::ManifestUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
         RegistryError::BlobUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
         RegistryError::UploadUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
@@ -350,6 +353,12 @@ mod tests {
         let throttled = |retry_after| upstream(UpstreamFailure::TooManyRequests { retry_after });
         for (error, status, code, retry) in [
             (RegistryError::NameUnknown("x".to_owned()), 404, "NAME_UNKNOWN", None),
+            (
+                RegistryError::RepositoryUnknown { repository: repository(), cache: CacheStatus::Miss },
+                404,
+                "NAME_UNKNOWN",
+                None,
+            ),
             (
                 RegistryError::ManifestUnknown {
                     repository: repository(),

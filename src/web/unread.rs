@@ -16,6 +16,8 @@ pub enum Greeting {
     Nothing,
     /// A record of a TLS handshake.
     Tls,
+    /// HTTP/2 says so itself, before its first request (RFC 9113 §3.4).
+    Http2,
     Other,
 }
 
@@ -25,6 +27,8 @@ impl Greeting {
         match first.first() {
             None => Self::Nothing,
             Some(0x16) => Self::Tls,
+            // The first letters of it might be of another word; it is the safer guess.
+            _ if first.starts_with(b"PRI ") || b"PRI ".starts_with(first) => Self::Http2,
             Some(_) => Self::Other,
         }
     }

@@ -5,6 +5,7 @@
 use std::future::Future;
 
 use super::Mirror;
+use super::kept::Kept;
 use crate::oci::{Digest, Manifest, Reference, Tag, Target};
 use crate::registry::{HeldManifest, RegistryError};
 use crate::state::Notes;
@@ -41,6 +42,19 @@ impl Memory {
     }
 }
 
+impl Kept {
+    /// It is there, or shall be asked for anew.
+    pub(super) async fn forget_absence(&self, asked: Asked) {
+        self.registry.memory().absent.forget(&(self.target(), asked)).await;
+    }
+
+    /// What is evicted is asked for anew.
+    pub(super) async fn forget_notes(&self, asked: Asked) {
+        self.registry.memory().unkept.forget(&(self.target(), asked.clone())).await;
+        self.forget_absence(asked).await;
+    }
+}
+
 impl Mirror {
     /// Has the upstream said lately that this is not there?
     pub(super) async fn is_absent(&self, asked: Asked) -> bool {
@@ -54,11 +68,6 @@ impl Mirror {
         }
     }
 
-    /// It is there, or shall be asked for anew.
-    pub(super) async fn forget_absence(&self, asked: Asked) {
-        self.registry.memory().absent.forget(&(self.target(), asked)).await;
-    }
-
     /// Was this list asked for lately, and not kept?
     pub(super) async fn is_unkept(&self, asked: Asked) -> bool {
         self.registry.memory().unkept.holds(&(self.target(), asked), self.remote.tag_ttl).await
@@ -66,12 +75,6 @@ impl Mirror {
 
     pub(super) async fn note_unkept(&self, asked: Asked) {
         self.registry.memory().unkept.note((self.target(), asked)).await;
-    }
-
-    /// What is evicted is asked for anew.
-    pub(super) async fn forget_notes(&self, asked: Asked) {
-        self.registry.memory().unkept.forget(&(self.target(), asked.clone())).await;
-        self.forget_absence(asked).await;
     }
 
     /// A blob, unless the upstream has said lately that there is none.

@@ -21,6 +21,9 @@ impl Mirror {
     pub(in crate::registry) async fn tags(&self, page: &PageRequest) -> Result<Found<Page>, RegistryError> {
         let kept = self.store().tag_list(self.upstream(), &self.name, |_| ()).await?;
         let (brought, status) = match kept {
+            None if self.is_absent(Asked::Tags).await => {
+                return Err(RegistryError::tags(&UpstreamError::NotFound, &self.source(None).key()).remembered());
+            }
             None => self.bring_tags().await,
             Some((seen, ())) => {
                 let mirror = self.clone();
@@ -35,17 +38,15 @@ impl Mirror {
                 }
             }
         };
-        let brought = brought.map_err(|error| match error {
-            UpstreamError::NotFound => RegistryError::NameUnknown(format!("{} has no such repository", self.target())),
-            other => RegistryError::upstream(&other, self.upstream()),
-        })?;
+        let failed = |error| RegistryError::tags(&error, &self.source(None).key());
+        let brought = brought.map_err(failed)?;
         if brought == Tags::Kept
             && let Some(page) = self.cut(page).await?
         {
             return Ok(Found::mirrored(page, status));
         }
         let listed = self.remote.upstream.tags(&self.name, page.n, page.last.as_deref()).await;
-        let listed = listed.map_err(|error| RegistryError::upstream(&error, self.upstream()))?;
+        let listed = listed.map_err(failed)?;
         Ok(Found::mirrored(Page { entries: listed.tags, more: listed.more }, CacheStatus::Miss))
     }
 

@@ -3,7 +3,7 @@
 use super::Mirror;
 use super::absences::Asked;
 use super::freshness::Settled;
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, Tag};
+use crate::oci::{Digest, Manifest, MediaType, Reference, Tag};
 use crate::registry::{CacheStatus, Found, HeldManifest, ManifestInfo, RegistryError};
 use crate::store::{LinkRecord, Right, StoreError, TagRecord};
 use crate::upstream::{FetchedManifest, ManifestHead, UpstreamError};
@@ -84,27 +84,6 @@ impl Mirror {
             self.registry.quota().used(digest);
         }
         Ok(held)
-    }
-
-    /// The same, and that it was looked at counts as no use.
-    pub(in crate::registry) async fn look(&self, digest: &Digest) -> Result<Option<HeldManifest>, RegistryError> {
-        let Some(link) = self.link(digest).await? else { return Ok(None) };
-        if !self.registry.may_serve(digest, &link).await? {
-            return Ok(None);
-        }
-        let Some(body) = self.store().read(digest, MAX_MANIFEST_BYTES).await? else { return Ok(None) };
-        let size = body.len() as u64;
-        if link.size.is_some_and(|recorded| recorded != size) {
-            if link.right.is_proven() {
-                self.drop_damaged(digest, size).await?;
-            }
-            return Ok(None);
-        }
-        let media_type = match Manifest::parse(&body, Some(&link.media_type)) {
-            Ok(manifest) => manifest.media_type().clone(),
-            Err(_) => link.media_type,
-        };
-        Ok(Some(HeldManifest { info: ManifestInfo { digest: *digest, media_type, size }, body }))
     }
 
     /// One HEAD for all who ask at the same time. What it says is written down whether or not anybody still waits.

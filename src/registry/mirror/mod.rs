@@ -1,8 +1,8 @@
 //! A repository that is a copy of what an upstream has: blobs, and who may have them.
 
 pub(super) mod absences;
-mod contents;
 pub(super) mod freshness;
+pub(super) mod kept;
 pub(super) mod lists;
 mod manifests;
 mod prefetch;
@@ -10,6 +10,7 @@ mod referrers;
 pub(super) mod remote;
 pub(super) mod warm;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::fills::Joined;
@@ -17,20 +18,29 @@ use super::fills::audience::{Attention, Interest};
 use super::fills::fill::{Fill, State};
 use super::fills::follow::{Arriving, Direct};
 use super::fills::source::{Proof, Source};
-use super::{Blob, CacheStatus, Found, Registry, RegistryError};
-use crate::oci::{ByteRange, Digest, HostName, MediaType, Reference, RepositoryName, Target};
+use super::{Blob, CacheStatus, Found, RegistryError};
+use crate::oci::{ByteRange, Digest, MediaType, Reference};
 use crate::state::Interrupted;
-use crate::store::{CacheStore, LinkRecord, StoredBlob};
+use crate::store::LinkRecord;
 use crate::upstream::UpstreamError;
-use absences::Asked;
+use kept::Kept;
 use remote::Remote;
 
-/// A mirrored repository. Its manifests and tags are in `manifests` and `freshness`, its lists in `lists` and `referrers`.
+/// A mirrored repository: what is held of it, and whom to ask. Its manifests and tags are in `manifests` and `freshness`, its
+/// lists in `lists` and `referrers`.
 #[derive(Clone)]
 pub struct Mirror {
-    pub(super) registry: Arc<Registry>,
-    pub(super) remote: Arc<Remote>,
-    pub(super) name: RepositoryName,
+    kept: Kept,
+    remote: Arc<Remote>,
+}
+
+/// What needs no upstream is done by what is held.
+impl Deref for Mirror {
+    type Target = Kept;
+
+    fn deref(&self) -> &Kept {
+        &self.kept
+    }
 }
 
 /// A fill that was joined, and the joiner's own source among its sources.
@@ -43,6 +53,10 @@ pub(super) struct Joint {
 }
 
 impl Mirror {
+    pub(super) fn new(kept: Kept, remote: Arc<Remote>) -> Self {
+        Self { kept, remote }
+    }
+
     pub(super) async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
         let link = self.link(digest).await?;
         if let Some(stored) = self.open(digest, link.as_ref()).await? {
@@ -141,75 +155,6 @@ impl Mirror {
         Ok(Blob::arriving(Arriving { fill, source, direct, attention, metrics }, progress))
     }
 
-    /// Evicts: a tag is forgotten, a digest's bytes are removed. The upstream is not touched.
-    pub(super) async fn evict_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
-        self.forget_notes(Asked::Manifest(reference.clone())).await;
-        let was = match reference {
-            Reference::Tag(tag) => {
-                self.store().unlist(self.upstream(), &self.name, tag).await?;
-                self.store().untag(self.upstream(), &self.name, tag).await?
-            }
-            Reference::Digest(digest) => {
-                self.forget_notes(Asked::Referrers(*digest)).await;
-                self.store().remove_referrers(self.upstream(), &self.name, digest).await?;
-                self.evict(digest).await?
-            }
-        };
-        if was {
-            return Ok(());
-        }
-        Err(RegistryError::ManifestUnknown {
-            repository: self.target().to_string(),
-            reference: reference.to_string(),
-            hint: String::new(),
-            cache: None,
-        })
-    }
-
-    pub(super) async fn evict_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
-        self.forget_notes(Asked::Blob(*digest)).await;
-        if self.evict(digest).await? {
-            return Ok(());
-        }
-        Err(RegistryError::BlobUnknown { repository: self.target().to_string(), digest: *digest, cache: None })
-    }
-
-    async fn evict(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        let was = self.store().unlink(self.upstream(), &self.name, digest).await?;
-        if was {
-            self.store().remove(digest).await?;
-            self.registry.quota().removed(digest);
-        }
-        Ok(was)
-    }
-
-    /// The whole blob, if it is held and this repository may serve it. A file whose length is not the recorded one is
-    /// dropped, to be fetched again.
-    pub(super) async fn open(
-        &self,
-        digest: &Digest,
-        link: Option<&LinkRecord>,
-    ) -> Result<Option<StoredBlob>, RegistryError> {
-        let Some(link) = link else { return Ok(None) };
-        if !self.registry.may_serve(digest, link).await? {
-            return Ok(None);
-        }
-        let Some(stored) = self.store().blob(digest).await? else { return Ok(None) };
-        if link.size.is_none_or(|size| size == stored.size) {
-            return Ok(Some(stored));
-        }
-        // What a manifest claims about a size proves nothing about the file.
-        if link.right.is_proven() {
-            self.drop_damaged(digest, stored.size).await?;
-        }
-        Ok(None)
-    }
-
-    pub(super) async fn drop_damaged(&self, digest: &Digest, found: u64) -> Result<(), RegistryError> {
-        tracing::error!(%digest, found, "a cached file has not its recorded length; it is dropped and fetched again");
-        self.registry.drop_damaged(digest).await
-    }
-
     /// Asks the upstream whether this repository has the digest, and writes the answer down. Returns the size, if it says it.
     pub(super) async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
         let (mirror, asked) = (self.clone(), *digest);
@@ -245,10 +190,6 @@ impl Mirror {
         }
     }
 
-    pub(super) async fn link(&self, digest: &Digest) -> Result<Option<LinkRecord>, RegistryError> {
-        Ok(self.store().link(self.upstream(), &self.name, digest).await?)
-    }
-
     pub(super) fn source(&self, expected_size: Option<u64>) -> Source {
         Source { upstream: Arc::clone(&self.remote.upstream), repository: self.name.clone(), expected_size }
     }
@@ -256,18 +197,6 @@ impl Mirror {
     /// A question to the upstream that ended without an answer: the server is being stopped.
     pub(super) fn interrupted(&self, interrupted: Interrupted) -> UpstreamError {
         UpstreamError::Protocol { host: self.upstream().to_string(), reason: interrupted.to_string() }
-    }
-
-    pub(super) fn target(&self) -> Target {
-        Target::Mirror(self.upstream().clone(), self.name.clone())
-    }
-
-    pub(super) fn upstream(&self) -> &HostName {
-        self.remote.upstream.name()
-    }
-
-    pub(super) fn store(&self) -> &CacheStore {
-        &self.registry.store().cache
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the cache takes, for those who look.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Quota;
 use crate::registry::CacheUsage;
@@ -11,7 +10,8 @@ use crate::sys::disk::Space;
 impl Quota {
     /// What the cache takes now. Before everything is indexed the directories are asked.
     pub async fn usage(&self, space: Space) -> Result<CacheUsage, StoreError> {
-        let walked = if self.indexed.load(Ordering::Acquire) { None } else { Some(self.walked().await?) };
+        let walked =
+            if self.indexed.load(Ordering::Acquire) { None } else { Some(self.store.amount_of(|_| true).await?) };
         let (limit, reserve) = self.bounds(space);
         let held = self.held();
         let known = Amount { count: held.entries.len() as u64, bytes: held.bytes };
@@ -23,14 +23,5 @@ impl Quota {
     pub(super) fn bounds(&self, space: Space) -> (u64, u64) {
         let limit = self.limits.max_size.unwrap_or(space.total / 5 * 4);
         (limit, self.limits.reserve.unwrap_or((space.total / 20).min(10 << 30)))
-    }
-
-    async fn walked(&self) -> Result<Amount, StoreError> {
-        // A std mutex: held for an addition, by the thread that walks.
-        let amount = Arc::new(Mutex::new(Amount::default()));
-        let sum = Arc::clone(&amount);
-        self.store.walk_blobs(move |blob| sum.lock().unwrap_or_else(PoisonError::into_inner).add(blob.size)).await?;
-        let amount = *amount.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(amount)
     }
 }

@@ -15,7 +15,7 @@ use crate::web::v2::object;
 /// tag or the digest that is gone. Where it is `null` all of the repository is: so many `tags`, and so many bytes are `freed` at
 /// once (of a hosted repository none: they wait for garbage collection).
 pub(super) async fn delete(call: &mut Call, caller: &Caller, selection: &ImageSelection) -> Answer {
-    let repository = call.image_repository(caller, selection.repository(), Action::Delete)?;
+    let repository = call.holding(caller, selection.repository(), Action::Delete).await?;
     let removed = match selection.reference() {
         Some(reference) => {
             let condition = headers::condition(call.headers());

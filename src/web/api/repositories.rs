@@ -44,7 +44,7 @@ pub(super) async fn list(call: &mut Call, caller: &Caller, page: &PageRequest) -
 /// platform was pulled it is about that platform's. `held`: so many of these bytes are here. `since`: when a hosted tag was
 /// pushed, or when the upstream last confirmed a mirrored one.
 pub(super) async fn tags(call: &mut Call, caller: &Caller, name: &ImageRepository, page: &PageRequest) -> Answer {
-    let repository = call.image_repository(caller, name, Action::Pull)?;
+    let repository = call.holding(caller, name, Action::Pull).await?;
     let part = repository.held_tags(page).await?;
     let entries: Vec<Value> = part.entries.iter().map(tag).collect();
     let last = part.entries.last().filter(|_| part.more).map(|report| report.tag.to_string());

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::kind;
 use crate::auth::{Action, Caller};
 use crate::oci::ImageRepository;
-use crate::registry::{RegistryError, RepositoryUsage, UsageStep};
+use crate::registry::{Amount, RegistryError, RepositoryUsage, Unlinked, UsageStep};
 use crate::web::body::{Body, Cut};
 use crate::web::call::{Answer, Call};
 use crate::web::v2::object;
@@ -57,6 +57,12 @@ pub(super) async fn total(call: &mut Call) -> Answer {
 /// {"name": "local/app", "kind": "hosted", "tags": 3, "blobs": 14, "bytes": 60817408, "own_blobs": 4, "own_bytes": 1048576}
 /// ```
 ///
+/// The last line has no name, but what lies on the disk and no repository has: what was deleted and not collected yet, mostly.
+///
+/// ```json
+/// {"unlinked": {"hosted": {"blobs": 2, "bytes": 1048576}, "cache": {"blobs": 0, "bytes": 0}}}
+/// ```
+///
 /// `blobs` and `bytes`: what it has, layers that others have too included; `own_…`: what only it has. The private store and
 /// the cache are told apart: what is in both is in both twice.
 pub(super) async fn by_repository(call: &mut Call, caller: &Caller) -> Answer {
@@ -71,7 +77,7 @@ pub(super) async fn by_repository(call: &mut Call, caller: &Caller) -> Answer {
 
 /// The line of one repository.
 pub(super) async fn of_repository(call: &mut Call, caller: &Caller, name: &ImageRepository) -> Answer {
-    let target = call.image_repository(caller, name, Action::Pull)?.target();
+    let target = call.holding(caller, name, Action::Pull).await?.target();
     let usage = call.app().registry.usage_of(&target).await?;
     Ok(object(&line(&usage), None))
 }
@@ -84,6 +90,9 @@ fn lines(
         let cut = |reason: &str| Some((Err(Cut::new(reason)), None));
         match usages.recv().await {
             Some(Ok(UsageStep::Repository(usage))) => Some((Ok(format!("{}\n", line(&usage)).into()), Some(usages))),
+            Some(Ok(UsageStep::Unlinked(unlinked))) => {
+                Some((Ok(format!("{}\n", rest(&unlinked)).into()), Some(usages)))
+            }
             Some(Ok(UsageStep::End)) => None,
             Some(Err(error)) => cut(&error.to_string()),
             None => cut("not every repository was told"),
@@ -101,4 +110,9 @@ fn line(usage: &RepositoryUsage) -> Value {
         "own_blobs": usage.own.count,
         "own_bytes": usage.own.bytes,
     })
+}
+
+fn rest(unlinked: &Unlinked) -> Value {
+    let amount = |amount: Amount| json!({"blobs": amount.count, "bytes": amount.bytes});
+    json!({"unlinked": {"hosted": amount(unlinked.hosted), "cache": amount(unlinked.cached)}})
 }

@@ -73,6 +73,7 @@ pub(super) fn of_registry(error: &RegistryError) -> Option<Value> {
         RegistryError::Changed { reference, current } => {
             json!({"reference": reference, "current": current.map(|digest| digest.to_string())})
         }
+        RegistryError::RepositoryUnknown { repository, .. } => json!({"name": repository}),
         RegistryError::NotMirrored(name) => json!({"name": name}),
         RegistryError::NoPlatform { image, wanted, offered } => {
             json!({"image": image, "wanted": wanted, "offered": offered})
