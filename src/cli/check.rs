@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Ended;
-use super::examine::{examine, probe};
+use super::examine::examine;
 use super::output::{Output, remark, say};
 use super::settings::{Settings, read};
 use crate::config::{self, Draft, Problem};
@@ -31,15 +31,14 @@ pub(super) fn schema() -> Result<(), Ended> {
 pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), Ended> {
     let (source, mut draft) = read(path).await?;
     if show == Show::Effective {
-        // What the operator wrote, before it was fitted to the store. With a mistake in a value there is nothing effective.
+        // What is asked for, before it is fitted to what the store holds. With a mistake in a value there is nothing effective.
         let mut output = Output::new();
         output.text(&draft.print().unwrap_or_default())?;
         output.flush()?;
     }
-    let met = examine(&source, &mut draft).await;
-    probe(&met, &mut draft).await;
+    let hidden = examine(&mut draft).await;
     connect(&mut draft).await;
-    match Settings::settle(source.clone(), draft, met) {
+    match Settings::settle(source.clone(), draft, &hidden) {
         Ok(settings) => {
             tell(settings.warnings(), &[], &settings.notes);
             if show == Show::Nothing {

@@ -29,7 +29,8 @@ impl TrustArguments {
             Some(file) => {
                 let shown = file.display().to_string();
                 let content = blocking(move || disk::read(&file)).await;
-                let content = content.map_err(|error| Trouble(format!("--ca {shown}: {error}")))?;
+                let content =
+                    content.map_err(|error| Trouble(format!("cannot read --ca {shown}: {error}; name a PEM file")))?;
                 pem::authorities(&content).map_err(|reason| Trouble(format!("--ca {shown}: {reason}")))?;
                 builder.tls_certs_merge(Certificate::from_pem_bundle(&content).map_err(Trouble::new)?)
             }
@@ -45,9 +46,14 @@ pub(super) fn unanswered(name: &str, url: &Url, error: &reqwest::Error) -> Troub
     let elsewhere = "name another with --server or $ENTREPOT_SERVER";
     let said = |words: &str| causes.contains(words);
     let rest = name.split_once("://").map_or(name, |(_, rest)| rest);
-    Trouble(if said("UnknownIssuer") || said("CaUsedAsEndEntity") {
+    Trouble(if said("UnknownIssuer") {
         format!(
             "{name}: the server's certificate is signed by nobody that is trusted here: --ca FILE names its authority"
+        )
+    } else if said("CaUsedAsEndEntity") {
+        format!(
+            "{name}: the server shows the certificate of an authority (CA:TRUE), which may sign others and is none of a server; make \
+             one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE …`, or use --insecure"
         )
     } else if said("NotValidForName") || said("certificate not valid for name") {
         format!("{name}: the server's certificate is for another name ({})", cause(error))

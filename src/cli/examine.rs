@@ -1,11 +1,11 @@
 //! What only the machine knows of a configuration: the files that it names, the store that is there, the room on the disk. Each
 //! mistake is added to those of the text, at the key that it is about.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::BinaryBytes;
 
-use super::settings::{covering, root};
+use super::settings::covering;
 use super::storage_root::{ROOT_KEY, unwritable};
 use crate::auth::{self, Finding};
 use crate::config::{Config, Draft, MirrorOrigin};
@@ -14,59 +14,30 @@ use crate::registry::{examine_files, hidden_by};
 use crate::store::Store;
 use crate::sys::{Clock, blocking, disk};
 
-/// The store that a configuration meets.
-pub(super) struct Met {
-    pub(super) root: PathBuf,
-    /// The repositories in it that the mirror's rules would hide.
-    pub(super) hidden: Vec<RepositoryName>,
-    access: Access,
-}
-
-/// What is known of whether the store can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    Untried,
-    /// It was said that it cannot.
-    Refused,
-}
-
-/// Looks at everything that `serve` is about to use; changes nothing.
-pub(super) async fn examine(source: &str, draft: &mut Draft) -> Met {
-    let Some(config) = draft.config().cloned() else {
-        return Met { root: PathBuf::new(), hidden: Vec::new(), access: Access::Refused };
-    };
+/// Looks at everything that `serve` is about to use, and changes nothing. Gives the repositories in the store that the mirror's
+/// rules would hide.
+pub(super) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
+    let Some(config) = draft.config().cloned() else { return Vec::new() };
     // What a wrong rule hides says nothing.
     let right = draft.is_right();
     files(&config, draft).await;
-    let root = root(source, &config).await;
-    let (mut hidden, mut access) = (Vec::new(), Access::Untried);
-    if right {
-        let store = Store::new(&root, Clock::system());
-        match hidden_by(&config.mirror, &store).await {
-            Ok(found) => hidden = found,
-            Err(error) => {
-                access = Access::Refused;
-                draft.error(&ROOT_KEY, &unwritable(&store, &error));
-            }
-        }
-        if !hidden.is_empty() && config.mirror.origin == MirrorOrigin::Written {
-            draft.error(&["mirror", "local"], &covering(&config, &root, &hidden));
-        }
-    }
-    space(&config, &root, draft).await;
-    Met { root, hidden, access }
-}
-
-/// Could `serve` write to the store, or make it? Tries, and leaves nothing behind: the rights alone do not tell of /proc, of
-/// mounts that are read-only, or of servers that do not believe root.
-pub(super) async fn probe(met: &Met, draft: &mut Draft) {
-    let store = Store::new(&met.root, Clock::system());
-    if met.access == Access::Untried
-        && let Err(error) = store.rehearse().await
-        && !error.is_full()
-    {
+    let store = Store::new(&config.storage.root, Clock::system());
+    let hidden = if right { hidden_by(&config.mirror, &store).await } else { Ok(Vec::new()) };
+    // Whether it can be written to is tried: the rights alone do not tell of /proc, of mounts that are read-only, or of servers that
+    // do not believe root. What is held on a full disk can be served.
+    let trouble = match &hidden {
+        Ok(_) => store.rehearse().await.err().filter(|error| !error.is_full()),
+        Err(error) => Some(error.clone()),
+    };
+    if let Some(error) = trouble {
         draft.error(&ROOT_KEY, &unwritable(&store, &error));
     }
+    let hidden = hidden.unwrap_or_default();
+    if !hidden.is_empty() && config.mirror.origin == MirrorOrigin::Written {
+        draft.error(&["mirror", "local"], &covering(&config, store.root(), &hidden));
+    }
+    space(&config, store.root(), draft).await;
+    hidden
 }
 
 async fn files(config: &Config, draft: &mut Draft) {

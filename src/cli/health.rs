@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks a running server's `/readyz`.
 pub(super) async fn run(url: Option<String>, trust: TrustArguments) -> Result<(), Ended> {
-    let base = server_url::base(url).await?;
+    let base = server_url::base(server_url::named(url)).await?;
     let (url, parsed) = (format!("{base}/readyz"), server_url::parse(&base)?);
     let client = trust.client(reqwest::Client::builder().no_proxy().timeout(LIMIT), &parsed).await?;
     let answer = client.get(&url).send().await.map_err(|error| unanswered(&base, &parsed, &error))?;

@@ -19,6 +19,7 @@ mod serve;
 mod server_url;
 mod settings;
 mod storage_root;
+mod usage;
 mod user;
 mod warm;
 mod welcome;
@@ -80,9 +81,12 @@ enum Command {
     Client(client::Arguments),
     /// Ask a running server whether it is ready: exit code 0 or 1, and the reason
     Health {
-        /// The server's address, like http://127.0.0.1:5000; without it the one that `serve` would use
+        /// The server's address, like http://127.0.0.1:5000; without it $ENTREPOT_SERVER, else the one that `serve` would use
         #[arg(value_hint = ValueHint::Url)]
         url: Option<String>,
+        /// The same, as the other commands take it
+        #[arg(long, value_name = "URL", value_hint = ValueHint::Url, conflicts_with = "url")]
+        server: Option<String>,
         #[command(flatten)]
         trust: connect::TrustArguments,
     },
@@ -92,7 +96,13 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => match usage::in_one_line(&error) {
+            Some(message) => return wrong_usage(&message),
+            None => error.exit(),
+        },
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -112,7 +122,7 @@ pub fn run() -> ExitCode {
             Command::Du(arguments) => du::run(arguments).await,
             Command::User(arguments) => user::run(arguments).await,
             Command::Client(arguments) => client::run(arguments).await,
-            Command::Health { url, trust } => health::run(url, trust).await,
+            Command::Health { url, server, trust } => health::run(url.or(server), trust).await,
             Command::Completions(arguments) => completions::run(arguments),
         }
     });
@@ -122,10 +132,7 @@ pub fn run() -> ExitCode {
         Ok(()) | Err(Ended::Unread) => ExitCode::SUCCESS,
         Err(Ended::Failed(trouble)) => failed(&trouble.to_string()),
         Err(Ended::Told) => ExitCode::FAILURE,
-        Err(Ended::Usage(message)) => {
-            failed(&message);
-            ExitCode::from(WRONG_USAGE)
-        }
+        Err(Ended::Usage(message)) => wrong_usage(&message),
     }
 }
 
@@ -144,6 +151,11 @@ impl From<Trouble> for Ended {
     fn from(trouble: Trouble) -> Self {
         Self::Failed(trouble)
     }
+}
+
+fn wrong_usage(message: &str) -> ExitCode {
+    failed(message);
+    ExitCode::from(WRONG_USAGE)
 }
 
 fn failed(message: &str) -> ExitCode {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::examine::{Met, examine};
+use super::examine::examine;
 use crate::config::{self, Config, Draft, Loaded, Mirror, MirrorOrigin, Problem, Problems, RootOrigin, Source};
 use crate::oci::{HostName, RepositoryName};
 use crate::store::Store;
@@ -51,15 +51,14 @@ impl Settings {
     /// Finds, reads and validates the configuration, with the files that it names, and fits it to the store.
     pub(super) async fn load(path: Option<&Path>) -> Result<Self, Trouble> {
         let (source, mut draft) = read(path).await?;
-        let met = examine(&source, &mut draft).await;
-        Ok(Self::settle(source, draft, met)?)
+        let hidden = examine(&mut draft).await;
+        Ok(Self::settle(source, draft, &hidden)?)
     }
 
-    /// Fits a configuration without a mistake to the store that it meets.
-    pub(super) fn settle(source: String, draft: Draft, met: Met) -> Result<Self, Problems> {
+    /// Fits a configuration without a mistake to the store that it meets, which holds `hidden` that the mirror's rules would hide.
+    pub(super) fn settle(source: String, draft: Draft, hidden: &[RepositoryName]) -> Result<Self, Problems> {
         let mut loaded = draft.conclude()?;
-        loaded.config.storage.root = met.root;
-        let notes = if met.hidden.is_empty() { None } else { Some(reconcile(&mut loaded.config, &met.hidden)) };
+        let notes = if hidden.is_empty() { None } else { Some(reconcile(&mut loaded.config, hidden)) };
         Ok(Self { source, loaded, notes: notes.into_iter().collect() })
     }
 
@@ -77,13 +76,12 @@ impl Settings {
     }
 }
 
-/// Where the store is: the built-in configuration leaves that open.
-pub(super) async fn root(source: &str, config: &Config) -> PathBuf {
-    if config.storage.origin == RootOrigin::Written || source != BUILT_IN {
-        return config.storage.root.clone();
+/// Where the store is, where the built-in configuration leaves that open.
+async fn place_store(draft: &mut Draft) {
+    if draft.config().is_some_and(|config| config.storage.origin == RootOrigin::Default) {
+        let volume = blocking(|| disk::metadata(Path::new(VOLUME)).is_ok_and(|found| found.is_dir())).await;
+        draft.place_store(PathBuf::from(if volume { VOLUME } else { "./data" }));
     }
-    let volume = blocking(|| disk::metadata(Path::new(VOLUME)).is_ok_and(|found| found.is_dir())).await;
-    PathBuf::from(if volume { VOLUME } else { "./data" })
 }
 
 /// The store holds repositories that the mirror's rules would hide, and nobody wrote those rules.
@@ -176,7 +174,11 @@ pub(super) async fn read(path: Option<&Path>) -> Result<(String, Draft), Trouble
     };
     let (built_in, called) = (path.is_none(), name.clone());
     let draft = blocking(move || Draft::read(Source { name, text: &text, built_in }, &environment, &read_secret));
-    Ok((called, draft.await))
+    let mut draft = draft.await;
+    if built_in {
+        place_store(&mut draft).await;
+    }
+    Ok((called, draft))
 }
 
 async fn find(environment: &[(String, String)]) -> Option<PathBuf> {

@@ -35,7 +35,7 @@ pub use values::{
     StorageCheck, Trust, Unattended, Upstream, Validation,
 };
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use at::{At, Reading};
@@ -104,6 +104,11 @@ impl Draft {
     /// What could be read: a value that is wrong stands at its default. `None` if the text could not be read to its end.
     pub fn config(&self) -> Option<&Config> {
         self.config.as_ref()
+    }
+
+    /// Puts the store where no key says it is.
+    pub fn place_store(&mut self, root: PathBuf) {
+        self.config.iter_mut().for_each(|config| config.storage.root.clone_from(&root));
     }
 
     /// Was no mistake found so far?

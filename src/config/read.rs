@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::at::{At, Reading};
+use super::check::is_driver;
 use super::mirror::{self, Given};
-use super::schema::NOT_DRIVERS;
+use super::schema;
 use super::{
     Config, Debug, Delete, Health, Htpasswd, Http, Log, LogFormat, LogLevel, RootOrigin, Sparse, Storage, StorageCheck,
     Validation, address,
@@ -93,13 +94,7 @@ fn log(root: &At<'_>, reading: &mut Reading<'_>) -> Log {
 }
 
 fn storage(at: &At<'_>, reading: &mut Reading<'_>) -> Storage {
-    let drivers: Vec<_> = at.children().filter(|(name, _)| !NOT_DRIVERS.contains(name)).collect();
-    if let [(first, _), (second, at), ..] = drivers.as_slice() {
-        at.error(
-            reading,
-            &format!("is a second driver beside `{first}`; write one, filesystem, and remove `{second}`"),
-        );
-    }
+    one_driver(at, reading);
     let root_at = at.get("filesystem").get("rootdirectory");
     let root = root_at.text(reading);
     if root.is_some_and(|root| root == "~" || root.starts_with("~/")) {
@@ -194,12 +189,17 @@ fn headers(at: &At<'_>, reading: &mut Reading<'_>) -> Vec<(String, String)> {
     headers
 }
 
-fn auth(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Htpasswd> {
-    let drivers: Vec<_> = at.children().collect();
-    if let [(first, _), (second, at), ..] = drivers.as_slice() {
-        at.error(reading, &format!("is a second driver beside `{first}`; write one, and remove `{second}`"));
+/// A section that chooses a driver by its key chooses one. What nobody knows was said to be unknown, and is none.
+fn one_driver(at: &At<'_>, reading: &mut Reading<'_>) {
+    let drivers = at.children().filter(|(_, at)| is_driver(&at.path) && schema::knows(&at.path));
+    if let [(first, _), (_, second), ..] = drivers.collect::<Vec<_>>().as_slice() {
+        second.error(reading, &format!("is a second driver beside `{first}`; write one, and remove the other"));
     }
-    let (_, at) = drivers.into_iter().find(|(name, _)| *name == "htpasswd")?;
+}
+
+fn auth(at: &At<'_>, reading: &mut Reading<'_>) -> Option<Htpasswd> {
+    one_driver(at, reading);
+    let (_, at) = at.children().find(|(name, _)| *name == "htpasswd")?;
     let path = at.get("path");
     let Some(file) = path.text(reading) else {
         path.error(reading, "is missing; write the path of an htpasswd file, such as /etc/docker/registry/htpasswd");

@@ -319,6 +319,13 @@ pub(super) fn walk(keys: &[Key], within: &str, visit: &mut dyn FnMut(&str, &Key)
     }
 }
 
+/// Is there such a key?
+pub(super) fn knows(path: &str) -> bool {
+    let mut known = false;
+    walk(TOP, "", &mut |at, _| known |= at == path);
+    known
+}
+
 pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

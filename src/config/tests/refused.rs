@@ -177,6 +177,12 @@ fn refused_with_line_and_words() {
             assert!(!problems.to_string().contains(secret), "{problems}");
         }
     }
+    for text in
+        ["storage: {filesystem: {rootdirectory: /a}, cahce: {}}", "auth: {htpasswd: {realm: a, path: /b}, htpaswd: {}}"]
+    {
+        let problems = load_text(&format!("version: 0.1\n{text}"), &[]).expect_err(text);
+        assert_eq!(problems.problems().len(), 1, "one slip is one mistake: {problems}");
+    }
     for (text, words) in [
         ("", "is empty"),
         ("# nothing\n", "is empty"),
