@@ -76,9 +76,46 @@ fn health_asks_a_running_server() {
     let url = format!("http://{}", registry.addr());
     assert!(entrepot(directory.path(), &["health", &url], &[]).status.success());
     let nobody = format!("http://{}", free_address());
-    let output = entrepot(directory.path(), &["health", &nobody], &[]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(words(&output).contains(&nobody), "{}", words(&output));
+    let variable = ("ENTREPOT_SERVER", nobody.as_str());
+    for (arguments, variables) in
+        [(&["health", &nobody][..], &[][..]), (&["health", "--server", &nobody], &[]), (&["health"], &[variable])]
+    {
+        let output = entrepot(directory.path(), arguments, variables);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(words(&output).contains(&nobody), "{}", words(&output));
+    }
+    assert!(entrepot(directory.path(), &["health", &url], &[variable]).status.success());
+}
+
+#[test]
+fn a_wrong_command_line_is_answered_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, want) in [
+        (&["serve", "--config", "a.yml"][..], "usage: entrepot serve [CONFIG]"),
+        (&["rm"], "usage: entrepot rm"),
+        (&["chek"], "a similar subcommand exists: 'check'"),
+        (&["warm", "--platfrom", "linux/amd64", "a"], "'--platform'"),
+    ] {
+        let output = entrepot(directory.path(), arguments, &[]);
+        let words = words(&output);
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert!(words.starts_with("entrepot: ") && words.contains(want) && words.lines().count() == 1, "{words}");
+    }
+    let help = entrepot(directory.path(), &["rm", "--help"], &[]);
+    assert!(help.status.success() && help.stderr.is_empty());
+}
+
+#[test]
+fn the_built_in_store_is_shown_where_it_is() {
+    let places = ["entrepot", "distribution", "docker/registry"].map(|place| format!("/etc/{place}/config.yml"));
+    if let Some(place) = places.iter().find(|place| Path::new(place).exists()) {
+        println!("skipped: this machine has {place}, which goes before the built-in configuration");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let shown = words(&entrepot(directory.path(), &["check", "--print"], &[]));
+    let root = if Path::new("/var/lib/registry").is_dir() { "/var/lib/registry" } else { "./data" };
+    assert!(shown.contains(&format!("rootdirectory: {root}")), "{shown}");
 }
 
 #[test]
@@ -222,7 +259,8 @@ fn nobody_is_told_to_give_away_what_is_no_store() {
             let output = as_nobody(directory.path(), &[command, "config.yml"]);
             let words = words(&output);
             assert!(
-                output.status.code() == Some(1) && words.contains("rootdirectory cannot be used"),
+                output.status.code() == Some(1)
+                    && words.contains("config.yml:3:31: storage.filesystem.rootdirectory cannot be used"),
                 "{name}: {words}"
             );
             assert!(words.contains(&advice.replace("PLACE", &place)), "{name}: {words}");
