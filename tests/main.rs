@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_requests;
+mod changes;
 mod cli;
 mod command;
 mod conformance;

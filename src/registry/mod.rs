@@ -24,7 +24,7 @@ mod usage;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, Page, PageRequest};
 pub use blob::{Blob, Reader};
@@ -74,9 +74,6 @@ pub struct Registry {
     memory: Memory,
     health: Health,
     warming: Warming,
-    /// What adds to the private store (a manifest, a mount, the end of an upload) reads; what takes away writes, and is then alone: nothing is
-    /// removed between the look whether it is there and the link to it. An async lock, held across the steps of one change.
-    guard: RwLock<()>,
     /// Told when something may be here and no repository seems to hold it.
     reindex: Notify,
     /// Whoever reads all directories takes turns. An async lock: held while they are read.
@@ -240,10 +237,6 @@ impl Registry {
 
     fn memory(&self) -> &Memory {
         &self.memory
-    }
-
-    fn guard(&self) -> &RwLock<()> {
-        &self.guard
     }
 
     fn walking(&self) -> &tokio::sync::Mutex<()> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 
 use super::fills::Fills;
 use super::health::Health;
@@ -88,7 +88,7 @@ impl Registry {
         let naming = Naming::new(&config.mirror, config.http.host.as_deref());
         let health = Health::new(config.health.storage.clone());
         let (warming, memory) = (Warming::new(), Memory::new(&machine.clock));
-        let (guard, walking) = (RwLock::default(), tokio::sync::Mutex::default());
+        let walking = tokio::sync::Mutex::default();
         Ok(Arc::new(Self {
             settings,
             naming,
@@ -100,7 +100,6 @@ impl Registry {
             memory,
             health,
             warming,
-            guard,
             reindex: Notify::new(),
             walking,
             machine,

@@ -11,6 +11,7 @@ use super::layout::Layout;
 use super::names::{Names, Part};
 use super::revisions::Revisions;
 use super::tag_lists::TagLists;
+use super::turns::Turns;
 use super::upload::{Hashed, Parked, hash_file, lock};
 use super::{CacheStore, Excerpt, StoreError, StoredBlob, Upload, UploadId, on_disk};
 use crate::oci::{Algorithm, Digest, RepositoryName};
@@ -24,6 +25,7 @@ pub struct HostedStore {
     pub(super) revisions: Arc<Revisions>,
     pub(super) holders: Arc<Holders>,
     pub(super) tag_lists: Arc<TagLists>,
+    pub(super) turns: Arc<Turns>,
     parked: Parked,
     pub(super) clock: Clock,
 }
@@ -44,7 +46,8 @@ impl HostedStore {
         let is_name = |name: &str| name.parse::<RepositoryName>().is_ok();
         let names = Names::new(layout.hosted_repositories(), is_name, clock.clone());
         let (revisions, holders, parked) = (Arc::default(), Arc::default(), Arc::new(Mutex::new(HashMap::new())));
-        Self { layout, names, revisions, holders, tag_lists: Arc::new(TagLists::new()), parked, clock }
+        let (tag_lists, turns) = (Arc::new(TagLists::new()), Arc::new(Turns::new()));
+        Self { layout, names, revisions, holders, tag_lists, turns, parked, clock }
     }
 
     /// At most `most` repositories that a manifest was pushed to, those that come after `after`, in byte order of the names.
@@ -181,13 +184,16 @@ impl HostedStore {
         size.await?.ok_or(StoreError::NoUpload)
     }
 
-    /// Removes an upload and what it received.
+    /// Removes an upload and what it received; `Busy` while somebody writes to it.
     pub async fn discard_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<(), StoreError> {
-        let directory = self.layout.upload(repository, id);
-        let gone = directory.clone();
-        let was = on_disk("discard upload", &directory, move || disk::remove_dir(&gone)).await?;
-        lock(&self.parked).remove(id);
-        if was { Ok(()) } else { Err(StoreError::NoUpload) }
+        let mut upload = self.upload(repository, id).await?;
+        self.discard(&mut upload).await
+    }
+
+    /// The same of an upload that is held: whoever writes to it has it to himself.
+    pub async fn discard(&self, upload: &mut Upload) -> Result<(), StoreError> {
+        upload.forget();
+        self.clear(upload.directory().to_owned()).await
     }
 
     /// Holds an upload against the digest that it shall be called by, and syncs it. On a mismatch it is gone.

@@ -25,6 +25,11 @@ impl Layout {
         self.root.join("entrepot")
     }
 
+    /// What whoever changes a repository locks.
+    pub fn turn(&self, number: u8) -> PathBuf {
+        self.private().join("locks").join(format!("{number:02}"))
+    }
+
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }

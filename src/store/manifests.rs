@@ -4,7 +4,7 @@
 //! beside its own; by which of its names it was tagged is under `entrepot/`, and counts only as long as the tag's link agrees.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use std::time::SystemTime;
@@ -122,12 +122,14 @@ impl HostedStore {
     /// Removes every tag that names these bytes.
     async fn untag_all(&self, repository: &RepositoryName, content: &Digest) -> Result<(), StoreError> {
         let (tags, named) = (self.layout.hosted_tags(repository), *content);
-        let listed = tags.clone();
-        let tags = on_disk("list", &tags, move || tags_of(&listed, &named)).await?;
-        for tag in &tags {
-            self.untag(repository, tag).await?;
-        }
-        Ok(())
+        let (layout, repository, listed) = (Arc::clone(&self.layout), repository.clone(), tags.clone());
+        on_disk("remove", &tags, move || {
+            for tag in tags_of(&listed, &named)? {
+                untag(&layout, &repository, &tag)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn remove_revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
@@ -180,31 +182,40 @@ impl HostedStore {
     /// Lets a tag name a manifest that is held.
     pub async fn set_tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
         let content = self.revision(repository, digest).await?.unwrap_or(*digest);
-        // First, since it counts for nothing until the link names the same bytes.
-        let record = self.layout.tagged_as(repository, tag);
-        if content != *digest {
-            self.write_link(&record, digest).await?;
-        }
-        self.write_link(&self.layout.tag_index(repository, tag, &content), &content).await?;
-        self.write_link(&self.layout.current(repository, tag), &content).await?;
-        if content == *digest {
-            self.forget_name(record).await?;
-        }
-        Ok(())
+        let (record, current) = (self.layout.tagged_as(repository, tag), self.layout.current(repository, tag));
+        let (index, digest) = (self.layout.tag_index(repository, tag, &content), *digest);
+        let link = current.clone();
+        on_disk("link", &current, move || {
+            let text = content.to_string();
+            // First, since it counts for nothing until the link names the same bytes.
+            if content != digest {
+                disk::write_atomic(&record, digest.to_string().as_bytes())?;
+            }
+            // Before the index: a tag that is listed names something.
+            if let Err(error) = disk::write_atomic(&link, text.as_bytes()) {
+                disk::remove_empty(&link, 2);
+                return Err(error);
+            }
+            disk::write_atomic(&index, text.as_bytes())?;
+            if content == digest {
+                disk::remove(&record)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Removes a tag. Says whether there was one.
     pub async fn untag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
-        self.forget_name(self.layout.tagged_as(repository, tag)).await?;
         let path = self.layout.hosted_tag(repository, tag);
-        let gone = path.clone();
-        on_disk("remove", &path, move || disk::remove_dir(&gone)).await
+        let (layout, repository, tag) = (Arc::clone(&self.layout), repository.clone(), tag.clone());
+        on_disk("remove", &path, move || untag(&layout, &repository, &tag)).await
     }
+}
 
-    async fn forget_name(&self, record: PathBuf) -> Result<(), StoreError> {
-        let gone = record.clone();
-        on_disk("remove", &record, move || disk::remove(&gone).map(|_| ())).await
-    }
+fn untag(layout: &Layout, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
+    disk::remove(&layout.tagged_as(repository, tag))?;
+    disk::remove_dir(&layout.hosted_tag(repository, tag))
 }
 
 /// Under which digest the bytes of a repository's manifest lie. To be called off the async threads.

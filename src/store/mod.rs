@@ -19,6 +19,7 @@ mod partial;
 mod record;
 mod revisions;
 mod tag_lists;
+mod turns;
 mod upload;
 mod usage;
 
@@ -35,8 +36,11 @@ pub use index::Indexed;
 pub use manifests::StoredManifest;
 pub use partial::{LeftPartial, Partial, verified};
 pub use record::{LinkRecord, ReferrersRecord, Right, TagRecord};
+pub use turns::Turn;
 pub use upload::{Upload, UploadId};
 pub use usage::Amount;
+
+pub use crate::sys::disk::Share;
 
 use crate::oci::Digest;
 use crate::sys::{Clock, Extent, blocking, disk};
@@ -63,6 +67,10 @@ impl Store {
             disk::make_dir(layout.root())?;
             disk::probe_writable(layout.root())?;
             disk::make_private_dir(&layout.private())?;
+            // Now: with the disk full, what is there can still be deleted.
+            for number in 0..turns::TURNS {
+                disk::open_writable(&layout.turn(number))?;
+            }
             disk::make_dir(&layout.cache())
         })
         .await

@@ -137,6 +137,11 @@ impl Upload {
         Arc::clone(&self.file)
     }
 
+    /// Its hashes will not be wanted again.
+    pub(super) fn forget(&mut self) {
+        self.hashed = None;
+    }
+
     /// It will be called by a digest of this algorithm: hashed so while it arrives, it need not be read again at the end.
     pub fn expect(&mut self, algorithm: Algorithm) {
         if self.size == 0 && algorithm != Algorithm::Sha256 {

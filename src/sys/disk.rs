@@ -148,6 +148,11 @@ pub fn remove(path: &Path) -> io::Result<bool> {
     Ok(optional(fs::remove_file(path))?.is_some())
 }
 
+/// Removes the directories that a file was to be written to, so many of them upwards, as far as they are empty.
+pub fn remove_empty(file: &Path, above: usize) {
+    let _ = file.ancestors().skip(1).take(above).try_for_each(fs::remove_dir);
+}
+
 /// Removes a directory and all below it; that it was not there is no error. Says whether it was.
 pub fn remove_dir(path: &Path) -> io::Result<bool> {
     Ok(optional(fs::remove_dir_all(path))?.is_some())
@@ -213,9 +218,26 @@ pub fn touch(path: &Path, time: SystemTime) -> io::Result<()> {
     OpenOptions::new().append(true).open(path)?.set_modified(time)
 }
 
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Beside others who hold it so.
+    Shared,
+    Alone,
+}
+
 /// Takes an exclusive lock on an open file if nobody holds one, in this process or another. It lives as long as the file is open.
 pub fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
+    try_share(file, Share::Alone)
+}
+
+/// As [`try_lock`], or beside others.
+pub fn try_share(file: &File, share: Share) -> io::Result<bool> {
+    let taken = match share {
+        Share::Shared => file.try_lock_shared(),
+        Share::Alone => file.try_lock(),
+    };
+    match taken {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),

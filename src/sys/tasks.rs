@@ -29,6 +29,17 @@ impl Tasks {
         });
     }
 
+    /// Runs `work` in a task of its own to its end, though nobody may wait for it any more, and though everything is cancelled: for what
+    /// must not be left half done. A panic in it goes on in the caller.
+    pub async fn finish<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        match self.tracker.spawn(work).await {
+            Ok(value) => value,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends: nobody hears an answer.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Ends as soon as everything is cancelled.
     pub async fn cancelled(&self) {
         self.token.cancelled().await;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{Hosted, held};
 use crate::oci::{Digest, Tag, Target};
 use crate::registry::{HeldManifest, RegistryError, Removed};
-use crate::store::StoredBlob;
+use crate::store::{Share, StoredBlob};
 
 impl Hosted {
     pub(in crate::registry) fn target(&self) -> Target {
@@ -31,8 +31,8 @@ impl Hosted {
 
     /// Removes all its tags and manifests, and its right to what they name. What is being pushed to it must be pushed again.
     pub(in crate::registry) async fn delete_all(&self) -> Result<Removed, RegistryError> {
-        let _alone = self.registry.guard().write().await;
-        match self.store().remove_repository(&self.name).await? {
+        let remove = |hosted: Self| async move { Ok(hosted.store().remove_repository(&hosted.name).await?) };
+        match self.change(Share::Alone, remove).await? {
             Some(tags) => Ok(Removed { tags, freed: 0 }),
             None => Err(self.unknown()),
         }

@@ -13,10 +13,11 @@ use crate::config::Sparse;
 use crate::oci::{
     Algorithm, Digest, Manifest, MediaType, Reference, ReferrersPage, ReferrersQuery, RepositoryName, Tag, Target,
 };
-use crate::store::{HostedStore, StoreError, StoredManifest, UploadId};
+use crate::store::{HostedStore, Share, StoreError, StoredManifest, UploadId};
 use condition::Condition;
 
 /// A hosted repository. It need not exist: the first push makes it.
+#[derive(Clone)]
 pub struct Hosted {
     registry: Arc<Registry>,
     name: RepositoryName,
@@ -108,25 +109,32 @@ impl Hosted {
     }
 
     /// Stores a manifest under its digest, and under the tags that it came with.
-    pub async fn put_manifest(&self, push: &ManifestPush) -> Result<PutManifest, RegistryError> {
-        let ManifestPush { reference, tags, content_type, condition, body } = push;
-        let manifest = Manifest::parse(body, content_type.as_ref())?;
+    pub async fn put_manifest(&self, push: ManifestPush) -> Result<PutManifest, RegistryError> {
+        let manifest = Manifest::parse(&push.body, push.content_type.as_ref())?;
         manifest.check()?;
-        let algorithm = match reference {
+        let algorithm = match &push.reference {
             Reference::Digest(digest) => digest.algorithm(),
             Reference::Tag(_) => Algorithm::Sha256,
         };
-        let digest = Digest::of(algorithm, body);
-        if let Reference::Digest(expected) = reference
-            && *expected != digest
+        let digest = Digest::of(algorithm, &push.body);
+        if let Reference::Digest(expected) = push.reference
+            && expected != digest
         {
-            return Err(RegistryError::DigestMismatch { expected: *expected, found: digest });
+            return Err(RegistryError::DigestMismatch { expected, found: digest });
         }
-        let guard = self.registry.guard();
         // What depends on what is there now must be alone with it.
-        let (_held, _alone) =
-            if condition.is_none() { (Some(guard.read().await), None) } else { (None, Some(guard.write().await)) };
-        let missing = self.missing(&manifest).await?;
+        let share = if push.condition.is_none() { Share::Shared } else { Share::Alone };
+        self.change(share, |hosted| async move { hosted.put(&push, &manifest, digest).await }).await
+    }
+
+    async fn put(
+        &self,
+        push: &ManifestPush,
+        manifest: &Manifest,
+        digest: Digest,
+    ) -> Result<PutManifest, RegistryError> {
+        let ManifestPush { reference, tags, condition, body, .. } = push;
+        let missing = self.missing(manifest).await?;
         if !condition.is_none() {
             condition.check(reference, self.current(reference).await?)?;
         }
@@ -188,7 +196,11 @@ impl Hosted {
         reference: &Reference,
         condition: &Condition,
     ) -> Result<(), RegistryError> {
-        let _alone = self.registry.guard().write().await;
+        let (reference, condition) = (reference.clone(), condition.clone());
+        self.change(Share::Alone, |hosted| async move { hosted.remove_manifest(&reference, &condition).await }).await
+    }
+
+    async fn remove_manifest(&self, reference: &Reference, condition: &Condition) -> Result<(), RegistryError> {
         // What is not there at all is told as that (RFC 9110 §13.2.1).
         if !condition.is_none()
             && let Some(current) = self.current(reference).await?
@@ -203,11 +215,23 @@ impl Hosted {
     }
 
     pub(super) async fn delete_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
-        let _alone = self.registry.guard().write().await;
-        if self.store().unlink_layer(&self.name, digest).await? {
-            return Ok(());
-        }
-        Err(self.blob_unknown(digest))
+        let digest = *digest;
+        let unlink = |hosted: Self| async move { Ok(hosted.store().unlink_layer(&hosted.name, &digest).await?) };
+        if self.change(Share::Alone, unlink).await? { Ok(()) } else { Err(self.blob_unknown(&digest)) }
+    }
+
+    /// Changes the repository in its turn, and to the end though the client leaves meanwhile: half of a change was never asked for.
+    async fn change<T, F>(&self, share: Share, work: impl FnOnce(Self) -> F) -> Result<T, RegistryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RegistryError>> + Send + 'static,
+    {
+        let (turn, work) = (self.store().turn(&self.name, share).await?, work(self.clone()));
+        let in_turn = async move {
+            let _turn = turn;
+            work.await
+        };
+        self.registry.tasks().finish(in_turn).await
     }
 
     /// What the manifest names that is not held here. An error where that is not allowed: always for an image's configuration.
@@ -243,15 +267,21 @@ impl Hosted {
             Target::Mirror(upstream, name) => self.registry.adopt(upstream, name, digest).await?,
         };
         let Some(content) = content else { return Ok(false) };
-        let _held = self.registry.guard().read().await;
+        let (from, digest) = (from.clone(), *digest);
+        self.change(Share::Shared, |hosted| async move { hosted.link_from(&from, &digest, &content).await }).await
+    }
+
+    /// Links what another repository had a moment ago, if it is there yet. A deletion there that comes between takes the right away there,
+    /// not the bytes, and came later.
+    async fn link_from(&self, from: &Target, digest: &Digest, content: &Digest) -> Result<bool, RegistryError> {
         let still_there = match from {
             Target::Hosted(other) => self.store().layer(other, digest).await?.is_some(),
             Target::Mirror(..) => true,
         };
-        if !still_there || !self.store().has_content(&content).await? {
+        if !still_there || !self.store().has_content(content).await? {
             return Ok(false);
         }
-        self.registry.with_room(|| self.store().link_layer(&self.name, digest, &content)).await?;
+        self.registry.with_room(|| self.store().link_layer(&self.name, digest, content)).await?;
         Ok(true)
     }
 

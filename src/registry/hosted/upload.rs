@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::registry::quota::GIVEN_UP;
 use crate::registry::{Registry, RegistryError};
-use crate::store::{self, StoreError, UploadId};
+use crate::store::{self, Share, StoreError, UploadId};
 
 /// An upload, taken by one request. Dropping it leaves it resumable.
 pub struct Upload {
@@ -46,7 +46,7 @@ impl Upload {
             appended = self.inner.append(piece.clone()).await;
         }
         if is_full(&appended) {
-            self.registry.store().hosted.discard_upload(&self.repository, &self.id).await?;
+            self.registry.store().hosted.discard(&mut self.inner).await?;
         }
         Ok(appended?)
     }
@@ -58,8 +58,12 @@ impl Upload {
         let end = async |upload| {
             let verified = store.verify(upload, digest).await?;
             // Whoever deletes is alone, and so finds the link whole or not at all.
-            let _held = registry.guard().read().await;
-            store.publish(verified).await
+            let (turn, store) = (store.turn(&repository, Share::Shared).await?, store.clone());
+            let publish = async move {
+                let _turn = turn;
+                store.publish(verified).await
+            };
+            registry.tasks().finish(publish).await
         };
         let mut committed = end(inner).await;
         while is_full(&committed) && registry.quota().give_way(GIVEN_UP).await {

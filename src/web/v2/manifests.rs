@@ -65,13 +65,13 @@ async fn put(call: &mut Call, at: &At, reference: &Reference, tags: Vec<Tag>) ->
         return Err(RegistryError::from(ManifestError::TooLarge(len)).into());
     };
     let condition = headers::condition(call.headers());
-    let push = ManifestPush { reference: reference.clone(), tags, content_type, condition, body };
-    let put = hosted.put_manifest(&push).await?;
+    let push = ManifestPush { reference: reference.clone(), tags: tags.clone(), content_type, condition, body };
+    let put = hosted.put_manifest(push).await?;
     call.exchange.facts.digest = Some(put.digest.to_string());
     let mut headers = HeaderMap::new();
     headers.insert(LOCATION, call.app().base.manifest(at, &put.digest));
     headers.insert(headers::CONTENT_DIGEST, headers::value(put.digest));
-    for tag in &push.tags {
+    for tag in &tags {
         headers.append(headers::OCI_TAG, headers::value(tag));
     }
     if let Some(subject) = put.subject {

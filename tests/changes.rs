@@ -1,0 +1,143 @@
+//! A change of what was pushed happens whole or not at all: its client leaves in the middle, others come between, another process
+//! works on the same root.
+
+use std::fs;
+use std::io::{BufReader, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::support::client::{Answer, Client, digest_of, noise};
+use crate::support::registry::{Registry, eventually};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A repository whose deletion takes a while: so many tags of one image, written as `registry:2` does.
+fn with_many_tags(registry: &Registry, repository: &str, tags: usize) {
+    let image = registry.client().push_image(repository, "base", b"layer");
+    let directory = registry.data().join(format!("docker/registry/v2/repositories/{repository}/_manifests/tags"));
+    for number in 0..tags {
+        let tag = directory.join(format!("z{number}/current"));
+        fs::create_dir_all(&tag).unwrap();
+        fs::write(tag.join("link"), image.digest.to_string()).unwrap();
+    }
+}
+
+/// The statuses of pushes of an image under several tags, and of what a GET of each says afterwards.
+fn pushed(client: &Client, repository: &str, tags: &[String]) -> Vec<u16> {
+    let image = client.push_image(repository, "new", &noise(tags.len() as u64, 100));
+    tags.iter().map(|tag| client.put_manifest(repository, tag, &image.manifest).status).collect()
+}
+
+fn held(client: &Client, repository: &str, tags: &[String]) -> Vec<u16> {
+    tags.iter().map(|tag| client.get(&format!("/v2/{repository}/manifests/{tag}")).status).collect()
+}
+
+/// As a client that is killed leaves: the connection is reset.
+fn break_off(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+fn names(number: usize) -> Vec<String> {
+    (0..number).map(|number| format!("new{number}")).collect()
+}
+
+#[test]
+fn a_deletion_that_is_left_alone_takes_nothing_that_is_pushed_after_it() {
+    let registry = Registry::start();
+    let client = registry.client();
+    for round in 0..2 {
+        let (repository, tags) = (format!("team/big{round}"), names(10));
+        with_many_tags(&registry, &repository, 500);
+        let stream = client.request("DELETE", &format!("/api/v1/images/{repository}")).send_head();
+        thread::sleep(Duration::from_millis(5 + 15 * round));
+        break_off(stream);
+        assert_eq!(pushed(&client, &repository, &tags), [201; 10]);
+        // Either it was never begun, or it was brought to its end before the pushes.
+        let left = client.get(&format!("/v2/{repository}/tags/list")).json()["tags"].as_array().map_or(0, Vec::len);
+        assert!(left == 11 || left == 512, "{left} tags: it was half done");
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(held(&client, &repository, &tags), [200; 10]);
+    }
+}
+
+#[test]
+fn a_tag_that_is_listed_names_something_though_its_client_left() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let image = client.push_image("team/app", "base", b"layer");
+    for number in 0..150_u64 {
+        let target = format!("/v2/team/app/manifests/t{number}");
+        let length = image.manifest.len().to_string();
+        let request = client.request("PUT", &target).header("Content-Type", MANIFEST).header("Content-Length", &length);
+        let mut stream = request.send_head();
+        stream.write_all(&image.manifest).unwrap();
+        thread::sleep(Duration::from_micros(40 * number));
+        break_off(stream);
+    }
+    // What was begun comes to its end.
+    thread::sleep(Duration::from_millis(300));
+    let listed = client.get("/v2/team/app/tags/list").json();
+    let listed: Vec<&str> = listed["tags"].as_array().unwrap().iter().filter_map(|tag| tag.as_str()).collect();
+    assert!(listed.len() > 1, "no push went so far");
+    for tag in listed {
+        assert_eq!(client.get(&format!("/v2/team/app/manifests/{tag}")).status, 200, "{tag} names nothing");
+    }
+}
+
+#[test]
+fn two_processes_on_one_root_lose_no_push() {
+    let one = Registry::start();
+    let root = one.data().display().to_string();
+    let two = Registry::configured(|place| {
+        format!("{}{}storage: {{filesystem: {{rootdirectory: {root}}}}}", place.version(), place.http())
+    });
+    for round in 0..2 {
+        let (repository, tags) = (format!("team/two{round}"), names(12));
+        with_many_tags(&one, &repository, 500);
+        let client = one.client();
+        let target = format!("/api/v1/images/{repository}");
+        let deletion = thread::spawn(move || client.request("DELETE", &target).send().status);
+        thread::sleep(Duration::from_millis(20));
+        let acknowledged = pushed(&two.client(), &repository, &tags);
+        assert_eq!(deletion.join().unwrap(), 200);
+        assert_eq!(acknowledged, [201; 12]);
+        assert_eq!(held(&two.client(), &repository, &tags), [200; 12]);
+    }
+}
+
+#[test]
+fn a_deletion_keeps_nobody_from_pushing_elsewhere() {
+    let registry = Registry::start();
+    with_many_tags(&registry, "team/app", 800);
+    let client = registry.client();
+    let deletion = thread::spawn(move || client.request("DELETE", "/api/v1/images/team/app").send().status);
+    // As long as the deletion goes on, its repository is there.
+    let directory = registry.data().join("docker/registry/v2/repositories/team/app/_manifests");
+    registry.client().push_image("team/other", "1", b"x");
+    let was_first = directory.exists();
+    assert_eq!(deletion.join().unwrap(), 200);
+    assert!(was_first, "the push waited for the deletion of another repository");
+}
+
+#[test]
+fn who_writes_to_an_upload_is_not_cancelled() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let blob = noise(5, 300_000);
+    let upload = client.begin("team/app");
+    let target = format!("{upload}?digest={}", digest_of(&blob));
+    let mut stream = client.request("PUT", &target).header("Content-Length", "300000").send_head();
+    stream.write_all(&blob[..100_000]).unwrap();
+    eventually("the upload is taken", || (client.get(&upload).header("range")? != "0-0").then_some(()));
+    let refused = client.request("DELETE", &upload).send();
+    assert_eq!((refused.status, refused.code().as_str()), (409, "BLOB_UPLOAD_INVALID"), "{}", refused.text());
+    stream.write_all(&blob[100_000..]).unwrap();
+    assert_eq!(Answer::read(&mut BufReader::new(stream), false).unwrap().status, 201);
+    assert_eq!(client.get(&format!("/v2/team/app/blobs/{}", digest_of(&blob))).body, blob);
+    let left = client.begin("team/app");
+    assert_eq!(client.request("DELETE", &left).send().status, 204);
+    assert_eq!(client.get(&left).status, 404);
+}
