@@ -123,6 +123,23 @@ fn a_deletion_keeps_nobody_from_pushing_elsewhere() {
 }
 
 #[test]
+fn nothing_is_left_of_a_push_in_one_request_that_was_broken_off() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let blob = noise(6, 300_000);
+    let target = format!("/v2/team/app/blobs/uploads/?digest={}", digest_of(&blob));
+    let uploads = registry.data().join("docker/registry/v2/repositories/team/app/_uploads");
+    let count = || fs::read_dir(&uploads).map_or(0, Iterator::count);
+    for sent in [1, 100_000, 299_999] {
+        let mut stream = client.request("POST", &target).header("Content-Length", "300000").send_head();
+        stream.write_all(&blob[..sent]).unwrap();
+        eventually("the upload's begin", || (count() == 1).then_some(()));
+        break_off(stream);
+        eventually("nothing of the upload being left", || (count() == 0).then_some(()));
+    }
+}
+
+#[test]
 fn who_writes_to_an_upload_is_not_cancelled() {
     let registry = Registry::start();
     let client = registry.client();

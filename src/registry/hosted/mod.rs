@@ -15,6 +15,7 @@ use crate::oci::{
 };
 use crate::store::{HostedStore, Share, StoreError, StoredManifest, UploadId};
 use condition::Condition;
+use upload::Untold;
 
 /// A hosted repository. It need not exist: the first push makes it.
 #[derive(Clone)]
@@ -57,6 +58,11 @@ impl Hosted {
     /// Begins an upload of what will be called by a digest of this algorithm, as far as is known.
     pub async fn start_upload(&self, algorithm: Algorithm) -> Result<UploadId, RegistryError> {
         Ok(self.registry.with_room(|| self.store().start_upload(&self.name, algorithm)).await?)
+    }
+
+    /// Begins an upload that this request alone will write.
+    pub async fn start_untold_upload(&self, algorithm: Algorithm) -> Result<Untold, RegistryError> {
+        Ok(Untold::new(self.clone(), self.start_upload(algorithm).await?))
     }
 
     /// Takes an upload to write to it; `UploadBusy` while another request has it.

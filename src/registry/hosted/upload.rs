@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Hosted;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::registry::quota::GIVEN_UP;
 use crate::registry::{Registry, RegistryError};
@@ -71,6 +73,58 @@ impl Upload {
             committed = end(again).await;
         }
         Ok(committed?)
+    }
+}
+
+/// An upload that nobody was told of, and so nobody can take up again: removed when this is dropped before its end.
+pub struct Untold {
+    /// `None` once it has ended.
+    hosted: Option<Hosted>,
+    id: UploadId,
+}
+
+impl Untold {
+    /// What its last write takes, at most, in [`Untold::PAUSE`]s.
+    const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    pub(super) fn new(hosted: Hosted, id: UploadId) -> Self {
+        Self { hosted: Some(hosted), id }
+    }
+
+    pub fn id(&self) -> &UploadId {
+        &self.id
+    }
+
+    /// It was committed: there is nothing to remove.
+    pub fn ended(mut self) {
+        self.hosted = None;
+    }
+
+    /// Removes it now. What went wrong before matters more than whether this works: what is left is removed by its age.
+    pub async fn remove(mut self) {
+        if let Some(hosted) = self.hosted.take() {
+            Self::cancel(&hosted, &self.id).await;
+        }
+    }
+
+    async fn cancel(hosted: &Hosted, id: &UploadId) {
+        for _ in 0..Self::TRIES {
+            match hosted.cancel_upload(id).await {
+                // A write that was begun goes on without its request.
+                Err(RegistryError::UploadBusy { .. }) => tokio::time::sleep(Self::PAUSE).await,
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if let Some(hosted) = self.hosted.take() {
+            let (tasks, id) = (hosted.registry.tasks().clone(), self.id.clone());
+            tasks.spawn(async move { Self::cancel(&hosted, &id).await });
+        }
     }
 }
 

@@ -49,14 +49,12 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
 /// A blob in one request.
 async fn whole(call: &mut Call, at: &At, hosted: &Hosted, digest: &Digest) -> Answer {
     call.exchange.facts.digest = Some(digest.to_string());
-    let id = hosted.start_upload(digest.algorithm()).await?;
-    let pushed = receive_whole(&mut call.body, hosted, &id, digest).await;
-    if let Err(failure) = pushed {
-        // Nobody was told its identifier, so that nobody can take it up again. What went wrong first matters more than whether
-        // this works: what is left is removed by its age.
-        let _ = hosted.cancel_upload(&id).await;
+    let upload = hosted.start_untold_upload(digest.algorithm()).await?;
+    if let Err(failure) = receive_whole(&mut call.body, hosted, upload.id(), digest).await {
+        upload.remove().await;
         return Err(failure);
     }
+    upload.ended();
     Ok(created(call, at, digest))
 }
 
