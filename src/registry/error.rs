@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::CacheStatus;
+use super::{CacheStatus, Missing};
 use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
@@ -33,8 +33,8 @@ pub enum RegistryError {
     DeleteDisabled,
     #[error(transparent)]
     ManifestInvalid(#[from] ManifestError),
-    #[error("the manifest names content that {repository} does not hold: {missing:?}; push it first")]
-    ManifestBlobUnknown { repository: String, missing: Vec<Digest> },
+    #[error("the manifest names content that {repository} does not hold: {missing}; push it first")]
+    ManifestBlobUnknown { repository: String, missing: Missing },
     #[error("the content has the digest {found}, not {expected}")]
     DigestMismatch { expected: Digest, found: Digest },
     /// Only what is mirrored can be warmed.

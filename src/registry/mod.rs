@@ -31,6 +31,7 @@ pub use blob::{Blob, Reader};
 pub use contents::{Holding, Part, RepositoryReport, TagReport};
 pub use error::{RegistryError, UpstreamFailure};
 pub use hosted::condition::{Condition, Content};
+pub use hosted::missing::Missing;
 pub use hosted::upload::Upload;
 pub use hosted::{Hosted, ManifestPush, PutManifest};
 pub use mirror::Mirror;

@@ -85,7 +85,14 @@ impl HostedStore {
         let Some(content) = self.layer(repository, digest).await? else { return Ok(None) };
         let path = self.layout.hosted_blob(&content);
         let opened = path.clone();
-        on_disk("open", &path, move || StoredBlob::open(&opened)).await
+        let blob = on_disk("open", &path, move || StoredBlob::open(&opened)).await?;
+        let found = blob.is_some();
+        let blob = blob.filter(|blob| may_be(&content, blob.size));
+        if found && blob.is_none() {
+            let file = path.display();
+            tracing::error!(%file, %repository, "a blob is damaged on disk (its file is empty) and not served; push it again");
+        }
+        Ok(blob)
     }
 
     /// What the repository's link for a blob names: the digest its bytes lie under.
@@ -96,8 +103,8 @@ impl HostedStore {
     /// Does the store hold these bytes, whoever may read them?
     pub async fn has_content(&self, content: &Digest) -> Result<bool, StoreError> {
         let path = self.layout.hosted_blob(content);
-        let asked = path.clone();
-        on_disk("read", &path, move || Ok(disk::optional(disk::metadata(&asked))?.is_some())).await
+        let (layout, content) = (Arc::clone(&self.layout), *content);
+        on_disk("read", &path, move || is_there(&layout, &content)).await
     }
 
     /// Gives a repository the right to a blob whose bytes lie under `content`.
@@ -211,18 +218,15 @@ impl HostedStore {
     /// Ends an upload: renamed to where its sha256 is looked for, linked into the repository as its digest.
     pub async fn publish(&self, verified: Verified) -> Result<(), StoreError> {
         let Verified { upload, digest, content } = verified;
-        let (directory, lock, size) = (upload.directory().to_owned(), upload.lock(), upload.size());
+        let (directory, lock) = (upload.directory().to_owned(), upload.lock());
         // The link first: one to what is not there yet counts for nothing, and should the disk be full, all can be tried again.
         self.link_layer(upload.repository(), &digest, &content).await?;
         let (from, to) = (directory.join("data"), self.layout.hosted_blob(&content));
         on_disk("store", &directory, move || {
             // Held until the file is where it belongs, also when the client leaves meanwhile.
             let _lock = lock;
-            match disk::optional(disk::metadata(&to))? {
-                // Whoever stored it first, stored the same bytes; a file of another length is a damaged one.
-                Some(held) if held.len() == size => Ok(()),
-                _ => disk::rename_durably(&from, &to),
-            }
+            // Over what is there, which may be damaged; who reads that reads on. This was verified and synced.
+            disk::rename_durably(&from, &to)
         })
         .await?;
         if let Err(error) = self.clear(directory).await {
@@ -261,6 +265,18 @@ impl HostedStore {
         let (path, text) = (link.to_owned(), content.to_string());
         on_disk("link", link, move || disk::write_atomic(&path, text.as_bytes())).await
     }
+}
+
+/// May a file of this size be the content? One of no bytes is mostly what a power cut left of a write that was not synced, as
+/// `registry:2`'s are not. Longer ones would have to be hashed to know.
+fn may_be(content: &Digest, size: u64) -> bool {
+    size > 0 || *content == Digest::of(content.algorithm(), b"")
+}
+
+/// Is there a file for this content, as far as its size tells? To be called off the async threads.
+pub(super) fn is_there(layout: &Layout, content: &Digest) -> io::Result<bool> {
+    let file = disk::optional(disk::metadata(&layout.hosted_blob(content)))?;
+    Ok(file.is_some_and(|file| may_be(content, file.len())))
 }
 
 /// What a link names; `None` where there is none.

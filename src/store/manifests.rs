@@ -42,9 +42,14 @@ impl HostedStore {
         };
         let path = self.layout.hosted_blob(&content);
         let to = path.clone();
-        on_disk("store", &path, move || match disk::optional(disk::metadata(&to))? {
-            Some(held) if held.len() == body.len() as u64 => Ok(()),
-            _ => disk::write_atomic(&to, &body),
+        on_disk("store", &path, move || {
+            // A file that holds anything else is a damaged one.
+            let same_length = |held: &disk::Metadata| held.len() == body.len() as u64;
+            let held = match disk::optional(disk::metadata(&to))?.filter(same_length) {
+                Some(_) => disk::optional(disk::read(&to))?,
+                None => None,
+            };
+            if held.is_some_and(|held| held == body) { Ok(()) } else { disk::write_atomic(&to, &body) }
         })
         .await?;
         let names = if content == *digest { vec![content] } else { vec![content, *digest] };
@@ -228,7 +233,8 @@ pub(super) fn content_of(layout: &Layout, repository: &RepositoryName, digest: &
     }
 }
 
-/// A manifest of a repository. To be called off the async threads.
+/// A manifest of a repository; `None` also where the file does not hold what its digest says: it is short enough to be hashed
+/// whenever it is read. To be called off the async threads.
 pub(super) fn read_manifest(
     layout: &Layout,
     repository: &RepositoryName,
@@ -237,9 +243,14 @@ pub(super) fn read_manifest(
     let Some(content) = content_of(layout, repository, digest)? else { return Ok(None) };
     let path = layout.hosted_blob(&content);
     let size = disk::optional(disk::metadata(&path))?.map(|file| file.len());
-    let Some(size) = size.filter(|size| *size <= MAX_MANIFEST_BYTES as u64) else { return Ok(None) };
+    if size.is_none_or(|size| size > MAX_MANIFEST_BYTES as u64) {
+        return Ok(None);
+    }
     let Some(body) = disk::optional(disk::read(&path))? else { return Ok(None) };
-    if body.len() as u64 != size {
+    let found = Digest::of(content.algorithm(), &body);
+    if found != content {
+        let file = path.display();
+        tracing::error!(%file, %repository, %found, "a manifest is damaged on disk and not served; push it again");
         return Ok(None);
     }
     let media_type = disk::optional(disk::read(&layout.media_type(repository, digest)))?;

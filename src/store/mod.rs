@@ -16,6 +16,7 @@ mod lists;
 mod manifests;
 mod names;
 mod partial;
+mod presence;
 mod record;
 mod revisions;
 mod tag_lists;

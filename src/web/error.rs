@@ -156,6 +156,18 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
     }
 
+    /// Not all of a body that is read into memory had come after `longest`.
+    pub(super) fn body_slow(longest: Duration) -> Self {
+        let message = format!("the body of the request was not whole after {} s; send it again", longest.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Unsupported, message)
+    }
+
+    /// There was no room in memory for a body; there may be later.
+    pub(super) fn crowded(wait: Duration) -> Self {
+        let message = "too many large manifests are arriving at once; send this one again in a while";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message).retry_after(wait)
+    }
+
     /// What the client may read, where no answer of its own says it.
     pub(super) fn into_message(self) -> String {
         self.message
@@ -334,6 +346,7 @@ fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
 mod tests {
     use super::*;
     use crate::oci::{Algorithm, Digest};
+    use crate::registry::Missing;
 
     fn header<'a>(response: &'a Response<Body>, name: &HeaderName) -> Option<&'a str> {
         response.headers().get(name).and_then(|value| value.to_str().ok())
@@ -383,7 +396,7 @@ mod tests {
             (RegistryError::ManifestInvalid(ManifestError::Shape), 400, "MANIFEST_INVALID", None),
             (RegistryError::ManifestInvalid(ManifestError::TooLarge(5 << 20)), 413, "MANIFEST_INVALID", None),
             (
-                RegistryError::ManifestBlobUnknown { repository: repository(), missing: vec![digest] },
+                RegistryError::ManifestBlobUnknown { repository: repository(), missing: Missing::default() },
                 400,
                 "MANIFEST_BLOB_UNKNOWN",
                 None,

@@ -19,6 +19,7 @@ mod multipart;
 mod ops;
 mod query;
 mod request;
+mod room;
 mod route;
 mod unread;
 mod v2;
@@ -42,6 +43,7 @@ use self::call::{Answer, Call};
 use self::exchange::Exchange;
 use self::location::Base;
 use self::request::RequestBody;
+use self::room::Room;
 use crate::auth::Gate;
 use crate::config;
 use crate::metrics::Metrics;
@@ -76,6 +78,7 @@ pub struct App {
     clock: Clock,
     tasks: Tasks,
     access_log: AccessLog,
+    room: Room,
     base: Base,
     main: Site,
     debug: Site,
@@ -110,6 +113,7 @@ impl App {
             clock,
             tasks,
             access_log,
+            room: Room::new(),
             base: Base::new(http.host.as_deref(), &http.prefix).ok_or(AppError::Host)?,
             main: Site::Main { prefix: http.prefix, metrics: shared },
             debug: Site::Debug { metrics: separate },

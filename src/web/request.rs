@@ -3,12 +3,13 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use super::error::Failure;
+use super::room::Room;
 use crate::sys::Tasks;
 
 /// A client that sends nothing for this long is given up; what it sent stays.
@@ -80,19 +81,25 @@ impl RequestBody {
         Ok(None)
     }
 
-    /// All of it; `None` when it is longer than `most`.
-    pub(super) async fn whole(&mut self, most: usize) -> Result<Option<Bytes>, Failure> {
+    /// All of it, when there is room for it; `None` when it is longer than `most`.
+    pub(super) async fn whole(&mut self, most: usize, room: &Room) -> Result<Option<Bytes>, Failure> {
         if self.announced.is_some_and(|len| len > most as u64) {
             return Ok(None);
         }
-        let mut whole = BytesMut::new();
+        // What is in memory must not stay there for a client that sends a byte now and then.
+        let read = tokio::time::timeout(room.longest(), self.read_whole(most, room)).await;
+        read.unwrap_or_else(|_| Err(Failure::body_slow(room.longest())))
+    }
+
+    async fn read_whole(&mut self, most: usize, room: &Room) -> Result<Option<Bytes>, Failure> {
+        let mut arriving = room.arriving(self.announced.map_or(most, |len| len as usize));
         while let Some(piece) = self.piece().await? {
-            if whole.len() + piece.len() > most {
+            if arriving.len() + piece.len() > most {
                 return Ok(None);
             }
-            whole.extend_from_slice(&piece);
+            arriving.add(&piece).await?;
         }
-        Ok(Some(whole.freeze()))
+        Ok(Some(arriving.whole()))
     }
 
     /// Reads on for a while behind an answer that did not want the rest. To close on a client that is still sending would

@@ -2,6 +2,7 @@
 
 pub(super) mod condition;
 mod contents;
+pub(super) mod missing;
 pub(super) mod upload;
 
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Blob, HeldManifest, ManifestInfo, Page, PageRequest, Registry, RegistryError, Upload};
-use crate::config::Sparse;
 use crate::oci::{
     Algorithm, Digest, Manifest, MediaType, Reference, ReferrersPage, ReferrersQuery, RepositoryName, Tag, Target,
 };
 use crate::store::{HostedStore, Share, StoreError, StoredManifest, UploadId};
 use condition::Condition;
+use missing::{Missing, Named};
 use upload::Untold;
 
 /// A hosted repository. It need not exist: the first push makes it.
@@ -43,7 +44,7 @@ pub struct PutManifest {
     /// The manifest it refers to, for `OCI-Subject`.
     pub subject: Option<Digest>,
     /// What it names that is not held here (only with `validation.manifests.sparse: allow`).
-    pub missing: Vec<Digest>,
+    pub missing: Missing,
 }
 
 impl Hosted {
@@ -128,9 +129,11 @@ impl Hosted {
         {
             return Err(RegistryError::DigestMismatch { expected, found: digest });
         }
+        // As long as that takes, nobody waits for it: in its turn it looks once more for what is here, and little of that is left.
+        let named = self.named_by(&manifest).await?;
         // What depends on what is there now must be alone with it.
         let share = if push.condition.is_none() { Share::Shared } else { Share::Alone };
-        self.change(share, |hosted| async move { hosted.put(&push, &manifest, digest).await }).await
+        self.change(share, |hosted| async move { hosted.put(&push, &manifest, digest, named).await }).await
     }
 
     async fn put(
@@ -138,9 +141,10 @@ impl Hosted {
         push: &ManifestPush,
         manifest: &Manifest,
         digest: Digest,
+        named: Named,
     ) -> Result<PutManifest, RegistryError> {
         let ManifestPush { reference, tags, condition, body, .. } = push;
-        let missing = self.missing(manifest).await?;
+        let missing = self.confirm(named).await?.missing();
         if !condition.is_none() {
             condition.check(reference, self.current(reference).await?)?;
         }
@@ -240,30 +244,8 @@ impl Hosted {
         self.registry.tasks().finish(in_turn).await
     }
 
-    /// What the manifest names that is not held here. An error where that is not allowed: always for an image's configuration.
-    async fn missing(&self, manifest: &Manifest) -> Result<Vec<Digest>, RegistryError> {
-        let mut missing = Vec::new();
-        for descriptor in manifest.named().filter(|descriptor| !descriptor.foreign) {
-            let digest = &descriptor.digest;
-            // A child of an index may be a blob (BuildKit's caches), and a layer may be anything that was pushed here.
-            let held = self.store().blob(&self.name, digest).await?.is_some() || self.holds_manifest(digest).await?;
-            if !held && !missing.contains(digest) {
-                missing.push(*digest);
-            }
-        }
-        let config_missing = manifest.config().is_some_and(|config| missing.contains(&config.digest));
-        let refused = config_missing || self.registry.settings().sparse == Sparse::Refuse;
-        if refused && !missing.is_empty() {
-            return Err(RegistryError::ManifestBlobUnknown { repository: self.name.to_string(), missing });
-        }
-        Ok(missing)
-    }
-
     async fn holds_manifest(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        match self.store().revision(&self.name, digest).await? {
-            Some(content) => Ok(self.store().has_content(&content).await?),
-            None => Ok(false),
-        }
+        Ok(self.store().manifest(&self.name, digest).await?.is_some())
     }
 
     async fn mount_from(&self, digest: &Digest, from: &Target) -> Result<bool, RegistryError> {

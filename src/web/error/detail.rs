@@ -65,7 +65,13 @@ pub(super) fn of_registry(error: &RegistryError) -> Option<Value> {
         RegistryError::DeleteDisabled => json!({"key": "storage.delete.enabled"}),
         RegistryError::ManifestInvalid(error) => return of_manifest(error),
         RegistryError::ManifestBlobUnknown { missing, .. } => {
-            json!({"missing": missing.iter().map(ToString::to_string).collect::<Vec<_>>()})
+            let mut detail = Map::new();
+            let named = missing.named().iter().map(ToString::to_string).collect::<Vec<_>>();
+            detail.insert("missing".to_owned(), named.into());
+            if !missing.is_all_named() {
+                detail.insert("more".to_owned(), true.into());
+            }
+            detail.into()
         }
         RegistryError::DigestMismatch { expected, found } => {
             json!({"expected": expected.to_string(), "found": found.to_string()})

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::bare;
 use crate::auth::Action;
-use crate::oci::{Digest, MAX_MANIFEST_BYTES, ManifestError, MediaType, Reference, Tag};
+use crate::oci::{MAX_MANIFEST_BYTES, ManifestError, MediaType, Reference, Tag};
 use crate::registry::{ManifestInfo, ManifestPush, RegistryError};
 use crate::web::body::Body;
 use crate::web::call::{Answer, Call};
@@ -13,9 +13,6 @@ use crate::web::error::Failure;
 use crate::web::exchange::Kind;
 use crate::web::headers;
 use crate::web::route::{At, ManifestVerb};
-
-/// How many digests a `Warning` names: a header is no place for a long list.
-const NAMED_MISSING: usize = 8;
 
 pub(in crate::web) async fn answer(call: &mut Call, at: &At, reference: &Reference, verb: ManifestVerb) -> Answer {
     match verb {
@@ -60,7 +57,7 @@ fn held(call: &Call, info: &ManifestInfo, mut headers: HeaderMap, body: Body) ->
 async fn put(call: &mut Call, at: &At, reference: &Reference, tags: Vec<Tag>) -> Answer {
     let (hosted, _) = call.hosted(at).await?;
     let content_type = content_type(call)?;
-    let Some(body) = call.body.whole(MAX_MANIFEST_BYTES).await? else {
+    let Some(body) = call.body.whole(MAX_MANIFEST_BYTES, &call.exchange.app.room).await? else {
         let len = call.body.announced().and_then(|len| usize::try_from(len).ok()).unwrap_or(MAX_MANIFEST_BYTES + 1);
         return Err(RegistryError::from(ManifestError::TooLarge(len)).into());
     };
@@ -78,7 +75,10 @@ async fn put(call: &mut Call, at: &At, reference: &Reference, tags: Vec<Tag>) ->
         headers.insert(headers::OCI_SUBJECT, headers::value(subject));
     }
     if !put.missing.is_empty() {
-        headers.insert(WARNING, headers::warning(&missing(&put.missing)));
+        headers.insert(
+            WARNING,
+            headers::warning(&format!("the manifest names content that is not held here: {}", put.missing)),
+        );
     }
     Ok(bare(StatusCode::CREATED, headers))
 }
@@ -89,15 +89,6 @@ fn content_type(call: &Call) -> Result<Option<MediaType>, Failure> {
     match MediaType::parse(&text) {
         Some(media_type) => Ok(Some(media_type)),
         None => Err(RegistryError::from(ManifestError::MediaType(text.into_owned())).into()),
-    }
-}
-
-fn missing(digests: &[Digest]) -> String {
-    let named: Vec<String> = digests.iter().take(NAMED_MISSING).map(ToString::to_string).collect();
-    let named = named.join(", ");
-    match digests.len().checked_sub(NAMED_MISSING) {
-        None | Some(0) => format!("the manifest names content that is not held here: {named}"),
-        Some(more) => format!("the manifest names content that is not held here: {named} and {more} more"),
     }
 }
 

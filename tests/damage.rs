@@ -1,0 +1,72 @@
+//! Files of pushed content that do not hold what they should: never served as far as that can be told, healed by pushing again.
+
+use std::fs;
+use std::path::PathBuf;
+
+use entrepot::oci::Digest;
+
+use crate::support::client::noise;
+use crate::support::registry::Registry;
+
+/// The file that holds a blob or a manifest.
+fn file(registry: &Registry, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    registry.data().join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(&hex).join("data")
+}
+
+#[test]
+fn a_damaged_manifest_is_not_there_until_it_is_pushed_again() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let image = client.push_image("team/app", "latest", b"layer");
+    let file = file(&registry, &image.digest);
+    let digest = image.digest.to_string();
+    let mut altered = image.manifest.clone();
+    altered.swap(10, 11);
+    let longer = [&image.manifest[..], b"\n"].concat();
+    for damage in [&b""[..], &image.manifest[..100], &altered, &longer] {
+        fs::write(&file, damage).unwrap();
+        for reference in ["latest", &digest] {
+            let target = format!("/v2/team/app/manifests/{reference}");
+            assert_eq!(client.head(&target).status, 404, "{reference} with {} bytes", damage.len());
+            assert_eq!(client.get(&target).code(), "MANIFEST_UNKNOWN", "{reference} with {} bytes", damage.len());
+        }
+        assert_eq!(client.get(&format!("/v2/team/app/blobs/{digest}")).code(), "BLOB_UNKNOWN");
+        let line = registry.wait_for_log("damaged");
+        assert!(line.contains(r#""level":"error""#) && line.contains("push it again"), "{line}");
+        assert!(line.contains(file.to_str().unwrap()), "{line}");
+
+        let pushed = client.request("PUT", &format!("/v2/team/app/manifests/{digest}")).header("If-None-Match", "*");
+        assert_eq!(pushed.body(&image.manifest).send().status, 201, "there is none: the condition holds");
+        assert_eq!(fs::read(&file).unwrap(), image.manifest);
+        let served = client.get("/v2/team/app/manifests/latest");
+        assert_eq!((served.status, served.body == image.manifest), (200, true));
+    }
+}
+
+#[test]
+fn a_damaged_blob_is_healed_by_pushing_it_again() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let content = noise(31, 100_000);
+    let digest = client.push_blob("team/app", &content);
+    let (file, target) = (file(&registry, &digest), format!("/v2/team/app/blobs/{digest}"));
+    for damage in [&noise(32, 100_000)[..], &content[..50_000]] {
+        fs::write(&file, damage).unwrap();
+        client.push_blob("team/app", &content);
+        assert!(client.get(&target).body == content, "after {} wrong bytes", damage.len());
+    }
+    // A client asks first whether it is there.
+    fs::write(&file, b"").unwrap();
+    assert_eq!(client.head(&target).status, 404);
+    assert_eq!(client.get(&target).code(), "BLOB_UNKNOWN");
+    assert!(registry.wait_for_log("damaged").contains(file.to_str().unwrap()));
+    let mount = client.request("POST", &format!("/v2/team/other/blobs/uploads/?mount={digest}&from=team/app")).send();
+    assert_eq!(mount.status, 202, "there is nothing to mount");
+    client.push_blob("team/app", &content);
+    assert!(client.get(&target).body == content);
+
+    let empty = client.push_blob("team/app", b"");
+    let served = client.get(&format!("/v2/team/app/blobs/{empty}"));
+    assert_eq!((served.status, served.body.len()), (200, 0), "what is empty rightly is served");
+}

@@ -1,0 +1,101 @@
+//! Requests that would be dear if they were believed: manifests that name too much, and too many that arrive at once.
+
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use entrepot::oci::MediaType;
+
+use crate::support::client::{Answer, Client};
+use crate::support::registry::{Registry, eventually};
+
+/// As many children as go into an index of 4 MiB.
+const CHILDREN: usize = 44_500;
+
+/// An index of children that nobody pushed, the first of them twice.
+fn hollow_index() -> Vec<u8> {
+    let child = |i: usize| format!(r#"{{"digest":"sha256:{i:064x}","size":1}}"#);
+    let children: Vec<String> = [0].into_iter().chain(0..CHILDREN).map(child).collect();
+    let media_type = MediaType::OCI_INDEX;
+    format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","manifests":[{}]}}"#, children.join(",")).into_bytes()
+}
+
+fn put_index(client: &Client, reference: &str, body: &[u8]) -> Answer {
+    let request = client.request("PUT", &format!("/v2/team/app/manifests/{reference}"));
+    request.header("Content-Type", MediaType::OCI_INDEX).body(body).send()
+}
+
+#[test]
+fn of_much_that_is_missing_a_little_is_told() {
+    let registry = Registry::start();
+    let answer = put_index(&registry.client(), "hollow", &hollow_index());
+    assert_eq!((answer.status, answer.code().as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
+    let error = &answer.json()["errors"][0];
+    let named = error["detail"]["missing"].as_array().unwrap();
+    assert_eq!((named.len(), error["detail"]["more"].as_bool()), (8, Some(true)), "{error}");
+    assert!(error["message"].as_str().unwrap().ends_with(" and more; push it first"), "{error}");
+    assert!(answer.body.len() < 4000, "an answer of {} bytes", answer.body.len());
+    let line = registry.wait_for_log("MANIFEST_BLOB_UNKNOWN");
+    assert!(line.len() < 4000, "a line of {} bytes", line.len());
+
+    let registry = Registry::with("validation: {manifests: {sparse: allow}}");
+    let answer = put_index(&registry.client(), "hollow", &hollow_index());
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let warning = answer.header("warning").unwrap();
+    assert!(warning.contains(&format!(" and {} more", CHILDREN - 8)), "{warning}");
+}
+
+/// Twice as many as there is room for, and more.
+const UNFINISHED: usize = 80;
+/// What is held of them all, in bytes, and what else the memory may grow by.
+const ROOM: u64 = 128 << 20;
+const SLACK: u64 = 48 << 20;
+
+#[test]
+fn manifests_that_do_not_end_take_no_more_than_the_room_for_them() {
+    let registry = Registry::start();
+    let client = registry.client();
+    client.push_image("team/app", "before", b"layer");
+    let before = registry.resident();
+    let body = vec![b' '; 4 << 20];
+    let (begun, end) = body.split_at(body.len() - 10);
+    let length = body.len().to_string();
+    let refused = AtomicUsize::new(0);
+    let begin = |i: usize| {
+        let request = client.request("PUT", &format!("/v2/team/app/manifests/{i}"));
+        request.header("Content-Length", &length).send_head()
+    };
+    let mut streams: Vec<TcpStream> = (0..UNFINISHED).map(begin).collect();
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let send = |stream: &TcpStream| {
+            let mut stream = stream.try_clone().unwrap();
+            let refused = &refused;
+            scope.spawn(move || {
+                // Who is refused may be cut while sending: the answer counts.
+                let _ = stream.write_all(begun);
+                let answer = Answer::read(&mut BufReader::new(stream), false).expect("an answer");
+                refused.fetch_add(usize::from(answer.status == 503), Ordering::Relaxed);
+                answer
+            })
+        };
+        let sending: Vec<_> = streams.iter().map(send).collect();
+        let too_many = UNFINISHED - ROOM as usize / body.len() - 1;
+        eventually("refusals", || (refused.load(Ordering::Relaxed) >= too_many).then_some(()));
+        let grown = registry.resident().saturating_sub(before);
+        assert!(grown < ROOM + SLACK, "{grown} bytes for {UNFINISHED} manifests");
+        client.push_image("team/app", "meanwhile", b"layer");
+        for stream in &mut streams {
+            let _ = stream.write_all(end);
+        }
+        sending.into_iter().map(|answer| answer.join().unwrap()).collect()
+    });
+    let (refused, read): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 503);
+    for answer in refused {
+        assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("UNAVAILABLE", Some("5")));
+    }
+    assert!(!read.is_empty());
+    for answer in read {
+        assert_eq!((answer.status, answer.code().as_str()), (400, "MANIFEST_INVALID"), "{}", answer.text());
+    }
+    assert_eq!(client.put_manifest("team/app", "after", &body).status, 400, "there is room again");
+}
