@@ -87,6 +87,100 @@ fn health_asks_a_running_server() {
     assert!(entrepot(directory.path(), &["health", &url], &[variable]).status.success());
 }
 
+/// Answers every connection with these bytes, and then with `more` until the other side has had enough; an answer that has an end
+/// is left open before it.
+fn speaker(answer: &'static [u8], more: &'static [u8]) -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map(Result::unwrap) {
+            std::thread::spawn(move || {
+                let mut sent = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer));
+                while sent.is_ok() && !more.is_empty() {
+                    sent = stream.write_all(more);
+                }
+                // Until it is closed over there.
+                let _ = stream.read(&mut [0; 1]);
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn health_reads_an_answer_to_its_end_and_not_beyond_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (url, good, wanted) in [
+        (speaker(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n", b""), true, "ready\n"),
+        (
+            speaker(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy", b""),
+            false,
+            "/readyz: 503 Service Unavailable: busy\n",
+        ),
+        (speaker(chunked, b"8\r\nready...\r\n"), false, "/readyz: 200 OK, but it says more than any readiness takes"),
+        (speaker(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nrea", b""), false, "its answer did not come to an end"),
+    ] {
+        let output = entrepot(directory.path(), &["health", &url], &[]);
+        assert_eq!(output.status.success(), good, "{}", words(&output));
+        assert!(words(&output).contains(wanted), "{}", words(&output));
+    }
+}
+
+/// It waits for as long as people are left in the dark.
+#[test]
+fn who_waits_for_a_silent_server_is_told_so() {
+    use std::io::{BufRead as _, BufReader};
+    let url = speaker(b"", b"");
+    let mut asking = Command::new(env!("CARGO_BIN_EXE_entrepot"))
+        .args(["ls", "--server", &url])
+        .env_clear()
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(asking.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains(&format!("{url} has not answered for 10 s; waiting")), "{said}");
+    assert!(asking.try_wait().unwrap().is_none(), "it goes on waiting");
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+}
+
+#[test]
+fn what_has_no_end_is_not_read_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |path: &str| entrepot(directory.path(), &["check", path], &[]);
+    let output = check("/dev/zero");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(said(&output).len(), 1, "{}", words(&output));
+    assert!(words(&output).contains("/dev/zero: it is a device; write the path of a file"), "{}", words(&output));
+    std::fs::write(directory.path().join("long.yml"), vec![b'\n'; (4 << 20) + 1]).unwrap();
+    assert!(words(&check("long.yml")).contains("long.yml: it has more than 4 MiB"), "{}", words(&check("long.yml")));
+
+    let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nauth: {htpasswd: {realm: r, path: /dev/zero}}\n\
+        mirror: {upstreams: {docker.io: {default: true, ca: /dev/zero, credentials: /dev/zero, password: file:/dev/zero, username: u}}}\n";
+    std::fs::write(directory.path().join("config.yml"), config).unwrap();
+    let output = check("config.yml");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(words(&output).matches("it is a device").count(), 4, "{}", words(&output));
+}
+
+/// `entrepot check <(…)`, and `check /dev/stdin` behind a pipe.
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\n' | \"$0\" check /dev/stdin";
+    let shell = |script: &str| {
+        let entrepot = env!("CARGO_BIN_EXE_entrepot");
+        Command::new("sh").args(["-c", script, entrepot]).current_dir(directory.path()).output().unwrap()
+    };
+    let output = shell(script);
+    assert!(output.status.success(), "{}", words(&output));
+    let output = shell("tr '\\000' '\\n' </dev/zero | \"$0\" check /dev/stdin");
+    assert!(!output.status.success() && words(&output).contains("more than 4 MiB"), "{}", words(&output));
+}
+
 #[test]
 fn a_wrong_command_line_is_answered_in_one_line() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! Upstreams that answer oddly, or in turns, and what is made of it.
 
+use entrepot::oci::MediaType;
+
 use crate::support::client::noise;
 use crate::support::fault::Fault;
 use crate::support::mirror::{Slow, blob, manifest, mirror, mirror_of, mirror_with};
@@ -128,4 +130,25 @@ fn a_repair_is_not_paused() {
     [&liar, &good].iter().for_each(|upstream| upstream.gone());
     let answer = client.get(&blob("library/app", digest));
     assert!(answer.whole && answer.body == content, "it was thrown away");
+}
+
+/// What is an image to one client and an index to another (CVE-2021-41190).
+#[test]
+fn what_is_an_image_and_an_index_is_neither() {
+    let upstream = Upstream::start();
+    let (image, index) = (MediaType::OCI_MANIFEST, MediaType::OCI_INDEX);
+    for (tag, media_type, body) in [
+        ("both", image, &br#"{"schemaVersion":2,"layers":[],"manifests":[]}"#[..]),
+        ("list", index, br#"{"schemaVersion":2,"layers":[],"manifests":[]}"#),
+        ("array", image, br#"[2,"application/vnd.foo+json",null,null,null,null,null,null]"#),
+        ("index", index, br#"{"schemaVersion":2,"manifests":[],"layers":null}"#),
+    ] {
+        upstream.manifest("library/app", tag, media_type, body);
+    }
+    let mirror = mirror(&upstream);
+    for (tag, status) in [("both", 502), ("list", 502), ("array", 502), ("index", 200)] {
+        let answer = mirror.client().get(&manifest("library/app", tag));
+        assert_eq!(answer.status, status, "{tag}: {}", answer.text());
+        assert!(status == 200 || answer.text().contains("something else than a manifest"), "{}", answer.text());
+    }
 }

@@ -465,6 +465,29 @@ async fn push_and_pull_by_http2(registry: &Registry) {
     assert!(client.get(&blob).send().await.unwrap().bytes().await.unwrap() == content);
 }
 
+/// What is refused is still read for a while, also where the client asked whether to send it: it does so after a second, and a
+/// stream that is reset right behind the answer loses the answer to some.
+#[tokio::test]
+async fn a_refusal_by_http2_does_not_cut_the_body_off() {
+    let registry = Registry::start();
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for expect in [None, Some("100-continue")] {
+        let (pieces, body) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
+        let body = futures_util::stream::unfold(body, |mut body| async { Some((body.recv().await?, body)) });
+        let mut put = client.put(format!("http://{}/v2/UPPER/manifests/a", registry.addr()));
+        if let Some(expect) = expect {
+            put = put.header("Expect", expect);
+        }
+        let answer = put.body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{expect:?}");
+        assert!(answer.text().await.unwrap().contains("NAME_INVALID"));
+        // Many times what a window of the stream takes, so that none of it goes out which is not read.
+        for piece in 0..64 {
+            pieces.send(Ok(vec![0; 64 << 10])).await.unwrap_or_else(|_| panic!("{expect:?}: cut off at piece {piece}"));
+        }
+    }
+}
+
 #[test]
 fn a_running_transfer_ends_before_the_process_does() {
     let mut registry = Registry::start();

@@ -28,6 +28,8 @@ fuzz_target!(|input: (u8, &[u8])| {
 
 fn a_manifest(manifest: &Manifest, body: &[u8]) {
     assert!(body.len() <= MAX_MANIFEST_BYTES);
+    let start = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    assert_eq!(start, Some(&b'{'), "a body that is no JSON object");
     let media_type = manifest.media_type();
     assert_eq!(MediaType::parse(media_type.as_str()).as_ref(), Some(media_type));
     if let Ok(json) = serde_json::from_slice::<Value>(body) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bcrypt::{HashParts, Version};
 
-use super::htpasswd::Users;
+use super::htpasswd::{MOST_BYTES, Users};
 use crate::config::Secret;
 use crate::sys::{disk, random_id};
 
@@ -120,7 +120,8 @@ pub fn remove_user(path: &Path, user: &str) -> Result<Edited, EditError> {
 
 /// The names in the file, in its order, each once. Blocks.
 pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
-    let content = disk::read(path).map_err(|source| EditError::Io { path: path.to_owned(), source })?;
+    let content =
+        disk::read_named(path, MOST_BYTES).map_err(|source| EditError::Io { path: path.to_owned(), source })?;
     check_lines(path, &content, None)?;
     let mut names: Vec<String> = Vec::new();
     for name in content.split(|&byte| byte == b'\n').filter_map(name_of) {
@@ -134,7 +135,7 @@ pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
 
 /// What a server would not take in this file: the first line that is wrong, and why. Blocks.
 pub fn complaint(path: &Path) -> Option<String> {
-    let content = disk::read(path).ok()?;
+    let content = disk::read_named(path, MOST_BYTES).ok()?;
     Users::parse(&content).err().map(|bad| format!("{}:{}: {}", path.display(), bad.line, bad.problem))
 }
 
@@ -223,7 +224,7 @@ impl Opened {
         if !locked.map_err(failed)? {
             return Err(EditError::Busy { path: named });
         }
-        let content = disk::read(&path).map_err(failed)?;
+        let content = disk::read_named(&path, MOST_BYTES).map_err(failed)?;
         Ok(Some(Self { named, path, file, content }))
     }
 

@@ -12,6 +12,9 @@ use sha1::{Digest as _, Sha1};
 use super::apr1;
 use crate::config::Secret;
 
+/// More than any password file has, in bytes: 100 for each of 160,000 users.
+pub(super) const MOST_BYTES: u64 = 16 << 20;
+
 /// What is wrong with a line, counted from 1.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadLine {

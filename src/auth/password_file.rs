@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::htpasswd::{BadLine, Users};
+use super::htpasswd::{BadLine, MOST_BYTES, Users};
 use super::provision::{self, provision};
 use super::{AuthError, Finding};
 use crate::sys::disk::{self, Stamp};
@@ -96,7 +96,7 @@ impl PasswordFile {
 /// What is to be said of the file before it is used; a file that does not exist will be made.
 pub(super) fn examine(path: &Path) -> Vec<Finding> {
     let shown = path.display();
-    let content = match disk::optional(disk::read(path)) {
+    let content = match disk::optional(disk::read_named(path, MOST_BYTES)) {
         Ok(Some(content)) => content,
         Ok(None) => {
             let user = provision::USER;
@@ -125,7 +125,8 @@ pub(super) fn examine(path: &Path) -> Vec<Finding> {
 }
 
 fn read(path: &Path) -> Result<Users, AuthError> {
-    let content = disk::read(path).map_err(|source| AuthError::Read { path: path.to_owned(), source })?;
+    let content =
+        disk::read_named(path, MOST_BYTES).map_err(|source| AuthError::Read { path: path.to_owned(), source })?;
     Users::parse(&content).map_err(|bad| AuthError::Line {
         path: path.to_owned(),
         line: bad.line,

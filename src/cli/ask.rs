@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::ValueHint;
@@ -12,7 +13,7 @@ use reqwest::redirect::Policy;
 use serde_json::Value;
 
 use super::connect::{TrustArguments, unanswered};
-use super::output::plain;
+use super::output::{plain, remark};
 use super::server_url::{self, cause};
 use super::settings::Trouble;
 use super::{Ended, password};
@@ -24,6 +25,8 @@ use crate::upstream::{ClientLogin, client_login};
 const CONNECT: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long has gone. Counting all that it holds takes a while.
 const SILENCE: Duration = Duration::from_secs(600);
+/// After this, whoever waits is told what for.
+const QUIET: Duration = Duration::from_secs(10);
 
 const USERNAME: &str = "ENTREPOT_USERNAME";
 const PASSWORD: &str = "ENTREPOT_PASSWORD";
@@ -67,6 +70,14 @@ pub(super) struct Server {
     url: Url,
     http: reqwest::Client,
     login: Option<Login>,
+    waiting: Waiting,
+}
+
+/// Has it been said that the server takes its time? Once is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Unsaid,
+    Said,
 }
 
 struct Login {
@@ -109,7 +120,7 @@ impl Server {
         let builder = builder.redirect(Policy::none());
         let builder = if server_url::is_loopback(&url) { builder.no_proxy() } else { builder };
         let http = arguments.trust.client(builder, &url).await?;
-        Ok(Self { name, url, http, login })
+        Ok(Self { name, url, http, login, waiting: Waiting::Unsaid })
     }
 
     /// Its address.
@@ -137,7 +148,7 @@ impl Server {
     pub(super) async fn get(&mut self, path: &str) -> Result<(Value, Option<String>), Refused> {
         let answer = self.send(Method::GET, path, None).await?;
         let next = answer.headers().get(LINK).and_then(|link| next(link.to_str().ok()?));
-        let body = answer.bytes().await.map_err(|error| self.broken(&cause(&error)))?;
+        let body = self.patiently(answer.bytes()).await.map_err(|error| self.broken(&cause(&error)))?;
         let object =
             serde_json::from_slice(&body).map_err(|error| self.broken(&format!("it sent no JSON: {error}")))?;
         Ok((object, next))
@@ -165,7 +176,20 @@ impl Server {
         Refused::Altogether(Trouble(format!("{}: the connection broke ({reason}); run the command again", self.name)))
     }
 
-    async fn once(&self, method: Method, path: &str, order: Option<Vec<u8>>) -> Result<Response, Refused> {
+    /// Waits, and says so once if it takes long.
+    async fn patiently<T>(&mut self, answer: impl Future<Output = T>) -> T {
+        let mut answer = pin!(answer);
+        if self.waiting == Waiting::Unsaid {
+            if let Ok(answer) = tokio::time::timeout(QUIET, answer.as_mut()).await {
+                return answer;
+            }
+            remark(format!("{} has not answered for {} s; waiting", self.name, QUIET.as_secs()));
+            self.waiting = Waiting::Said;
+        }
+        answer.await
+    }
+
+    async fn once(&mut self, method: Method, path: &str, order: Option<Vec<u8>>) -> Result<Response, Refused> {
         let mut request = self.http.request(method, format!("{}{path}", self.name));
         if let Some(order) = order {
             request = request.header(CONTENT_TYPE, "application/json").body(order);
@@ -173,7 +197,8 @@ impl Server {
         if let Some(login) = &self.login {
             request = request.header(AUTHORIZATION, login.client.authorization.clone());
         }
-        request.send().await.map_err(|error| Refused::Altogether(unanswered(&self.name, &self.url, &error)))
+        let answer = self.patiently(request.send()).await;
+        answer.map_err(|error| Refused::Altogether(unanswered(&self.name, &self.url, &error)))
     }
 
     /// What docker has for this server. On this machine it may be called by either name.

@@ -28,7 +28,7 @@ impl TrustArguments {
         let builder = match self.ca.filter(|_| url.scheme() == "https") {
             Some(file) => {
                 let shown = file.display().to_string();
-                let content = blocking(move || disk::read(&file)).await;
+                let content = blocking(move || disk::read_named(&file, disk::NAMED_BYTES)).await;
                 let content =
                     content.map_err(|error| Trouble(format!("cannot read --ca {shown}: {error}; name a PEM file")))?;
                 pem::authorities(&content).map_err(|reason| Trouble(format!("--ca {shown}: {reason}")))?;

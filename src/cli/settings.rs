@@ -192,7 +192,7 @@ async fn find(environment: &[(String, String)]) -> Option<PathBuf> {
 
 async fn read_file(path: &Path) -> Result<String, Trouble> {
     let read = path.to_owned();
-    let content = blocking(move || disk::read(&read)).await;
+    let content = blocking(move || disk::read_named(&read, disk::NAMED_BYTES)).await;
     let unreadable =
         |error| Trouble(format!("cannot read the configuration {}: {}", path.display(), disk::why(path, &error)));
     let content = content.map_err(unreadable)?;
@@ -200,7 +200,7 @@ async fn read_file(path: &Path) -> Result<String, Trouble> {
 }
 
 fn read_secret(path: &Path) -> Result<String, String> {
-    let content = disk::read(path).map_err(|error| disk::why(path, &error))?;
+    let content = disk::read_named(path, disk::NAMED_BYTES).map_err(|error| disk::why(path, &error))?;
     let text = String::from_utf8(content).map_err(|_| "it is not UTF-8 text; write the secret there".to_owned())?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::object::Object;
 use super::{Digest, MediaType, Platform};
 
 /// The largest manifest that is accepted, pushed or mirrored, in bytes (the customary 4 MiB).
@@ -40,6 +41,8 @@ pub struct Manifest {
 enum Listing {
     Present,
     Absent,
+    /// And this key of an image beside it.
+    Beside(&'static str),
 }
 
 impl Manifest {
@@ -52,7 +55,8 @@ impl Manifest {
         if body.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(body.len()));
         }
-        let raw: RawManifest = serde_json::from_slice(body).map_err(|error| ManifestError::Json(error.to_string()))?;
+        let Object(raw): Object<RawManifest> =
+            serde_json::from_slice(body).map_err(|error| ManifestError::Json(error.to_string()))?;
         let declared = match &raw.media_type {
             Some(text) => Some(MediaType::parse(text).ok_or_else(|| ManifestError::MediaType(text.clone()))?),
             None => None,
@@ -65,10 +69,10 @@ impl Manifest {
             .ok_or(ManifestError::Shape)?;
         // Schema 1 names its layers in a form of its own; it is kept and served as it is.
         let opaque = raw.schema_version == Some(1);
-        let list = |raw: Option<Vec<RawDescriptor>>| -> Result<Vec<Descriptor>, ManifestError> {
+        let list = |raw: Option<Vec<RawObject>>| -> Result<Vec<Descriptor>, ManifestError> {
             raw.filter(|_| !opaque).into_iter().flatten().map(RawDescriptor::parse).collect()
         };
-        let listing = if raw.manifests.is_some() { Listing::Present } else { Listing::Absent };
+        let listing = raw.listing();
         Ok(Self {
             media_type,
             declared: has_type,
@@ -81,9 +85,19 @@ impl Manifest {
         })
     }
 
-    /// Is it what its media type says? An image has a configuration, an index lists manifests (image-spec, "Image Manifest",
+    /// Is it either an image or an index? What is both is one thing to this client and another to that, and what the first has
+    /// verified is not what the second runs (CVE-2021-41190). `registry:2` refuses it, pushed or mirrored.
+    pub fn check_kind(&self) -> Result<(), ManifestError> {
+        match self.listing {
+            Listing::Beside(key) => Err(ManifestError::Ambiguous(key)),
+            Listing::Present | Listing::Absent => Ok(()),
+        }
+    }
+
+    /// Is it what its media type says, and nothing else? An image has a configuration, an index lists manifests (image-spec, "Image Manifest",
     /// "Image Index"). Asked of what is pushed; what an upstream holds is its own affair.
     pub fn check(&self) -> Result<(), ManifestError> {
+        self.check_kind()?;
         let lacks = match self.media_type.as_str() {
             MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST if self.config.is_none() => "config",
             MediaType::OCI_INDEX | MediaType::DOCKER_LIST if self.listing == Listing::Absent => "manifests",
@@ -152,22 +166,38 @@ pub enum ManifestError {
     Shape,
     #[error("the manifest is said to be {media_type} and has no `{lacks}`")]
     Lacks { media_type: MediaType, lacks: &'static str },
+    #[error(
+        "the manifest has `manifests`, as an index has, and `{0}`, as an image has: clients would not agree on what it is; \
+         leave one of them out"
+    )]
+    Ambiguous(&'static str),
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "a JSON object")]
+#[serde(rename_all = "camelCase")]
 struct RawManifest {
     schema_version: Option<u64>,
     media_type: Option<String>,
     artifact_type: Option<String>,
-    config: Option<RawDescriptor>,
-    layers: Option<Vec<RawDescriptor>>,
-    blobs: Option<Vec<RawDescriptor>>,
-    manifests: Option<Vec<RawDescriptor>>,
-    subject: Option<RawDescriptor>,
+    config: Option<RawObject>,
+    layers: Option<Vec<RawObject>>,
+    blobs: Option<Vec<RawObject>>,
+    manifests: Option<Vec<RawObject>>,
+    subject: Option<RawObject>,
 }
 
+type RawObject = Object<RawDescriptor>;
+
 impl RawManifest {
+    fn listing(&self) -> Listing {
+        match (&self.manifests, &self.config, &self.layers) {
+            (None, ..) => Listing::Absent,
+            (Some(_), None, None) => Listing::Present,
+            (Some(_), Some(_), _) => Listing::Beside("config"),
+            (Some(_), None, Some(_)) => Listing::Beside("layers"),
+        }
+    }
+
     /// The media type that its shape tells.
     fn shape(&self) -> Option<&'static str> {
         match self {
@@ -180,7 +210,7 @@ impl RawManifest {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "a descriptor")]
+#[serde(rename_all = "camelCase")]
 struct RawDescriptor {
     media_type: Option<String>,
     digest: String,
@@ -195,17 +225,17 @@ struct RawDescriptor {
 const ATTESTS: &str = "vnd.docker.reference.digest";
 
 impl RawDescriptor {
-    fn parse(self) -> Result<Descriptor, ManifestError> {
-        let text = self.media_type.unwrap_or_else(|| MediaType::OCTET_STREAM.to_owned());
+    fn parse(Object(raw): RawObject) -> Result<Descriptor, ManifestError> {
+        let text = raw.media_type.unwrap_or_else(|| MediaType::OCTET_STREAM.to_owned());
         let media_type = MediaType::parse(&text).ok_or(ManifestError::MediaType(text))?;
-        let digest = self.digest.parse().map_err(|error: super::DigestError| ManifestError::Digest {
-            digest: self.digest,
+        let digest = raw.digest.parse().map_err(|error: super::DigestError| ManifestError::Digest {
+            digest: raw.digest,
             reason: error.to_string(),
         })?;
-        let foreign = media_type.is_foreign() || self.urls.is_some_and(|urls| !urls.is_empty());
-        let attests = self.annotations.as_ref().and_then(|all| all.get(ATTESTS)?.as_str()?.parse().ok());
-        let platform = self.platform.as_ref().filter(|value| !value.is_null()).map(platform);
-        Ok(Descriptor { media_type, digest, size: self.size, foreign, platform, attests })
+        let foreign = media_type.is_foreign() || raw.urls.is_some_and(|urls| !urls.is_empty());
+        let attests = raw.annotations.as_ref().and_then(|all| all.get(ATTESTS)?.as_str()?.parse().ok());
+        let platform = raw.platform.as_ref().filter(|value| !value.is_null()).map(platform);
+        Ok(Descriptor { media_type, digest, size: raw.size, foreign, platform, attests })
     }
 }
 
@@ -295,6 +325,26 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_is_an_index_too() {
+        for (keys, wanted) in [
+            (r#""manifests":[]"#, None),
+            (r#""layers":[]"#, None),
+            (r#""manifests":[],"layers":null,"config":null"#, None),
+            (r#""layers":[],"manifests":null"#, None),
+            (r#""manifests":[],"layers":[]"#, Some("layers")),
+            (r#""layers":[],"config":{},"manifests":[{}]"#, Some("config")),
+        ] {
+            let json = keys.replace("{}", &format!(r#"{{"digest":"{DIGEST}","size":2}}"#));
+            for media_type in [MediaType::OCI_INDEX, MediaType::OCI_MANIFEST, "application/vnd.foo+json"] {
+                let found = parse(&format!(r#"{{"mediaType":"{media_type}",{json}}}"#)).unwrap();
+                let wanted = wanted.map_or(Ok(()), |key| Err(ManifestError::Ambiguous(key)));
+                assert_eq!(found.check_kind(), wanted, "{media_type} {json}");
+                assert_eq!(matches!(found.check(), Err(ManifestError::Ambiguous(_))), wanted.is_err());
+            }
+        }
+    }
+
+    #[test]
     fn bad() {
         for json in [
             "",
@@ -307,6 +357,11 @@ mod tests {
             r#"{"mediaType":"nonsense"}"#,
             r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#,
             &format!(r#"{{"layers":[{{"digest":"{DIGEST}","size":-1}}]}}"#),
+            // As their fields stand in our source.
+            r#"[2,"application/vnd.foo+json",null,null,null,null,null,null]"#,
+            &format!(r#"{{"layers":[["a/b","{DIGEST}",1,null,null,null]]}}"#),
+            &format!(r#"{{"config":["a/b","{DIGEST}",1,null,null,null]}}"#),
+            &format!(r#"{{"layers":[],"subject":["a/b","{DIGEST}",1,null,null,null]}}"#),
         ] {
             assert!(parse(json).is_err(), "{json} was taken for a manifest");
         }

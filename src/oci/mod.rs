@@ -10,6 +10,7 @@ mod image;
 mod manifest;
 mod media_type;
 mod name;
+mod object;
 mod pattern;
 mod platform;
 mod range;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
+use super::object::Object;
 use super::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Tag};
 
 /// The manifests that refer to one (distribution-spec, "Listing Referrers"): their descriptors, each as it came.
@@ -67,7 +68,7 @@ struct Descriptor<'a> {
 impl Referrers {
     /// Reads an index that came with `content_type`; `None` where it is none. What is no descriptor in it is left out.
     pub fn parse(body: &[u8], content_type: Option<&MediaType>) -> Option<Self> {
-        let index: Index = serde_json::from_slice(body).ok()?;
+        let Object(index): Object<Index> = serde_json::from_slice(body).ok()?;
         let said = index.media_type.as_deref().and_then(MediaType::parse);
         let is_index = [said.as_ref(), content_type].iter().flatten().any(|said| said.as_str() == MediaType::OCI_INDEX);
         is_index.then(|| Self::of(index.manifests))
@@ -103,7 +104,7 @@ impl Referrers {
         if let Some(artifact_type) = manifest.artifact_type() {
             descriptor["artifactType"] = artifact_type.into();
         }
-        if let Ok(Annotated { annotations }) = serde_json::from_slice(body) {
+        if let Ok(Object(Annotated { annotations })) = serde_json::from_slice(body) {
             descriptor["annotations"] = annotations.into();
         }
         to_raw_value(&descriptor).expect("a value is JSON")
@@ -189,7 +190,7 @@ impl Filling {
 }
 
 fn read(descriptor: &RawValue) -> Option<Descriptor<'_>> {
-    serde_json::from_str(descriptor.get()).ok()
+    serde_json::from_str(descriptor.get()).ok().map(|Object(descriptor)| descriptor)
 }
 
 /// What a descriptor names, if it is one.
@@ -231,6 +232,7 @@ mod tests {
             (r#"{"manifests":[]}"#, None, false),
             (r#"{"manifests":null}"#, Some(&index), false),
             ("{}", Some(&index), false),
+            (r#"[null,[]]"#, Some(&index), false),
             ("<html>", Some(&index), false),
             ("", Some(&index), false),
         ] {
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn descriptors_stay_as_they_came() {
         let index = MediaType::known(MediaType::OCI_INDEX);
-        let body = format!(r#"{{"manifests":[{},{},{{"digest":"x"}},7]}}"#, one("x/sig"), one("x/sbom"));
+        let body = format!(r#"{{"manifests":[{},{},{{"digest":"x"}},7,["{DIGEST}"]]}}"#, one("x/sig"), one("x/sbom"));
         let all = Referrers::parse(body.as_bytes(), Some(&index)).unwrap();
         assert_eq!(all.descriptors().len(), 2);
         assert_eq!(all.descriptors()[0].to_string(), one("x/sig"));

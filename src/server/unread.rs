@@ -23,6 +23,10 @@ use crate::web::Greeting;
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
+/// How a `Content-Length` begins that hyper takes for a head that is too long: the largest number that 64 bits hold, and that
+/// before it. Any other that cannot be is a bad request to it, as this is to us.
+const ENDLESS: &[u8] = b"1844674407370955161";
+
 /// Whose turn it is to write on a connection.
 pub(super) struct Turn {
     /// Requests whose heads became whole.
@@ -156,9 +160,23 @@ enum Head {
     Begun {
         after: usize,
         until: Pin<Box<Sleep>>,
+        length: Length,
     },
     /// It took too long, and is answered.
     GivenUp,
+}
+
+/// What a head says of the length of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Any,
+    Endless,
+}
+
+impl Length {
+    fn of(head: &[u8]) -> Self {
+        if head.windows(ENDLESS.len()).any(|text| text == ENDLESS) { Self::Endless } else { Self::Any }
+    }
 }
 
 enum Refusal {
@@ -191,6 +209,10 @@ where
             && self.turn.is_nobodys()
             && let Some(status) = refused(theirs)
         {
+            let status = match self.head {
+                Head::Begun { length: Length::Endless, .. } => StatusCode::BAD_REQUEST,
+                _ => status,
+            };
             let text = written((self.answer)(status, self.greeting));
             self.refusal = Refusal::Writing { text, instead: theirs.len() };
         }
@@ -217,16 +239,22 @@ where
             self.greeting = Greeting::of(bytes);
         }
         let after = self.turn.asked();
-        let known = matches!(self.head, Head::Begun { after: known, .. } if known == after);
-        if !known && !bytes.is_empty() && self.greeting != Greeting::Http2 && self.turn.is_for_a_head() {
+        if let Head::Begun { after: known, length, .. } = &mut self.head
+            && *known == after
+        {
+            if *length == Length::Any {
+                *length = Length::of(bytes);
+            }
+        } else if !bytes.is_empty() && self.greeting != Greeting::Http2 && self.turn.is_for_a_head() {
             self.turn.heard.store(true, Ordering::Relaxed);
-            self.head = Head::Begun { after, until: Box::pin(tokio::time::sleep(self.patience)) };
+            self.head =
+                Head::Begun { after, until: Box::pin(tokio::time::sleep(self.patience)), length: Length::of(bytes) };
         }
     }
 
     /// Nothing comes in for now: ready when the head that has begun takes too long.
     fn poll_give_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Head::Begun { after, until } = &mut self.head else { return Poll::Pending };
+        let Head::Begun { after, until, .. } = &mut self.head else { return Poll::Pending };
         if *after != self.turn.asked() {
             self.head = Head::None;
             return Poll::Pending;

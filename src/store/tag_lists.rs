@@ -3,6 +3,8 @@
 //! A long list is kept in memory, so that whoever leafs through it does not have the whole directory read for every page. What is
 //! kept is a hint, never an answer: each page looks first whether anything came or went since, whoever did it.
 
+mod turns;
+
 use std::collections::BinaryHeap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,21 +15,40 @@ use super::Excerpt;
 use super::listed::{Listed, Look};
 use crate::oci::Tag;
 use crate::sys::disk;
+use turns::{Company, Turns};
 
 /// The lists of tags that are kept, by their directories.
-pub struct TagLists(moka::sync::Cache<PathBuf, Arc<Kept>>);
+pub struct TagLists {
+    kept: moka::sync::Cache<PathBuf, Arc<Kept>>,
+    /// Who reads a directory now. A directory that has just changed is read too, but not by everybody at once.
+    turns: Turns<Sorted>,
+}
 
 struct Kept {
     listed: Listed,
-    tags: Sorted,
+    tags: Arc<Sorted>,
 }
 
 /// Names in byte order, in one piece of memory.
 #[derive(Default)]
 struct Sorted {
+    /// In the order that they were read in.
     text: String,
-    /// Where each of them ends.
-    ends: Vec<u32>,
+    spans: Vec<Span>,
+}
+
+/// Where a name lies.
+#[derive(Clone, Copy)]
+struct Span {
+    begin: u32,
+    end: u32,
+}
+
+/// What a look at a directory comes to.
+enum Found {
+    Page(Excerpt),
+    /// It is to be read.
+    Anew(Listed),
 }
 
 impl TagLists {
@@ -42,81 +63,112 @@ impl TagLists {
             let bytes = path.as_os_str().len() + kept.tags.bytes() + size_of::<Kept>();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
-        Self(moka::sync::Cache::builder().max_capacity(Self::MOST_BYTES as u64).weigher(weigh).build())
+        let kept = moka::sync::Cache::builder().max_capacity(Self::MOST_BYTES as u64).weigher(weigh).build();
+        Self { kept, turns: Turns::new() }
     }
 
     /// At most `most` of the tags that have a directory in this one, those that come after `after`. To be called off the async
     /// threads.
     pub fn page(&self, directory: &Path, after: Option<&str>, most: usize, now: SystemTime) -> io::Result<Excerpt> {
-        let kept = self.0.get(directory);
-        let listed = kept.as_ref().map_or_else(Listed::default, |kept| kept.listed);
-        match (listed.look(directory, now)?, kept) {
-            (Look::Same, Some(kept)) => Ok(kept.tags.page(after, most)),
-            (Look::Anew(listed), _) => self.read(directory, listed, First::new(after, most)),
-            (Look::Gone | Look::Same, _) => {
-                self.0.invalidate(directory);
-                Ok(Excerpt::default())
-            }
+        if let Found::Page(page) = self.look(directory, after, most, now)? {
+            return Ok(page);
         }
+        let place = self.turns.queue(directory);
+        let mut turn = place.wait();
+        if let Some(tags) = turn.brought() {
+            drop(turn);
+            return Ok(tags.page(after, most));
+        }
+        // Somebody else may have read it before this one came to ask.
+        let listed = match self.look(directory, after, most, now)? {
+            Found::Page(page) => return Ok(page),
+            Found::Anew(listed) => listed,
+        };
+        let wanted = turn.begin() == Company::Others || listed.is_known();
+        let (page, tags) = read(directory, First::new(after, most), wanted.then(Sorted::default))?;
+        let tags = tags.map(Arc::new);
+        if let Some(tags) = tags.clone().filter(|tags| listed.is_known() && tags.spans.len() > Self::LONG) {
+            self.kept.insert(directory.to_owned(), Arc::new(Kept { listed, tags }));
+        }
+        turn.finish(tags);
+        Ok(page)
     }
 
-    fn read(&self, directory: &Path, listed: Listed, mut first: First) -> io::Result<Excerpt> {
-        let mut all = listed.is_known().then(Vec::new);
-        let mut bytes = 0;
-        disk::each(directory, |entry| {
-            if !entry.is_dir || entry.name.parse::<Tag>().is_err() {
-                return;
+    fn look(&self, directory: &Path, after: Option<&str>, most: usize, now: SystemTime) -> io::Result<Found> {
+        let kept = self.kept.get(directory);
+        let listed = kept.as_ref().map_or_else(Listed::default, |kept| kept.listed);
+        Ok(match (listed.look(directory, now)?, kept) {
+            (Look::Same, Some(kept)) => Found::Page(kept.tags.page(after, most)),
+            (Look::Anew(listed), _) => Found::Anew(listed),
+            (Look::Gone | Look::Same, _) => {
+                self.kept.invalidate(directory);
+                Found::Page(Excerpt::default())
             }
-            if first.takes(&entry.name) {
-                first.add(entry.name.clone());
-            }
-            bytes += Sorted::bytes_of(&entry.name);
-            if bytes > Self::MOST_BYTES / 2 {
-                all = None;
-            }
-            all.iter_mut().for_each(|all| all.push(entry.name.clone()));
-        })?;
-        if let Some(all) = all.filter(|all| all.len() > Self::LONG) {
-            self.0.insert(directory.to_owned(), Arc::new(Kept { listed, tags: Sorted::new(all) }));
-        }
-        Ok(first.into_excerpt())
+        })
     }
 }
 
-impl Sorted {
-    fn new(mut names: Vec<String>) -> Self {
-        names.sort_unstable();
-        let mut sorted = Self::default();
-        for name in names {
-            sorted.text.push_str(&name);
-            sorted.ends.push(u32::try_from(sorted.text.len()).expect("what is kept is shorter than 4 GiB"));
+/// Reads a directory of tags: the first of them, and all, where those are wanted and not too many.
+fn read(directory: &Path, mut first: First, mut all: Option<Sorted>) -> io::Result<(Excerpt, Option<Sorted>)> {
+    disk::each(directory, |entry| {
+        if !entry.is_dir || entry.name.parse::<Tag>().is_err() {
+            return;
         }
-        sorted
+        if let Some(sorted) = &mut all {
+            sorted.push(&entry.name);
+            if sorted.len_bytes() > TagLists::MOST_BYTES / 2 {
+                all = None;
+            }
+        }
+        if first.takes(&entry.name) {
+            first.add(entry.name);
+        }
+    })?;
+    all.iter_mut().for_each(Sorted::sort);
+    Ok((first.into_excerpt(), all))
+}
+
+impl Sorted {
+    /// They are in order only after [`Self::sort`].
+    fn push(&mut self, name: &str) {
+        let at = |length: usize| u32::try_from(length).expect("what is collected is shorter than 4 GiB");
+        let begin = at(self.text.len());
+        self.text.push_str(name);
+        self.spans.push(Span { begin, end: at(self.text.len()) });
     }
 
-    fn bytes_of(name: &str) -> usize {
-        name.len() + size_of::<u32>()
+    fn sort(&mut self) {
+        let Self { text, spans } = self;
+        spans.sort_unstable_by_key(|span| &text[span.begin as usize..span.end as usize]);
+        text.shrink_to_fit();
+        spans.shrink_to_fit();
     }
 
+    /// What is in it, in bytes.
+    fn len_bytes(&self) -> usize {
+        self.text.len() + self.spans.len() * size_of::<Span>()
+    }
+
+    /// What it takes, in bytes.
     fn bytes(&self) -> usize {
-        self.text.capacity() + self.ends.capacity() * size_of::<u32>()
+        self.text.capacity() + self.spans.capacity() * size_of::<Span>()
     }
 
     fn get(&self, index: usize) -> &str {
-        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[begin as usize..self.ends[index] as usize]
+        let Span { begin, end } = self.spans[index];
+        &self.text[begin as usize..end as usize]
     }
 
     fn page(&self, after: Option<&str>, most: usize) -> Excerpt {
         let begin = after.map_or(0, |after| self.count_up_to(after));
-        let end = begin.saturating_add(most).min(self.ends.len());
+        let end = begin.saturating_add(most).min(self.spans.len());
         let entries = (begin..end).map(|index| self.get(index).to_owned()).collect();
-        Excerpt { entries, more: end < self.ends.len() }
+        Excerpt { entries, more: end < self.spans.len() }
     }
 
     /// How many of them are `last` or come before it.
     fn count_up_to(&self, last: &str) -> usize {
-        let (mut from, mut to) = (0, self.ends.len());
+        let (mut from, mut to) = (0, self.spans.len());
         while from < to {
             let middle = from.midpoint(to);
             if self.get(middle) <= last { from = middle + 1 } else { to = middle }

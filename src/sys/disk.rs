@@ -1,6 +1,8 @@
 //! Files: blocking calls, to be run through [`super::blocking`].
 #![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that touches the file system")]
 
+mod named;
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::num::NonZeroI64;
@@ -9,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 pub use std::fs::Metadata;
+
+pub use named::{NAMED_BYTES, read_named};
 
 use super::random_id;
 
@@ -51,6 +55,7 @@ pub fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Reads a file of our own. What somebody names is read by [`read_named`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
@@ -302,6 +307,9 @@ pub fn process_owner() -> (u32, u32) {
 
 /// Why the file that somebody named cannot be read, and what to do: `it does not exist; write …`.
 pub fn why(path: &Path, error: &io::Error) -> String {
+    if let Some(unfit) = error.get_ref().and_then(|error| error.downcast_ref::<named::Unfit>()) {
+        return unfit.to_string();
+    }
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if path.starts_with("~") => {
             "it does not exist, and `~` is not filled in here; write the whole path".to_owned()

@@ -31,7 +31,9 @@ impl ClientLogin {
 /// names. Neither the file nor an entry need exist; an error says why what is there cannot be used.
 pub async fn client_login(file: &Path, hosts: &[String]) -> Result<Option<ClientLogin>, String> {
     let path = file.to_owned();
-    let content = blocking(move || disk::optional(disk::read(&path))).await.map_err(|error| error.to_string())?;
+    let content = blocking(move || disk::optional(disk::read_named(&path, disk::NAMED_BYTES)))
+        .await
+        .map_err(|error| error.to_string())?;
     let Some(content) = content else { return Ok(None) };
     let sites: Vec<Site> = hosts.iter().map(|host| Site::of(host)).collect();
     for place in DockerConfig::parse(&content)?.find(&sites)? {

@@ -84,5 +84,9 @@ fn places(spec: &config::Upstream, path: &Path) -> Result<Places, Vec<FileError>
 }
 
 fn content(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
-    disk::read(path).map_err(|error| FileError { key, path: path.to_owned(), reason: disk::why(path, &error) })
+    disk::read_named(path, disk::NAMED_BYTES).map_err(|error| FileError {
+        key,
+        path: path.to_owned(),
+        reason: disk::why(path, &error),
+    })
 }

@@ -93,7 +93,7 @@ pub(super) fn read(path: &Path, sites: &[Site]) -> Result<Places, String> {
     // Seen before it is read: a change in between is seen the next time.
     let why = |error| disk::why(&path, &error);
     let stamp = Stamp::of(&path).map_err(why)?;
-    let content = disk::read(&path).map_err(why)?;
+    let content = disk::read_named(&path, disk::NAMED_BYTES).map_err(why)?;
     let found = DockerConfig::parse(&content)?.find(sites)?;
     Ok(Places { stamp: Some(stamp), found })
 }

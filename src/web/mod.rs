@@ -150,7 +150,7 @@ where
     let parsed = Route::parse(app.site(listener), &head.method, &head.uri);
     let framing = framing::check(&head);
     let handler = parsed.as_ref().map_or_else(|refused| refused.handler, Route::handler);
-    let body = RequestBody::new(body, &head.headers);
+    let body = RequestBody::new(body, &head);
     let exchange = Box::new(Exchange::begin(app, head, peer, handler));
     let mut call = Call { exchange, body, listener, namespace: None };
     let answer = match (framing, limits::check(&call.exchange.head), parsed) {

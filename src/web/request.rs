@@ -4,7 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::Version;
+use http::request::Parts;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -38,12 +39,13 @@ enum Continuation {
 }
 
 impl RequestBody {
-    pub(super) fn new<B>(body: B, headers: &HeaderMap) -> Self
+    pub(super) fn new<B>(body: B, head: &Parts) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let waits = headers.contains_key(http::header::EXPECT);
+        // On HTTP/2 nothing is lost by reading what may not come, and the answer is if the stream is reset right behind it.
+        let waits = head.version <= Version::HTTP_11 && head.headers.contains_key(http::header::EXPECT);
         Self {
             announced: body.size_hint().exact(),
             rest: (!body.is_end_stream()).then(|| body.map_err(Into::into).boxed_unsync()),

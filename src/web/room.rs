@@ -100,7 +100,7 @@ impl AsRef<[u8]> for Held {
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt, stream};
-    use http::HeaderMap;
+    use http::Request;
     use http_body::Frame;
     use http_body_util::StreamBody;
 
@@ -114,7 +114,7 @@ mod tests {
     fn body(bytes: usize) -> RequestBody {
         let pieces = stream::iter(vec![0; bytes].chunks(1 << 10).map(Bytes::copy_from_slice).collect::<Vec<_>>());
         let frames = pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(piece)));
-        RequestBody::new(StreamBody::new(frames), &HeaderMap::new())
+        RequestBody::new(StreamBody::new(frames), &Request::new(()).into_parts().0)
     }
 
     fn status(failure: Failure) -> u16 {
@@ -168,7 +168,7 @@ mod tests {
             tokio::time::sleep(MOMENT / 10).await;
             Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x"))), ()))
         });
-        let mut slow = RequestBody::new(StreamBody::new(Box::pin(pieces)), &HeaderMap::new());
+        let mut slow = RequestBody::new(StreamBody::new(Box::pin(pieces)), &Request::new(()).into_parts().0);
         assert_eq!(slow.whole(LIMIT, &room).await.map_err(status).err(), Some(408));
         assert!(slow.received() > 0);
     }

@@ -325,6 +325,32 @@ const MANIFESTS: &[Row] = &[
         "PUT /v2/team/app/manifests/bad\n\n{\"layers\":[],\"subject\":{\"digest\":\"x\",\"size\":1}}",
     ),
     (400, "MANIFEST_INVALID", "PUT /v2/team/app/manifests/bad\n\n{\"layers\":[],\"artifactType\":[]}"),
+    (
+        400,
+        "MANIFEST_INVALID",
+        "PUT /v2/team/app/manifests/bad\n\n[2,\"application/vnd.foo+json\",null,null,null,null,null,null]",
+    ),
+    (
+        400,
+        "MANIFEST_INVALID",
+        "PUT /v2/team/app/manifests/bad\n\n{\"layers\":[[\"a/b\",\"<layer>\",5,null,null,null]]}",
+    ),
+    (
+        400,
+        "MANIFEST_INVALID",
+        "PUT /v2/team/app/manifests/bad\n\n{\"config\":[\"a/b\",\"<layer>\",5,null,null,null],\"layers\":[]}",
+    ),
+    (400, "MANIFEST_INVALID", "PUT /v2/team/app/manifests/bad\n\n{\"manifests\":[],\"layers\":[]}"),
+    (
+        400,
+        "MANIFEST_INVALID",
+        "PUT /v2/team/app/manifests/bad\n\n{\"mediaType\":\"application/vnd.foo+json\",\"manifests\":[],\"layers\":[]}",
+    ),
+    (
+        400,
+        "MANIFEST_INVALID",
+        "PUT /v2/team/app/manifests/bad\n\n{\"manifests\":[],\"config\":{\"digest\":\"<layer>\",\"size\":5}}",
+    ),
     (400, "MANIFEST_INVALID", "PUT /v2/team/app/manifests/bad\n\n{\"schemaVersion\":2,\"layers\":[]}"),
     (
         400,
@@ -620,6 +646,9 @@ pub const RAW: &[Row] = &[
     (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length: 5 5\r\n\r\nhello"),
     (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length:\r\n\r\n"),
     (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length: <9*30>\r\n\r\n"),
+    (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length: 18446744073709551614\r\n\r\n"),
+    (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length: 18446744073709551615\r\n\r\n"),
+    (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length: 18446744073709551616\r\n\r\n"),
     (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
     (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nContent-Length: 5, 6\r\n\r\nhello!"),
     (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: identity\r\n\r\n"),

@@ -149,7 +149,8 @@ async fn write(made: Made, dir: PathBuf) -> Result<(), Ended> {
 }
 
 fn check_free(file: &File, path: &Path) -> Result<(), String> {
-    let there = disk::optional(disk::read(path)).map_err(|error| format!("{}: {error}", path.display()))?;
+    let there = disk::optional(disk::read_named(path, disk::NAMED_BYTES))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     match there {
         Some(there) if there.starts_with(OURS.as_bytes()) || there == file.content.as_bytes() => Ok(()),
         Some(_) => Err(format!(

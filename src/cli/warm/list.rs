@@ -7,13 +7,18 @@ use super::super::settings::Trouble;
 use crate::oci::ImageName;
 use crate::sys::{blocking, disk};
 
+/// More than any list of images has, in bytes.
+const MOST: u64 = 64 << 20;
+
 /// The images in a file, or on standard input (`-`).
 pub(super) async fn read(file: PathBuf) -> Result<Vec<String>, Ended> {
     let stdin = file == Path::new("-");
     let name = if stdin { "standard input".to_owned() } else { file.display().to_string() };
     let text = blocking(move || match stdin {
         true => std::io::read_to_string(std::io::stdin()),
-        false => disk::read(&file).and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other)),
+        false => {
+            disk::read_named(&file, MOST).and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other))
+        }
     });
     let text = text.await.map_err(|error| Trouble(format!("{name}: the list cannot be read: {error}")))?;
     parse(&text, &name).map_err(Ended::Usage)

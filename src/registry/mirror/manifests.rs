@@ -224,7 +224,7 @@ impl Mirror {
     async fn keep(&self, reference: &Reference, fetched: FetchedManifest) -> Result<HeldManifest, RegistryError> {
         self.remote.spoke();
         let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
-        let manifest = parsed.map_err(|error| {
+        let manifest = parsed.and_then(|manifest| manifest.check_kind().map(|()| manifest)).map_err(|error| {
             let message = format!("{} sent something else than a manifest for {reference}: {error}", self.target());
             RegistryError::useless(self.upstream(), message)
         })?;

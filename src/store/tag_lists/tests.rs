@@ -24,7 +24,9 @@ fn the_first_of_many() {
             }
             assert!(first.chosen.len() <= most + 1);
         }
-        let kept = Sorted::new(names.map(str::to_owned).to_vec());
+        let mut kept = Sorted::default();
+        names.iter().for_each(|name| kept.push(name));
+        kept.sort();
         for found in [first.into_excerpt(), kept.page(after, most)] {
             assert_eq!((found.entries.join(" ").as_str(), found.more), (want, more), "{most} after {after:?}");
         }
@@ -56,7 +58,7 @@ impl Tags {
     }
 
     fn is_kept(&self) -> bool {
-        self.lists.0.contains_key(self.directory.path())
+        self.lists.kept.contains_key(self.directory.path())
     }
 }
 
@@ -112,4 +114,40 @@ fn a_short_list_is_not_kept() {
     let tags = Tags::new(TagLists::LONG);
     assert_eq!(tags.page("", 1).entries, ["v00000"]);
     assert!(!tags.is_kept());
+}
+
+#[test]
+fn collecting_takes_about_what_is_kept() {
+    let mut sorted = Sorted::default();
+    for number in 0..100_000 {
+        sorted.push(&format!("v{number:05}"));
+        // A vector doubles as it grows.
+        assert!(sorted.bytes() <= 2 * sorted.len_bytes() + 64, "{number}");
+    }
+    sorted.sort();
+    assert_eq!(sorted.bytes(), sorted.len_bytes());
+}
+
+#[test]
+fn those_that_wait_do_not_read() {
+    let tags = Tags::new(1);
+    let (lists, directory, now) = (&tags.lists, tags.directory.path(), tags.clock.now());
+    let place = lists.turns.queue(directory);
+    let mut turn = place.wait();
+    // What is brought to them is told from what they would read.
+    let mut brought = Sorted::default();
+    brought.push("brought");
+    let ask = || assert_eq!(lists.page(directory, None, 1, now).unwrap().entries, ["brought"]);
+    std::thread::scope(|scope| {
+        let asking = [(); 8].map(|()| scope.spawn(ask));
+        while lists.turns.came(directory) < 9 {
+            assert!(!asking.iter().any(|asked| asked.is_finished()), "it did not wait");
+            std::thread::yield_now();
+        }
+        assert_eq!(turn.begin(), Company::Others);
+        turn.finish(Some(Arc::new(brought)));
+    });
+    assert!(!tags.is_kept(), "it has just changed");
+    drop(place);
+    assert_eq!(lists.page(directory, None, 1, now).unwrap().entries, ["v00000"]);
 }
