@@ -488,6 +488,11 @@ fn du_shows_what_no_repository_has() {
         let sum = row["bytes"].as_u64().unwrap() + unlinked[part]["bytes"].as_u64().unwrap();
         assert_eq!(totals[part]["bytes"], sum, "{part}: rows and rest are the whole");
     }
+    // What is being pushed has no manifest yet, and is a repository's all the same.
+    client.push_blob("local/new", b"a layer that comes before its manifest");
+    let (more, still, _) = du(&mirror);
+    assert_eq!((more.len(), &more[2]["name"], &more[2]["bytes"]), (3, &json!("local/new"), &json!(38)));
+    assert_eq!(still, unlinked);
     let text = good(&at(&mirror, &["du"]));
     let lines: Vec<_> = words(&text).into_iter().filter(|line| line.first() == Some(&"unlinked")).collect();
     assert_eq!(lines.len(), 2, "{text}");

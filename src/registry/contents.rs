@@ -98,10 +98,10 @@ impl Registry {
         }
     }
 
-    /// At most so many repositories that something is held of, in the byte order of their canonical names, after this one.
+    /// At most so many repositories that something is held of (in one that is being pushed to that may be layers alone), in the byte order of their canonical names, after this one.
     pub(super) async fn targets_after(&self, after: Option<String>, most: usize) -> Result<Vec<Target>, RegistryError> {
         let after = after.as_deref();
-        let hosted = self.store().hosted.repositories(after, most).await?.entries;
+        let hosted = self.store().hosted.inhabited_after(after, most).await?.entries;
         let mirrored = self.store().cache.repositories_after(after, most).await?;
         let hosted = hosted.iter().filter_map(|name| name.parse().ok()).map(Target::Hosted);
         let mirrored = mirrored.into_iter().map(|(upstream, name)| Target::Mirror(upstream, name));

@@ -22,7 +22,7 @@ use crate::web::{self, App, Listener};
 
 /// A head that is not whole within this is given up, and so is a connection that begins with nothing.
 const HEAD: Duration = Duration::from_secs(30);
-/// A connection that asks nothing more for so long is closed without a word: who has begun to ask meanwhile is to hear one first.
+/// A connection that asks nothing more for so long is closed without a word: whoever begins to ask in the first half of it hears one first.
 const IDLE: Duration = Duration::from_secs(60);
 /// The largest head of a request that is read; `web` refuses smaller ones already, in words. It also bounds what is read from, and held for, one client at a time, so that many slow ones cost little.
 const BUFFER: usize = 64 << 10;

@@ -245,7 +245,10 @@ where
             if *length == Length::Any {
                 *length = Length::of(bytes);
             }
-        } else if !bytes.is_empty() && self.greeting != Greeting::Http2 && self.turn.is_for_a_head() {
+        } else if bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+            && self.greeting != Greeting::Http2
+            && self.turn.is_for_a_head()
+        {
             self.turn.heard.store(true, Ordering::Relaxed);
             self.head =
                 Head::Begun { after, until: Box::pin(tokio::time::sleep(self.patience)), length: Length::of(bytes) };

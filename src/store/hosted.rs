@@ -55,6 +55,11 @@ impl HostedStore {
         self.names.page(&[Part::Manifests], after, most).await
     }
 
+    /// At most `most` repositories that hold anything, as [`Self::repositories`].
+    pub async fn inhabited_after(&self, after: Option<&str>, most: usize) -> Result<Excerpt, StoreError> {
+        self.names.page(INHABITED, after, most).await
+    }
+
     /// Every repository that holds anything: also one that has layers and no manifest yet.
     pub async fn inhabited(&self) -> Result<Vec<RepositoryName>, StoreError> {
         self.with(INHABITED).await

@@ -30,6 +30,11 @@ impl Layout {
         self.private().join("locks").join(format!("{number:02}"))
     }
 
+    /// Where whoever wants to be alone with one stands until it is.
+    pub fn door(&self, number: u8) -> PathBuf {
+        self.turn(number).with_extension("door")
+    }
+
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
     }

@@ -66,12 +66,10 @@ impl Store {
         let layout = Arc::clone(&self.hosted.layout);
         on_disk("write to", self.root(), move || {
             disk::make_dir(layout.root())?;
+            // First: where the disk is full already, these small files may find room, and what is there can be deleted.
+            let locks = disk::make_private_dir(&layout.private()).and_then(|()| turns::make_files(&layout));
             disk::probe_writable(layout.root())?;
-            disk::make_private_dir(&layout.private())?;
-            // Now: with the disk full, what is there can still be deleted.
-            for number in 0..turns::TURNS {
-                disk::open_writable(&layout.turn(number))?;
-            }
+            locks?;
             disk::make_dir(&layout.cache())
         })
         .await

@@ -5,17 +5,20 @@
 //! that work on the same root. Whoever takes all of them is alone with everything that was pushed.
 
 use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
+use super::layout::Layout;
 use super::{HostedStore, StoreError, on_disk};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::sys::disk::{self, Share};
 
 /// So many turns there are.
-pub(super) const TURNS: u8 = 64;
+const TURNS: u8 = 64;
 
 /// How soon a lock that another process holds is tried again, at first and at last.
 const AGAIN: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(100)];
@@ -28,9 +31,10 @@ pub(super) struct Turns(Vec<Arc<RwLock<()>>>);
 
 /// A turn that is held; it ends when this is dropped.
 pub struct Turn {
-    _here: Here,
     /// Locked as long as it is open.
     _elsewhere: File,
+    /// After it: who is let in here finds the file free.
+    _here: Here,
 }
 
 #[expect(dead_code, reason = "held, and read by nobody")]
@@ -60,29 +64,61 @@ impl HostedStore {
             Share::Shared => Here::Shared(lock.read_owned().await),
             Share::Alone => Here::Alone(lock.write_owned().await),
         };
-        Ok(Turn { _here: here, _elsewhere: self.lock(number, share).await? })
+        Ok(Turn { _elsewhere: self.lock(number, share).await?, _here: here })
     }
 
     async fn lock(&self, number: u8, share: Share) -> Result<File, StoreError> {
         let path = self.layout.turn(number);
-        let (mut pause, mut waited) = (AGAIN[0], Duration::ZERO);
+        let (mut door, mut pause, mut waited) = (None, AGAIN[0], Duration::ZERO);
         loop {
-            let opened = path.clone();
-            let locked = on_disk("lock", &path, move || {
-                let file = disk::open_writable(&opened)?;
-                Ok(disk::try_share(&file, share)?.then_some(file))
-            });
-            if let Some(file) = locked.await? {
-                return Ok(file);
-            }
+            let layout = Arc::clone(&self.layout);
+            let tried = on_disk("lock", &path, move || try_lock(&layout, number, share, door)).await?;
+            door = match tried {
+                Tried::Locked(file) => return Ok(file),
+                Tried::Waits(door) => door,
+            };
             // Not awaited in the kernel: as many as wait there would keep a thread each.
             tokio::time::sleep(pause).await;
             if waited < LONG && waited + pause >= LONG {
-                tracing::warn!(lock = %path.display(), "another process has kept a repository to itself for 10 s; waiting on");
+                tracing::warn!(lock = %path.display(), "another process has been working on a repository for 10 s; waiting for it");
             }
             (waited, pause) = (waited + pause, (pause * 2).min(AGAIN[1]));
         }
     }
+}
+
+/// What came of an attempt at a lock.
+enum Tried {
+    Locked(File),
+    /// In the door, if it is this one's.
+    Waits(Option<File>),
+}
+
+/// Whoever wants to be alone stands in the door until it is, so that others do not come in beside each other for ever.
+fn try_lock(layout: &Layout, number: u8, share: Share, door: Option<File>) -> io::Result<Tried> {
+    let locked = |path: &Path| {
+        let file = disk::open_writable(path)?;
+        io::Result::Ok(disk::try_share(&file, share)?.then_some(file))
+    };
+    let door = match door {
+        Some(door) => Some(door),
+        None => locked(&layout.door(number))?,
+    };
+    if door.is_some()
+        && let Some(file) = locked(&layout.turn(number))?
+    {
+        return Ok(Tried::Locked(file));
+    }
+    Ok(Tried::Waits(door.filter(|_| share == Share::Alone)))
+}
+
+/// Makes the files that are locked.
+pub(super) fn make_files(layout: &Layout) -> io::Result<()> {
+    for number in 0..TURNS {
+        disk::open_writable(&layout.turn(number))?;
+        disk::open_writable(&layout.door(number))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -111,6 +147,25 @@ mod tests {
             drop(turn);
             assert!(is_free(&stores[1], Share::Alone).await);
         }
+    }
+
+    #[tokio::test]
+    async fn who_wants_to_be_alone_is_not_passed_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let stores = [(); 3].map(|()| Store::new(directory.path(), Clock::system()));
+        let name = "team/app".parse().unwrap();
+        let turn = stores[0].hosted.turn(&name, Share::Shared).await.unwrap();
+        let alone = async {
+            // In the door from its first attempt on.
+            drop(stores[1].hosted.turn(&name, Share::Alone).await.unwrap());
+        };
+        let others = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert!(!is_free(&stores[2], Share::Shared).await, "it goes in beside the first, before who waits");
+            drop(turn);
+        };
+        tokio::join!(alone, others);
+        assert!(is_free(&stores[2], Share::Shared).await);
     }
 
     #[test]

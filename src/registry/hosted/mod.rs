@@ -236,7 +236,8 @@ impl Hosted {
         T: Send + 'static,
         F: Future<Output = Result<T, RegistryError>> + Send + 'static,
     {
-        let (turn, work) = (self.store().turn(&self.name, share).await?, work(self.clone()));
+        let turn = self.registry.with_room(|| self.store().turn(&self.name, share)).await?;
+        let work = work(self.clone());
         let in_turn = async move {
             let _turn = turn;
             work.await

@@ -103,9 +103,11 @@ impl Untold {
 
     /// Removes it now. What went wrong before matters more than whether this works: what is left is removed by its age.
     pub async fn remove(mut self) {
-        if let Some(hosted) = self.hosted.take() {
-            Self::cancel(&hosted, &self.id).await;
+        if let Some(hosted) = &self.hosted {
+            Self::cancel(hosted, &self.id).await;
         }
+        // Not before: this may be dropped while it waits.
+        self.hosted = None;
     }
 
     async fn cancel(hosted: &Hosted, id: &UploadId) {
