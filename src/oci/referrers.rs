@@ -248,6 +248,11 @@ mod tests {
         assert_eq!(all.descriptors().len(), 2);
         assert_eq!(all.descriptors()[0].to_string(), one("x/sig"));
         assert_eq!(Referrers::parse(&all.to_index(), None), Some(all.clone()));
+        let exact =
+            one("x/sig").replace("\"size\":1,", "\"size\":1,\"x\":[0.1234567890123456789,18446744073709551617],");
+        let again =
+            Referrers::parse(format!(r#"{{"manifests":[{exact}]}}"#).as_bytes(), Some(&index)).unwrap().to_index();
+        assert!(String::from_utf8(again).unwrap().contains(&exact), "no digit of a number is lost");
         let of_type = |kind: &str| ReferrersQuery { artifact_type: Some(kind.to_owned()), ..everything() };
         let mut twice = all.clone().cut(&of_type("x/sbom")).referrers;
         assert_eq!(twice.descriptors()[0].to_string(), one("x/sbom"));
