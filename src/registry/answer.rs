@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::oci::{Digest, MediaType};
-use crate::store::Excerpt;
+use crate::store;
 
 /// Something that was found, and how: what `X-Cache` and `Warning` tell.
 #[derive(Clone, Debug)]
@@ -92,9 +92,9 @@ pub struct Page {
     pub more: bool,
 }
 
-impl From<Excerpt> for Page {
-    fn from(excerpt: Excerpt) -> Self {
-        Self { entries: excerpt.entries, more: excerpt.more }
+impl From<store::Page<String>> for Page {
+    fn from(page: store::Page<String>) -> Self {
+        Self { entries: page.entries, more: page.more }
     }
 }
 

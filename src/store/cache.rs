@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::holders::Holders;
 use super::layout::Layout;
 use super::names::{Names, Part};
-use super::{Excerpt, LeftPartial, LinkRecord, Partial, Right, StoreError, StoredBlob, TagRecord, on_disk, partial};
+use super::{LeftPartial, LinkRecord, Page, Partial, Right, StoreError, StoredBlob, TagRecord, on_disk, partial};
 use crate::oci::{Digest, HostName, RepositoryName, Tag};
 use crate::sys::{Clock, disk};
 
@@ -203,7 +203,7 @@ impl CacheStore {
 
     /// At most `most` repositories that something may be served of, those that come after `after`, each as `UPSTREAM/NAME`, in byte
     /// order.
-    pub async fn names(&self, after: Option<&str>, most: usize) -> Result<Excerpt, StoreError> {
+    pub async fn names(&self, after: Option<&str>, most: usize) -> Result<Page<String>, StoreError> {
         self.names.page(LINKED, after, most).await
     }
 

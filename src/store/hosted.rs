@@ -13,7 +13,7 @@ use super::revisions::Revisions;
 use super::tag_lists::TagLists;
 use super::turns::Turns;
 use super::upload::{Hashed, Parked, hash_file, lock};
-use super::{CacheStore, Excerpt, StoreError, StoredBlob, Upload, UploadId, on_disk};
+use super::{CacheStore, Page, StoreError, StoredBlob, Upload, UploadId, on_disk};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::sys::{Clock, disk};
 
@@ -51,12 +51,12 @@ impl HostedStore {
     }
 
     /// At most `most` repositories that a manifest was pushed to, those that come after `after`, in byte order of the names.
-    pub async fn repositories(&self, after: Option<&str>, most: usize) -> Result<Excerpt, StoreError> {
+    pub async fn repositories(&self, after: Option<&str>, most: usize) -> Result<Page<String>, StoreError> {
         self.names.page(&[Part::Manifests], after, most).await
     }
 
     /// At most `most` repositories that hold anything, as [`Self::repositories`].
-    pub async fn inhabited_after(&self, after: Option<&str>, most: usize) -> Result<Excerpt, StoreError> {
+    pub async fn inhabited_after(&self, after: Option<&str>, most: usize) -> Result<Page<String>, StoreError> {
         self.names.page(INHABITED, after, most).await
     }
 

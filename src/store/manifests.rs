@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::hosted::read_link;
 use super::layout::Layout;
-use super::{Excerpt, HostedStore, StoreError, on_disk};
+use super::{HostedStore, Page, StoreError, on_disk};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, RepositoryName, Tag};
 use crate::sys::disk;
 
@@ -153,7 +153,7 @@ impl HostedStore {
         repository: &RepositoryName,
         after: Option<&str>,
         most: usize,
-    ) -> Result<Excerpt, StoreError> {
+    ) -> Result<Page<String>, StoreError> {
         let path = self.layout.hosted_tags(repository);
         let (lists, listed, now) = (Arc::clone(&self.tag_lists), path.clone(), self.clock.now());
         let after = after.map(str::to_owned);

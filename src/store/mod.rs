@@ -15,6 +15,7 @@ mod listed;
 mod lists;
 mod manifests;
 mod names;
+mod page;
 mod partial;
 mod presence;
 mod record;
@@ -35,6 +36,7 @@ pub use extents::Extents;
 pub use hosted::HostedStore;
 pub use index::Indexed;
 pub use manifests::StoredManifest;
+pub use page::Page;
 pub use partial::{LeftPartial, Partial, verified};
 pub use record::{LinkRecord, ReferrersRecord, Right, TagRecord};
 pub use turns::Turn;
@@ -91,14 +93,6 @@ impl Store {
     pub fn root(&self) -> &Path {
         self.hosted.layout.root()
     }
-}
-
-/// A part of a list that is in byte order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Excerpt {
-    pub entries: Vec<String>,
-    /// More come after the last of them.
-    pub more: bool,
 }
 
 /// Bytes on disk, open for reading; they stay readable when they are deleted meanwhile.

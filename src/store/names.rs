@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::listed::{Listed, Look};
-use super::{Excerpt, StoreError, on_disk};
+use super::{Page, StoreError, on_disk};
 use crate::sys::{Clock, disk};
 
 /// The repositories below one directory.
@@ -73,7 +73,12 @@ impl Names {
     }
 
     /// At most `most` repositories that have one of `parts`, those that come after `after`.
-    pub async fn page(&self, parts: &'static [Part], after: Option<&str>, most: usize) -> Result<Excerpt, StoreError> {
+    pub async fn page(
+        &self,
+        parts: &'static [Part],
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page<String>, StoreError> {
         let mut tree = Arc::clone(&self.tree).lock_owned().await;
         let (after, clock) = (after.unwrap_or_default().to_owned(), self.clock.clone());
         on_disk("list", &self.root, move || tree.page(parts, after, most, &clock)).await
@@ -83,7 +88,7 @@ impl Names {
     pub async fn all(&self, parts: &'static [Part]) -> Result<Vec<String>, StoreError> {
         let mut all = Vec::new();
         loop {
-            let Excerpt { entries, more } = self.page(parts, all.last().map(String::as_str), 1000).await?;
+            let Page { entries, more } = self.page(parts, all.last().map(String::as_str), 1000).await?;
             all.extend(entries);
             if !more {
                 return Ok(all);
@@ -93,8 +98,8 @@ impl Names {
 }
 
 impl Tree {
-    fn page(&mut self, parts: &[Part], after: String, most: usize, clock: &Clock) -> io::Result<Excerpt> {
-        let mut found = Excerpt::default();
+    fn page(&mut self, parts: &[Part], after: String, most: usize, clock: &Clock) -> io::Result<Page<String>> {
+        let mut found = Page::default();
         if most == 0 {
             return Ok(found);
         }

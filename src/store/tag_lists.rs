@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Excerpt;
+use super::Page;
 use super::listed::{Listed, Look};
 use crate::oci::Tag;
 use crate::sys::disk;
@@ -46,7 +46,7 @@ struct Span {
 
 /// What a look at a directory comes to.
 enum Found {
-    Page(Excerpt),
+    Page(Page<String>),
     /// It is to be read.
     Anew(Listed),
 }
@@ -69,7 +69,13 @@ impl TagLists {
 
     /// At most `most` of the tags that have a directory in this one, those that come after `after`. To be called off the async
     /// threads.
-    pub fn page(&self, directory: &Path, after: Option<&str>, most: usize, now: SystemTime) -> io::Result<Excerpt> {
+    pub fn page(
+        &self,
+        directory: &Path,
+        after: Option<&str>,
+        most: usize,
+        now: SystemTime,
+    ) -> io::Result<Page<String>> {
         if let Found::Page(page) = self.look(directory, after, most, now)? {
             return Ok(page);
         }
@@ -102,14 +108,14 @@ impl TagLists {
             (Look::Anew(listed), _) => Found::Anew(listed),
             (Look::Gone | Look::Same, _) => {
                 self.kept.invalidate(directory);
-                Found::Page(Excerpt::default())
+                Found::Page(Page::default())
             }
         })
     }
 }
 
 /// Reads a directory of tags: the first of them, and all, where those are wanted and not too many.
-fn read(directory: &Path, mut first: First, mut all: Option<Sorted>) -> io::Result<(Excerpt, Option<Sorted>)> {
+fn read(directory: &Path, mut first: First, mut all: Option<Sorted>) -> io::Result<(Page<String>, Option<Sorted>)> {
     disk::each(directory, |entry| {
         if !entry.is_dir || entry.name.parse::<Tag>().is_err() {
             return;
@@ -125,7 +131,7 @@ fn read(directory: &Path, mut first: First, mut all: Option<Sorted>) -> io::Resu
         }
     })?;
     all.iter_mut().for_each(Sorted::sort);
-    Ok((first.into_excerpt(), all))
+    Ok((first.into_page(), all))
 }
 
 impl Sorted {
@@ -159,11 +165,11 @@ impl Sorted {
         &self.text[begin as usize..end as usize]
     }
 
-    fn page(&self, after: Option<&str>, most: usize) -> Excerpt {
+    fn page(&self, after: Option<&str>, most: usize) -> Page<String> {
         let begin = after.map_or(0, |after| self.count_up_to(after));
         let end = begin.saturating_add(most).min(self.spans.len());
         let entries = (begin..end).map(|index| self.get(index).to_owned()).collect();
-        Excerpt { entries, more: end < self.spans.len() }
+        Page { entries, more: end < self.spans.len() }
     }
 
     /// How many of them are `last` or come before it.
@@ -204,11 +210,11 @@ impl First {
         self.chosen.push(name);
     }
 
-    fn into_excerpt(self) -> Excerpt {
+    fn into_page(self) -> Page<String> {
         let mut entries = self.chosen.into_sorted_vec();
         let more = entries.len() > self.most;
         entries.truncate(self.most);
-        Excerpt { entries, more }
+        Page { entries, more }
     }
 }
 

@@ -27,7 +27,7 @@ fn the_first_of_many() {
         let mut kept = Sorted::default();
         names.iter().for_each(|name| kept.push(name));
         kept.sort();
-        for found in [first.into_excerpt(), kept.page(after, most)] {
+        for found in [first.into_page(), kept.page(after, most)] {
             assert_eq!((found.entries.join(" ").as_str(), found.more), (want, more), "{most} after {after:?}");
         }
     }
@@ -52,7 +52,7 @@ impl Tags {
     }
 
     /// As long after the last change as a list is not believed.
-    fn page(&self, after: &str, most: usize) -> Excerpt {
+    fn page(&self, after: &str, most: usize) -> Page<String> {
         let now = self.clock.now() + Duration::from_secs(10);
         self.lists.page(self.directory.path(), Some(after), most, now).unwrap()
     }
@@ -87,7 +87,7 @@ fn a_kept_list_is_what_the_directory_is() {
     disk::remove_dir(&tags.directory.path().join("v00000b")).unwrap();
     assert_eq!(tags.page("v00000", 1).entries, ["v00001"]);
     disk::remove_dir(tags.directory.path()).unwrap();
-    assert_eq!(tags.page("v00000", 1), Excerpt::default());
+    assert_eq!(tags.page("v00000", 1), Page::default());
     assert!(!tags.is_kept());
 }
 
