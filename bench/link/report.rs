@@ -19,13 +19,18 @@ pub fn promises(cells: &[Cell]) -> String {
     )
 }
 
+/// Returns today's date (UTC) as YEAR-MONTH-DAY.
+fn today() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()[..10].to_owned()
+}
+
 pub fn document(scenarios: &[(usize, Scenario)], cells: &[Cell]) -> String {
     let version = Distribution::find().map_or("not installed".to_owned(), |program| Distribution::version(&program));
     let described: String = scenarios
         .iter()
         .map(|(index, scenario)| format!("{}. **{}.** {}\n", index + 1, capital(scenario.title), scenario.text))
         .collect();
-    let head = HEAD.replace("{version}", &version);
+    let head = HEAD.replace("{version}", &version).replace("{date}", &today());
     format!(
         "{head}\n## What was promised\n\n{}\n## The table\n\n{COLUMNS}\n{}\n## The scenarios\n\n{SETTING}\n\n{described}",
         promises(cells),
@@ -35,32 +40,33 @@ pub fn document(scenarios: &[(usize, Scenario)], cells: &[Cell]) -> String {
 
 const HEAD: &str = "# A bad link, measured
 
-What a slow, cut, lying or silent link costs somebody who pulls an image through Entrepot, through `registry:2` as a proxy
-(`docker-registry` {version}), and straight from the upstream with one curl (the bare link). This page is written by
+Measured on {date}.
+
+This page shows how a client fares on a slow, cut, lying or silent link. Each scenario runs three times: through Entrepot, through
+`registry:2` as a proxy (`docker-registry` {version}), and with curl straight from the upstream (the bare link). The page is written by
 
 ```sh
 cargo bench --bench link                # everything, in under two minutes
 cargo bench --bench link -- cut silence # only the scenarios whose title has one of these words; writes nothing
 ```
 
-which needs curl, and `docker-registry` (a package of Debian) for its column. Times are of the machine that it ran on; the
-other figures should come out the same anywhere.
+The benchmark needs curl. The rows of `registry:2` need Debian's package `docker-registry`. Times depend on the machine; the other
+figures should be the same on every machine.
 ";
 
-const COLUMNS: &str = "- **result**: what the clients got. `whole`: every byte, and the right ones. `cut`: the connection ended before the layer
-  did, so a client knows. `wrong bytes`: it ended as if it were whole, and docker finds out by its digest. `404`, `500`: the status that was answered. `> 8 s`: it
-  had not ended when the scenario did. `–`: cannot be done with this one.
-- **bytes ÷ blob**: bytes of the layer that left the upstream, by the layer's size. 1.00 is the best there is for a layer that
-  nobody had.
-- **requests**: everything that was asked of the upstream: tokens, manifests, blobs, and the CDN that these are redirected to.
-- **× r**: how fast the layer arrived from when it was asked for, in units of what one connection gives (with two endpoints: what one of them gives).
-- **÷ bare**: time to the last byte by the bare link's.
-- **first byte, last byte**: of the layer, in seconds from before its tag was asked for; with several clients, the slowest's.
+const COLUMNS: &str = "- **result**: the outcome for the clients. `whole`: all bytes arrived and are right. `cut`: the connection ended before the layer
+  did, so the client sees an error. `wrong bytes`: the transfer ended as if it were whole; only a check of the digest finds the error.
+  `404`, `500`: the status of the answer. `> 8 s`: the transfer had not ended when the scenario did. `–`: not possible with this program.
+- **bytes ÷ blob**: the bytes of the layer that left the upstream, divided by the layer's size. The optimum for a cold layer is 1.00.
+- **requests**: all requests to the upstream: tokens, manifests, blobs, and the CDN to which blob requests are redirected.
+- **× r**: the rate at which the layer arrived, in units of one connection's rate (with two endpoints: one endpoint's rate).
+- **÷ bare**: the time to the last byte, divided by the bare link's time.
+- **first byte, last byte**: seconds to the layer's first and last byte, counted from the request for the tag. With several clients: the slowest client's.
 ";
 
-const SETTING: &str = "In all of them the upstream wants a token, and redirects blobs to a CDN on another address. What goes wrong does so from before
-the tag is asked for. Each client asks for the tag's manifest, then for the layer; none tries again. `r` is held on every
-connection from its first byte on. Everybody has an upstream, a server and a directory of their own in every scenario.";
+const SETTING: &str = "In every scenario the upstream requires a token and redirects blobs to a CDN on another address. The fault is active before the client
+asks for the tag. Each client requests the tag's manifest and then the layer; it never retries. The rate `r` limits every
+connection from its first byte. Each run has an upstream, a server and a directory of its own.";
 
 fn table(scenarios: &[(usize, Scenario)], cells: &[Cell]) -> String {
     let mut lines = String::from(

@@ -1,7 +1,7 @@
 //! What long lists cost: 10^5 tags of one repository, 10^5 repositories, 10^4 referrers of one digest.
 //!
 //! ```sh
-//! cargo bench --bench lists          # everything; writes docs/LISTS.md; takes 5 GB of the temporary directory meanwhile
+//! cargo bench --bench lists          # everything; writes docs/measured/lists.md; takes 5 GB of the temporary directory meanwhile
 //! cargo bench --bench lists -- 100   # a hundredth of it; writes nothing
 //! ```
 //!
@@ -44,7 +44,7 @@ fn main() {
         println!("the store is written after {:.0} s", begun.elapsed().as_secs_f64());
         place.usual()
     });
-    let mut rows = vec![leafed("Entrepot, before its index is made", &registry, &List::catalog(PAGE))];
+    let mut rows = vec![leafed("Entrepot, before its index is built", &registry, &List::catalog(PAGE))];
     let index = Index::new(&indexed(&registry), Memory::of(registry.pid()), empty);
     for list in lists(&sizes) {
         rows.push(leafed("Entrepot", &registry, &list));
@@ -63,9 +63,9 @@ fn main() {
     rows.iter().for_each(|row| println!("{}", row.line()));
     println!("{}", index.text());
     if part.is_none() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/LISTS.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured/lists.md");
         std::fs::write(path, report::document(&sizes, &rows, &index)).unwrap();
-        println!("written to docs/LISTS.md after {:.0} s", begun.elapsed().as_secs_f64());
+        println!("written to docs/measured/lists.md after {:.0} s", begun.elapsed().as_secs_f64());
     }
 }
 

@@ -28,7 +28,7 @@ impl Row {
     /// A line of the table.
     pub fn line(&self) -> String {
         let Leafed { entries, requests, took, slowest, longest, before, after, is_whole } = &self.leafed;
-        let whole = if *is_whole { "" } else { ", then given up" };
+        let whole = if *is_whole { "" } else { ", then stopped" };
         let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
         format!(
             "| {} | {} | {entries}{whole} | {requests} | {:.2} | {:.1} | {:.2} | {} | {} | {} |",
@@ -64,8 +64,8 @@ impl Index {
     pub fn text(&self) -> String {
         let entries = self.repositories + self.manifests + self.links;
         format!(
-            "{} repositories, {} manifests and {} layers were entered in {:.1} s behind the requests. The server's memory grew by {:.1} \
-             MiB by that and by answering meanwhile: {:.0} bytes for each of these {entries} entries.",
+            "The index of {} repositories, {} manifests and {} layers was built in {:.1} s, in the background. Building it and answering \
+             requests meanwhile took {:.1} MiB of memory: {:.0} bytes for each of these {entries} entries.",
             self.repositories,
             self.manifests,
             self.links,
@@ -74,6 +74,11 @@ impl Index {
             self.resident as f64 * 1024.0 / entries as f64
         )
     }
+}
+
+/// Returns today's date (UTC) as YEAR-MONTH-DAY.
+fn today() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()[..10].to_owned()
 }
 
 pub fn document(sizes: &Sizes, rows: &[Row], index: &Index) -> String {
@@ -88,26 +93,29 @@ pub fn document(sizes: &Sizes, rows: &[Row], index: &Index) -> String {
     format!(
         "# Long lists, measured
 
-What it costs to leaf through {tags} tags of one repository, {repositories} repositories, and {referrers} referrers of one digest.
-This page is written by `cargo bench --bench lists`, which writes a store as `registry:2` does and serves it; where Debian's
-`docker-registry` is installed, it serves the same store for comparison (it has no referrers, and gives all tags at once). Times are
-of the machine that it ran on, one request after another, each on a connection of its own.
+Measured on {}.
 
-- **entries, requests**: what came, each once, and in how many pages.
-- **s, slowest ms**: for all of it; for the page that took longest.
-- **MiB of a page**: the longest one.
-- **before, peak, after**: the server's resident memory in MiB; the peak is that of the leafing alone.
+This page shows the cost of reading three lists page by page: {tags} tags of one repository, {repositories} repositories, and {referrers}
+referrers of one digest. It is written by `cargo bench --bench lists`, which writes a store in `registry:2`'s layout and serves it. Where
+Debian's `docker-registry` is installed, it serves the same store for comparison. (`registry:2` has no referrers API and returns all tags
+in one answer.) Times depend on the machine. Requests run one after another, each on a new connection.
+
+- **entries, requests**: the number of entries received, each counted once, and the number of pages.
+- **s, slowest ms**: the time for the whole list, and for its slowest page.
+- **MiB of a page**: the size of the largest page.
+- **before, peak, after**: the server's resident memory in MiB. The peak covers only the reading of this list.
 
 | list | with | entries | requests | s | slowest ms | MiB of a page | before | peak | after |
 | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |
 {lines}
-Entries a second, times those of `registry:2`:
+Entries per second, as a multiple of `registry:2`'s rate:
 
 {ratios}
 ## The index
 
 {}
 ",
+        today(),
         index.text()
     )
 }
