@@ -50,9 +50,9 @@ pub struct Metrics {
     /// Is an endpoint asked (0 closed: yes, 1 half-open: one request finds out, 2 open: no), by `upstream` and `endpoint`.
     pub upstream_circuit: IntGaugeVec,
     /// Until when an endpoint wants not to be asked (429, or 503 with `Retry-After`), in seconds since 1970, by `upstream` and `endpoint`.
-    pub upstream_held_until: IntGaugeVec,
+    pub upstream_throttled_until: IntGaugeVec,
     /// Content that was not what its digest says, by `upstream` and `endpoint`.
-    pub upstream_lies: IntCounterVec,
+    pub upstream_digest_mismatches: IntCounterVec,
     /// What the upstream said it allows in all (`ratelimit-limit`), by `upstream`.
     pub ratelimit_limit: IntGaugeVec,
     /// What the upstream said it still allows (`ratelimit-remaining`), by `upstream`.
@@ -162,15 +162,15 @@ impl Metrics {
                 "Is an endpoint asked: 0 yes (closed), 1 one request finds out (half-open), 2 no (open)",
                 endpoint,
             ),
-            upstream_held_until: gauges(
+            upstream_throttled_until: gauges(
                 r,
-                "entrepot_upstream_held_until_seconds",
+                "entrepot_upstream_throttled_until_seconds",
                 "Until when an endpoint wants not to be asked, in seconds since 1970",
                 endpoint,
             ),
-            upstream_lies: counters(
+            upstream_digest_mismatches: counters(
                 r,
-                "entrepot_upstream_lies_total",
+                "entrepot_upstream_digest_mismatch_total",
                 "Content that was not what its digest says",
                 endpoint,
             ),

@@ -141,8 +141,9 @@ fn a_manifest_that_came_wrong_or_not_whole_comes_from_another() {
         let got = mirror.client().get(&manifest(NAME, image.manifest_digest));
         assert_eq!((got.status, got.body), (200, image.manifest.to_vec()), "{fault:?}");
         let port = first.port();
-        let line =
-            format!("entrepot_upstream_lies_total{{endpoint=\"127.0.0.1:{port}\",upstream=\"docker.io\"}} {lies}");
+        let line = format!(
+            "entrepot_upstream_digest_mismatch_total{{endpoint=\"127.0.0.1:{port}\",upstream=\"docker.io\"}} {lies}"
+        );
         assert_eq!(has_line(&mirror, &line), lies > 0, "{fault:?}");
         assert_eq!(report(&mirror)["endpoints"][0]["distrusted_until"].is_string(), lies > 0, "{fault:?}");
     }
@@ -160,7 +161,7 @@ fn who_has_enough_is_left_alone_and_the_other_asked() {
     assert_eq!(get(&mirror, 1).status, 200);
     assert_eq!(first.requests("*", ""), 0, "not before it said");
     let held = &report(&mirror)["endpoints"][0];
-    assert!(held["held_until"].is_string() && held["circuit"] == "closed", "{held}");
+    assert!(held["throttled_until"].is_string() && held["circuit"] == "closed", "{held}");
     // What the second has not, the first may have: that it does not exist is more than is known.
     let absent = get(&mirror, "absent");
     assert_eq!((absent.status, absent.code().as_str()), (429, "TOOMANYREQUESTS"));

@@ -90,7 +90,7 @@ impl Upstream {
                     // Of its token server.
                     UpstreamError::TooManyRequests { retry_after, .. } => {
                         health.spoke();
-                        health.hold_back(Throttle::TooManyRequests, *retry_after);
+                        health.throttle(Throttle::TooManyRequests, *retry_after);
                     }
                     of_endpoint if of_endpoint.is_of_endpoint() => health.missed(&error, self.clock.since(began)),
                     _ => health.spoke(),
@@ -135,10 +135,10 @@ impl Upstream {
         }
         match status {
             StatusCode::TOO_MANY_REQUESTS if !answer.redirected => {
-                health.hold_back(Throttle::TooManyRequests, retry_after);
+                health.throttle(Throttle::TooManyRequests, retry_after);
             }
             StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
-                health.hold_back(Throttle::Unavailable, retry_after);
+                health.throttle(Throttle::Unavailable, retry_after);
             }
             _ => {}
         }

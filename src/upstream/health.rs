@@ -14,9 +14,9 @@ use crate::sys::{Clock, Moment};
 /// Content that was not what its digest says: nothing that is named by a digest is asked of this endpoint for so long.
 const DISTRUST: Duration = Duration::from_secs(10 * 60);
 /// Nobody is held back longer, whatever `Retry-After` says.
-const LONGEST_HOLD: Duration = Duration::from_secs(5 * 60);
+const LONGEST_THROTTLE: Duration = Duration::from_secs(5 * 60);
 /// After a 429 that does not say for how long.
-const SHORT_HOLD: Duration = Duration::from_secs(5);
+const DEFAULT_THROTTLE: Duration = Duration::from_secs(5);
 /// Bodies that broke off are forgotten after so long without another.
 const CUTS_REMEMBERED: Duration = Duration::from_secs(60);
 /// A latency that was not measured again for so long says nothing any more.
@@ -48,7 +48,7 @@ struct State {
     last_cut: Option<Moment>,
     /// Its last failure was a wait.
     hang: Option<Hang>,
-    held: Option<(Pause, Throttle)>,
+    throttled: Option<(Pause, Throttle)>,
     distrusted: Option<Pause>,
     /// When it was named for its probe.
     handed_out: Option<Moment>,
@@ -97,7 +97,7 @@ pub struct HealthReport {
     /// When one request finds out whether it is back.
     pub retry_at: Option<SystemTime>,
     /// It wants to be asked later: 429, or 503 with `Retry-After`.
-    pub held_until: Option<SystemTime>,
+    pub throttled_until: Option<SystemTime>,
     /// It sent what its digest does not name.
     pub distrusted_until: Option<SystemTime>,
 }
@@ -159,18 +159,18 @@ impl Health {
     }
 
     /// What it sent was not what its digest says.
-    pub(super) fn lied(&self) {
+    pub(super) fn digest_mismatch(&self) {
         self.state().distrusted = Some(Pause::begin(&self.clock, DISTRUST));
-        self.marks.lied(DISTRUST);
+        self.marks.digest_mismatch(DISTRUST);
     }
 
     /// It wants to be asked later.
-    pub(super) fn hold_back(&self, throttle: Throttle, retry_after: Option<Duration>) {
-        let length = retry_after.unwrap_or(SHORT_HOLD).min(LONGEST_HOLD);
+    pub(super) fn throttle(&self, throttle: Throttle, retry_after: Option<Duration>) {
+        let length = retry_after.unwrap_or(DEFAULT_THROTTLE).min(LONGEST_THROTTLE);
         let mut state = self.state();
-        if length > state.held_for(&self.clock) {
-            state.held = Some((Pause::begin(&self.clock, length), throttle));
-            self.marks.held_until(self.clock.now() + length);
+        if length > state.throttled_for(&self.clock) {
+            state.throttled = Some((Pause::begin(&self.clock, length), throttle));
+            self.marks.throttled_until(self.clock.now() + length);
         }
     }
 
@@ -189,12 +189,12 @@ impl Health {
     pub(super) fn is_usable(&self, by_digest: bool) -> bool {
         let state = self.state();
         state.circuit.admits(&self.clock)
-            && state.held_for(&self.clock).is_zero()
+            && state.throttled_for(&self.clock).is_zero()
             && !(by_digest && state.distrusted_for(&self.clock) > Duration::ZERO)
     }
 
-    pub(super) fn is_held_back(&self) -> bool {
-        self.state().held_for(&self.clock) > Duration::ZERO
+    pub(super) fn is_throttled(&self) -> bool {
+        self.state().throttled_for(&self.clock) > Duration::ZERO
     }
 
     /// Is it named among those that blobs come from? One that is due for its probe is named to one caller at a time.
@@ -216,14 +216,14 @@ impl Health {
     /// How long until it may be asked for anything.
     pub(super) fn due_in(&self) -> Duration {
         let (state, clock) = (self.state(), &self.clock);
-        state.circuit.left(clock).max(state.held_for(clock)).max(state.distrusted_for(clock))
+        state.circuit.left(clock).max(state.throttled_for(clock)).max(state.distrusted_for(clock))
     }
 
     /// Why it is not asked while it is held back, in the words of its last answer.
     pub(super) fn refusal(&self, host: &str) -> Option<UpstreamError> {
         let state = self.state();
-        let (_, throttle) = state.held?;
-        let left = Some(state.held_for(&self.clock)).filter(|left| !left.is_zero())?;
+        let (_, throttle) = state.throttled?;
+        let left = Some(state.throttled_for(&self.clock)).filter(|left| !left.is_zero())?;
         let host = host.to_owned();
         Some(match throttle {
             Throttle::TooManyRequests => UpstreamError::TooManyRequests { host, retry_after: Some(left) },
@@ -248,7 +248,7 @@ impl Health {
             latency: state.latency(clock),
             failures: state.failures(clock),
             retry_at: at(state.circuit.left(clock)),
-            held_until: at(state.held_for(clock)),
+            throttled_until: at(state.throttled_for(clock)),
             distrusted_until: at(state.distrusted_for(clock)),
         }
     }
@@ -303,8 +303,8 @@ impl State {
         known.map(|latency| latency.average)
     }
 
-    fn held_for(&self, clock: &Clock) -> Duration {
-        self.held.map(|(pause, _)| pause.left(clock)).unwrap_or_default()
+    fn throttled_for(&self, clock: &Clock) -> Duration {
+        self.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default()
     }
 
     fn distrusted_for(&self, clock: &Clock) -> Duration {
@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn a_liar_is_not_let_back_by_an_answer() {
         let setting = setting();
-        setting.health.lied();
+        setting.health.digest_mismatch();
         setting.health.answered(SHORT);
         setting.health.delivered();
         setting.turn(599);
@@ -462,7 +462,7 @@ mod tests {
         setting.turn(2);
         assert!(setting.health.is_usable(true) && setting.health.hand_out());
         let counted = setting.metrics.render();
-        let line = r#"entrepot_upstream_lies_total{endpoint="hub",upstream="docker.io"} 1"#;
+        let line = r#"entrepot_upstream_digest_mismatch_total{endpoint="hub",upstream="docker.io"} 1"#;
         assert!(counted.contains(line), "{line} is not in\n{counted}");
     }
 
@@ -471,9 +471,9 @@ mod tests {
         let too_many = |seconds| Some(Duration::from_secs(seconds));
         for (said, held) in [(too_many(7), 7), (too_many(0), 0), (None, 5), (too_many(86_400), 300)] {
             let setting = setting();
-            setting.health.hold_back(Throttle::TooManyRequests, said);
+            setting.health.throttle(Throttle::TooManyRequests, said);
             setting.health.answered(SHORT);
-            assert_eq!(setting.health.is_held_back(), held > 0, "{said:?}");
+            assert_eq!(setting.health.is_throttled(), held > 0, "{said:?}");
             assert_eq!(setting.health.is_usable(false), held == 0, "{said:?}");
             if held == 0 {
                 continue;
@@ -489,11 +489,11 @@ mod tests {
             assert!(setting.health.is_usable(true) && setting.health.refusal("hub").is_none(), "{said:?}");
         }
         let setting = setting();
-        setting.health.hold_back(Throttle::Unavailable, too_many(60));
-        setting.health.hold_back(Throttle::TooManyRequests, None);
+        setting.health.throttle(Throttle::Unavailable, too_many(60));
+        setting.health.throttle(Throttle::TooManyRequests, None);
         let refusal = setting.health.refusal("hub");
         assert!(matches!(refusal, Some(UpstreamError::Status { status: 503, .. })), "the longer one stands");
-        let gauge = setting.metrics.upstream_held_until.with_label_values(&["docker.io", "hub"]).get();
+        let gauge = setting.metrics.upstream_throttled_until.with_label_values(&["docker.io", "hub"]).get();
         let due = i64::try_from(setting.clock.unix_seconds()).unwrap() + 60;
         assert!((due - 5..=due).contains(&gauge), "{gauge}");
     }

@@ -68,7 +68,7 @@ impl Upstream {
     ) -> Result<FetchedManifest, UpstreamError> {
         let question = question(Method::GET, repository, reference);
         let mut failed: Option<UpstreamError> = None;
-        let (mut broken, mut liars): (Vec<EndpointId>, Vec<EndpointId>) = Default::default();
+        let (mut broken, mut mismatched): (Vec<EndpointId>, Vec<EndpointId>) = Default::default();
         loop {
             let reply = match (self.ask_others(&question, &broken).await, failed.clone()) {
                 (Ok(reply), _) => reply,
@@ -78,12 +78,12 @@ impl Upstream {
             let endpoint = reply.endpoint.id();
             match (self.receive(reply, reference).await, failed.clone()) {
                 (Ok(fetched), _) => {
-                    liars.into_iter().for_each(|liar| self.blame(liar));
+                    mismatched.into_iter().for_each(|endpoint| self.report_digest_mismatch(endpoint));
                     return Ok(fetched);
                 }
                 (Err(error), first) if error.is_of_content() => {
                     if matches!(error, UpstreamError::Mismatch { .. }) {
-                        liars.push(endpoint);
+                        mismatched.push(endpoint);
                     }
                     broken.push(endpoint);
                     failed = first.or(Some(error));

@@ -103,9 +103,9 @@ impl Marks {
         self.metrics.upstream_circuit.with_label_values(&self.labels()).set(value);
     }
 
-    pub(super) fn held_until(&self, until: SystemTime) {
+    pub(super) fn throttled_until(&self, until: SystemTime) {
         let seconds = until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let gauge = self.metrics.upstream_held_until.with_label_values(&self.labels());
+        let gauge = self.metrics.upstream_throttled_until.with_label_values(&self.labels());
         gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
@@ -121,8 +121,8 @@ impl Marks {
         tracing::info!(upstream = %self.upstream, endpoint = %self.endpoint, "the endpoint answers again");
     }
 
-    pub(super) fn lied(&self, distrust: Duration) {
-        self.metrics.upstream_lies.with_label_values(&self.labels()).inc();
+    pub(super) fn digest_mismatch(&self, distrust: Duration) {
+        self.metrics.upstream_digest_mismatches.with_label_values(&self.labels()).inc();
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let seconds = distrust.as_secs();
         tracing::error!(%upstream, %endpoint, seconds, "the endpoint sent other content than its digest names; nothing that a digest names is asked of it for a while");

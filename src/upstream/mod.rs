@@ -140,8 +140,8 @@ impl Upstream {
     }
 
     /// Content that came from this endpoint was not what its digest says, and another had it right.
-    pub fn blame(&self, endpoint: EndpointId) {
-        self.endpoints[endpoint.0].health().lied();
+    pub fn report_digest_mismatch(&self, endpoint: EndpointId) {
+        self.endpoints[endpoint.0].health().digest_mismatch();
     }
 
     /// There were no credentials since the process began: what it answered, it answers to everybody.

@@ -51,7 +51,7 @@ impl Ask<'_> {
     }
 
     /// The bytes of a blob are not counted where requests are, and a transfer under way must be able to go on.
-    fn ignores_holds(&self) -> bool {
+    fn ignores_throttle(&self) -> bool {
         self.kind == Kind::Blob && self.method == Method::GET
     }
 }
@@ -143,7 +143,7 @@ impl<'a> Round<'a, '_> {
         let health = self.upstream.endpoint(id).health();
         match turn {
             Turn::Usable => health.is_usable(self.ask.is_by_digest()),
-            Turn::LastResort => self.ask.ignores_holds() || !health.is_held_back(),
+            Turn::LastResort => self.ask.ignores_throttle() || !health.is_throttled(),
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> Round<'a, '_> {
     /// Might it have what another has not? It can still be asked, or does not say because of a limit.
     fn might_know(&self, endpoint: &Endpoint) -> bool {
         let waits = self.left.contains(&endpoint.id()) && self.is_fit(endpoint.id(), Turn::Usable);
-        waits || endpoint.health().is_held_back()
+        waits || endpoint.health().is_throttled()
     }
 
     fn remember(&mut self, outcome: Outcome<'a>) {

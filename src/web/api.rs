@@ -58,7 +58,7 @@ pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
 ///     "latency_ms": 112,
 ///     "failures": 0,
 ///     "retry_at": null,
-///     "held_until": null,
+///     "throttled_until": null,
 ///     "distrusted_until": null
 ///   }],
 ///   "budget": {"limit": 100, "remaining": 76, "window_seconds": 21600, "seen": "2026-01-31T12:00:00Z", "pulls_spared": false}
@@ -69,7 +69,7 @@ pub(super) async fn answer(call: &mut Call, route: Api) -> Answer {
 /// the upstream; `default`: it owns names without a registry of their own. `account`: is it asked with an account (whose, is not told). `silent_since`: since when what is held is served as it is,
 /// because no answer comes. `endpoints` stand in the configured order; `circuit` is `closed` (it is asked), `open` (it is
 /// not, before `retry_at`) or `half-open` (one request is finding out whether it is back); `latency_ms` is a moving average of
-/// the time to the head of an answer, `failures` counts those in a row; before `held_until` the endpoint itself wants not to
+/// the time to the head of an answer, `failures` counts those in a row; before `throttled_until` the endpoint itself wants not to
 /// be asked, and before `distrusted_until` nothing that a digest names is asked of it, since it sent other content than that.
 /// `budget` is what the upstream last said of the requests that it counts; `pulls_spared`: few are left, so they are kept
 /// for what is not held.
@@ -109,7 +109,7 @@ fn endpoint(report: &EndpointReport) -> Value {
         "latency_ms": health.latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
         "failures": health.failures,
         "retry_at": health.retry_at.map(time),
-        "held_until": health.held_until.map(time),
+        "throttled_until": health.throttled_until.map(time),
         "distrusted_until": health.distrusted_until.map(time),
     })
 }

@@ -36,7 +36,7 @@ PYTHON
 }
 # lies PORT: as /metrics counts them.
 lies() {
-    curl -sf "http://127.0.0.1:$port/metrics" | sed -n "s/^entrepot_upstream_lies_total{.*:$1[/\"].*} //p"
+    curl -sf "http://127.0.0.1:$port/metrics" | sed -n "s/^entrepot_upstream_digest_mismatch_total{.*:$1[/\"].*} //p"
 }
 
 step "docker's first pull succeeds"

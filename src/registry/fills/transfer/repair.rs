@@ -60,7 +60,7 @@ impl Transfer<'_> {
             let Some(source) = sources.iter().find(|source| source.key() == *key) else { continue };
             let (digest, host) = (self.fill.digest, source.upstream.host(*endpoint));
             tracing::error!(%digest, %host, "this endpoint sent content that is not what its digest says; another had it right");
-            source.upstream.blame(*endpoint);
+            source.upstream.report_digest_mismatch(*endpoint);
         }
     }
 
