@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use serde_yaml::Value as Yaml;
 
 use super::schema::{self, Form, Key, Kind, Status};
 use super::{Source, print, reference};
@@ -35,11 +34,11 @@ pub(super) fn json_schema() -> Value {
 }
 
 /// What an empty configuration with one upstream means.
-fn defaults() -> Yaml {
+fn defaults() -> Value {
     let text = format!("version: 0.1\nmirror: {{upstreams: {{{SAMPLE}: }}}}");
     let source = Source { name: String::new(), text: &text, built_in: false };
     let loaded = super::load(source, &[], &|_| Err(String::new()));
-    loaded.map_or(Yaml::Null, |loaded| print::tree(&loaded.config))
+    loaded.map_or(Value::Null, |loaded| print::tree(&loaded.config))
 }
 
 struct Maker<'s> {
@@ -47,7 +46,7 @@ struct Maker<'s> {
 }
 
 impl Maker<'_> {
-    fn section(&self, keys: &[Key], path: &str, defaults: Option<&Yaml>) -> Map<String, Value> {
+    fn section(&self, keys: &[Key], path: &str, defaults: Option<&Value>) -> Map<String, Value> {
         let mut properties = Map::new();
         for key in keys {
             let path = schema::join(path, key.name);
@@ -57,7 +56,7 @@ impl Maker<'_> {
         object(json!({"type": ["object", "null"], "properties": properties, "additionalProperties": false}))
     }
 
-    fn key(&self, key: &Key, path: &str, default: Option<&Yaml>) -> Map<String, Value> {
+    fn key(&self, key: &Key, path: &str, default: Option<&Value>) -> Map<String, Value> {
         let mut schema = Map::new();
         match key.status {
             Status::Supported => {
@@ -80,7 +79,7 @@ impl Maker<'_> {
         schema
     }
 
-    fn supported(&self, key: &Key, path: &str, default: Option<&Yaml>) -> Map<String, Value> {
+    fn supported(&self, key: &Key, path: &str, default: Option<&Value>) -> Map<String, Value> {
         let mut schema = match key.kind {
             Kind::Leaf(form) => object(leaf(form)),
             Kind::List => list(),
@@ -105,10 +104,10 @@ impl Maker<'_> {
             Kind::Free => Map::new(),
         };
         if matches!(key.kind, Kind::Leaf(_) | Kind::List)
-            && let Some(default) = default.and_then(|default| serde_json::to_value(default).ok())
+            && let Some(default) = default
             && !default.to_string().contains(SAMPLE)
         {
-            schema.insert("default".to_owned(), default);
+            schema.insert("default".to_owned(), default.clone());
         }
         schema
     }

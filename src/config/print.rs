@@ -1,6 +1,7 @@
 //! The effective configuration as YAML that could be read again, secrets masked.
 
-use serde_yaml::{Mapping, Value};
+use saphyr::{Mapping, Scalar, ScalarStyle, Yaml, YamlEmitter};
+use serde_json::{Map, Value};
 
 use super::scalar::{show_duration, show_size};
 use super::{
@@ -11,13 +12,32 @@ use super::{
 pub(super) const MASK: &str = "****";
 
 pub(super) fn print(config: &Config) -> String {
-    serde_yaml::to_string(&tree(config)).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = YamlEmitter::new(&mut text).dump(&yaml(&tree(config)));
+    format!("{}\n", text.trim_start_matches("---\n"))
+}
+
+/// The YAML of a JSON value.
+fn yaml(value: &Value) -> Yaml<'_> {
+    match value {
+        Value::String(text) => Yaml::Value(Scalar::String(text.into())),
+        Value::Array(items) => Yaml::Sequence(items.iter().map(yaml).collect()),
+        Value::Object(map) => Yaml::Mapping(
+            map.iter()
+                .map(|(key, value)| (Yaml::Value(Scalar::String(key.into())), yaml(value)))
+                .collect::<Mapping<'_>>(),
+        ),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            Yaml::Representation(value.to_string().into(), ScalarStyle::Plain, None)
+        }
+    }
 }
 
 /// The whole as a map.
 pub(super) fn tree(config: &Config) -> Value {
     let mut root = Section::default();
-    root.put("version", Value::Number(0.1.into()));
+    root.put("version", Value::from(0.1));
     root.put("log", log(&config.log));
     root.put("storage", storage(&config.storage));
     root.put("http", http(&config.http));
@@ -44,11 +64,11 @@ pub(super) fn tree(config: &Config) -> Value {
 
 /// A map under construction, in the order of writing.
 #[derive(Default)]
-struct Section(Mapping);
+struct Section(Map<String, Value>);
 
 impl Section {
     fn put(&mut self, key: &str, value: impl Into<Value>) {
-        self.0.insert(Value::from(key), value.into());
+        self.0.insert(key.to_owned(), value.into());
     }
 
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -61,7 +81,7 @@ impl Section {
     }
 
     fn value(self) -> Value {
-        Value::Mapping(self.0)
+        Value::Object(self.0)
     }
 }
 
@@ -102,14 +122,14 @@ fn http(http: &Http) -> Value {
         section.put("host", host.as_str());
     }
     section.put("draintimeout", show_duration(http.drain_timeout));
-    let mut headers = Mapping::new();
+    let mut headers = Map::new();
     for (name, value) in &http.headers {
-        let values = headers.entry(Value::from(name.as_str())).or_insert_with(|| Value::Sequence(Vec::new()));
-        if let Value::Sequence(values) = values {
+        let values = headers.entry(name.as_str()).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(values) = values {
             values.push(Value::from(value.as_str()));
         }
     }
-    section.put("headers", Value::Mapping(headers));
+    section.put("headers", Value::Object(headers));
     if let Some(debug) = &http.debug {
         let mut prometheus = Section::default().with("enabled", debug.prometheus.is_some());
         if let Some(path) = &debug.prometheus {

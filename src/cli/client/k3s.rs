@@ -33,11 +33,13 @@ pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
 
 #[cfg(test)]
 mod tests {
+    use saphyr::{LoadableYamlNode, YamlOwned};
+
     use super::super::mirror::tests::mirror;
     use super::*;
 
-    fn parsed(mirror: &Mirror) -> serde_json::Value {
-        serde_yaml::from_str(&make(mirror).unwrap().files[0].content).unwrap()
+    fn parsed(mirror: &Mirror) -> YamlOwned {
+        YamlOwned::load_from_str(&make(mirror).unwrap().files[0].content).unwrap().remove(0)
     }
 
     #[test]
@@ -45,15 +47,15 @@ mod tests {
         let upstreams: &[(&str, &[&str])] = &[("docker.io", &[]), ("r.corp:443", &["r.corp"])];
         let found = parsed(&mirror("mirror.lan:5000", upstreams));
         for name in ["docker.io", "r.corp:443", "r.corp", "mirror.lan:5000"] {
-            assert_eq!(found["mirrors"][name]["endpoint"][0], "http://mirror.lan:5000", "{name}");
+            assert_eq!(found["mirrors"][name]["endpoint"][0].as_str(), Some("http://mirror.lan:5000"), "{name}");
         }
-        assert!(found.get("configs").is_none() && found["mirrors"].as_object().unwrap().len() == 4);
+        assert!(!found.contains_mapping_key("configs") && found["mirrors"].as_mapping().unwrap().len() == 4);
 
         let https = || mirror("https://mirror.lan", upstreams);
         let unchecked = parsed(&https().reached(None, true, None).ok().unwrap());
-        assert_eq!(unchecked["configs"]["mirror.lan"]["tls"]["insecure_skip_verify"], true);
+        assert_eq!(unchecked["configs"]["mirror.lan"]["tls"]["insecure_skip_verify"].as_bool(), Some(true));
         let ca = parsed(&https().reached(None, false, Some("/ca: #.pem".into())).ok().unwrap());
-        assert_eq!(ca["configs"]["mirror.lan"]["tls"]["ca_file"], "/ca: #.pem");
-        assert_eq!(ca["mirrors"]["docker.io"]["endpoint"][0], "https://mirror.lan");
+        assert_eq!(ca["configs"]["mirror.lan"]["tls"]["ca_file"].as_str(), Some("/ca: #.pem"));
+        assert_eq!(ca["mirrors"]["docker.io"]["endpoint"][0].as_str(), Some("https://mirror.lan"));
     }
 }

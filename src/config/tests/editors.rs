@@ -1,6 +1,7 @@
 //! The JSON Schema that editors use: what it takes and what it refuses, by a validator that others wrote.
 
 use jsonschema::Validator;
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -14,7 +15,26 @@ fn validator() -> (Value, Validator) {
 }
 
 fn instance(text: &str) -> Value {
-    serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{text}\n{error}"))
+    let documents = Yaml::load_from_str(text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+    documents.first().map_or(Value::Null, json_of)
+}
+
+/// What an editor, which reads YAML 1.2, makes of a node.
+fn json_of(node: &Yaml<'_>) -> Value {
+    match node {
+        Yaml::Sequence(items) => items.iter().map(json_of).collect(),
+        Yaml::Mapping(map) => map.iter().map(|(key, value)| (key_of(key), json_of(value))).collect(),
+        Yaml::Value(Scalar::Boolean(flag)) => json!(flag),
+        Yaml::Value(Scalar::Integer(number)) => json!(number),
+        Yaml::Value(Scalar::FloatingPoint(number)) => json!(number.into_inner()),
+        Yaml::Value(Scalar::String(text)) => json!(text),
+        Yaml::Value(Scalar::Null) => Value::Null,
+        other => panic!("{other:?} is not expected here"),
+    }
+}
+
+fn key_of(key: &Yaml<'_>) -> String {
+    key.as_str().unwrap_or_else(|| panic!("{key:?} is not a text")).to_owned()
 }
 
 /// As Debian's, with what distribution's own examples have besides: caches, notifications, Redis, health checks, a proxy.
@@ -135,10 +155,12 @@ fn never_marks_what_check_takes() {
     for path in crate::config::schema::supported() {
         for value in values {
             // A number is one, as an editor reads it.
-            let typed = serde_yaml::from_str::<Value>(value).unwrap_or_else(|_| json!(value));
+            let typed =
+                Yaml::load_from_str(value).map_or(json!(value), |found| found.first().map_or(Value::Null, json_of));
             for leaf in [typed, json!(value)] {
                 let instance = nested(&path, leaf);
-                let text = serde_yaml::to_string(&instance).unwrap();
+                // JSON is YAML.
+                let text = instance.to_string();
                 let said = load_text(&text, &[]).err().map(|problems| problems.to_string()).unwrap_or_default();
                 let shown = path.replace("NAME", "a.io");
                 let taken = !said.contains(&format!(": {shown} ")) && !said.contains(&format!(": {shown}:"));
