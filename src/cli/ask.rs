@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, LINK};
 use http::{Method, StatusCode};
 use reqwest::Response;
 use reqwest::redirect::Policy;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use super::connect::{TrustArguments, unanswered};
 use super::output::{plain, remark};
@@ -20,6 +20,7 @@ use super::{Ended, password};
 use crate::outbound::{Url, authority};
 use crate::sys::disk;
 use crate::upstream::{ClientLogin, client_login};
+use crate::web::ErrorAnswer;
 
 /// No connection within this is none.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -145,13 +146,21 @@ impl Server {
     }
 
     /// An object, and where the next page of it is.
-    pub(super) async fn get(&mut self, path: &str) -> Result<(Value, Option<String>), Refused> {
+    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<(T, Option<String>), Refused> {
         let answer = self.send(Method::GET, path, None).await?;
         let next = answer.headers().get(LINK).and_then(|link| next(link.to_str().ok()?));
         let body = self.patiently(answer.bytes()).await.map_err(|error| self.broken(&cause(&error)))?;
-        let object =
-            serde_json::from_slice(&body).map_err(|error| self.broken(&format!("it sent no JSON: {error}")))?;
-        Ok((object, next))
+        Ok((self.parse(&body)?, next))
+    }
+
+    /// Reads the JSON of an answer.
+    pub(super) fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Refused> {
+        serde_json::from_slice(body).map_err(|error| {
+            let name = &self.name;
+            Refused::Altogether(Trouble(format!(
+                "{name}: the answer cannot be read: {error}; is the server of this version?"
+            )))
+        })
     }
 
     /// Asks; an answer other than 200 is an error. `path` begins after the server's address; `order` is JSON.
@@ -218,8 +227,8 @@ impl Server {
     async fn refused(&self, answer: Response) -> Refused {
         let (status, name) = (answer.status(), &self.name);
         let body = answer.bytes().await.unwrap_or_default();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let explained = body["errors"][0]["message"].as_str().map(plain);
+        let errors = serde_json::from_slice::<ErrorAnswer>(&body).map(|answer| answer.errors).unwrap_or_default();
+        let explained = errors.first().map(|error| plain(&error.message));
         let says_why = explained.is_some();
         let reason =
             explained.unwrap_or_else(|| "it says no more than that; is it an Entrepot of this version?".to_owned());

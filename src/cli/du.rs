@@ -2,14 +2,13 @@
 
 use http::Method;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
 
 use super::Ended;
 use super::ask::{Server, ServerArguments};
 use super::ls::repository;
-use super::output::{Output, Table};
+use super::output::{Output, Table, line_of_json};
 use super::server_url::cause;
-use super::settings::Trouble;
+use crate::web::{BlobUsage, UnlinkedUsage, UsageEntry, UsageLine, UsageTotals};
 
 /// A line of the server's is shorter than this.
 const LONGEST_LINE: usize = 1 << 16;
@@ -44,7 +43,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     let mut report = Report::new(arguments.json);
     if let Some(name) = arguments.repository {
         let (usage, _) = server.get(&format!("/api/v1/repositories/{}/usage", server.own(&name))).await?;
-        report.repository(usage)?;
+        report.repository(&usage)?;
         return report.end();
     }
     let mut answer = server.send(Method::GET, "/api/v1/usage/repositories", None).await?;
@@ -53,7 +52,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
         unread.extend_from_slice(&piece);
         while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = unread.drain(..=end).collect();
-            report.line(serde_json::from_slice(&line).map_err(|error| server.broken(&error.to_string()))?)?;
+            report.line(server.parse(&line)?)?;
         }
         if unread.len() > LONGEST_LINE {
             return Err(server.broken("it sends a line without end").into());
@@ -69,69 +68,67 @@ struct Report {
     json: bool,
     table: Table,
     held: usize,
-    /// As the server told it; not told of one repository.
-    unlinked: Value,
+    /// The content without a repository; `None` in a report about one repository.
+    unlinked: Option<UnlinkedUsage>,
 }
 
 impl Report {
     fn new(json: bool) -> Self {
         let table = Table::new(&[">BYTES", ">OWN", "KIND", "REPOSITORY"]);
-        Self { output: Output::new(), json, table, held: 0, unlinked: Value::Null }
+        Self { output: Output::new(), json, table, held: 0, unlinked: None }
     }
 
     /// A line of the answer about all repositories.
-    fn line(&mut self, mut line: Value) -> Result<(), Ended> {
-        match line.get_mut("unlinked").map(Value::take) {
-            None => self.repository(line),
-            Some(unlinked) if self.json => self.output.line(json!({"unlinked": unlinked})),
-            Some(unlinked) => {
-                self.unlinked = unlinked;
+    fn line(&mut self, line: UsageLine) -> Result<(), Ended> {
+        match line {
+            UsageLine::Repository(usage) => self.repository(&usage),
+            UsageLine::Unlinked { .. } if self.json => self.output.line(line_of_json(&line)?),
+            UsageLine::Unlinked { unlinked } => {
+                self.unlinked = Some(unlinked);
                 Ok(())
             }
         }
     }
 
-    fn repository(&mut self, usage: Value) -> Result<(), Ended> {
+    fn repository(&mut self, usage: &UsageEntry) -> Result<(), Ended> {
         if self.json {
-            return self.output.line(usage);
+            return self.output.line(line_of_json(usage)?);
         }
-        let bytes = |key: &str| HumanBytes(usage[key].as_u64().unwrap_or(0)).to_string();
-        let text = |key: &str| usage[key].as_str().unwrap_or("-").to_owned();
-        self.table.row([bytes("bytes"), bytes("own_bytes"), text("kind"), text("name")]);
+        let (bytes, own) = (HumanBytes(usage.bytes).to_string(), HumanBytes(usage.own_bytes).to_string());
+        self.table.row([bytes, own, usage.kind.as_str().to_owned(), usage.name.clone()]);
         self.held += 1;
         if self.held.is_multiple_of(TOGETHER) { self.table.print(&mut self.output) } else { Ok(()) }
     }
 
-    fn totals(&mut self, totals: &Value) -> Result<(), Ended> {
+    fn totals(&mut self, totals: &UsageTotals) -> Result<(), Ended> {
         if self.json {
-            return self.output.line(totals);
+            return self.output.line(line_of_json(totals)?);
         }
         self.table.print(&mut self.output)?;
         if self.held > 0 {
             self.output.line("")?;
         }
-        let number_of = |of: &Value, part: &str, key: &str| {
-            let found = of[part][key].as_u64();
-            found.ok_or_else(|| Trouble(format!("the server's answer lacks {part}.{key}; is it of this version?")))
-        };
-        let number = |part: &str, key: &str| number_of(totals, part, key);
-        let unlinked = |part: &str, key: &str| number_of(&self.unlinked, part, key);
-        let left = |part: &str, until: &str| {
-            let blobs = format!("{} blobs that no repository has, until {until}", unlinked(part, "blobs")?);
-            Ok::<_, Trouble>(("  unlinked", HumanBytes(unlinked(part, "bytes")?).to_string(), blobs))
-        };
-        let bytes = |part: &str, key: &str| number(part, key).map(|bytes| HumanBytes(bytes).to_string());
-        let of = |part: &str, unit: &str| Ok::<_, Trouble>(format!("{} {unit}", number(part, unit)?));
-        let arriving = format!("{}, {} arriving", of("unfinished", "blobs")?, bytes("unfinished", "arriving")?);
-        let lines = [
-            ("private store", bytes("hosted", "bytes")?, of("hosted", "blobs")?),
-            left("hosted", "garbage is collected")?,
-            ("uploads", bytes("uploads", "bytes")?, format!("{} begun", number("uploads", "count")?)),
-            ("cache", bytes("cache", "bytes")?, format!("of {}, {}", bytes("cache", "limit")?, of("cache", "blobs")?)),
-            left("cache", "room is wanted")?,
-            ("unfinished", bytes("unfinished", "bytes")?, arriving),
-            ("free", bytes("disk", "free")?, format!("of {}", bytes("disk", "total")?)),
+        let bytes = |bytes: u64| HumanBytes(bytes).to_string();
+        let UsageTotals { hosted, uploads, cache, unfinished, disk } = totals;
+        let mut lines = vec![
+            ("private store", bytes(hosted.bytes), format!("{} blobs", hosted.blobs)),
+            ("uploads", bytes(uploads.bytes), format!("{} begun", uploads.count)),
+            ("cache", bytes(cache.bytes), format!("of {}, {} blobs", bytes(cache.limit), cache.blobs)),
+            (
+                "unfinished",
+                bytes(unfinished.bytes),
+                format!("{} blobs, {} arriving", unfinished.blobs, bytes(unfinished.arriving)),
+            ),
+            ("free", bytes(disk.free), format!("of {}", bytes(disk.total))),
         ];
+        if let Some(unlinked) = &self.unlinked {
+            let left = |usage: &BlobUsage, until: &str| {
+                let blobs = format!("{} blobs that no repository has, until {until}", usage.blobs);
+                ("  unlinked", bytes(usage.bytes), blobs)
+            };
+            lines.insert(3, left(&unlinked.cache, "room is wanted"));
+            lines.insert(1, left(&unlinked.hosted, "garbage is collected"));
+        }
         for (what, bytes, more) in lines {
             self.output.line(format!("{what:<13}  {bytes:>12}  {more}"))?;
         }

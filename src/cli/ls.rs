@@ -1,12 +1,13 @@
 //! `entrepot ls`: what a running server holds.
 
 use indicatif::HumanBytes;
-use serde_json::Value;
+use serde::Serialize;
 
 use super::Ended;
-use super::ask::{Server, ServerArguments};
-use super::output::{Output, Table, remark};
+use super::ask::{Refused, Server, ServerArguments};
+use super::output::{Output, Table, line_of_json, remark};
 use crate::oci::ImageRepository;
+use crate::web::{RepositoryEntry, RepositoryList, StoredTags, TagEntry};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -50,13 +51,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     let (mut output, mut table) = (Output::new(), Table::new(listing.heads()));
     let mut found = false;
     while let Some(path) = page {
-        let (object, next) = server.get(&path).await?;
-        let entries = object[listing.key()].as_array().map(Vec::as_slice).unwrap_or_default();
+        let (entries, next) = listing.page(&mut server, &path).await?;
         found |= !entries.is_empty();
-        for entry in entries {
+        for entry in &entries {
             match arguments.json {
-                true => output.line(entry)?,
-                false => listing.row(&mut table, entry),
+                true => output.line(line_of_json(entry)?)?,
+                false => entry.row(&mut table),
             }
         }
         table.print(&mut output)?;
@@ -83,10 +83,17 @@ impl Listing {
         }
     }
 
-    fn key(&self) -> &'static str {
+    /// Asks for a page of entries. Returns the path of the next page too.
+    async fn page(&self, server: &mut Server, path: &str) -> Result<(Vec<Entry>, Option<String>), Refused> {
         match self {
-            Self::Repositories => "repositories",
-            Self::Tags(_) => "tags",
+            Self::Repositories => {
+                let (page, next) = server.get::<RepositoryList>(path).await?;
+                Ok((page.repositories.into_iter().map(Entry::Repository).collect(), next))
+            }
+            Self::Tags(_) => {
+                let (page, next) = server.get::<StoredTags>(path).await?;
+                Ok((page.tags.into_iter().map(Entry::Tag).collect(), next))
+            }
         }
     }
 
@@ -97,26 +104,36 @@ impl Listing {
         }
     }
 
-    fn row(&self, table: &mut Table, entry: &Value) {
-        let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
-        let number = |key: &str| entry[key].as_u64().unwrap_or(0);
-        match self {
-            Self::Repositories => table.row([text("name"), text("kind"), number("tags").to_string()]),
-            Self::Tags(_) => {
-                let (size, held) = (number("size"), number("held"));
-                let part = if held == size && size > 0 { "all".to_owned() } else { HumanBytes(held).to_string() };
-                let platforms = entry["platforms"].as_array().map(Vec::as_slice).unwrap_or_default();
-                let platforms: Vec<&str> = platforms.iter().filter_map(Value::as_str).collect();
-                let size = HumanBytes(size).to_string();
-                table.row([text("tag"), size, part, text("since"), text("digest"), platforms.join(",")]);
-            }
-        }
-    }
-
     fn nothing(&self) -> String {
         match self {
             Self::Repositories => "no repository yet".to_owned(),
             Self::Tags(name) => format!("no tag of {name}"),
+        }
+    }
+}
+
+/// An entry of a listing.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry {
+    Repository(RepositoryEntry),
+    Tag(TagEntry),
+}
+
+impl Entry {
+    /// Adds the entry to a table with the columns of its listing.
+    fn row(&self, table: &mut Table) {
+        match self {
+            Self::Repository(entry) => {
+                table.row([entry.name.clone(), entry.kind.as_str().to_owned(), entry.tags.to_string()])
+            }
+            Self::Tag(entry) => {
+                let (size, held) = (entry.size, entry.held);
+                let part = if held == size && size > 0 { "all".to_owned() } else { HumanBytes(held).to_string() };
+                let since = entry.since.clone().unwrap_or_else(|| "-".to_owned());
+                let (tag, digest, platforms) = (entry.tag.clone(), entry.digest.clone(), entry.platforms.join(","));
+                table.row([tag, HumanBytes(size).to_string(), part, since, digest, platforms]);
+            }
         }
     }
 }

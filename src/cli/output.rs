@@ -2,6 +2,8 @@
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write as _};
 
+use serde::Serialize;
+
 use super::Ended;
 use super::settings::Trouble;
 
@@ -45,6 +47,11 @@ pub(super) fn say(line: impl std::fmt::Display) -> Result<(), Ended> {
 /// One line for people on standard error. That nobody reads it must not end anything.
 pub(super) fn remark(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes a value as one line of JSON.
+pub(super) fn line_of_json(value: &impl Serialize) -> Result<String, Trouble> {
+    serde_json::to_string(value).map_err(Trouble::new)
 }
 
 /// A text from elsewhere on one line, without what could steer a terminal.

@@ -4,14 +4,14 @@ use std::io::{BufRead as _, IsTerminal, Write as _};
 
 use http::{Method, StatusCode};
 use indicatif::HumanBytes;
-use serde_json::Value;
 
 use super::ask::{Refused, Server, ServerArguments};
-use super::output::{Output, plain, remark};
+use super::output::{Output, line_of_json, plain, remark};
 use super::settings::Trouble;
 use super::{Ended, server_url};
 use crate::oci::{ImageError, ImageSelection};
 use crate::sys::blocking;
+use crate::web::{DeletedImage, RepositoryKind};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -57,7 +57,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
         match delete(&mut server, image).await {
             Ok(answer) => {
                 remains |= leaves_bytes(&answer);
-                tell(&mut output, if json { answer.to_string() } else { describe(&answer) })?;
+                tell(&mut output, if json { line_of_json(&answer)? } else { describe(&answer) })?;
             }
             Err(Refused::Altogether(trouble)) => return Err(trouble.into()),
             Err(Refused::This { reason, .. }) => {
@@ -101,7 +101,7 @@ async fn confirm(whole: &[&str], server: &str, reads_stdin: bool) -> Result<(), 
     Err(Trouble("nothing was deleted".to_owned()).into())
 }
 
-async fn delete(server: &mut Server, image: &str) -> Result<Value, Refused> {
+async fn delete(server: &mut Server, image: &str) -> Result<DeletedImage, Refused> {
     let path = format!("/api/v1/images/{}", server.own(image));
     let answer = server.send(Method::DELETE, &path, None).await.map_err(|refused| match refused {
         Refused::This { status: StatusCode::METHOD_NOT_ALLOWED, server, .. } => Refused::Altogether(Trouble(format!(
@@ -110,7 +110,7 @@ async fn delete(server: &mut Server, image: &str) -> Result<Value, Refused> {
         refused => refused,
     })?;
     let body = answer.bytes().await.map_err(|error| server.broken(&server_url::cause(&error)))?;
-    serde_json::from_slice(&body).map_err(|error| server.broken(&format!("it sent no JSON: {error}")))
+    server.parse(&body)
 }
 
 /// That nobody reads what was done is no reason to do half of it.
@@ -122,21 +122,20 @@ fn tell(output: &mut Output, line: String) -> Result<(), Ended> {
 }
 
 /// A tag takes next to nothing, and the cache frees its room itself.
-fn leaves_bytes(answer: &Value) -> bool {
-    answer["kind"] == "hosted" && answer["reference"].as_str().is_none_or(|reference| reference.contains(':'))
+fn leaves_bytes(answer: &DeletedImage) -> bool {
+    answer.kind == RepositoryKind::Hosted && answer.reference.as_ref().is_none_or(|reference| reference.contains(':'))
 }
 
-fn describe(answer: &Value) -> String {
-    let text = |key: &str| answer[key].as_str().map(plain);
-    let name = text("name").unwrap_or_default();
-    let verb = if answer["kind"] == "mirrored" { "evicted" } else { "deleted" };
-    match text("reference") {
+fn describe(answer: &DeletedImage) -> String {
+    let name = plain(&answer.name);
+    let verb = if answer.kind == RepositoryKind::Mirrored { "evicted" } else { "deleted" };
+    match answer.reference.as_deref().map(plain) {
         Some(digest) if digest.contains(':') => format!("{verb} {name}@{digest}"),
         Some(tag) => format!("{verb} {name}:{tag}"),
         None => {
-            let tags = answer["tags"].as_u64().unwrap_or(0);
-            let freed = match answer["freed"].as_u64() {
-                Some(freed) if verb == "evicted" => format!(", {} freed", HumanBytes(freed)),
+            let tags = answer.tags.unwrap_or(0);
+            let freed = match answer.freed {
+                Some(freed) if answer.kind == RepositoryKind::Mirrored => format!(", {} freed", HumanBytes(freed)),
                 _ => String::new(),
             };
             format!("{verb} all of {name}: {tags} tag{}{freed}", if tags == 1 { "" } else { "s" })

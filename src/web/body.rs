@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::exchange::Exchange;
 use super::multipart::Multipart;
@@ -55,8 +55,9 @@ impl Body {
         Self::from(Content::Whole(bytes.into()))
     }
 
-    pub(super) fn json(value: &Value) -> Self {
-        Self::whole(value.to_string())
+    /// Writes a value as JSON. Its type must have no maps with keys that are not text.
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        Self::whole(serde_json::to_vec(value).expect("the types of an answer are valid JSON"))
     }
 
     /// What a blob's reader yields; `len` is what it was asked for, where that is known.

@@ -9,6 +9,7 @@ use http::header::{
     ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::body::Body;
@@ -45,6 +46,22 @@ pub(super) struct Failure {
     cache: Option<CacheStatus>,
     /// For the log alone.
     internal: Option<String>,
+}
+
+/// The body of an answer that is an error (distribution-spec, "Error Codes").
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    pub errors: Vec<ErrorEntry>,
+}
+
+/// An error: its code, a message for people, and data for programs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorEntry {
+    #[serde(default)]
+    pub code: String,
+    pub message: String,
+    #[serde(default)]
+    pub detail: Value,
 }
 
 /// What the log says about a failure.
@@ -185,8 +202,9 @@ impl Failure {
     /// The specification's JSON (distribution-spec, "Error Codes").
     pub(super) fn into_json(self) -> Response<Bytes> {
         let detail = self.detail.map_or(Value::Null, |detail| *detail);
-        let errors = json!({"errors": [{"code": self.code.as_str(), "message": self.message, "detail": detail}]});
-        let mut response = Response::new(Bytes::from(errors.to_string()));
+        let error = ErrorEntry { code: self.code.as_str().to_owned(), message: self.message, detail };
+        let text = serde_json::to_vec(&ErrorAnswer { errors: vec![error] });
+        let mut response = Response::new(Bytes::from(text.expect("the types of an answer are valid JSON")));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

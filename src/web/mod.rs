@@ -34,8 +34,13 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
 pub use access_log::AccessLog;
-pub use api::{BlobState, WarmLine, WarmOrder};
+pub use api::{
+    BlobState, BlobUsage, BudgetStatus, CacheTotals, CircuitStatus, DeletedImage, DiskUsage, EndpointStatus, FillList,
+    FillState, FillStatus, RepositoryEntry, RepositoryKind, RepositoryList, StoredTags, TagEntry, UnfinishedUsage,
+    UnlinkedUsage, UploadUsage, UpstreamList, UpstreamStatus, UsageEntry, UsageLine, UsageTotals, WarmLine, WarmOrder,
+};
 pub use body::{Body, Cut};
+pub use error::{ErrorAnswer, ErrorEntry};
 pub use route::{At, BlobVerb, ManifestVerb, MetricsAt, Refused, Route, RouteError, Site, Start, UploadVerb};
 pub use unread::{Greeting, unreadable};
 

@@ -9,6 +9,7 @@ use super::super::settings::{Trouble, read};
 use crate::config::Config;
 use crate::oci::{HostName, Pattern};
 use crate::outbound::{Url, authority};
+use crate::web::UpstreamList;
 
 /// A mirror, as clients see it.
 pub(super) struct Mirror {
@@ -75,22 +76,20 @@ impl Mirror {
 
     pub(super) async fn of_server(arguments: ServerArguments) -> Result<Self, Ended> {
         let mut server = Server::open(arguments).await?;
-        let (answer, _) = server.get("/api/v1/upstreams").await?;
-        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+        let (answer, _) = server.get::<UpstreamList>("/api/v1/upstreams").await?;
         // What it makes is pasted or written where root reads it: names and patterns, nothing that could be a line of its own.
-        let pattern = |value: &serde_json::Value| value.as_str()?.parse::<Pattern>().ok();
-        let host = |value: &serde_json::Value| value.as_str()?.parse::<HostName>().ok();
-        let upstreams = list(&answer["upstreams"]);
-        let upstreams = upstreams.iter().filter_map(|upstream| {
+        let pattern = |text: &String| text.parse::<Pattern>().ok();
+        let host = |text: &String| text.parse::<HostName>().ok();
+        let upstreams = answer.upstreams.iter().filter_map(|upstream| {
             Some(Upstream {
-                name: host(&upstream["name"])?,
-                aliases: list(&upstream["aliases"]).iter().filter_map(host).collect(),
-                is_default: upstream["default"] == true,
+                name: host(&upstream.name)?,
+                aliases: upstream.aliases.iter().filter_map(host).collect(),
+                is_default: upstream.default,
             })
         });
         Ok(Self {
             upstreams: upstreams.collect(),
-            local: list(&answer["local"]).iter().filter_map(pattern).map(|pattern| pattern.to_string()).collect(),
+            local: answer.local.iter().filter_map(pattern).map(|pattern| pattern.to_string()).collect(),
             host: authority(server.url()),
             transport: if server.url().scheme() == "https" { Transport::Https } else { Transport::Http },
             wants_login: server.wants_login(),

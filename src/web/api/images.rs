@@ -1,9 +1,9 @@
-//! `DELETE /api/v1/images/NAME[:TAG|@DIGEST]`: a tag, a manifest with its tags, or all of a repository. A mirrored one is evicted;
-//! its upstream is not touched.
+//! `DELETE /api/v1/images/NAME[:TAG|@DIGEST]` deletes a tag, a manifest with its tags, or a whole repository. Deleting mirrored
+//! content evicts it from the cache; the upstream keeps it.
 
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use super::kind;
+use super::values::RepositoryKind;
 use crate::auth::{Action, Caller};
 use crate::oci::ImageSelection;
 use crate::web::call::{Answer, Call};
@@ -11,9 +11,23 @@ use crate::web::error::Failure;
 use crate::web::headers;
 use crate::web::v2::object;
 
-/// `{"name": "docker.io/library/alpine", "kind": "mirrored", "reference": "3.20", "tags": null, "freed": null}`. `reference` is the
-/// tag or the digest that is gone. Where it is `null` all of the repository is: so many `tags`, and so many bytes are `freed` at
-/// once (of a hosted repository none: they wait for garbage collection).
+/// The answer, for example
+/// `{"name": "docker.io/library/alpine", "kind": "mirrored", "reference": "3.20", "tags": null, "freed": null}`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeletedImage {
+    /// The canonical name of the repository.
+    pub name: String,
+    pub kind: RepositoryKind,
+    /// The deleted tag or digest; `null` if the whole repository was deleted.
+    pub reference: Option<String>,
+    /// The number of deleted tags, if the whole repository was deleted.
+    pub tags: Option<u64>,
+    /// The bytes that were freed at once, if the whole repository was deleted. The bytes of a hosted repository are freed later,
+    /// by garbage collection.
+    pub freed: Option<u64>,
+}
+
+/// Deletes the selected content.
 pub(super) async fn delete(call: &mut Call, caller: &Caller, selection: &ImageSelection) -> Answer {
     let repository = call.holding(caller, selection.repository(), Action::Delete).await?;
     let removed = match selection.reference() {
@@ -23,17 +37,15 @@ pub(super) async fn delete(call: &mut Call, caller: &Caller, selection: &ImageSe
         }
         None => repository.delete_all().await.map(Some),
     };
-    // Nothing else can be done there.
+    // DELETE is the only method of this path, so a refused DELETE leaves none.
     let removed = removed.map_err(|error| Failure::from(error).allowing(""))?;
     let target = repository.target();
-    Ok(object(
-        &json!({
-            "name": target.to_string(),
-            "kind": kind(&target),
-            "reference": selection.reference().map(ToString::to_string),
-            "tags": removed.map(|removed| removed.tags),
-            "freed": removed.map(|removed| removed.freed),
-        }),
-        None,
-    ))
+    let deleted = DeletedImage {
+        name: target.to_string(),
+        kind: RepositoryKind::from(&target),
+        reference: selection.reference().map(ToString::to_string),
+        tags: removed.map(|removed| removed.tags),
+        freed: removed.map(|removed| removed.freed),
+    };
+    Ok(object(&deleted, None))
 }

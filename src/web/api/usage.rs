@@ -1,21 +1,23 @@
-//! `GET /api/v1/usage`, `…/usage/repositories` and `…/repositories/NAME/usage`: what the disk is taken by.
+//! `GET /api/v1/usage`, `…/usage/repositories` and `…/repositories/NAME/usage` tell how much of the disk is used. Sizes are in bytes.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::kind;
+use super::values::RepositoryKind;
 use crate::auth::{Action, Caller};
 use crate::oci::ImageRepository;
-use crate::registry::{Amount, RegistryError, RepositoryUsage, Unlinked, UsageStep};
+use crate::registry::{Amount, RegistryError, RepositoryUsage, Unlinked, UsageReport, UsageStep};
 use crate::web::body::{Body, Cut};
 use crate::web::call::{Answer, Call};
 use crate::web::v2::object;
 
-/// What is taken in all; what several repositories share counts once. Sizes are in bytes.
+/// The usage of the whole disk. Content that several repositories share counts once.
 ///
 /// ```json
 /// {
@@ -26,48 +28,118 @@ use crate::web::v2::object;
 ///   "disk": {"total": 999653638144, "free": 322122547200}
 /// }
 /// ```
-///
-/// `hosted`: what was pushed; `uploads`: what is being pushed, or was begun. `cache`: whole blobs, of which it may hold `limit`
-/// bytes, and leaves `reserve` free. `unfinished`: what is left of fills that did not come to an end, and what those that run
-/// have written so far. `disk`: the file system.
-pub(super) async fn total(call: &mut Call) -> Answer {
-    let usage = call.app().registry.usage().await?;
-    let cache = usage.cache;
-    Ok(object(
-        &json!({
-            "hosted": {"blobs": usage.hosted.count, "bytes": usage.hosted.bytes},
-            "uploads": {"count": usage.uploads.count, "bytes": usage.uploads.bytes},
-            "cache": {
-                "blobs": cache.whole.count,
-                "bytes": cache.whole.bytes,
-                "limit": cache.limit,
-                "reserve": cache.reserve,
-            },
-            "unfinished": {"blobs": cache.left.count, "bytes": cache.left.bytes, "arriving": cache.arriving},
-            "disk": {"total": usage.total, "free": usage.free},
-        }),
-        None,
-    ))
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UsageTotals {
+    /// Pushed content.
+    pub hosted: BlobUsage,
+    /// Unfinished uploads.
+    pub uploads: UploadUsage,
+    /// Complete blobs in the cache.
+    pub cache: CacheTotals,
+    /// Partial content of running and interrupted fills.
+    pub unfinished: UnfinishedUsage,
+    /// The file system.
+    pub disk: DiskUsage,
 }
 
-/// A line of JSON for each repository that the caller may pull, in byte order of the names; a connection that ends without being
-/// cut has told all. One caller at a time is served, since all directories are read.
+/// A number of blobs and their size.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BlobUsage {
+    pub blobs: u64,
+    pub bytes: u64,
+}
+
+/// The number of unfinished uploads and their size.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UploadUsage {
+    pub count: u64,
+    pub bytes: u64,
+}
+
+/// The usage and the limits of the cache.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CacheTotals {
+    pub blobs: u64,
+    pub bytes: u64,
+    /// The most bytes that the cache may hold.
+    pub limit: u64,
+    /// The bytes of the file system that the cache leaves free.
+    pub reserve: u64,
+}
+
+/// The partial content of fills.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UnfinishedUsage {
+    /// The number of interrupted fills.
+    pub blobs: u64,
+    /// The bytes that interrupted fills left.
+    pub bytes: u64,
+    /// The bytes that running fills have written.
+    pub arriving: u64,
+}
+
+/// The size of the file system and its free space.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DiskUsage {
+    pub total: u64,
+    pub free: u64,
+}
+
+/// A line of the answer to `…/usage/repositories`: one for each repository, then one for unlinked content.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum UsageLine {
+    Repository(UsageEntry),
+    Unlinked { unlinked: UnlinkedUsage },
+}
+
+/// The usage of one repository.
 ///
 /// ```json
 /// {"name": "local/app", "kind": "hosted", "tags": 3, "blobs": 14, "bytes": 60817408, "own_blobs": 4, "own_bytes": 1048576}
 /// ```
-///
-/// The last line has no name, but what lies on the disk and no repository has: what was deleted and not collected yet, mostly.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UsageEntry {
+    /// The canonical name.
+    pub name: String,
+    pub kind: RepositoryKind,
+    pub tags: u64,
+    /// The number of blobs, including those that other repositories have too.
+    pub blobs: u64,
+    /// The size of these blobs.
+    pub bytes: u64,
+    /// The number of blobs that no other repository has.
+    pub own_blobs: u64,
+    /// The size of the blobs that no other repository has.
+    pub own_bytes: u64,
+}
+
+/// Content on the disk that no repository links to: mostly deleted content that garbage collection has not removed yet.
 ///
 /// ```json
 /// {"unlinked": {"hosted": {"blobs": 2, "bytes": 1048576}, "cache": {"blobs": 0, "bytes": 0}}}
 /// ```
 ///
-/// `blobs` and `bytes`: what it has, layers that others have too included; `own_…`: what only it has. The private store and
-/// the cache are told apart: what is in both is in both twice.
+/// The private store and the cache count separately: content that is in both counts in both.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UnlinkedUsage {
+    pub hosted: BlobUsage,
+    pub cache: BlobUsage,
+}
+
+/// Returns the usage of the whole disk.
+pub(super) async fn total(call: &mut Call) -> Answer {
+    let usage = call.app().registry.usage().await?;
+    Ok(object(&UsageTotals::from(usage), None))
+}
+
+/// Streams one line of JSON for each repository that the caller may pull, sorted by canonical name, and a last line for unlinked
+/// content. A complete answer ends cleanly; an incomplete one is cut.
+///
+/// The registry serves one such request at a time, because it reads all directories.
 pub(super) async fn by_repository(call: &mut Call, caller: &Caller) -> Answer {
-    let (app, caller) = (std::sync::Arc::clone(&call.exchange.app), caller.clone());
-    let registry = std::sync::Arc::clone(&app.registry);
+    let (app, caller) = (Arc::clone(&call.exchange.app), caller.clone());
+    let registry = Arc::clone(&app.registry);
     let usages = registry.usage_by_repository(move |target| app.gate.admit(&caller, Action::Pull, target).is_ok());
     let mut response = Response::new(Body::stream(lines(usages)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
@@ -75,11 +147,11 @@ pub(super) async fn by_repository(call: &mut Call, caller: &Caller) -> Answer {
     Ok(response)
 }
 
-/// The line of one repository.
+/// Returns the usage of one repository.
 pub(super) async fn of_repository(call: &mut Call, caller: &Caller, name: &ImageRepository) -> Answer {
     let target = call.holding(caller, name, Action::Pull).await?.target();
     let usage = call.app().registry.usage_of(&target).await?;
-    Ok(object(&line(&usage), None))
+    Ok(object(&UsageEntry::from(&usage), None))
 }
 
 fn lines(
@@ -87,32 +159,59 @@ fn lines(
 ) -> impl Stream<Item = Result<Bytes, Cut>> + Send + 'static {
     stream::unfold(Some(usages), |usages| async move {
         let mut usages = usages?;
-        let cut = |reason: &str| Some((Err(Cut::new(reason)), None));
-        match usages.recv().await {
-            Some(Ok(UsageStep::Repository(usage))) => Some((Ok(format!("{}\n", line(&usage)).into()), Some(usages))),
-            Some(Ok(UsageStep::Unlinked(unlinked))) => {
-                Some((Ok(format!("{}\n", rest(&unlinked)).into()), Some(usages)))
-            }
-            Some(Ok(UsageStep::End)) => None,
-            Some(Err(error)) => cut(&error.to_string()),
-            None => cut("not every repository was told"),
+        let line = match usages.recv().await {
+            Some(Ok(UsageStep::Repository(usage))) => UsageLine::Repository(UsageEntry::from(&usage)),
+            Some(Ok(UsageStep::Unlinked(unlinked))) => UsageLine::Unlinked { unlinked: unlinked.into() },
+            Some(Ok(UsageStep::End)) => return None,
+            Some(Err(error)) => return Some((Err(Cut::new(&error.to_string())), None)),
+            None => return Some((Err(Cut::new("the usage of some repositories is missing")), None)),
+        };
+        let mut text = serde_json::to_vec(&line).expect("the types of an answer are valid JSON");
+        text.push(b'\n');
+        Some((Ok(text.into()), Some(usages)))
+    })
+}
+
+impl From<UsageReport> for UsageTotals {
+    fn from(usage: UsageReport) -> Self {
+        let cache = usage.cache;
+        Self {
+            hosted: usage.hosted.into(),
+            uploads: UploadUsage { count: usage.uploads.count, bytes: usage.uploads.bytes },
+            cache: CacheTotals {
+                blobs: cache.whole.count,
+                bytes: cache.whole.bytes,
+                limit: cache.limit,
+                reserve: cache.reserve,
+            },
+            unfinished: UnfinishedUsage { blobs: cache.left.count, bytes: cache.left.bytes, arriving: cache.arriving },
+            disk: DiskUsage { total: usage.total, free: usage.free },
         }
-    })
+    }
 }
 
-fn line(usage: &RepositoryUsage) -> Value {
-    json!({
-        "name": usage.target.to_string(),
-        "kind": kind(&usage.target),
-        "tags": usage.tags,
-        "blobs": usage.held.count,
-        "bytes": usage.held.bytes,
-        "own_blobs": usage.own.count,
-        "own_bytes": usage.own.bytes,
-    })
+impl From<&RepositoryUsage> for UsageEntry {
+    fn from(usage: &RepositoryUsage) -> Self {
+        Self {
+            name: usage.target.to_string(),
+            kind: RepositoryKind::from(&usage.target),
+            tags: usage.tags,
+            blobs: usage.held.count,
+            bytes: usage.held.bytes,
+            own_blobs: usage.own.count,
+            own_bytes: usage.own.bytes,
+        }
+    }
 }
 
-fn rest(unlinked: &Unlinked) -> Value {
-    let amount = |amount: Amount| json!({"blobs": amount.count, "bytes": amount.bytes});
-    json!({"unlinked": {"hosted": amount(unlinked.hosted), "cache": amount(unlinked.cached)}})
+impl From<Unlinked> for UnlinkedUsage {
+    fn from(unlinked: Unlinked) -> Self {
+        Self { hosted: unlinked.hosted.into(), cache: unlinked.cached.into() }
+    }
+}
+
+impl From<Amount> for BlobUsage {
+    fn from(amount: Amount) -> Self {
+        Self { blobs: amount.count, bytes: amount.bytes }
+    }
 }

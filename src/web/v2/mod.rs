@@ -9,7 +9,8 @@ pub(super) mod uploads;
 
 use http::header::{CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::body::Body;
 use super::call::{Answer, Call};
@@ -21,7 +22,7 @@ pub(super) async fn base(call: &mut Call) -> Answer {
 }
 
 /// An answer that is a JSON object, and where the next page of it is.
-pub(super) fn object(value: &Value, next: Option<HeaderValue>) -> Response<Body> {
+pub(super) fn object(value: &impl Serialize, next: Option<HeaderValue>) -> Response<Body> {
     let mut response = Response::new(Body::json(value));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(next) = next {
