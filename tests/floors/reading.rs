@@ -5,7 +5,7 @@ use std::fmt;
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 /// The crate's name, which `main.rs` writes where others write `crate`.
-const CRATE: &str = "entrepot";
+pub(super) const CRATE: &str = "entrepot";
 
 /// A file of `src/`, its path from the package's root.
 pub(super) struct Source {
@@ -99,7 +99,7 @@ fn is_grouped(tokens: &[Token], at: usize) -> bool {
     false
 }
 
-fn text_at(tokens: &[Token], at: usize) -> &str {
+pub(super) fn text_at(tokens: &[Token], at: usize) -> &str {
     tokens.get(at).map_or("", |token| token.text.as_str())
 }
 
@@ -195,13 +195,13 @@ pub(super) fn production_lines(source: &Source) -> usize {
 
 /// A word, `::`, a brace or a single other character; a literal is `""`.
 #[derive(Clone, Debug)]
-struct Token {
-    line: usize,
-    text: String,
+pub(super) struct Token {
+    pub(super) line: usize,
+    pub(super) text: String,
 }
 
 /// The tokens of a Rust source, in which comments are none and documentation is a literal.
-fn tokens(source: &str) -> Vec<Token> {
+pub(super) fn tokens(source: &str) -> Vec<Token> {
     let stream: TokenStream = source.parse().expect("a source that compiles can be read");
     let mut tokens = Vec::new();
     flatten(stream, &mut tokens);
