@@ -2,34 +2,19 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the product, and use the machine as they like")]
 
+/// Starts the binary and its surroundings: a client, a misbehaving upstream, a proxy, certificates.
 mod support;
 
-mod bad_requests;
-mod changes;
+/// Checks the misbehaving upstream of `support` itself.
+mod test_upstream;
+
+/// Commands other than requests to a running server: `serve`, `check`, `ls`, `rm`, `du`, `user`, `client`.
 mod cli;
-mod command;
-mod conformance;
-mod credentials;
-mod damage;
-mod endpoints;
-mod errors;
-mod fills;
-mod freshness;
-mod instrument;
-mod leaks;
-mod link;
-mod lists;
-mod load;
-mod oddities;
-mod protocol;
-mod proxies;
-mod pull;
-mod push;
-mod ranges;
-mod referrers;
-mod rights;
-mod tagging;
-mod trust;
-mod uploads;
+/// The private registry: pushing, tagging, deleting, listing.
+mod hosted;
+/// HTTP itself: protocol, errors, bad requests, load.
+mod http;
+/// The pull-through mirror: pulls, fills, freshness, rights, warming.
+mod mirror;
+/// Requests to upstreams: endpoints, logins, proxies, TLS, and what stays secret.
 mod upstream;
-mod warm;

@@ -1,0 +1,128 @@
+//! `entrepot client`: configuration for docker, containerd, podman, buildkit and k3s.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
+use saphyr::LoadableYamlNode;
+use serde_json::{Value, json};
+
+use super::runner::{bad, command, good, run, run_at, run_with, stderr, stdout};
+use crate::support::registry::Registry;
+
+#[test]
+fn client_prints_what_can_be_pasted() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    std::fs::write(&config, "version: 0.1\nmirror: {upstreams: {docker.io: {default: true}, ghcr.io: {}}}\n").unwrap();
+    let client = |arguments: &[&str]| {
+        let mut command = command(&[&["client"], arguments].concat());
+        command.env("ENTREPOT_CONFIG", &config).current_dir(directory.path());
+        run_with(command, "")
+    };
+    let docker = client(&["docker", "--host", "127.0.0.1:5000"]);
+    let json: Value = serde_json::from_slice(&docker.stdout).unwrap();
+    assert_eq!(json, json!({"registry-mirrors": ["http://127.0.0.1:5000"]}));
+    assert!(stderr(&docker).contains("/etc/docker/daemon.json") && stderr(&docker).contains("restart docker"));
+    let far = client(&["docker", "--host", "mirror.lan:5000"]);
+    assert!(stdout(&far).contains("insecure-registries"), "{}", stdout(&far));
+
+    for (name, file, part) in [
+        ("containerd", "/etc/containerd/certs.d/ghcr.io/hosts.toml", "[host.\"http://m.lan:5000\"]"),
+        ("podman", "/etc/containers/registries.conf.d/entrepot.conf", "location = \"m.lan:5000/ghcr.io\""),
+        ("buildkit", "/etc/buildkit/buildkitd.toml", "mirrors = [\"m.lan:5000\"]"),
+        ("k3s", "/etc/rancher/k3s/registries.yaml", "- \"http://m.lan:5000\""),
+    ] {
+        let text = good(&client(&[name, "--host", "m.lan:5000"]));
+        assert!(text.contains(&format!("# FILE: {file}\n")) && text.contains(part), "{text}");
+        match name {
+            // Two tables of one name: pasted as several files.
+            "containerd" => {}
+            "k3s" => assert_eq!(saphyr::Yaml::load_from_str(&text).unwrap().len(), 1),
+            _ => drop(text.parse::<toml::Table>().unwrap()),
+        }
+    }
+    let ca = good(&client(&["containerd", "--host", "https://m.lan", "--ca", "ca.pem"]));
+    let ca_file = directory.path().canonicalize().unwrap().join("ca.pem");
+    assert!(ca.contains(&format!("ca = {:?}", ca_file.to_str().unwrap())), "{ca}");
+    let guessed = good(&client(&["k3s"]));
+    assert!(guessed.contains("http://127.0.0.1:5000") && guessed.contains("say --host"), "{guessed}");
+    bad(&client(&["docker", "--host", "a b"]), 2, &["HOST:PORT"]);
+    let both = client(&["docker", "--ca", "x", "--insecure"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn client_writes_files_and_overwrites_only_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    std::fs::write(&config, "version: 0.1\nmirror: {upstreams: {docker.io: {default: true}}}\n").unwrap();
+    let hosts = directory.path().join("certs.d");
+    let (config, place) = (config.to_str().unwrap(), hosts.to_str().unwrap());
+    let client = || run(&["client", "containerd", "--host", "m.lan:5000", "--config", config, "--dir", place]);
+    let written = client();
+    assert!(written.status.success(), "{}", stderr(&written));
+    let file = hosts.join("docker.io/hosts.toml");
+    assert_eq!(stdout(&written), format!("{}\n{}\n", file.display(), hosts.join("m.lan:5000/hosts.toml").display()));
+    let table: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+    assert!(table["host"].get("http://m.lan:5000").is_some());
+    assert!(client().status.success(), "again");
+    std::fs::write(&file, "# mine\n").unwrap();
+    std::fs::remove_file(hosts.join("m.lan:5000/hosts.toml")).unwrap();
+    bad(&client(), 1, &["docker.io/hosts.toml", "was not made by this command", "--dir"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine\n");
+    assert!(!hosts.join("m.lan:5000/hosts.toml").exists(), "nothing was written");
+}
+
+#[test]
+fn client_has_nothing_to_say_where_nothing_is_mirrored() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    std::fs::write(&config, "version: 0.1\nstorage: {filesystem: {rootdirectory: /tmp}}\n").unwrap();
+    let (config, place) = (config.to_str().unwrap(), directory.path().join("made"));
+    for client in ["docker", "containerd", "podman", "buildkit", "k3s"] {
+        for more in [&[][..], &["--dir", place.to_str().unwrap()]] {
+            let output = run(&[&["client", client, "--config", config][..], more].concat());
+            bad(&output, 1, &["nothing is mirrored", config, "--server URL or --config FILE"]);
+            assert!(stdout(&output).is_empty() && !place.exists(), "{client}");
+        }
+    }
+}
+
+#[test]
+fn client_asks_a_running_server() {
+    let registry = Registry::with("mirror: {upstreams: {docker.io: {default: true}, r.corp:443: {aliases: [r.corp]}}}");
+    let text = good(&run_at(&registry, &["client", "podman"]));
+    let host = registry.addr();
+    for part in [
+        format!("location = \"{host}/docker.io\""),
+        format!(
+            "prefix = \"r.corp:443\"\nlocation = \"r.corp:443\"\n[[registry.mirror]]\nlocation = \"{host}/r.corp\""
+        ),
+        "local/**".to_owned(),
+    ] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
+    let upstreams = registry.client().get("/api/v1/upstreams").json();
+    assert_eq!(upstreams["local"], json!(["local/**"]));
+    let second = &upstreams["upstreams"][1];
+    assert_eq!((&second["aliases"], &second["default"]), (&json!(["r.corp"]), &json!(false)));
+}
+
+/// What is printed is pasted into files that root reads: no server gets a line of its own into it.
+#[test]
+fn client_takes_names_and_nothing_else_from_a_server() {
+    let body =
+        json!({"upstreams": [{"name": "docker.io", "default": true}], "local": ["team/**", "x)\nlocation = \"evil.example\"\n\u{1b}[2J("]}).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+        while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let text = good(&run(&["client", "podman", "--server", &address]));
+    server.join().unwrap();
+    assert!(text.contains("(team/**)"), "{text}");
+    assert!(!text.contains("evil.example") && !text.contains('\u{1b}'), "{text}");
+}

@@ -1,0 +1,84 @@
+//! `entrepot health`, and commands that wait for a server.
+
+use std::process::Command;
+
+use super::runner::{all_output, entrepot};
+use crate::support::registry::{Registry, free_address};
+
+#[test]
+fn health_asks_a_running_server() {
+    let registry = Registry::start();
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("http://{}", registry.addr());
+    assert!(entrepot(directory.path(), &["health", &url], &[]).status.success());
+    let nobody = format!("http://{}", free_address());
+    let variable = ("ENTREPOT_SERVER", nobody.as_str());
+    for (arguments, variables) in
+        [(&["health", &nobody][..], &[][..]), (&["health", "--server", &nobody], &[]), (&["health"], &[variable])]
+    {
+        let output = entrepot(directory.path(), arguments, variables);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(all_output(&output).contains(&nobody), "{}", all_output(&output));
+    }
+    assert!(entrepot(directory.path(), &["health", &url], &[variable]).status.success());
+}
+
+/// Answers every connection with these bytes, and then with `more` until the other side has had enough; an answer that has an end
+/// is left open before it.
+fn speaker(answer: &'static [u8], more: &'static [u8]) -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map(Result::unwrap) {
+            std::thread::spawn(move || {
+                let mut sent = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer));
+                while sent.is_ok() && !more.is_empty() {
+                    sent = stream.write_all(more);
+                }
+                // Until it is closed over there.
+                let _ = stream.read(&mut [0; 1]);
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn health_reads_an_answer_to_its_end_and_not_beyond_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (url, good, wanted) in [
+        (speaker(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n", b""), true, "ready\n"),
+        (
+            speaker(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy", b""),
+            false,
+            "/readyz: 503 Service Unavailable: busy\n",
+        ),
+        (speaker(chunked, b"8\r\nready...\r\n"), false, "/readyz: 200 OK, but it says more than any readiness takes"),
+        (speaker(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nrea", b""), false, "its answer did not come to an end"),
+    ] {
+        let output = entrepot(directory.path(), &["health", &url], &[]);
+        assert_eq!(output.status.success(), good, "{}", all_output(&output));
+        assert!(all_output(&output).contains(wanted), "{}", all_output(&output));
+    }
+}
+
+/// It waits for as long as people are left in the dark.
+#[test]
+fn who_waits_for_a_silent_server_is_told_so() {
+    use std::io::{BufRead as _, BufReader};
+    let url = speaker(b"", b"");
+    let mut asking = Command::new(env!("CARGO_BIN_EXE_entrepot"))
+        .args(["ls", "--server", &url])
+        .env_clear()
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(asking.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains(&format!("{url} has not answered for 10 s; waiting")), "{said}");
+    assert!(asking.try_wait().unwrap().is_none(), "it goes on waiting");
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+}

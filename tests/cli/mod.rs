@@ -1,0 +1,14 @@
+//! Tests of the command line. `runner` starts the binary.
+
+mod runner;
+
+mod check;
+mod client;
+mod du;
+mod health;
+mod ls;
+mod rm;
+mod serve;
+mod server;
+mod terminal;
+mod user;

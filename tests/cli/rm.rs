@@ -1,0 +1,171 @@
+//! `entrepot rm`: deletion of pushed content and eviction of cached content.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::runner::{LEFT, bad, command, good, objects, run_at, stderr, stdout, words};
+use crate::support::client::{digest_of, noise};
+use crate::support::mirror::{blob, cache, manifest, mirror};
+use crate::support::registry::Registry;
+use crate::support::upstream::Upstream;
+
+#[test]
+fn rm_deletes_and_says_what() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let (one, two) = (client.push_image("team/app", "1", b"one"), client.push_image("team/app", "2", b"two"));
+    client.put_manifest("team/app", "latest", &two.manifest);
+    assert_eq!(good(&run_at(&registry, &["rm", "team/app:1"])), "deleted team/app:1\n");
+    assert_eq!(client.get("/v2/team/app/manifests/1").status, 404);
+    assert_eq!(client.get(&manifest("team/app", one.digest)).status, 200, "the tag alone");
+    let digest = two.digest;
+    assert_eq!(
+        good(&run_at(&registry, &["rm", &format!("team/app@{digest}")])),
+        format!("deleted team/app@{digest}\n{LEFT}")
+    );
+    assert_eq!(client.get("/v2/team/app/manifests/latest").status, 404);
+    bad(&run_at(&registry, &["rm", "team/app:1"]), 1, &["team/app:1: tag 1 is not in team/app"]);
+
+    client.push_image("more", "1", b"x");
+    client.push_image("more", "2", b"y");
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    let mut unread = command(&["rm", "more:1", "more:2", "--server", &format!("http://{}", registry.addr())]);
+    assert!(unread.stdin(Stdio::null()).stdout(writer).status().unwrap().success());
+    assert_eq!(client.get("/v2/more/manifests/2").status, 404, "all of it, though nobody reads it");
+
+    client.push_image("other", "1", b"x");
+    let some = run_at(&registry, &["rm", "team/app:9", "other:1", "none:1"]);
+    assert_eq!((some.status.code(), stdout(&some).as_str()), (Some(1), "deleted other:1\n"));
+    let told = stderr(&some);
+    assert!(told.contains("team/app:9") && told.contains("none:1") && told.contains("2 of 3"), "{told}");
+}
+
+#[test]
+fn rm_of_a_whole_repository_wants_to_be_sure() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let image = client.push_image("team/app", "1", b"one");
+    client.push_image("team/app", "2", b"two");
+    client.push_image("team/app/tests", "1", b"three");
+    bad(&run_at(&registry, &["rm", "team/app", "team/app:1"]), 2, &["--yes", "team/app", ":TAG"]);
+    assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "nothing was begun");
+    let removed = good(&run_at(&registry, &["rm", "--yes", "--json", "team/app"]));
+    let want = json!({"name": "team/app", "kind": "hosted", "reference": null, "tags": 2, "freed": 0});
+    assert_eq!(objects(&removed), [want]);
+    for path in ["/v2/team/app/tags/list".to_owned(), manifest("team/app", "1"), blob("team/app", image.layer)] {
+        assert_eq!(client.get(&path).status, 404, "{path}");
+    }
+    assert_eq!(client.get("/v2/team/app/tests/manifests/1").status, 200);
+    bad(&run_at(&registry, &["rm", "-y", "team/app"]), 1, &["nothing was pushed to team/app yet"]);
+    client.push_image("team/app", "1", b"one");
+    assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "it can be pushed again");
+    assert_eq!(good(&run_at(&registry, &["rm", "-y", "team/app"])), format!("deleted all of team/app: 1 tag\n{LEFT}"));
+}
+
+/// Whoever pushes meanwhile has to push again, at worst: nothing is half there, and what lies below in the tree of names is not
+/// touched.
+#[test]
+fn rm_of_what_is_being_pushed_to() {
+    let registry = Registry::start();
+    let pushed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let push = |seed: u64, repository: &'static str| {
+            let client = registry.client();
+            scope.spawn(move || (0..40).for_each(|at| _ = client.push_blob(repository, &noise(seed + at, 10))))
+        };
+        let pushes = [push(0, "local/a"), push(1000, "local/a"), push(2000, "local/a/b")];
+        let (client, pushed) = (registry.client(), &pushed);
+        let remove = scope.spawn(move || {
+            while !pushed.load(Ordering::Relaxed) {
+                let answer = client.request("DELETE", "/api/v1/images/local/a").send();
+                assert!([200, 404].contains(&answer.status), "{}", answer.text());
+            }
+        });
+        let ended: Vec<_> = pushes.into_iter().map(|push| push.join()).collect();
+        pushed.store(true, Ordering::Relaxed);
+        assert!(remove.join().is_ok() && ended.iter().all(Result::is_ok));
+    });
+    for at in 0..40 {
+        let below = format!("/v2/local/a/b/blobs/{}", digest_of(&noise(2000 + at, 10)));
+        assert_eq!(registry.client().head(&below).status, 200);
+    }
+}
+
+#[test]
+fn rm_evicts_what_is_mirrored() {
+    let upstream = Upstream::start();
+    let base = noise(1, 50_000);
+    let app = upstream.image("library/app", "1", &[&base, b"app"]);
+    upstream.image("library/other", "1", &[&base]);
+    let mirror = mirror(&upstream);
+    good(&run_at(&mirror, &["warm", "app:1", "other:1"]));
+    assert_eq!(good(&run_at(&mirror, &["rm", "app:1"])), "evicted docker.io/library/app:1\n");
+    good(&run_at(&mirror, &["warm", "app:1"]));
+    let evicted = objects(&good(&run_at(&mirror, &["rm", "--yes", "--json", "app"])));
+    assert_eq!(evicted[0]["name"], "docker.io/library/app");
+    assert!(evicted[0]["freed"].as_u64().is_some_and(|freed| freed > 0 && freed < 50_000), "{evicted:?}");
+    bad(&run_at(&mirror, &["ls", "app"]), 1, &["nothing is held of docker.io/library/app"]);
+    let client = mirror.client();
+    assert_eq!(cache(&client.get(&blob("library/other", app.layers[0]))), "hit", "another has it too");
+    upstream.forget_log();
+    assert_eq!(client.get(&manifest("library/app", "1")).status, 200, "it comes back");
+    assert!(!upstream.log().is_empty());
+}
+
+#[test]
+fn rm_where_deletion_is_off() {
+    let registry =
+        Registry::configured(|place| format!("{}{}storage:{}\n", place.version(), place.http(), place.root()));
+    registry.client().push_image("app", "1", b"x");
+    bad(&run_at(&registry, &["rm", "app:1", "app:2"]), 1, &["deletion is off", "storage.delete.enabled: true"]);
+    bad(&run_at(&registry, &["rm", "--yes", "app"]), 1, &["deletion is off"]);
+    assert_eq!(registry.client().get("/v2/app/manifests/1").status, 200);
+    let refused = registry.client().request("DELETE", "/api/v1/images/app:1").send();
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("")), "no method is allowed there");
+    for (arguments, words) in
+        [(&["rm"][..], "REPO"), (&["rm", "App"], "lower-case"), (&["rm", "app:1@sha256:0"], "not an image's name")]
+    {
+        let output = run_at(&registry, arguments);
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(words), "{}", stderr(&output));
+    }
+}
+
+/// What `ls` shows can be looked at, accounted for and evicted, when nobody could pull it any more.
+#[test]
+fn what_is_left_of_an_upstream_that_is_not_configured_any_more() {
+    let (upstream, other) = (Upstream::start(), Upstream::start());
+    upstream.image("library/app", "1", &[&noise(1, 100_000)]);
+    upstream.image("library/app", "2", &[b"two"]);
+    let name = "docker.io/library/app";
+    for mirror_section in
+        ["", &format!("mirror: {{upstreams: {{ghcr.io: {{default: true, endpoints: [\"{}\"]}}}}}}", other.url())]
+    {
+        let mut server = mirror(&upstream);
+        good(&run_at(&server, &["warm", "app:1", "app:2"]));
+        let config = server.data().with_file_name("config.yml");
+        let before = std::fs::read_to_string(&config).unwrap();
+        let private = &before[..before.find("mirror:").unwrap()];
+        std::fs::write(&config, format!("{private}{mirror_section}\n")).unwrap();
+        server.restart();
+        assert_eq!(words(&good(&run_at(&server, &["ls"]))), [[name, "mirrored", "2"]]);
+        assert_eq!(objects(&good(&run_at(&server, &["ls", name, "--json"]))).len(), 2);
+        assert_eq!(objects(&good(&run_at(&server, &["du", name, "--json"])))[0]["kind"], "mirrored");
+        assert_eq!(server.client().get(&manifest(name, "1")).status, 404, "looking is no pull");
+        assert_eq!(good(&run_at(&server, &["rm", &format!("{name}:2")])), format!("evicted {name}:2\n"));
+        if mirror_section.is_empty() {
+            // All names are local now: what was pushed comes before what is left.
+            server.client().push_image(name, "1", b"pushed");
+            assert_eq!(good(&run_at(&server, &["rm", "-y", name])), format!("deleted all of {name}: 1 tag\n{LEFT}"));
+        }
+        let evicted = good(&run_at(&server, &["rm", "-y", name]));
+        assert!(evicted.starts_with(&format!("evicted all of {name}: 1 tag, ")), "{evicted}");
+        assert_eq!(words(&stdout(&run_at(&server, &["ls"]))).len(), 0);
+        assert_eq!(objects(&good(&run_at(&server, &["du", "--json"]))).last().unwrap()["cache"]["bytes"], 0);
+        assert_eq!(run_at(&server, &["rm", "-y", name]).status.code(), Some(1));
+    }
+    let asked: Vec<String> = other.log().into_iter().map(|request| request.path).collect();
+    assert_eq!(asked, [format!("/v2/{name}/manifests/1")], "the pull, by the rules of names, and nothing else");
+}

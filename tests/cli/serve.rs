@@ -1,0 +1,208 @@
+//! `entrepot serve`: its start, its stop, and how a configuration meets the store that is already there.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::runner::{all_output, entrepot};
+use crate::support::registry::{Registry, free_address};
+
+#[test]
+fn a_wrong_command_line_is_answered_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, want) in [
+        (&["serve", "--config", "a.yml"][..], "usage: entrepot serve [CONFIG]"),
+        (&["rm"], "usage: entrepot rm"),
+        (&["chek"], "a similar subcommand exists: 'check'"),
+        (&["warm", "--platfrom", "linux/amd64", "a"], "'--platform'"),
+    ] {
+        let output = entrepot(directory.path(), arguments, &[]);
+        let words = all_output(&output);
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert!(words.starts_with("entrepot: ") && words.contains(want) && words.lines().count() == 1, "{words}");
+    }
+    let help = entrepot(directory.path(), &["rm", "--help"], &[]);
+    assert!(help.status.success() && help.stderr.is_empty());
+}
+
+#[test]
+fn the_built_in_store_is_shown_where_it_is() {
+    let places = ["entrepot", "distribution", "docker/registry"].map(|place| format!("/etc/{place}/config.yml"));
+    if let Some(place) = places.iter().find(|place| Path::new(place).exists()) {
+        println!("skipped: this machine has {place}, which goes before the built-in configuration");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let shown = all_output(&entrepot(directory.path(), &["check", "--print"], &[]));
+    let root = if Path::new("/var/lib/registry").is_dir() { "/var/lib/registry" } else { "./data" };
+    assert!(shown.contains(&format!("rootdirectory: {root}")), "{shown}");
+}
+
+#[test]
+fn serve_says_what_it_does_and_what_is_open() {
+    let registry = Registry::with("mirror: {upstreams: {docker.io: {default: true}, ghcr.io: {}}}");
+    let log = registry.log().replace("\\\"", "\"");
+    for words in [
+        &format!("listens on http://{}", registry.addr()),
+        "docker.io (https://registry-1.docker.io, the default)",
+        "ghcr.io (https://ghcr.io)",
+        "local/**",
+        &format!("{{\"registry-mirrors\": [\"http://{}\"]}}", registry.addr()),
+        "everybody who reaches this address may pull, push and delete",
+        registry.data().to_str().unwrap(),
+    ] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+}
+
+#[test]
+fn a_stop_is_graceful() {
+    let mut registry = Registry::start();
+    registry.terminate();
+    assert!(registry.wait().success());
+    assert!(registry.log().contains("stopped"));
+}
+
+/// A store that already holds `team/app`, as a registry:2 leaves it.
+fn a_volume() -> Registry {
+    let mut registry = Registry::start();
+    registry.client().push_image("team/app", "1", b"old");
+    registry.terminate();
+    registry.wait();
+    registry
+}
+
+#[test]
+fn a_written_mirror_does_not_hide_what_is_there() {
+    let volume = a_volume();
+    let root = volume.data().display().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let storage = format!("version: 0.1\nstorage: {{filesystem: {{rootdirectory: {root}}}}}\n");
+    let mirror = "mirror: {upstreams: {docker.io: {default: true}}}\n";
+    std::fs::write(directory.path().join("bad.yml"), format!("{storage}{mirror}")).unwrap();
+    for command in ["serve", "check"] {
+        let output = entrepot(directory.path(), &[command, "bad.yml"], &[]);
+        let words = all_output(&output);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains("team/app") && words.contains("\"team/**\""), "{words}");
+    }
+    let local = "mirror: {local: [\"local/**\", \"team/**\"], upstreams: {docker.io: {default: true}}}\n";
+    std::fs::write(directory.path().join("good.yml"), format!("{storage}{local}")).unwrap();
+    let output = entrepot(directory.path(), &["check", "good.yml"], &[]);
+    assert!(output.status.success(), "{}", all_output(&output));
+}
+
+#[test]
+fn the_built_in_mirror_gives_way_to_a_volume() {
+    let volume = a_volume();
+    let directory = tempfile::tempdir().unwrap();
+    if ["/etc/entrepot", "/etc/distribution", "/etc/docker/registry"]
+        .iter()
+        .any(|d| Path::new(d).join("config.yml").exists())
+    {
+        println!("skipped: this machine has a registry's configuration, which would be taken");
+        return;
+    }
+    let root = volume.data().display().to_string();
+    let addr = free_address();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_entrepot"))
+        .arg("serve")
+        .current_dir(directory.path())
+        .env_clear()
+        .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", &root)
+        .env("REGISTRY_HTTP_ADDR", addr.to_string())
+        .stdout(std::fs::File::create(directory.path().join("out")).unwrap())
+        .spawn()
+        .unwrap();
+    let client = crate::support::client::Client::new(addr);
+    let found = crate::support::registry::eventually("an answer", || client.try_get("/v2/team/app/manifests/1"));
+    let out = std::fs::read_to_string(directory.path().join("out")).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(found.status, 200);
+    assert!(out.contains("team/app") && out.contains("built-in mirror is left out"), "{out}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_an_error_that_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| std::fs::write(directory.path().join(name), content).unwrap();
+    let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nhttp: {addr: \"127.0.0.1:0\"}\n";
+    write("config.yml", config);
+    write("data", "a file, where a directory should be");
+    let output = entrepot(directory.path(), &["serve", "config.yml"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(all_output(&output).contains("rootdirectory"), "{}", all_output(&output));
+}
+
+/// The command as a user who owns nothing; root, who runs some machines' tests, could write everywhere.
+fn as_nobody(directory: &Path, arguments: &[&str]) -> Output {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));
+    command.args(arguments).current_dir(directory).env_clear();
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn nobody_is_told_to_give_away_what_is_no_store() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let directory = tempfile::tempdir().unwrap();
+    let mode = |name: &str, mode: u32| {
+        std::fs::set_permissions(directory.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir_all(directory.path().join("lib/store/docker/registry")).unwrap();
+    std::fs::create_dir_all(directory.path().join("lib/empty")).unwrap();
+    for name in ["lib/store", "lib/empty", "lib", ""] {
+        mode(name, 0o555);
+    }
+    let ours = std::fs::metadata(directory.path()).unwrap().uid() != 0;
+    let place = directory.path().join("lib").display().to_string();
+    let [new, empty, store] = if ours {
+        ["`mkdir -p ", "`chmod u+rwx ", "`chmod u+rwx "]
+    } else {
+        [
+            "`mkdir -p PLACE/new/deep && chown 65534:65534 PLACE/new/deep` as root",
+            "`chown 65534:65534 PLACE/empty`",
+            "`chown -R 65534:65534 PLACE/store`",
+        ]
+    };
+    mode("", 0o755);
+    for (name, advice) in [("new/deep", new), ("empty", empty), ("store", store)] {
+        let config = format!(
+            "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {place}/{name}}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n"
+        );
+        std::fs::write(directory.path().join("config.yml"), config).unwrap();
+        for command in ["serve", "check"] {
+            let output = as_nobody(directory.path(), &[command, "config.yml"]);
+            let words = all_output(&output);
+            assert!(
+                output.status.code() == Some(1)
+                    && words.contains("config.yml:3:31: storage.filesystem.rootdirectory cannot be used"),
+                "{name}: {words}"
+            );
+            assert!(words.contains(&advice.replace("PLACE", &place)), "{name}: {words}");
+            assert!(words.contains("name another directory"), "{words}");
+        }
+    }
+    mode("lib", 0o755);
+}
+
+#[test]
+fn variables_of_others_are_no_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("config.yml"), "version: 0.1\nstorage: filesystem\n").unwrap();
+    let others = [
+        ("REGISTRY_AUTH_FILE", "/run/auth.json"),
+        ("REGISTRY_PORT", "tcp://10.0.0.1:5000"),
+        ("REGISTRY_HTPP_ADDR", ":1"),
+    ];
+    let root = ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "data");
+    let output = entrepot(directory.path(), &["check", "config.yml"], &[others.as_slice(), &[root]].concat());
+    let words = all_output(&output);
+    assert!(output.status.success(), "{words}");
+    for expected in ["podman", "Kubernetes", "REGISTRY_HTTP_ADDR"] {
+        assert!(words.contains(expected), "{expected}: {words}");
+    }
+}

@@ -1,0 +1,84 @@
+//! `entrepot user`: the password file.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use super::runner::{bad, command, good, objects, run_with, stderr, stdout};
+use crate::support::registry::{Registry, eventually};
+
+#[test]
+fn user_edits_a_file_that_a_running_server_reads_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users");
+    let path = file.to_str().unwrap();
+    let user = |arguments: &[&str], input: &str| run_with(command(&[&["user"], arguments].concat()), input);
+    let made = user(&["add", path, "alice"], "secret\n");
+    assert!(made.status.success() && stderr(&made).contains("0600"), "{}", stderr(&made));
+    assert_eq!(stdout(&made), format!("alice was added to {path}\n"));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    let registry = Registry::configured(|place| {
+        format!("{}\nauth: {{htpasswd: {{realm: here, path: {}}}}}\n", place.usual(), file.display())
+    });
+    let may = |name: &str, password: &str| registry.client().login(name, password).get("/v2/").status == 200;
+    assert!(may("alice", "secret") && !may("bob", "pass word"));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(
+        good(&user(&["add", path, "bob", "--password-stdin"], "pass word")),
+        format!("bob was added to {path}\n")
+    );
+    assert_eq!(mode(&file), 0o644, "its mode stays");
+    eventually("bob", || may("bob", "pass word").then_some(()));
+    assert!(good(&user(&["add", path, "alice"], "other")).contains("has another password now"));
+    eventually("alice's new password", || may("alice", "other").then_some(()));
+    assert!(!may("alice", "secret"));
+    assert_eq!(good(&user(&["list", path], "")), "alice\nbob\n");
+    assert_eq!(objects(&good(&user(&["ls", path, "--json"], ""))), [json!({"name": "alice"}), json!({"name": "bob"})]);
+    good(&user(&["remove", path, "bob"], ""));
+    eventually("bob's end", || (!may("bob", "pass word")).then_some(()));
+    bad(&user(&["remove", path, "bob"], ""), 1, &["no user \"bob\"", path]);
+
+    let before = std::fs::read(&file).unwrap();
+    for (arguments, input, code, words) in [
+        (&["add", path, "a:b"][..], "x", 2, "colon"),
+        (&["add", path, "carol"], &"x".repeat(73), 2, "73 bytes"),
+        (&["add", path, "carol"], "", 2, "empty"),
+        (&["add", path, "carol"], "a\nb", 2, "more than one line"),
+        (&["list", "/nowhere"], "", 1, "/nowhere"),
+        (&["remove", "/nowhere", "a"], "", 1, "/nowhere"),
+        (&["add", "/nowhere/users", "a"], "x", 1, "the directory /nowhere does not exist"),
+    ] {
+        bad(&user(arguments, input), code, &[words]);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    // A file with another kind of line may be something else altogether.
+    let damaged = [&before[..], b"dave:plain\n"].concat();
+    std::fs::write(&file, &damaged).unwrap();
+    for arguments in [&["add", path, "bob"][..], &["list", path]] {
+        bad(&user(arguments, "x"), 1, &["users:2: this is no line of a password file", "nothing was written"]);
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), damaged);
+    good(&user(&["add", path, "dave"], "x"));
+}
+
+/// Apache's own tool takes what we write, where it is installed.
+#[test]
+fn htpasswd_takes_our_lines() {
+    if Command::new("htpasswd").output().is_err() {
+        println!("skipped: htpasswd is not installed");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    let path = path.to_str().unwrap();
+    let longest = "x".repeat(72);
+    for (name, password) in [("alice", "pass:wörd"), ("bob", longest.as_str())] {
+        assert!(run_with(command(&["user", "add", path, name]), password).status.success());
+        let verified = |password: &str| Command::new("htpasswd").args(["-vb", path, name, password]).output().unwrap();
+        assert!(verified(password).status.success(), "{}", stderr(&verified(password)));
+        assert!(!verified("wrong").status.success());
+    }
+}

@@ -1,0 +1,9 @@
+//! Tests of the private registry.
+
+mod concurrent_changes;
+mod conformance;
+mod damaged_files;
+mod lists;
+mod push;
+mod tags;
+mod uploads;

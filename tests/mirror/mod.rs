@@ -1,0 +1,11 @@
+//! Tests of the pull-through mirror.
+
+mod bad_links;
+mod fills;
+mod freshness;
+mod lists;
+mod odd_answers;
+mod pull;
+mod ranges;
+mod rights;
+mod warm;
