@@ -66,6 +66,33 @@ fn measurements_carry_their_date() {
     report(undated.map(|(path, _)| format!("{path}: \"Measured on YEAR-MONTH-DAY.\" is missing")).collect());
 }
 
+#[test]
+fn every_metric_is_described() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("the repository can be read");
+    let (defined, described) =
+        (metrics(&read("src/metrics.rs"), '"'), metrics(&read("docs/reference/metrics.md"), '`'));
+    assert!(!defined.is_empty(), "src/metrics.rs defines no metric");
+    let missing = defined.difference(&described).map(|name| format!("docs/reference/metrics.md: {name} is missing"));
+    let unknown =
+        described.difference(&defined).map(|name| format!("docs/reference/metrics.md: {name} does not exist"));
+    report(missing.chain(unknown).collect());
+}
+
+/// Returns the names of metrics that stand alone between two `quote` characters.
+fn metrics(text: &str, quote: char) -> BTreeSet<String> {
+    let is_metric = |text: &&str| {
+        let rest = ["registry_", "entrepot_"].into_iter().find_map(|start| text.strip_prefix(start));
+        rest.is_some_and(|rest| rest.len() > 1 && rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
+    text.lines().flat_map(|line| line.split(quote)).filter(is_metric).map(str::to_owned).collect()
+}
+
+#[test]
+fn metrics_in_a_text() {
+    let text = "| `entrepot_fills_total` | `type` |\n`entrepot_*` and `registry_` are no names, `a entrepot_b` neither";
+    assert_eq!(metrics(text, '`'), BTreeSet::from(["entrepot_fills_total".to_owned()]));
+}
+
 fn is_date(line: &str) -> bool {
     let date = line
         .strip_suffix('.')
