@@ -3,6 +3,8 @@
 
 #[path = "documents/citations.rs"]
 mod citations;
+#[path = "documents/commands.rs"]
+mod commands;
 #[path = "documents/links.rs"]
 mod links;
 
@@ -36,6 +38,16 @@ fn every_document_is_linked() {
         documents.iter().flat_map(|(path, text)| links::targets(path, text)).map(|target| target.path).collect();
     let lost = documents.keys().filter(|path| !linked.contains(*path) && !ENTRANCES.contains(&path.as_str()));
     report(lost.map(|path| format!("{path}: no document links to it")).collect());
+}
+
+#[test]
+fn every_command_exists() {
+    report(documents().iter().flat_map(|(path, text)| commands::unknown(path, text)).collect());
+}
+
+#[test]
+fn every_configuration_is_right() {
+    report(documents().iter().flat_map(|(path, text)| commands::refused(path, text)).collect());
 }
 
 #[test]
