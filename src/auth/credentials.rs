@@ -1,52 +1,62 @@
-//! What a client sends to prove who it is.
+//! The credentials that a client sends in the `Authorization` header.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Refusal, Unproven};
 use crate::config::Secret;
 
-/// The longest password that is looked at, in bytes: apr1 hashes it a thousand times, and whoever sends it is not yet known.
-const MAX_PASSWORD: usize = 1024;
+/// The longest accepted password, in bytes. Apr1 hashes a password a thousand times, and the sender is not known yet.
+const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// A user's name and password, not yet verified.
+/// Credentials that are not verified yet.
 #[derive(Clone, Debug)]
-pub struct Credentials {
-    user: String,
-    password: Secret,
+pub enum Credentials {
+    /// The request has no `Authorization` header.
+    None,
+    /// A user name and a password (RFC 7617).
+    Basic { user: String, password: Secret },
+    /// A token (RFC 6750).
+    Bearer(Secret),
+}
+
+/// The reason why credentials do not prove who the caller is. `Display` gives a message for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    #[error("authentication required: log in to this registry first (docker login)")]
+    Missing,
+    // The message does not repeat the header, which may contain a secret.
+    #[error("this registry accepts only Basic credentials (a user name and a password)")]
+    Scheme,
+    #[error("the Basic credentials cannot be read: {0}")]
+    Malformed(&'static str),
+    #[error("unknown user {user:?} or wrong password")]
+    Mismatch { user: String },
 }
 
 impl Credentials {
-    /// Reads the `Authorization` header (RFC 7617, section 2); `None` where there is none.
+    /// Parses the `Authorization` header.
     ///
-    /// A header that is there but cannot be read is refused, not ignored: its sender believes to be logged in.
-    pub fn from_header(authorization: Option<&str>) -> Result<Option<Self>, Refusal> {
-        match authorization {
-            None => Ok(None),
-            Some(header) => Ok(Some(Self::from_basic(header)?)),
+    /// A header that cannot be read is an error and is not ignored, because its sender believes to be logged in.
+    pub fn from_header(authorization: Option<&str>) -> Result<Self, Unproven> {
+        let Some(header) = authorization else { return Ok(Self::None) };
+        let (scheme, value) = header.trim().split_once(' ').ok_or(Unproven::Scheme)?;
+        if scheme.eq_ignore_ascii_case("basic") {
+            Self::from_basic(value.trim())
+        } else if scheme.eq_ignore_ascii_case("bearer") {
+            Ok(Self::Bearer(Secret::new(value.trim().to_owned())))
+        } else {
+            Err(Unproven::Scheme)
         }
     }
 
-    fn from_basic(header: &str) -> Result<Self, Unproven> {
-        let (scheme, encoded) = header.trim().split_once(' ').ok_or(Unproven::Scheme)?;
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return Err(Unproven::Scheme);
-        }
-        let decoded = STANDARD.decode(encoded.trim()).map_err(|_| Unproven::Malformed("they are not base64"))?;
+    fn from_basic(encoded: &str) -> Result<Self, Unproven> {
+        let decoded = STANDARD.decode(encoded).map_err(|_| Unproven::Malformed("they are not base64"))?;
         let text = String::from_utf8(decoded).map_err(|_| Unproven::Malformed("they are not UTF-8"))?;
-        let (user, password) = text.split_once(':').ok_or(Unproven::Malformed("they hold no colon"))?;
-        if password.len() > MAX_PASSWORD {
+        let (user, password) = text.split_once(':').ok_or(Unproven::Malformed("they contain no colon"))?;
+        if password.len() > MAX_PASSWORD_BYTES {
             return Err(Unproven::Malformed("the password is longer than 1024 bytes"));
         }
-        Ok(Self { user: user.to_owned(), password: Secret::new(password.to_owned()) })
-    }
-
-    pub(super) fn user(&self) -> &str {
-        &self.user
-    }
-
-    pub(super) fn password(&self) -> &Secret {
-        &self.password
+        Ok(Self::Basic { user: user.to_owned(), password: Secret::new(password.to_owned()) })
     }
 }
 
@@ -59,8 +69,8 @@ mod tests {
     }
 
     #[test]
-    fn good() {
-        assert!(Credentials::from_header(None).unwrap().is_none());
+    fn basic_credentials_are_parsed() {
+        assert!(matches!(Credentials::from_header(None), Ok(Credentials::None)));
         for (header, user, password) in [
             (basic(b"alice:secret"), "alice", "secret"),
             (basic(b"bob:pass:word"), "bob", "pass:word"),
@@ -68,34 +78,47 @@ mod tests {
             (basic("d\u{e4}ve:p\u{e4}ss".as_bytes()), "d\u{e4}ve", "p\u{e4}ss"),
             ("bASIC  YWxpY2U6c2VjcmV0 ".to_owned(), "alice", "secret"),
         ] {
-            let read = Credentials::from_header(Some(&header)).unwrap().unwrap();
-            assert_eq!((read.user(), read.password().reveal()), (user, password), "{header}");
+            let parsed = Credentials::from_header(Some(&header)).unwrap();
+            let Credentials::Basic { user: found, password: secret } = parsed else { panic!("{header}: {parsed:?}") };
+            assert_eq!((found.as_str(), secret.reveal()), (user, password), "{header}");
         }
     }
 
     #[test]
-    fn bad() {
-        let long = basic(format!("a:{}", "x".repeat(MAX_PASSWORD + 1)).as_bytes());
+    fn bearer_tokens_are_parsed() {
+        for (header, token) in [("Bearer abc", "abc"), ("bEARER  a.b-c= ", "a.b-c=")] {
+            let parsed = Credentials::from_header(Some(header)).unwrap();
+            let Credentials::Bearer(found) = parsed else { panic!("{header}: {parsed:?}") };
+            assert_eq!(found.reveal(), token, "{header}");
+        }
+    }
+
+    #[test]
+    fn unreadable_headers_are_refused() {
+        let long = basic(format!("a:{}", "x".repeat(MAX_PASSWORD_BYTES + 1)).as_bytes());
         for header in [
             "",
             "Basic",
             "Basic ",
             "Basic !!!",
-            "Bearer abc",
+            "Bearer",
+            "Bearer ",
+            "Digest abc",
             "YWxpY2U6c2VjcmV0",
             &basic(b"alice"),
             &basic(b"a:\xff"),
             &long,
         ] {
-            let refused = Credentials::from_header(Some(header)).map(|_| ());
-            assert!(matches!(refused, Err(Refusal::Unauthorized { .. })), "{header:?} was taken for credentials");
+            assert!(Credentials::from_header(Some(header)).is_err(), "{header:?} was taken for credentials");
         }
     }
 
     #[test]
-    fn no_secret_is_printed() {
-        let read = Credentials::from_header(Some(&basic(b"alice:secret"))).unwrap().unwrap();
-        assert!(!format!("{read:?}").contains("secret"));
+    fn secrets_are_never_printed() {
+        let parsed = Credentials::from_header(Some(&basic(b"alice:secret"))).unwrap();
+        assert!(!format!("{parsed:?}").contains("secret"));
+        let parsed = Credentials::from_header(Some("Bearer hunter2")).unwrap();
+        assert!(!format!("{parsed:?}").contains("hunter2"));
         let refused = Credentials::from_header(Some("hunter2 hunter2")).unwrap_err();
         assert!(!format!("{refused} {refused:?}").contains("hunter2"));
     }

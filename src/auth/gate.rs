@@ -1,42 +1,17 @@
-//! The gate: who asks, and may they.
+//! The gate: identifies callers and decides what they may do.
 
 use std::sync::Arc;
 
-use super::verifier::Verifier;
-use super::{Action, AuthError, Credentials, Refusal, Unproven};
+use super::credentials::{Credentials, Unproven};
+use super::passwords::{PasswordFileError, Verifier};
+use super::refusal::Refusal;
+use super::rules::{Action, Caller, Rules, UserName};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::oci::Target;
 use crate::sys::Clock;
 
-/// Who asks. Only [`Gate::identify`] makes a [`Caller::User`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Caller {
-    Anonymous,
-    User(UserName),
-}
-
-impl Caller {
-    /// The user's name; `None` for an anonymous caller.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Anonymous => None,
-            Self::User(UserName(name)) => Some(name),
-        }
-    }
-}
-
-/// The name of a user whose password was verified.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct UserName(String);
-
-impl UserName {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What a caller was let through to. Only [`Gate::admit`] makes one: whoever holds it need not ask again.
+/// A value that a caller was admitted to. Only [`Gate::admit`] makes one, so code that takes it need not ask the gate again.
 #[derive(Clone, Debug)]
 pub struct Admitted<T> {
     inner: T,
@@ -52,71 +27,103 @@ impl<T> Admitted<T> {
         self.inner
     }
 
-    /// Who was let through.
+    /// Returns the admitted caller.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 }
 
-/// Decides who may do what.
+/// Identifies callers and decides what they may do.
 #[derive(Debug)]
 pub struct Gate {
-    /// `None`: it stands open.
-    guarded: Option<Guarded>,
+    /// How callers prove their identity; `None` if the gate is open.
+    login: Option<Login>,
+    rules: Rules,
 }
 
 #[derive(Debug)]
-struct Guarded {
+struct Login {
     realm: String,
     verifier: Verifier,
 }
 
 impl Gate {
-    /// A gate that knows the users of the password file, or, without `auth`, one that stands open.
+    /// Makes a gate that knows the users of the password file. Without `auth` the gate is open.
     ///
-    /// Blocks while it reads the file. A file that does not exist is made with the user `docker` and a random password, which
-    /// is logged as a warning, as `registry:2` does; one that cannot be used is an error.
-    pub fn new(auth: Option<&config::Htpasswd>, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, AuthError> {
-        let Some(auth) = auth else {
-            return Ok(Self { guarded: None });
-        };
-        let verifier = Verifier::new(&auth.path, clock, metrics)?;
-        Ok(Self { guarded: Some(Guarded { realm: auth.realm.clone(), verifier }) })
-    }
-
-    /// No authentication is configured: everybody may do everything, and nobody needs to say who they are.
-    pub fn is_open(&self) -> bool {
-        self.guarded.is_none()
-    }
-
-    /// The realm of the challenge; empty where the gate is open.
-    pub fn realm(&self) -> &str {
-        self.guarded.as_ref().map_or("", |guarded| &guarded.realm)
-    }
-
-    /// Who sent these credentials? An open gate does not look at them.
-    pub async fn identify(&self, credentials: Option<&Credentials>) -> Result<Caller, Refusal> {
-        match (&self.guarded, credentials) {
-            (None, _) | (_, None) => Ok(Caller::Anonymous),
-            (Some(guarded), Some(credentials)) => {
-                guarded.verifier.verify(credentials).await?;
-                Ok(Caller::User(UserName(credentials.user().to_owned())))
+    /// A file that does not exist is created with the user `docker` and a random password, which is logged as a warning, as
+    /// `registry:2` does. A file that cannot be used is an error. Blocks.
+    pub fn new(
+        auth: Option<&config::Htpasswd>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, PasswordFileError> {
+        let login = match auth {
+            None => None,
+            Some(auth) => {
+                let verifier = Verifier::new(&auth.path, clock, metrics)?;
+                Some(Login { realm: auth.realm.clone(), verifier })
             }
+        };
+        Ok(Self { login, rules: Rules::default() })
+    }
+
+    /// Forbids what `forbidden` returns true for.
+    #[cfg(test)]
+    pub(crate) fn forbidding(self, forbidden: fn(Action, Option<&Target>) -> bool) -> Self {
+        Self { rules: Rules::except(forbidden), ..self }
+    }
+
+    /// Returns true if no authentication is configured: every caller is anonymous and may do everything.
+    pub fn is_open(&self) -> bool {
+        self.login.is_none()
+    }
+
+    /// Returns the caller that sent these credentials. An open gate does not look at them.
+    pub async fn identify(&self, credentials: &Credentials) -> Result<Caller, Unproven> {
+        let Some(login) = &self.login else { return Ok(Caller::Anonymous) };
+        match credentials {
+            Credentials::None => Ok(Caller::Anonymous),
+            Credentials::Bearer(_) => Err(Unproven::Scheme),
+            Credentials::Basic { user, password } if login.verifier.verify(user, password).await => {
+                Ok(Caller::User(UserName::new(user)))
+            }
+            Credentials::Basic { user, .. } => Err(Unproven::Mismatch { user: user.clone() }),
         }
     }
 
-    /// May this caller do this with this repository? A password file alone lets its users do everything, as in `registry:2`.
-    pub fn admit(&self, caller: &Caller, _action: Action, target: &Target) -> Result<Admitted<Target>, Refusal> {
-        self.enter(caller)?;
+    /// Admits a caller to a repository, if the caller may do this there.
+    pub fn admit(&self, caller: &Caller, action: Action, target: &Target) -> Result<Admitted<Target>, Refusal> {
+        self.check(caller, action, Some(target))?;
         Ok(Admitted { inner: target.clone(), caller: caller.clone() })
     }
 
-    /// May this caller ask at all: for what belongs to no repository (`/v2/`, the catalog, `/metrics`)?
-    pub fn enter(&self, caller: &Caller) -> Result<(), Refusal> {
-        match (&self.guarded, caller) {
-            (None, _) | (Some(_), Caller::User(_)) => Ok(()),
-            (Some(_), Caller::Anonymous) => Err(Unproven::Missing.into()),
+    /// Checks that a caller may do what concerns no single repository: [`Action::Enter`] or [`Action::Admin`].
+    pub fn allow(&self, caller: &Caller, action: Action) -> Result<(), Refusal> {
+        self.check(caller, action, None)
+    }
+
+    /// Refuses a caller whose credentials prove nothing, with the challenge for this action and target.
+    pub fn refuse(&self, reason: Unproven, action: Action, target: Option<&Target>) -> Refusal {
+        Refusal::Unauthorized { reason, challenge: self.challenge(action, target) }
+    }
+
+    fn check(&self, caller: &Caller, action: Action, target: Option<&Target>) -> Result<(), Refusal> {
+        if self.login.is_some() && *caller == Caller::Anonymous {
+            return Err(self.refuse(Unproven::Missing, action, target));
         }
+        if self.rules.allow(caller, action, target) {
+            return Ok(());
+        }
+        let caller = caller.name().unwrap_or("an anonymous caller").to_owned();
+        Err(Refusal::Denied { caller, action, target: target.map(ToString::to_string) })
+    }
+
+    /// Returns the value of `WWW-Authenticate` for this action and target. A Basic challenge (RFC 7617, section 2) is the same for
+    /// all of them; a token is issued for one.
+    fn challenge(&self, _action: Action, _target: Option<&Target>) -> String {
+        let realm = self.login.as_ref().map_or("", |login| &login.realm);
+        let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("Basic realm=\"{quoted}\"")
     }
 }
 

@@ -1,51 +1,28 @@
-//! Why somebody may not, and why the gate could not be built.
+//! Why a request is refused.
 
-use std::io;
-use std::path::PathBuf;
+use super::credentials::Unproven;
+use super::rules::Action;
 
-use super::Action;
-
-/// Why a request is not let through. `Display` is for the person who made it.
+/// A refused request. `Display` gives a message for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody has proven who asks: to be answered with a challenge (401), so that the client can.
+    /// The caller has not proven an identity. The answer is 401 with a challenge, so that the client can log in and ask again.
     #[error("{reason}")]
-    Unauthorized { reason: Unproven },
-    /// It is known who asks, and they may not (403): asking again with the same credentials is of no use.
-    #[error("{caller} may not {action} {target}")]
-    Denied { caller: String, action: Action, target: String },
+    Unauthorized {
+        reason: Unproven,
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+    },
+    /// The caller is known and may not do this. The answer is 403: asking again with the same credentials does not help.
+    #[error("{caller} may not {}", described(*action, target.as_deref()))]
+    Denied { caller: String, action: Action, target: Option<String> },
 }
 
-impl From<Unproven> for Refusal {
-    fn from(reason: Unproven) -> Self {
-        Self::Unauthorized { reason }
+fn described(action: Action, target: Option<&str>) -> String {
+    match (action, target) {
+        (Action::Admin, _) => "administer this registry".to_owned(),
+        (Action::Enter, _) => "use this registry".to_owned(),
+        (_, Some(target)) => format!("{action} {target}"),
+        (_, None) => action.to_string(),
     }
-}
-
-/// Why it is not known who asks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unproven {
-    #[error("authentication required: log in to this registry first (docker login)")]
-    Missing,
-    // What was sent instead is not repeated: it may be a secret.
-    #[error("only Basic credentials (user and password) are accepted here")]
-    Scheme,
-    #[error("the Basic credentials cannot be read: {0}")]
-    Malformed(&'static str),
-    #[error("unknown user {user:?} or wrong password")]
-    Mismatch { user: String },
-}
-
-/// Why there is no gate: a password file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthError {
-    #[error("{}: cannot read the password file: {source} (auth.htpasswd.path)", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error(
-        "{}: there is no password file, and none can be made: {source} (auth.htpasswd.path; `entrepot user add` makes one)",
-        path.display()
-    )]
-    Provision { path: PathBuf, source: io::Error },
-    #[error("{}:{line}: {problem}", path.display())]
-    Line { path: PathBuf, line: usize, problem: String },
 }

@@ -45,8 +45,8 @@ async fn files(config: &Config, draft: &mut Draft) {
         let key = ["auth", "htpasswd", "path"];
         for finding in blocking(move || auth::examine(&auth)).await {
             match finding {
-                Finding::Wrong(message) => draft.error(&key, &message),
-                Finding::Doubtful(message) => draft.warn(&key, &message),
+                Finding::Error(message) => draft.error(&key, &message),
+                Finding::Warning(message) => draft.warn(&key, &message),
             }
         }
     }

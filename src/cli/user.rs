@@ -101,7 +101,7 @@ async fn edit(
 ) -> Result<Edited, Ended> {
     let (edited, complaint) = blocking(move || {
         let edited = change(&file);
-        let complaint = edited.is_ok().then(|| auth::complaint(&file)).flatten();
+        let complaint = edited.is_ok().then(|| auth::first_bad_line(&file)).flatten();
         (edited, complaint)
     })
     .await;

@@ -1,5 +1,7 @@
 //! A request as its handler sees it, and the gate that it passes.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 
@@ -10,7 +12,7 @@ use super::headers;
 use super::request::RequestBody;
 use super::route::At;
 use super::{App, Listener};
-use crate::auth::{Action, Admitted, Caller, Credentials};
+use crate::auth::{Action, Admitted, Caller, Credentials, Unproven};
 use crate::oci::{ImageRepository, Target};
 use crate::registry::{CacheStatus, Found, Holding, Hosted, Repository};
 
@@ -54,11 +56,10 @@ impl Call {
         Ok((self.exchange.app.registry.hosted(admitted.into_inner())?, caller))
     }
 
-    /// Anybody who is known, or anybody at all where no login is asked for: for what belongs to no repository.
-    pub(super) async fn known_caller(&mut self) -> Result<Caller, Failure> {
-        let caller = self.identify().await?;
-        let gate = &self.app().gate;
-        gate.enter(&caller).map_err(|refusal| Failure::refused(&refusal, gate))?;
+    /// Returns the caller, if the gate allows it what concerns no repository ([`Action::Enter`] or [`Action::Admin`]).
+    pub(super) async fn allow(&mut self, action: Action) -> Result<Caller, Failure> {
+        let caller = self.identify(action, None).await?;
+        self.app().gate.allow(&caller, action)?;
         Ok(caller)
     }
 
@@ -69,11 +70,10 @@ impl Call {
         name: &ImageRepository,
         action: Action,
     ) -> Result<Holding, Failure> {
-        let app = std::sync::Arc::clone(&self.exchange.app);
+        let app = Arc::clone(&self.exchange.app);
         let target = app.registry.find(name).await?;
         self.exchange.facts.repository = Some(target.to_string());
-        let admitted = app.gate.admit(caller, action, &target);
-        let admitted = admitted.map_err(|refusal| Failure::refused(&refusal, &app.gate))?;
+        let admitted = app.gate.admit(caller, action, &target)?;
         Ok(app.registry.holding(admitted.into_inner()))
     }
 
@@ -82,30 +82,35 @@ impl Call {
         let target = self.app().registry.resolve(at.ns.as_deref(), &at.name)?;
         self.exchange.facts.repository = Some(target.to_string());
         self.namespace = self.namespace_of(at);
-        let caller = self.identify().await?;
-        let gate = &self.app().gate;
-        let admitted = gate.admit(&caller, action, &target).map_err(|refusal| Failure::refused(&refusal, gate))?;
+        let caller = self.identify(action, Some(&target)).await?;
+        let admitted = self.app().gate.admit(&caller, action, &target)?;
         Ok((caller, admitted))
     }
 
-    async fn identify(&mut self) -> Result<Caller, Failure> {
-        let app = std::sync::Arc::clone(&self.exchange.app);
+    /// Returns the sender of the request. `action` and `target` are those of the challenge if its credentials prove nothing.
+    async fn identify(&mut self, action: Action, target: Option<&Target>) -> Result<Caller, Failure> {
+        let app = Arc::clone(&self.exchange.app);
         if app.gate.is_open() {
-            // As registry:2 without `auth`: whatever a client sends of itself, nobody asked.
+            // As in registry:2 without `auth`, credentials are ignored.
             return Ok(Caller::Anonymous);
         }
-        let refused = |refusal| Failure::refused(&refusal, &app.gate);
-        let mut fields = self.headers().get_all(AUTHORIZATION).iter();
-        let credentials = match (fields.next(), fields.next()) {
-            (None, _) => Credentials::from_header(None),
-            (Some(value), None) => Credentials::from_header(Some(value.to_str().unwrap_or_default())),
-            // Two of them: a proxy before us may have looked at the other one. Two, or bytes that are no text, are nobody's.
-            (Some(_), Some(_)) => Credentials::from_header(Some("")),
+        let identified = match self.credentials() {
+            Ok(credentials) => app.gate.identify(&credentials).await,
+            Err(reason) => Err(reason),
         };
-        let credentials = credentials.map_err(refused)?;
-        let caller = app.gate.identify(credentials.as_ref()).await.map_err(refused)?;
+        let caller = identified.map_err(|reason| app.gate.refuse(reason, action, target))?;
         self.exchange.facts.user = caller.name().map(str::to_owned);
         Ok(caller)
+    }
+
+    fn credentials(&self) -> Result<Credentials, Unproven> {
+        let mut fields = self.headers().get_all(AUTHORIZATION).iter();
+        match (fields.next(), fields.next()) {
+            (None, _) => Credentials::from_header(None),
+            (Some(value), None) => Credentials::from_header(Some(value.to_str().unwrap_or_default())),
+            // With two headers, a proxy in front may have checked the other one. Two are refused, like bytes that are not text.
+            (Some(_), Some(_)) => Credentials::from_header(Some("")),
+        }
     }
 
     /// The value of `?ns=`, where it decided (distribution-spec, "Registry Proxying"). One that names ourselves did not.

@@ -19,7 +19,7 @@ use super::headers;
 use super::limits::TooLarge;
 use super::query::Repeated;
 use super::route::RouteError;
-use crate::auth::{Gate, Refusal};
+use crate::auth::Refusal;
 use crate::oci::{ErrorCode, ManifestError};
 use crate::registry::{CacheStatus, RegistryError, UpstreamFailure};
 
@@ -117,17 +117,6 @@ impl Failure {
         self.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    pub(super) fn refused(refusal: &Refusal, gate: &Gate) -> Self {
-        let message = refusal.to_string();
-        let refused = match refusal {
-            // Docker and podman want the challenge on every 401.
-            Refusal::Unauthorized { .. } => Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
-                .with(WWW_AUTHENTICATE, challenge(gate.realm())),
-            Refusal::Denied { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
-        };
-        refused.detailed(detail::of_refusal(refusal))
-    }
-
     /// What came is no request that HTTP/1.1 could read; with the status that HTTP has for it.
     pub(super) fn unreadable(status: StatusCode) -> Self {
         let message = match status {
@@ -217,6 +206,22 @@ impl From<FramingError> for Failure {
     fn from(error: FramingError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, error.to_string())
             .with(CONNECTION, HeaderValue::from_static("close"))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let (message, detail) = (refusal.to_string(), detail::of_refusal(&refusal));
+        let failure = match refusal {
+            // Docker and podman want the challenge on every 401.
+            Refusal::Unauthorized { challenge, .. } => {
+                let challenge = HeaderValue::try_from(challenge);
+                let challenge = challenge.unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"registry\""));
+                Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message).with(WWW_AUTHENTICATE, challenge)
+            }
+            Refusal::Denied { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+        };
+        failure.detailed(detail)
     }
 }
 
@@ -311,13 +316,6 @@ fn code_of_parameter(Repeated(parameter): Repeated) -> ErrorCode {
         "from" | "ns" => ErrorCode::NameInvalid,
         _ => ErrorCode::DigestInvalid,
     }
-}
-
-/// Asks for a user and a password (RFC 7617 §2).
-fn challenge(realm: &str) -> HeaderValue {
-    let realm = realm.replace('\\', "\\\\").replace('"', "\\\"");
-    HeaderValue::try_from(format!("Basic realm=\"{realm}\""))
-        .unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"registry\""))
 }
 
 fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {

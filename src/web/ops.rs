@@ -7,6 +7,7 @@ use serde_json::json;
 use super::body::Body;
 use super::call::{Answer, Call};
 use super::headers;
+use crate::auth::Action;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -41,7 +42,7 @@ pub(super) fn health(call: &Call) -> Response<Body> {
 /// their own, which is guarded by its address.
 pub(super) async fn metrics(call: &mut Call) -> Answer {
     if call.listener == super::Listener::Main {
-        call.known_caller().await?;
+        call.allow(Action::Enter).await?;
     }
     let text = call.app().metrics.render();
     Ok(typed("text/plain; version=0.0.4; charset=utf-8", Body::whole(text)))

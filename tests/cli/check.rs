@@ -255,7 +255,7 @@ fn what_works_and_is_not_meant_is_a_warning() {
     assert_eq!(found.len(), 4, "{found:#?}");
     std::fs::remove_file(directory.path().join("users")).unwrap();
     let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
-    assert!(said(&output)[0].contains("does not exist: `serve` makes it"), "{}", all_output(&output));
+    assert!(said(&output)[0].contains("does not exist: `serve` creates it"), "{}", all_output(&output));
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn user_edits_a_file_that_a_running_server_reads_again() {
     let damaged = [&before[..], b"dave:plain\n"].concat();
     std::fs::write(&file, &damaged).unwrap();
     for arguments in [&["add", path, "bob"][..], &["list", path]] {
-        bad(&user(arguments, "x"), 1, &["users:2: this is no line of a password file", "nothing was written"]);
+        bad(&user(arguments, "x"), 1, &["users:2: this is not a line of a password file", "nothing was written"]);
     }
     assert_eq!(std::fs::read(&file).unwrap(), damaged);
     good(&user(&["add", path, "dave"], "x"));

@@ -1,5 +1,5 @@
 //! The gate with real password files.
-#![expect(clippy::disallowed_methods, reason = "an administrator edits the file with tools of their own")]
+#![expect(clippy::disallowed_methods, reason = "administrators edit the file with their own tools")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,19 +12,19 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// `secret`, by `htpasswd -nbB`.
+/// The password is `secret`; the line comes from `htpasswd -nbB`.
 const ALICE: &str = "alice:$2y$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92\n";
-/// `pass:word`, by `htpasswd -nbm`.
+/// The password is `pass:word`; the line comes from `htpasswd -nbm`.
 const BOB: &str = "bob:$apr1$IIKDtBt9$tH20I3jPBOelGcyuthuHZ/\n";
 
-struct House {
+struct Setup {
     _directory: TempDir,
     path: PathBuf,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
-impl House {
+impl Setup {
     fn new(content: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("htpasswd");
@@ -32,12 +32,12 @@ impl House {
         Self { _directory: directory, path, clock: Clock::system(), metrics: Arc::default() }
     }
 
-    fn gate(&self) -> Result<Gate, AuthError> {
+    fn gate(&self) -> Result<Gate, PasswordFileError> {
         let auth = config::Htpasswd { realm: "basic-realm".to_owned(), path: self.path.clone() };
         Gate::new(Some(&auth), self.clock.clone(), Arc::clone(&self.metrics))
     }
 
-    /// Changes the file and lets the time pass until it is looked at again.
+    /// Changes the file and advances the clock until the gate checks the file again.
     fn change(&self, content: &str) {
         fs::write(&self.path, content).unwrap();
         self.clock.advance(Duration::from_secs(1));
@@ -48,17 +48,21 @@ impl House {
     }
 }
 
-async fn who(gate: &Gate, user: &str, password: &str) -> Option<String> {
+/// Logs in. Returns the name of the caller, or `None` if the login fails.
+async fn log_in(gate: &Gate, user: &str, password: &str) -> Option<String> {
     let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     let credentials = Credentials::from_header(Some(&header)).unwrap();
-    match gate.identify(credentials.as_ref()).await {
+    match gate.identify(&credentials).await {
         Ok(caller) => caller.name().map(str::to_owned),
-        Err(refusal) => {
-            let expected = Unproven::Mismatch { user: user.to_owned() };
-            assert_eq!(refusal, Refusal::from(expected));
+        Err(reason) => {
+            assert_eq!(reason, Unproven::Mismatch { user: user.to_owned() });
             None
         }
     }
+}
+
+fn open_gate() -> Gate {
+    Gate::new(None, Clock::system(), Arc::default()).unwrap()
 }
 
 fn target() -> Target {
@@ -66,24 +70,26 @@ fn target() -> Target {
 }
 
 #[tokio::test]
-async fn an_open_gate_lets_everybody_through() {
-    let gate = Gate::new(None, Clock::system(), Arc::default()).unwrap();
-    assert!(gate.is_open() && gate.realm().is_empty());
-    let caller = gate.identify(None).await.unwrap();
+async fn open_gate_allows_everything() {
+    let gate = open_gate();
+    assert!(gate.is_open());
+    let caller = gate.identify(&Credentials::None).await.unwrap();
     assert_eq!(caller, Caller::Anonymous);
-    gate.enter(&caller).unwrap();
+    for action in [Action::Enter, Action::Admin] {
+        gate.allow(&caller, action).unwrap();
+    }
     for action in [Action::Pull, Action::Push, Action::Delete] {
         assert_eq!(gate.admit(&caller, action, &target()).unwrap().into_inner(), target());
     }
-    assert_eq!(who(&gate, "anybody", "anything").await, None);
+    assert_eq!(log_in(&gate, "alice", "anything").await, None);
+    assert_eq!(gate.identify(&Credentials::from_header(Some("Bearer abc")).unwrap()).await, Ok(Caller::Anonymous));
 }
 
 #[tokio::test]
-async fn users_and_nobody_else() {
-    let house = House::new(&format!("{ALICE}{BOB}"));
-    let gate = house.gate().unwrap();
+async fn gate_admits_users_of_the_file_only() {
+    let setup = Setup::new(&format!("{ALICE}{BOB}"));
+    let gate = setup.gate().unwrap();
     assert!(!gate.is_open());
-    assert_eq!(gate.realm(), "basic-realm");
     for (user, password, right) in [
         ("alice", "secret", true),
         ("bob", "pass:word", true),
@@ -95,90 +101,98 @@ async fn users_and_nobody_else() {
         ("", "", false),
         ("Alice", "secret", false),
     ] {
-        assert_eq!(who(&gate, user, password).await.is_some(), right, "{user}");
+        assert_eq!(log_in(&gate, user, password).await.is_some(), right, "{user}");
     }
-    assert_eq!((house.logins("ok"), house.logins("refused")), (2, 7));
+    assert_eq!((setup.logins("ok"), setup.logins("refused")), (2, 7));
 
-    let anonymous = gate.identify(None).await.unwrap();
-    assert_eq!(gate.enter(&anonymous).unwrap_err(), Unproven::Missing.into());
+    let anonymous = gate.identify(&Credentials::None).await.unwrap();
+    for action in [Action::Enter, Action::Admin] {
+        let challenge = "Basic realm=\"basic-realm\"".to_owned();
+        let expected = Refusal::Unauthorized { reason: Unproven::Missing, challenge };
+        assert_eq!(gate.allow(&anonymous, action).unwrap_err(), expected);
+    }
     for action in [Action::Pull, Action::Push, Action::Delete] {
         assert!(matches!(gate.admit(&anonymous, action, &target()), Err(Refusal::Unauthorized { .. })));
     }
     let header = format!("Basic {}", STANDARD.encode("alice:secret"));
-    let alice = gate.identify(Credentials::from_header(Some(&header)).unwrap().as_ref()).await.unwrap();
+    let alice = gate.identify(&Credentials::from_header(Some(&header)).unwrap()).await.unwrap();
+    gate.allow(&alice, Action::Admin).unwrap();
     let admitted = gate.admit(&alice, Action::Push, &target()).unwrap();
     assert_eq!((admitted.get(), admitted.caller().name()), (&target(), Some("alice")));
 }
 
 #[tokio::test]
-async fn one_hash_for_many_requests() {
-    let house = House::new(ALICE);
-    let gate = house.gate().unwrap();
-    let together = (0..20).map(|_| who(&gate, "alice", "secret"));
+async fn many_requests_with_one_login_hash_once() {
+    let setup = Setup::new(ALICE);
+    let gate = setup.gate().unwrap();
+    let together = (0..20).map(|_| log_in(&gate, "alice", "secret"));
     let names = futures_util::future::join_all(together).await;
     assert!(names.iter().all(|name| name.as_deref() == Some("alice")));
-    // At first as many as there are turns may find nothing remembered.
-    let hashed = house.logins("ok");
+    // One request for each core may start before a login is remembered.
+    let hashed = setup.logins("ok");
     assert!(hashed <= std::thread::available_parallelism().unwrap().get() as u64, "{hashed} hashes");
-    assert!(who(&gate, "alice", "secret").await.is_some());
-    assert_eq!(house.logins("ok"), hashed);
-    // What is wrong is not remembered, and what is right for one is not right for another.
-    assert!(who(&gate, "alice", "wrong").await.is_none());
-    assert!(who(&gate, "bob", "secret").await.is_none());
+    assert!(log_in(&gate, "alice", "secret").await.is_some());
+    assert_eq!(setup.logins("ok"), hashed);
+    // A wrong password is not remembered, and a password that was verified for one user does not count for another.
+    assert!(log_in(&gate, "alice", "wrong").await.is_none());
+    assert!(log_in(&gate, "bob", "secret").await.is_none());
 }
 
 #[tokio::test]
-async fn a_changed_file_is_read_again() {
-    let house = House::new(ALICE);
-    let gate = house.gate().unwrap();
-    assert!(who(&gate, "alice", "secret").await.is_some());
-    assert!(who(&gate, "bob", "pass:word").await.is_none());
+async fn changed_file_is_read_again() {
+    let setup = Setup::new(ALICE);
+    let gate = setup.gate().unwrap();
+    assert!(log_in(&gate, "alice", "secret").await.is_some());
+    assert!(log_in(&gate, "bob", "pass:word").await.is_none());
 
-    house.change(BOB);
-    assert!(who(&gate, "alice", "secret").await.is_none(), "removed, but remembered");
-    assert!(who(&gate, "bob", "pass:word").await.is_some());
+    setup.change(BOB);
+    assert!(log_in(&gate, "alice", "secret").await.is_none(), "a removed user is still accepted");
+    assert!(log_in(&gate, "bob", "pass:word").await.is_some());
 
-    house.change("alice:plain\n");
-    assert!(who(&gate, "bob", "pass:word").await.is_some(), "a broken file keeps its former users");
+    setup.change("alice:plain\n");
+    assert!(log_in(&gate, "bob", "pass:word").await.is_some(), "a broken file keeps its former users");
 
-    fs::remove_file(&house.path).unwrap();
-    house.clock.advance(Duration::from_secs(1));
-    assert!(who(&gate, "bob", "pass:word").await.is_some(), "so does one that is gone");
-    assert!(!house.path.exists());
+    fs::remove_file(&setup.path).unwrap();
+    setup.clock.advance(Duration::from_secs(1));
+    assert!(log_in(&gate, "bob", "pass:word").await.is_some(), "a missing file keeps its former users");
+    assert!(!setup.path.exists());
 
-    // The same name with another password: what was remembered for the former line is worth nothing.
-    house.change("bob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n");
-    assert!(who(&gate, "bob", "pass:word").await.is_none());
-    assert!(who(&gate, "bob", "secret").await.is_some());
+    // The user has a new password, so the remembered login with the old one does not count.
+    setup.change("bob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n");
+    assert!(log_in(&gate, "bob", "pass:word").await.is_none());
+    assert!(log_in(&gate, "bob", "secret").await.is_some());
 }
 
 #[tokio::test]
-async fn an_empty_file_knows_nobody() {
-    let gate = House::new("").gate().unwrap();
+async fn empty_file_has_no_users() {
+    let gate = Setup::new("").gate().unwrap();
     assert!(!gate.is_open());
-    assert!(who(&gate, "", "").await.is_none());
+    assert!(log_in(&gate, "", "").await.is_none());
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_an_error() {
-    let house = House::new(&format!("{ALICE}\nmallory:plain\n"));
-    let error = house.gate().unwrap_err().to_string();
-    let path = house.path.display();
+fn unusable_file_is_an_error() {
+    let setup = Setup::new(&format!("{ALICE}\nmallory:plain\n"));
+    let error = setup.gate().unwrap_err().to_string();
+    let path = setup.path.display();
     assert!(error.starts_with(&format!("{path}:3: ")), "{error}");
     assert!(error.contains(&format!("entrepot user add {path} mallory")), "{error}");
 
-    fs::remove_file(&house.path).unwrap();
-    fs::create_dir(&house.path).unwrap();
-    assert!(matches!(house.gate(), Err(AuthError::Read { .. })));
+    fs::remove_file(&setup.path).unwrap();
+    fs::create_dir(&setup.path).unwrap();
+    assert!(matches!(setup.gate(), Err(PasswordFileError::Read { .. })));
 
-    let below_a_file = House::new(ALICE);
+    let below_a_file = Setup::new(ALICE);
     let path = below_a_file.path.join("htpasswd");
     let auth = config::Htpasswd { realm: String::new(), path };
-    assert!(matches!(Gate::new(Some(&auth), Clock::system(), Arc::default()), Err(AuthError::Provision { .. })));
+    assert!(matches!(
+        Gate::new(Some(&auth), Clock::system(), Arc::default()),
+        Err(PasswordFileError::Provision { .. })
+    ));
 }
 
 #[test]
-fn a_missing_file_is_made_as_registry_2_makes_it() {
+fn missing_file_is_provisioned_as_by_registry_2() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("auth/htpasswd");
     let auth = config::Htpasswd { realm: String::new(), path: path.clone() };
@@ -186,5 +200,39 @@ fn a_missing_file_is_made_as_registry_2_makes_it() {
     let made = fs::read_to_string(&path).unwrap();
     assert!(made.starts_with("docker:$2b$10$") && made.lines().count() == 1, "{made}");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "something was left beside it");
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a temporary file is left");
+}
+
+#[tokio::test]
+async fn bearer_tokens_are_not_accepted_yet() {
+    let gate = Setup::new(ALICE).gate().unwrap();
+    let credentials = Credentials::from_header(Some("Bearer abc")).unwrap();
+    assert_eq!(gate.identify(&credentials).await, Err(Unproven::Scheme));
+}
+
+#[test]
+fn challenge_quotes_the_realm() {
+    let setup = Setup::new(ALICE);
+    let auth = config::Htpasswd { realm: r#"a "b" \c"#.to_owned(), path: setup.path.clone() };
+    let gate = Gate::new(Some(&auth), Clock::system(), Arc::default()).unwrap();
+    for (action, target) in [(Action::Pull, Some(target())), (Action::Admin, None)] {
+        let refusal = gate.refuse(Unproven::Missing, action, target.as_ref());
+        let Refusal::Unauthorized { challenge, .. } = refusal else { panic!("{refusal}") };
+        assert_eq!(challenge, r#"Basic realm="a \"b\" \\c""#);
+    }
+}
+
+#[test]
+fn rules_refuse_by_action_and_repository() {
+    let gate = open_gate().forbidding(|action, target| match target {
+        Some(_) => action == Action::Push,
+        None => action == Action::Admin,
+    });
+    let caller = Caller::Anonymous;
+    gate.allow(&caller, Action::Enter).unwrap();
+    gate.admit(&caller, Action::Pull, &target()).unwrap();
+    let denied = gate.allow(&caller, Action::Admin).unwrap_err();
+    assert_eq!(denied.to_string(), "an anonymous caller may not administer this registry");
+    let denied = gate.admit(&caller, Action::Push, &target()).unwrap_err();
+    assert_eq!(denied.to_string(), "an anonymous caller may not push local/app");
 }

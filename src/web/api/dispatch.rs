@@ -1,12 +1,13 @@
 //! Sends each request below `/api/v1/` to its handler.
 
 use super::{fills, images, repositories, upstreams, usage, warm};
+use crate::auth::Action;
 use crate::web::call::{Answer, Call};
 use crate::web::route::Api;
 
-/// Answers a request of any caller that may log in.
+/// Answers a request, if the gate allows it. Handlers of one repository ask the gate again, for that repository.
 pub(in crate::web) async fn answer(call: &mut Call, route: Api) -> Answer {
-    let caller = call.known_caller().await?;
+    let caller = call.allow(action(&route)).await?;
     match route {
         Api::Upstreams => upstreams::list(call),
         Api::Fills => fills::list(call),
@@ -18,5 +19,19 @@ pub(in crate::web) async fn answer(call: &mut Call, route: Api) -> Answer {
         Api::UsageByRepository => usage::by_repository(call, &caller).await,
         Api::UsageOf(name) => usage::of_repository(call, &caller, &name).await,
         Api::Warm => warm::answer(call, &caller).await,
+    }
+}
+
+/// Returns what a route asks the gate for.
+fn action(route: &Api) -> Action {
+    match route {
+        Api::CancelFill(_) | Api::Usage | Api::UsageByRepository => Action::Admin,
+        Api::Upstreams
+        | Api::Fills
+        | Api::Repositories(_)
+        | Api::Tags { .. }
+        | Api::DeleteImage(_)
+        | Api::UsageOf(_)
+        | Api::Warm => Action::Enter,
     }
 }

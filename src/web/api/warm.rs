@@ -123,7 +123,7 @@ fn admitted(call: &Call, caller: &Caller, name: &str) -> Result<WarmImage, Failu
         name.parse().map_err(|error: crate::oci::ImageError| Failure::order_invalid(error.to_string()))?;
     let (registry, gate) = (&call.app().registry, &call.app().gate);
     let target = registry.naming().resolve_image(image.repository())?;
-    let admitted = gate.admit(caller, Action::Pull, &target).map_err(|refusal| Failure::refused(&refusal, gate))?;
+    let admitted = gate.admit(caller, Action::Pull, &target)?;
     Ok(WarmImage { name: name.to_owned(), target: admitted.into_inner(), reference: image.reference().clone() })
 }
 

@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::object;
+use crate::auth::Action;
 use crate::registry::PageRequest;
 use crate::web::call::{Answer, Call};
 
 pub(in crate::web) async fn list(call: &mut Call, asked: &PageRequest) -> Answer {
-    call.known_caller().await?;
+    call.allow(Action::Enter).await?;
     let page = call.exchange.app.registry.catalog(asked).await?;
     let next = call.app().base.more_repositories(asked, &page);
     Ok(object(&json!({"repositories": page.entries}), next))

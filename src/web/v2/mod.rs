@@ -14,10 +14,11 @@ use serde_json::json;
 
 use super::body::Body;
 use super::call::{Answer, Call};
+use crate::auth::Action;
 
 /// `/v2/`: is this a registry, and do these credentials open it? Asked before every pull: it never asks an upstream.
 pub(super) async fn base(call: &mut Call) -> Answer {
-    call.known_caller().await?;
+    call.allow(Action::Enter).await?;
     Ok(object(&json!({}), None))
 }
 

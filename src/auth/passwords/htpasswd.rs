@@ -1,4 +1,4 @@
-//! The text of an htpasswd file, and the hashes in it.
+//! Parsing an htpasswd file and verifying its hashes.
 
 use std::collections::HashMap;
 use std::str::FromStr as _;
@@ -12,29 +12,33 @@ use sha1::{Digest as _, Sha1};
 use super::apr1;
 use crate::config::Secret;
 
-/// More than any password file has, in bytes: 100 for each of 160,000 users.
-pub(super) const MOST_BYTES: u64 = 16 << 20;
+/// The size limit of a password file, in bytes: 100 bytes for each of 160,000 users.
+pub(super) const MAX_BYTES: u64 = 16 << 20;
 
-/// What is wrong with a line, counted from 1.
+/// The bcrypt cost of new hashes, as in `registry:2`: a hash takes about 70 ms.
+pub(super) const BCRYPT_COST: u32 = 10;
+
+/// A line that cannot be used, and the reason.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadLine {
-    pub(super) line: usize,
-    pub(super) problem: String,
+pub(in crate::auth) struct BadLine {
+    /// The number of the line, from 1.
+    pub(in crate::auth) line: usize,
+    pub(in crate::auth) problem: String,
 }
 
-/// The users of one file.
+/// The users of a password file and their hashes.
 #[derive(Debug)]
-pub(super) struct Users {
+pub(in crate::auth) struct Users {
     hashes: HashMap<String, Arc<Hash>>,
-    /// The costliest hash of all: what the password of an unknown user is held against, so that the time of an answer does
-    /// not tell who exists.
+    /// The hash that takes the longest to verify. The password of an unknown user is compared with it, so that the time of an
+    /// answer does not tell which users exist.
     decoy: Option<Arc<Hash>>,
 }
 
 impl Users {
-    /// Reads lines of `USER:HASH` (or `USER:HASH:COMMENT`, as nginx allows); empty ones and those after `#` are skipped. Of
-    /// two lines for one user the later one counts, as in `registry:2`.
-    pub(super) fn parse(content: &[u8]) -> Result<Self, BadLine> {
+    /// Parses lines of `USER:HASH`, or of `USER:HASH:COMMENT` as nginx allows. Skips empty lines and lines that begin with `#`. If
+    /// a user has two lines, the later one counts, as in `registry:2`.
+    pub(in crate::auth) fn parse(content: &[u8]) -> Result<Self, BadLine> {
         let mut hashes = HashMap::new();
         for entry in entries(content) {
             let (user, hash) = entry?;
@@ -44,32 +48,30 @@ impl Users {
         Ok(Self { hashes, decoy })
     }
 
-    /// Every line that cannot be read.
+    /// Returns every line that cannot be parsed.
     pub(super) fn bad_lines(content: &[u8]) -> Vec<BadLine> {
         entries(content).filter_map(Result::err).collect()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::auth) fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    pub(super) fn find(&self, user: &str) -> Option<&Arc<Hash>> {
+    pub(in crate::auth) fn find(&self, user: &str) -> Option<&Arc<Hash>> {
         self.hashes.get(user)
     }
 
-    pub(super) fn decoy(&self) -> Option<&Arc<Hash>> {
+    pub(in crate::auth) fn decoy(&self) -> Option<&Arc<Hash>> {
         self.decoy.as_ref()
     }
 }
 
-/// The lines that name a user.
+/// Parses each line that names a user.
 fn entries(content: &[u8]) -> impl Iterator<Item = Result<(&str, Hash), BadLine>> {
     content.split(|&b| b == b'\n').enumerate().filter_map(|(index, line)| {
         let bad = |problem: String| BadLine { line: index + 1, problem };
         let Ok(line) = str::from_utf8(line).map(str::trim) else {
-            return Some(Err(bad(
-                "this line is not UTF-8; write it anew with `entrepot user add FILE USER`".to_owned()
-            )));
+            return Some(Err(bad("this line is not UTF-8; replace it with `entrepot user add FILE USER`".to_owned())));
         };
         let names_a_user = !line.is_empty() && !line.starts_with('#');
         names_a_user.then(|| parse_line(line).map_err(bad))
@@ -78,24 +80,24 @@ fn entries(content: &[u8]) -> impl Iterator<Item = Result<(&str, Hash), BadLine>
 
 fn parse_line(line: &str) -> Result<(&str, Hash), String> {
     let Some((user, rest)) = line.split_once(':').filter(|(user, _)| !user.is_empty()) else {
-        return Err("a line is written USER:HASH; `entrepot user add FILE USER` writes one".to_owned());
+        return Err("a line has the form USER:HASH; `entrepot user add FILE USER` writes one".to_owned());
     };
     let text = rest.split_once(':').map_or(rest, |(hash, _comment)| hash);
     let hash = Hash::parse(text).map_err(|problem| {
-        // A command that can be typed as it stands, or one to fill in.
+        // The suggested command can be typed unchanged only if the name needs no quoting.
         let name = if is_plain(user) { user } else { "USER" };
-        format!("the password of {user:?} {problem}; set it anew with `entrepot user add FILE {name}`")
+        format!("the password of {user:?} {problem}; set it again with `entrepot user add FILE {name}`")
     })?;
     Ok((user, hash))
 }
 
-/// Does a shell take this name for one word, and a program for no option?
+/// Returns true if a shell reads the name as one word and a program does not read it as an option.
 fn is_plain(user: &str) -> bool {
     !user.starts_with('-') && user.chars().all(|c| c.is_alphanumeric() || "-_.@+".contains(c))
 }
 
-/// A stored password.
-pub(super) struct Hash {
+/// The hash of a password.
+pub(in crate::auth) struct Hash {
     text: String,
     scheme: Scheme,
 }
@@ -119,31 +121,31 @@ impl Hash {
             let cost = cost.ok().filter(|cost| (4..=31).contains(cost)).ok_or("is not a well-formed bcrypt hash")?;
             Scheme::Bcrypt { cost }
         } else {
-            return Err("is stored as plain text, by crypt or in another form that is not accepted");
+            return Err("is stored as plain text, by crypt or in another form that is not supported");
         };
         Ok(Self { text: text.to_owned(), scheme })
     }
 
-    /// The hash as it stands in the file.
-    pub(super) fn text(&self) -> &str {
+    /// Returns the hash as it is written in the file.
+    pub(in crate::auth) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Is this the password? Takes its time (bcrypt: up to seconds), which does not depend on the answer.
-    pub(super) fn verify(&self, password: &Secret) -> bool {
+    /// Returns true if this is the password. Bcrypt takes up to seconds; the time does not depend on the result. Blocks.
+    pub(in crate::auth) fn verify(&self, password: &Secret) -> bool {
         let password = password.reveal().as_bytes();
         match self.scheme {
-            // More than 72 bytes are cut off, as everywhere.
+            // Bcrypt ignores all bytes after the 72nd, here as everywhere.
             Scheme::Bcrypt { .. } => bcrypt::verify(password, &self.text).unwrap_or(false),
             Scheme::Apr1 => {
                 let parts = self.text.strip_prefix("$apr1$").and_then(apr1::split);
-                parts.is_some_and(|(salt, hash)| same(&apr1::hash(password, salt.as_bytes()), hash))
+                parts.is_some_and(|(salt, hash)| is_equal(&apr1::hash(password, salt.as_bytes()), hash))
             }
-            Scheme::Sha1 => same(&format!("{{SHA}}{}", STANDARD.encode(Sha1::digest(password))), &self.text),
+            Scheme::Sha1 => is_equal(&format!("{{SHA}}{}", STANDARD.encode(Sha1::digest(password))), &self.text),
         }
     }
 
-    /// Orders hashes by how long they take.
+    /// Returns a number that orders hashes by the time that verifying takes.
     fn cost(&self) -> u32 {
         match self.scheme {
             Scheme::Bcrypt { cost } => cost,
@@ -159,8 +161,8 @@ impl std::fmt::Debug for Hash {
     }
 }
 
-/// Compares in a time that does not depend on where they differ.
-fn same(computed: &str, stored: &str) -> bool {
+/// Compares two texts in a time that does not depend on where they differ.
+fn is_equal(computed: &str, stored: &str) -> bool {
     verify_slices_are_equal(computed.as_bytes(), stored.as_bytes()).is_ok()
 }
 
@@ -168,9 +170,10 @@ fn same(computed: &str, stored: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Made with `htpasswd -nbB`, `-nbm` and `-nbs`; `a` and `b` are other prefixes of the same.
+    /// The hashes come from `htpasswd -nbB`, `-nbm` and `-nbs`. The users `alicea` and `aliceb` have the bcrypt prefixes `$2a$` and
+    /// `$2b$`.
     const FILE: &str = "\
-# who may push
+# people with an account
 aliceB:$2y$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92
 alicea:$2a$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92
 aliceb:$2b$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92
@@ -194,7 +197,7 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
     }
 
     #[test]
-    fn same_as_apache() {
+    fn hashes_equal_those_of_apache() {
         let users = Users::parse(FILE.as_bytes()).unwrap();
         assert_eq!(users.len(), 15);
         let passwords = [("alice", "secret"), ("bob", "pass:word"), ("carol", ""), ("dave", "p\u{e4} ss")];
@@ -214,7 +217,7 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
     }
 
     #[test]
-    fn bad_lines_are_named() {
+    fn bad_lines_are_reported_without_their_hash() {
         for (line, said) in [
             ("alice", "USER:HASH"),
             (":{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "USER:HASH"),
@@ -239,15 +242,15 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
     }
 
     #[test]
-    fn the_decoy_is_the_costliest() {
+    fn decoy_is_the_costliest_hash() {
         let decoy = |text: &str| Users::parse(text.as_bytes()).unwrap().decoy().map(|hash| hash.cost());
         assert_eq!(decoy(FILE), Some(5));
         assert_eq!(decoy("a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="), Some(0));
-        assert_eq!(decoy("# nobody\n"), None);
+        assert_eq!(decoy("# no users\n"), None);
     }
 
     #[test]
-    fn the_later_line_counts() {
+    fn later_line_of_a_user_counts() {
         let users = Users::parse(b"a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\na:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=").unwrap();
         assert!(users.find("a").unwrap().verify(&secret("")));
     }

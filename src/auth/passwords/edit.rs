@@ -1,4 +1,4 @@
-//! Changing a password file: a line is put in, replaced or taken out, and everything else in it stays as it is.
+//! Changing a password file: adding, replacing and removing the line of one user. All other lines stay as they are.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
@@ -7,53 +7,52 @@ use std::path::{Path, PathBuf};
 
 use bcrypt::{HashParts, Version};
 
-use super::htpasswd::{MOST_BYTES, Users};
+use super::create::create;
+use super::htpasswd::{BCRYPT_COST, MAX_BYTES, Users};
 use crate::config::Secret;
 use crate::sys::{disk, random_id};
 
-/// About 70 ms: what `registry:2` uses.
-pub(super) const COST: u32 = 10;
-/// bcrypt looks at no more bytes of a password than these.
-const LONGEST_PASSWORD: usize = 72;
-/// Apache's limit for a name.
-const LONGEST_NAME: usize = 255;
+/// The longest password, in bytes. Bcrypt ignores all bytes after these.
+const MAX_PASSWORD_BYTES: usize = 72;
+/// The longest name, in bytes, as in Apache.
+const MAX_NAME_BYTES: usize = 255;
 
-/// What was done with a user.
+/// The change that was made to a password file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edited {
-    /// The file did not exist, and only its owner may read it.
+    /// The file was created with this user. Only its owner may read it.
     Made,
     Added,
-    /// There was one of this name: it has another password now.
+    /// The user existed and has a new password.
     Changed,
     Removed,
 }
 
-/// Why a password file was not changed.
+/// The reason why a password file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    #[error("{0:?} can be no user's name: {1}")]
+    #[error("{0:?} cannot be the name of a user: {1}")]
     Name(String, &'static str),
-    #[error("the password has {0} bytes, and bcrypt takes {LONGEST_PASSWORD}; what lies behind them would not count")]
+    #[error("the password has {0} bytes; bcrypt uses only the first {MAX_PASSWORD_BYTES}, so choose a shorter one")]
     LongPassword(usize),
     #[error("the password {0}")]
     Password(&'static str),
-    #[error("{}: there is no user {user:?}; `entrepot user list {}` names those there are", path.display(), path.display())]
+    #[error("{}: there is no user {user:?}; `entrepot user list {}` lists the users", path.display(), path.display())]
     NoUser { path: PathBuf, user: String },
     #[error(
-        "{}:{line}: this is no line of a password file, which is NAME:HASH with a hash by bcrypt, apr1 or {{SHA}}; nothing was written: \
-         name the file of auth.htpasswd.path, or take the line out of it",
+        "{}:{line}: this is not a line of a password file (NAME:HASH with a hash by bcrypt, apr1 or {{SHA}}); nothing was written: \
+         give the file of auth.htpasswd.path, or remove the line",
         path.display()
     )]
     Line { path: PathBuf, line: usize },
-    #[error("{}: the directory {} does not exist; make it first, or name another file", path.display(), disk::parent(path).display())]
+    #[error("{}: the directory {} does not exist; create it first, or give another file", path.display(), disk::parent(path).display())]
     NoDirectory { path: PathBuf },
-    #[error("{}: it is being changed by another process; try again", path.display())]
+    #[error("{}: another process is changing the file; try again", path.display())]
     Busy { path: PathBuf },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error(
-        "{}: it belongs to user {owner}, and would not after this change; run it as that user, or as root",
+        "{}: the file belongs to user {owner}, and this process cannot keep that owner; run the command as that user, or as root",
         path.display()
     )]
     Owner { path: PathBuf, owner: u32 },
@@ -61,7 +60,7 @@ pub enum EditError {
     Hash(String),
 }
 
-/// Gives a user of the file this password (bcrypt); one of another name is added at its end. Blocks.
+/// Sets the password of a user, hashed with bcrypt. Adds a new user at the end of the file, and creates a missing file. Blocks.
 pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Edited, EditError> {
     check_name(user)?;
     check_password(password)?;
@@ -69,11 +68,11 @@ pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Edited
     if let Some(opened) = Opened::open(path)? {
         return replace_password(path, opened, user, &hash);
     }
-    let made = make(path, format!("{user}:{hash}\n").as_bytes());
-    let Err(source) = made else { return Ok(Edited::Made) };
+    let created = create(path, format!("{user}:{hash}\n").as_bytes());
+    let Err(source) = created else { return Ok(Edited::Made) };
     match source.kind() {
         io::ErrorKind::NotFound => Err(EditError::NoDirectory { path: path.to_owned() }),
-        // Somebody else may just have made it.
+        // Another process may have created the file in the meantime.
         io::ErrorKind::AlreadyExists if let Some(opened) = Opened::open(path)? => {
             replace_password(path, opened, user, &hash)
         }
@@ -82,31 +81,31 @@ pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Edited
 }
 
 fn replace_password(path: &Path, opened: Opened, user: &str, hash: &str) -> Result<Edited, EditError> {
-    // What is wrong in the user's own line is mended by this.
+    // A malformed line of this user is no obstacle, because it is replaced.
     check_lines(path, &opened.content, Some(user))?;
-    let (mut content, mut was) = (Vec::new(), false);
+    let (mut content, mut found) = (Vec::new(), false);
     for line in opened.content.split_inclusive(|&byte| byte == b'\n') {
         if name_of(line) != Some(user.as_bytes()) {
             content.extend_from_slice(line);
-        } else if !was {
-            // The first of several: of these the last counted, and none shall count beside the new one.
+        } else if !found {
+            // If the user has several lines, the first is changed and the others are dropped: the last one would count.
             content.extend_from_slice(&with_hash(line, hash));
-            was = true;
+            found = true;
         }
     }
-    if !was {
+    if !found {
         if !(content.is_empty() || content.ends_with(b"\n")) {
             content.push(b'\n');
         }
         content.extend_from_slice(format!("{user}:{hash}\n").as_bytes());
     }
     opened.replace(&content)?;
-    Ok(if was { Edited::Changed } else { Edited::Added })
+    Ok(if found { Edited::Changed } else { Edited::Added })
 }
 
-/// Takes a user out of the file. Blocks.
+/// Removes a user from the file. Blocks.
 pub fn remove_user(path: &Path, user: &str) -> Result<Edited, EditError> {
-    let missing = || io::Error::new(io::ErrorKind::NotFound, "there is no such file");
+    let missing = || io::Error::new(io::ErrorKind::NotFound, "the file does not exist");
     let opened = Opened::open(path)?;
     let opened = opened.ok_or_else(|| EditError::Io { path: path.to_owned(), source: missing() })?;
     let lines = opened.content.split_inclusive(|&byte| byte == b'\n');
@@ -118,10 +117,10 @@ pub fn remove_user(path: &Path, user: &str) -> Result<Edited, EditError> {
     Ok(Edited::Removed)
 }
 
-/// The names in the file, in its order, each once. Blocks.
+/// Returns the names of the users in the order of the file, each once. Blocks.
 pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
     let content =
-        disk::read_named(path, MOST_BYTES).map_err(|source| EditError::Io { path: path.to_owned(), source })?;
+        disk::read_named(path, MAX_BYTES).map_err(|source| EditError::Io { path: path.to_owned(), source })?;
     check_lines(path, &content, None)?;
     let mut names: Vec<String> = Vec::new();
     for name in content.split(|&byte| byte == b'\n').filter_map(name_of) {
@@ -133,17 +132,18 @@ pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
     Ok(names)
 }
 
-/// What a server would not take in this file: the first line that is wrong, and why. Blocks.
-pub fn complaint(path: &Path) -> Option<String> {
-    let content = disk::read_named(path, MOST_BYTES).ok()?;
+/// Returns the first line that a server would refuse, and the reason. Blocks.
+pub fn first_bad_line(path: &Path) -> Option<String> {
+    let content = disk::read_named(path, MAX_BYTES).ok()?;
     Users::parse(&content).err().map(|bad| format!("{}:{}: {}", path.display(), bad.line, bad.problem))
 }
 
-/// A file that is something else is left alone; `but` is whose line may be wrong.
-fn check_lines(path: &Path, content: &[u8], but: Option<&str>) -> Result<(), EditError> {
+/// Checks that the file is a password file, so that no other file is changed by mistake. The lines of the user `except` may be
+/// malformed.
+fn check_lines(path: &Path, content: &[u8], except: Option<&str>) -> Result<(), EditError> {
     let lines: Vec<&[u8]> = content.split(|&byte| byte == b'\n').collect();
-    let is_theirs = |line: usize| but.is_some() && name_of(lines[line - 1]) == but.map(str::as_bytes);
-    match Users::bad_lines(content).into_iter().find(|bad| !is_theirs(bad.line)) {
+    let is_excepted = |line: usize| except.is_some() && name_of(lines[line - 1]) == except.map(str::as_bytes);
+    match Users::bad_lines(content).into_iter().find(|bad| !is_excepted(bad.line)) {
         Some(bad) => Err(EditError::Line { path: path.to_owned(), line: bad.line }),
         None => Ok(()),
     }
@@ -152,11 +152,11 @@ fn check_lines(path: &Path, content: &[u8], but: Option<&str>) -> Result<(), Edi
 fn check_name(user: &str) -> Result<(), EditError> {
     let problem = match user {
         "" => "it is empty",
-        user if user.contains(':') => "a colon ends the name in the file",
+        user if user.contains(':') => "in the file a colon ends the name",
         user if user.starts_with('#') => "its line would be a comment",
-        user if user.contains(char::is_control) => "it holds a control character",
+        user if user.contains(char::is_control) => "it contains a control character",
         user if user.trim() != user => "it begins or ends with a space",
-        user if user.len() > LONGEST_NAME => "it is longer than 255 bytes",
+        user if user.len() > MAX_NAME_BYTES => "it is longer than 255 bytes",
         _ => return Ok(()),
     };
     Err(EditError::Name(user.to_owned(), problem))
@@ -165,19 +165,19 @@ fn check_name(user: &str) -> Result<(), EditError> {
 fn check_password(password: &Secret) -> Result<(), EditError> {
     match password.reveal() {
         "" => Err(EditError::Password("is empty")),
-        text if text.len() > LONGEST_PASSWORD => Err(EditError::LongPassword(text.len())),
-        text if text.contains(char::is_control) => Err(EditError::Password("holds a control character")),
+        text if text.len() > MAX_PASSWORD_BYTES => Err(EditError::LongPassword(text.len())),
+        text if text.contains(char::is_control) => Err(EditError::Password("contains a control character")),
         _ => Ok(()),
     }
 }
 
-/// As `htpasswd -B` writes it: every reader of such files knows `$2y$`.
+/// Hashes a password as `htpasswd -B` does. The prefix is `$2y$`, which every reader of such files knows.
 fn hash(password: &Secret) -> Result<String, EditError> {
-    let parts: Result<HashParts, _> = bcrypt::hash_with_result(password.reveal(), COST);
+    let parts: Result<HashParts, _> = bcrypt::hash_with_result(password.reveal(), BCRYPT_COST);
     Ok(parts.map_err(|error| EditError::Hash(error.to_string()))?.format_for_version(Version::TwoY))
 }
 
-/// The name that a line is for; none in a comment or an empty line.
+/// Returns the name of the user of a line, or `None` for a comment and an empty line.
 fn name_of(line: &[u8]) -> Option<&[u8]> {
     let line = line.trim_ascii();
     if line.starts_with(b"#") {
@@ -187,7 +187,7 @@ fn name_of(line: &[u8]) -> Option<&[u8]> {
     Some(&line[..end]).filter(|name| !name.is_empty())
 }
 
-/// A line with another hash: a comment behind it, and the way it ends, stay.
+/// Replaces the hash in a line. The comment behind the hash and the line ending stay.
 fn with_hash(line: &[u8], hash: &str) -> Vec<u8> {
     let text = line.trim_ascii_end();
     let ending = if line.len() > text.len() { &line[text.len()..] } else { b"\n" };
@@ -202,19 +202,19 @@ fn with_hash(line: &[u8], hash: &str) -> Vec<u8> {
     new
 }
 
-/// A password file that is being changed: nobody else changes it meanwhile.
+/// A password file that is locked while it is being changed.
 struct Opened {
-    /// As it was named, for errors.
+    /// The path as the user gave it, for errors.
     named: PathBuf,
-    /// Where it really lies: a link to it stays one.
+    /// The path with symbolic links resolved, so that a link to the file stays a link.
     path: PathBuf,
-    /// Locked as long as it is open.
+    /// The open file, which holds the lock.
     file: File,
     content: Vec<u8>,
 }
 
 impl Opened {
-    /// `None` where there is no file.
+    /// Opens and locks the file. Returns `None` if it does not exist.
     fn open(path: &Path) -> Result<Option<Self>, EditError> {
         let named = path.to_owned();
         let failed = |source| EditError::Io { path: path.to_owned(), source };
@@ -224,20 +224,20 @@ impl Opened {
         if !locked.map_err(failed)? {
             return Err(EditError::Busy { path: named });
         }
-        let content = disk::read_named(&path, MOST_BYTES).map_err(failed)?;
+        let content = disk::read_named(&path, MAX_BYTES).map_err(failed)?;
         Ok(Some(Self { named, path, file, content }))
     }
 
-    /// A server sees the old content or the new, and may read it as before: mode and owner stay.
+    /// Replaces the file at once: a server sees the old content or the new. Mode and owner stay, so that a server may still read it.
     fn replace(self, content: &[u8]) -> Result<(), EditError> {
         let failed = |source| EditError::Io { path: self.named.clone(), source };
-        let was = self.file.metadata().map_err(failed)?;
+        let old = self.file.metadata().map_err(failed)?;
         let temporary = disk::parent(&self.path).join(format!(".htpasswd-{}", random_id()));
         let write = || {
             let mut new = disk::make_new(&temporary, 0o600)?;
             new.write_all(content)?;
-            disk::give(&new, was.uid(), was.gid())?;
-            new.set_permissions(Permissions::from_mode(was.mode() & 0o7777))?;
+            disk::give(&new, old.uid(), old.gid())?;
+            new.set_permissions(Permissions::from_mode(old.mode() & 0o7777))?;
             new.sync_all()?;
             disk::rename_durably(&temporary, &self.path)
         };
@@ -246,33 +246,17 @@ impl Opened {
             let _ = disk::remove(&temporary);
         }
         written.map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied if disk::process_owner().0 != was.uid() => {
-                EditError::Owner { path: self.named.clone(), owner: was.uid() }
+            io::ErrorKind::PermissionDenied if disk::process_owner().0 != old.uid() => {
+                EditError::Owner { path: self.named.clone(), owner: old.uid() }
             }
             io::ErrorKind::ResourceBusy => {
                 let hint =
-                    "it is mounted by itself, and cannot be replaced: change it where it lies, or mount its directory";
+                    "the file itself is a mount point and cannot be replaced; change it outside the container, or mount its directory";
                 failed(io::Error::other(hint))
             }
             _ => failed(source),
         })
     }
-}
-
-/// Makes a password file that only its owner may read, and nobody sees before it is whole. One that is there stays.
-pub(super) fn make(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = disk::parent(path).join(format!(".htpasswd-{}", random_id()));
-    let write = || {
-        let mut new = disk::make_new(&temporary, 0o600)?;
-        new.write_all(content)?;
-        new.sync_all()?;
-        disk::name_durably(&temporary, path)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = disk::remove(&temporary);
-    }
-    written
 }
 
 #[cfg(test)]
@@ -288,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_stays() {
+    fn edit_keeps_all_other_lines_and_the_mode() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
         let sha = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
@@ -308,11 +292,11 @@ mod tests {
         assert!(matches!(remove_user(&path, "al"), Err(EditError::NoUser { .. })));
         assert_eq!(list_users(&path).unwrap(), ["alice", "carol"]);
         assert_eq!(disk::metadata(&path).unwrap().mode() & 0o777, 0o640);
-        assert_eq!(disk::list(directory.path()).unwrap().len(), 1, "nothing is left beside it");
+        assert_eq!(disk::list(directory.path()).unwrap().len(), 1, "no temporary file is left");
     }
 
     #[test]
-    fn a_new_file_is_its_owners() {
+    fn new_file_is_readable_by_its_owner_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
         assert!(remove_user(&path, "alice").is_err() && list_users(&path).is_err());
@@ -324,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_password_file_is_left_alone() {
+    fn other_files_are_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
         let sha = "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
@@ -343,26 +327,30 @@ mod tests {
             assert_eq!(disk::read(&path).unwrap(), text.as_bytes());
         }
         disk::write_replace(&path, format!("{sha}\nbob:plain\n").as_bytes()).unwrap();
-        assert_eq!(set_password(&path, "bob", &secret("x")).unwrap(), Edited::Changed, "it mends the line");
+        assert_eq!(
+            set_password(&path, "bob", &secret("x")).unwrap(),
+            Edited::Changed,
+            "a malformed line of the same user is replaced"
+        );
     }
 
-    /// Of two who find none and make one, the second must not take the first one's user away.
+    /// If two processes create the file at once, the second must not replace the file of the first.
     #[test]
-    fn what_somebody_else_has_just_made_stays() {
+    fn create_never_replaces_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
-        make(&path, b"first\n").unwrap();
-        assert_eq!(make(&path, b"second\n").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        create(&path, b"first\n").unwrap();
+        assert_eq!(create(&path, b"second\n").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(disk::read(&path).unwrap(), b"first\n");
-        assert_eq!(disk::list(directory.path()).unwrap().len(), 1, "nothing is left beside it");
+        assert_eq!(disk::list(directory.path()).unwrap().len(), 1, "no temporary file is left");
         let (link, missing) = (directory.path().join("link"), directory.path().join("missing"));
         std::os::unix::fs::symlink(&missing, &link).unwrap();
         assert!(matches!(set_password(&link, "alice", &secret("x")), Err(EditError::Io { .. })));
-        assert!(link.is_symlink() && !missing.exists(), "a link to what is not there is not replaced");
+        assert!(link.is_symlink() && !missing.exists(), "a dangling link is not replaced");
     }
 
     #[test]
-    fn a_link_stays_a_link_and_a_file_in_use_is_left_alone() {
+    fn edit_keeps_a_link_and_refuses_a_locked_file() {
         let directory = tempfile::tempdir().unwrap();
         let (path, link) = (directory.path().join("users"), directory.path().join("link"));
         set_password(&path, "alice", &secret("secret")).unwrap();
@@ -375,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_name_and_no_password() {
+    fn impossible_names_and_passwords_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
         for name in ["", "a:b", "#a", "a\n", " a", "a ", &"a".repeat(256)] {

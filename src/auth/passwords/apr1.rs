@@ -1,28 +1,28 @@
-//! Apache's `$apr1$`: a thousand rounds of MD5 (apr-util, `apr_md5_encode`). No longer what one should choose, but what the
-//! password files of a registry behind nginx hold.
+//! Apache's `$apr1$` hash: a thousand rounds of MD5 (apr-util, `apr_md5_encode`). New files should use bcrypt, but the password
+//! files of registries behind nginx contain this hash.
 
 use md5::{Digest as _, Md5};
 
 const MAGIC: &[u8] = b"$apr1$";
 const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// How the hash's bytes are picked for the text: each three make four characters.
+/// The order in which the bytes of the hash are encoded: each group of three gives four characters.
 const ORDER: [[usize; 3]; 5] = [[0, 6, 12], [1, 7, 13], [2, 8, 14], [3, 9, 15], [4, 10, 5]];
 
-/// The length of [`hash`]'s text.
+/// The length of an encoded hash.
 const LENGTH: usize = 22;
 
-/// The longest salt that means anything; the original cuts off what is longer.
+/// The longest salt. Apache ignores the rest of a longer one.
 const MAX_SALT: usize = 8;
 
-/// Splits what follows `$apr1$` into salt and hash, if it is well-formed.
+/// Splits the text after `$apr1$` into salt and hash. Returns `None` if it is malformed.
 pub(super) fn split(text: &str) -> Option<(&str, &str)> {
     let (salt, hash) = text.split_once('$')?;
     let valid = salt.len() <= MAX_SALT && hash.len() == LENGTH && hash.bytes().all(|b| ALPHABET.contains(&b));
     valid.then_some((salt, hash))
 }
 
-/// The text of the hash, without magic and salt.
+/// Hashes a password. Returns the encoded hash without `$apr1$` and salt.
 pub(super) fn hash(password: &[u8], salt: &[u8]) -> String {
     let inner = Md5::new().chain_update(password).chain_update(salt).chain_update(password).finalize();
     let mut first = Md5::new().chain_update(password).chain_update(MAGIC).chain_update(salt);
@@ -31,7 +31,7 @@ pub(super) fn hash(password: &[u8], salt: &[u8]) -> String {
     }
     let mut bits = password.len();
     while bits > 0 {
-        // The original takes a zero byte, or the password's first, by its length's bits.
+        // Each bit of the length adds a zero byte or the first byte of the password, as in Apache.
         let byte = if bits & 1 == 1 { 0 } else { password[0] };
         first.update([byte]);
         bits >>= 1;
@@ -71,9 +71,9 @@ fn encode(hash: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Made with `htpasswd -nbm` and `openssl passwd -apr1`.
+    /// The hashes come from `htpasswd -nbm` and `openssl passwd -apr1`.
     #[test]
-    fn same_as_apache() {
+    fn apr1_hashes_equal_those_of_apache() {
         let long = "x".repeat(40);
         for (password, text) in [
             ("secret", "qmBcBxl7$tS3uAoHL6xesR9wf38ufd1"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed() {
+    fn malformed_apr1_hashes_are_refused() {
         for bad in
             ["", "salt", "salt$", "salt$short", "salt$tS3uAoHL6xesR9wf38ufd!", "toolongsalt$tS3uAoHL6xesR9wf38ufd1"]
         {
