@@ -1,7 +1,7 @@
 //! Entrepot: a pull-through mirror and a private registry in one binary.
 //!
-//! Modules stand on floors and import only from floors below their own
-//! (`ARCHITECTURE.md`; `tests/floors.rs` holds them to it). In reading order:
+//! Each module belongs to a floor and imports only from lower floors. `ARCHITECTURE.md` describes the floors, and
+//! `tests/floors.rs` checks the imports. The modules are listed from the lowest floor to the highest.
 
 pub mod oci;
 

@@ -1,4 +1,4 @@
-//! The `entrepot` command: see `entrepot::cli`.
+//! The `entrepot` command. `entrepot::cli` does the work.
 
 fn main() -> std::process::ExitCode {
     entrepot::cli::run()

@@ -1,60 +1,60 @@
-//! `entrepot check`.
+//! `entrepot check`: validates a configuration without starting the server.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Ended;
-use super::examine::examine;
+use super::outcome::CommandError;
 use super::output::{Output, remark, say};
-use super::settings::{Settings, read};
+use super::settings::{Settings, examine, read};
 use crate::config::{self, Draft, Problem};
 use crate::metrics::Metrics;
 use crate::registry::{Machine, examine_upstreams};
 use crate::sys::{Clock, Tasks};
 
-/// What is printed besides what is wrong.
+/// The output of `check` besides the mistakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Show {
     Nothing,
-    /// The effective configuration, secrets masked.
+    /// The effective configuration, with secrets masked.
     Effective,
 }
 
 /// Prints the JSON Schema of configurations.
-pub(super) fn schema() -> Result<(), Ended> {
+pub(super) fn print_schema() -> Result<(), CommandError> {
     let mut output = Output::new();
     output.text(&config::json_schema())?;
     output.flush()
 }
 
-/// Finds every mistake in a configuration, in the files that it names, and in how it fits the store that is there.
-pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), Ended> {
+/// Reports every mistake in a configuration, in the files that it names, and in how it fits the store on the disk.
+pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), CommandError> {
     let (source, mut draft) = read(path).await?;
     if show == Show::Effective {
-        // What is asked for, before it is fitted to what the store holds. With a mistake in a value there is nothing effective.
+        // The configuration is printed as written, before it is adapted to the store. If a value is wrong, nothing is printed.
         let mut output = Output::new();
         output.text(&draft.print().unwrap_or_default())?;
         output.flush()?;
     }
     let hidden = examine(&mut draft).await;
-    connect(&mut draft).await;
+    try_upstreams(&mut draft).await;
     match Settings::settle(source.clone(), draft, &hidden) {
         Ok(settings) => {
-            tell(settings.warnings(), &[], &settings.notes);
+            report(settings.warnings(), &[], &settings.notes);
             if show == Show::Nothing {
                 say(format!("{source} is right"))?;
             }
             Ok(())
         }
         Err(problems) => {
-            tell(problems.warnings(), problems.problems(), &[]);
-            Err(Ended::Told)
+            report(problems.warnings(), problems.problems(), &[]);
+            Err(CommandError::Reported)
         }
     }
 }
 
-/// Builds everything that `serve` builds of upstreams: the last word, where nothing else was wrong.
-async fn connect(draft: &mut Draft) {
+/// Builds the clients for all upstreams, as `serve` does. This is the last check: it needs a configuration that is right
+/// otherwise.
+async fn try_upstreams(draft: &mut Draft) {
     let Some(config) = draft.config().filter(|_| draft.is_right()).cloned() else { return };
     let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
     if let Err(error) = examine_upstreams(&config, &machine).await {
@@ -64,8 +64,8 @@ async fn connect(draft: &mut Draft) {
     }
 }
 
-/// One line for each, in the form of compilers, which editors understand; and how many.
-fn tell(warnings: &[Problem], mistakes: &[Problem], notes: &[String]) {
+/// Prints one line for each problem, in the format of compilers, which editors understand. The last line counts them.
+fn report(warnings: &[Problem], mistakes: &[Problem], notes: &[String]) {
     for warning in warnings {
         remark(format!("{}: warning: {}", warning.place(), warning.message()));
     }
@@ -76,12 +76,13 @@ fn tell(warnings: &[Problem], mistakes: &[Problem], notes: &[String]) {
         remark(mistake);
     }
     let counts = [(mistakes.len(), "mistake"), (warnings.len(), "warning")];
-    let counted: Vec<String> = counts.iter().filter(|(count, _)| *count > 0).map(|(n, word)| many(*n, word)).collect();
+    let counted: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| counted(*count, word)).collect();
     if !counted.is_empty() {
         remark(counted.join(", "));
     }
 }
 
-fn many(count: usize, word: &str) -> String {
+fn counted(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }

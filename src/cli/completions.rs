@@ -1,10 +1,10 @@
-//! `entrepot completions`: what a shell completes our commands with.
+//! `entrepot completions`: prints a script with which a shell completes the commands.
 
-use clap::CommandFactory as _;
+use clap::Command;
 use clap_complete::Shell;
 
+use super::outcome::CommandError;
 use super::output::Output;
-use super::{Arguments as All, Ended};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -13,13 +13,15 @@ Examples:
   entrepot completions zsh > \"${fpath[1]}/_entrepot\"
   entrepot completions fish > ~/.config/fish/completions/entrepot.fish")]
 pub(super) struct Arguments {
+    /// The shell that reads the script
     shell: Shell,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<(), Ended> {
-    // Into memory first: the generator panics where it cannot write.
+/// Prints the script for `entrepot`, which is the description of all commands.
+pub(super) fn run(arguments: Arguments, mut entrepot: Command) -> Result<(), CommandError> {
+    // The generator panics if it cannot write, so it writes into memory.
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut All::command(), "entrepot", &mut script);
+    clap_complete::generate(arguments.shell, &mut entrepot, "entrepot", &mut script);
     let mut output = Output::new();
     output.text(&String::from_utf8_lossy(&script))?;
     output.flush()

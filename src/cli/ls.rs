@@ -1,19 +1,22 @@
-//! `entrepot ls`: what a running server holds.
+//! `entrepot ls`: lists the content of a running server.
 
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::Ended;
-use super::ask::{Refused, Server, ServerArguments};
-use super::output::{Output, Table, line_of_json, remark};
-use crate::oci::ImageRepository;
+use super::outcome::CommandError;
+use super::output::{Output, Table, json_line, remark};
+use super::remote::{RemoteServer, RequestError, ServerArguments, repository};
 use crate::web::{RepositoryEntry, RepositoryList, StoredTags, TagEntry};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without REPO it lists repositories: their names, `hosted` or `mirrored`, and how many tags are held. With REPO it lists its tags:
-the size of what they name, how much of that is here, since when (pushed, or last confirmed by the upstream), the digest, and
-what they run on. Of a mirrored repository that is what is held here, not what its upstream has; no upstream is asked.
+Without REPO, each line is a repository: its name, its kind (`hosted` or `mirrored`), and its number of tags.
+
+With REPO, each line is a tag: its name, the size of the image, the part of it that is stored on the server (`all`, or a size), the
+time of the push or of the last check with the upstream, the digest, and the platforms.
+
+For a mirrored repository, only tags that the server has stored are listed. Its upstream is not asked. Sizes count 1024 bytes as
+1 KiB.
 
 Examples:
   entrepot ls
@@ -21,57 +24,48 @@ Examples:
   entrepot ls alpine --server http://mirror.lan:5000
   entrepot ls alpine --json | jq -r .digest")]
 pub(super) struct Arguments {
-    /// A repository as clients write it: local/team/app, alpine, ghcr.io/org/app
+    /// The repository whose tags are listed, such as local/team/app, alpine or ghcr.io/org/app
     #[arg(value_name = "REPO", value_parser = repository)]
     repository: Option<String>,
-    /// A line of JSON for each, as GET /api/v1/repositories has them
+    /// Prints each entry as a line of JSON, with the fields of GET /api/v1/repositories
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArguments,
 }
 
-/// Checks the spelling; a tag is not asked for.
-pub(super) fn repository(text: &str) -> Result<String, String> {
-    text.parse::<ImageRepository>().map(|_| text.to_owned()).map_err(|error| match text.rsplit_once([':', '@']) {
-        Some((repository, _)) if repository.parse::<ImageRepository>().is_ok() => {
-            format!("a repository is wanted, without tag or digest: write {repository}")
-        }
-        _ => error.to_string(),
-    })
-}
-
-pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
-    let mut server = Server::open(arguments.server).await?;
+pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
+    let mut server = RemoteServer::open(arguments.server).await?;
     let listing = match &arguments.repository {
         None => Listing::Repositories,
-        Some(name) => Listing::Tags(server.own(name).to_owned()),
+        Some(name) => Listing::Tags(server.strip_host(name).to_owned()),
     };
     let mut page = Some(listing.path());
     let (mut output, mut table) = (Output::new(), Table::new(listing.heads()));
-    let mut found = false;
+    let mut is_empty = true;
     while let Some(path) = page {
         let (entries, next) = listing.page(&mut server, &path).await?;
-        found |= !entries.is_empty();
+        is_empty &= entries.is_empty();
         for entry in &entries {
             match arguments.json {
-                true => output.line(line_of_json(entry)?)?,
+                true => output.line(json_line(entry)?)?,
                 false => entry.row(&mut table),
             }
         }
         table.print(&mut output)?;
-        // A page that leads to itself would be one without end.
+        // A page that names itself as the next one would never end.
         page = next.filter(|next| *next != path);
     }
-    if !found {
-        remark(format!("{} holds {}", server.name(), listing.nothing()));
+    if is_empty {
+        remark(format!("{} has {}", server.name(), listing.nothing()));
     }
     output.flush()
 }
 
+/// The list that the command prints.
 enum Listing {
     Repositories,
-    /// Of this repository.
+    /// The tags of this repository.
     Tags(String),
 }
 
@@ -83,8 +77,8 @@ impl Listing {
         }
     }
 
-    /// Asks for a page of entries. Returns the path of the next page too.
-    async fn page(&self, server: &mut Server, path: &str) -> Result<(Vec<Entry>, Option<String>), Refused> {
+    /// Requests a page of entries. Returns the path of the next page too.
+    async fn page(&self, server: &mut RemoteServer, path: &str) -> Result<(Vec<Entry>, Option<String>), RequestError> {
         match self {
             Self::Repositories => {
                 let (page, next) = server.get::<RepositoryList>(path).await?;
@@ -104,6 +98,7 @@ impl Listing {
         }
     }
 
+    /// Returns the words for an empty list.
     fn nothing(&self) -> String {
         match self {
             Self::Repositories => "no repository yet".to_owned(),
@@ -128,8 +123,8 @@ impl Entry {
                 table.row([entry.name.clone(), entry.kind.as_str().to_owned(), entry.tags.to_string()])
             }
             Self::Tag(entry) => {
-                let (size, held) = (entry.size, entry.held);
-                let part = if held == size && size > 0 { "all".to_owned() } else { HumanBytes(held).to_string() };
+                let (size, stored) = (entry.size, entry.held);
+                let part = if stored == size && size > 0 { "all".to_owned() } else { HumanBytes(stored).to_string() };
                 let since = entry.since.clone().unwrap_or_else(|| "-".to_owned());
                 let (tag, digest, platforms) = (entry.tag.clone(), entry.digest.clone(), entry.platforms.join(","));
                 table.row([tag, HumanBytes(size).to_string(), part, since, digest, platforms]);

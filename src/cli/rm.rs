@@ -1,39 +1,40 @@
-//! `entrepot rm`: deletes from a running server.
+//! `entrepot rm`: deletes content from a running server.
 
 use std::io::{BufRead as _, IsTerminal, Write as _};
 
 use http::{Method, StatusCode};
 use indicatif::HumanBytes;
 
-use super::ask::{Refused, Server, ServerArguments};
-use super::output::{Output, line_of_json, plain, remark};
-use super::settings::Trouble;
-use super::{Ended, server_url};
+use super::outcome::{CommandError, ErrorMessage, root_cause};
+use super::output::{Output, json_line, plain, remark};
+use super::remote::{RemoteServer, RequestError, ServerArguments};
 use crate::oci::{ImageError, ImageSelection};
 use crate::sys::blocking;
 use crate::web::{DeletedImage, RepositoryKind};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-REPO:TAG takes the tag away, and nothing else. REPO@DIGEST takes the manifest away, and the tags that name it. REPO alone takes
-everything: a terminal is asked first, otherwise --yes is needed. What is mirrored is evicted: its upstream is not touched, and it
-comes back when it is pulled. A REPO without a tag is never taken for `latest`. Signatures and
-SBOMs of a manifest stay: tags like sha256-….sig, and manifests that name it as their subject.
+REPO:TAG deletes the tag only. REPO@DIGEST deletes the manifest and every tag that points to it. REPO alone deletes the whole
+repository: the command asks first on a terminal, and needs --yes otherwise. REPO never means REPO:latest.
 
-The server must allow it: storage.delete.enabled.
+Mirrored content is evicted from the cache. Its upstream does not change, and the next pull fetches it again.
+
+Signatures and SBOMs of a deleted manifest stay: tags such as sha256-….sig, and manifests that name it as their subject.
+
+The server must allow deletion: storage.delete.enabled in its configuration.
 
 Examples:
   entrepot rm local/team/app:1
   entrepot rm local/team/app@sha256:…
   entrepot rm --yes local/team/app docker.io/library/alpine")]
 pub(super) struct Arguments {
-    /// What to delete
+    /// The tags, manifests and repositories to delete
     #[arg(value_name = "REPO[:TAG|@DIGEST]", value_parser = selection, required = true)]
     images: Vec<String>,
-    /// Do not ask before a whole repository is deleted
+    /// Deletes whole repositories without asking
     #[arg(long, short)]
     yes: bool,
-    /// A line of JSON for each that is gone, as DELETE /api/v1/images/… answers
+    /// Prints each deletion as a line of JSON, with the fields of DELETE /api/v1/images/…
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -44,48 +45,50 @@ fn selection(text: &str) -> Result<String, ImageError> {
     text.parse::<ImageSelection>().map(|_| text.to_owned())
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
+pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
     let Arguments { images, yes, json, server } = arguments;
     let reads_stdin = server.reads_stdin();
-    let mut server = Server::open(server).await?;
-    let whole: Vec<&str> = images.iter().map(String::as_str).filter(|image| is_whole(server.own(image))).collect();
+    let mut server = RemoteServer::open(server).await?;
+    let whole: Vec<&str> =
+        images.iter().map(String::as_str).filter(|image| is_repository(server.strip_host(image))).collect();
     if !yes && !whole.is_empty() {
         confirm(&whole, server.name(), reads_stdin).await?;
     }
-    let (mut output, mut failed, mut remains) = (Output::new(), 0, false);
+    let (mut output, mut failed, mut bytes_stay) = (Output::new(), 0, false);
     for image in &images {
         match delete(&mut server, image).await {
-            Ok(answer) => {
-                remains |= leaves_bytes(&answer);
-                tell(&mut output, if json { line_of_json(&answer)? } else { describe(&answer) })?;
+            Ok(deleted) => {
+                bytes_stay |= leaves_bytes(&deleted);
+                report(&mut output, if json { json_line(&deleted)? } else { describe(&deleted) })?;
             }
-            Err(Refused::Altogether(trouble)) => return Err(trouble.into()),
-            Err(Refused::This { reason, .. }) => {
+            Err(RequestError::Server(message)) => return Err(message.into()),
+            Err(RequestError::Refused { reason, .. }) => {
                 remark(format!("entrepot: {}: {reason}", plain(image)));
                 failed += 1;
             }
         }
     }
-    if remains && !json {
-        tell(&mut output, "the bytes stay until garbage is collected".to_owned())?;
+    if bytes_stay && !json {
+        report(&mut output, "the bytes stay until garbage is collected".to_owned())?;
     }
     match failed {
         0 => Ok(()),
-        _ if images.len() == 1 => Err(Ended::Told),
-        _ => Err(Trouble(format!("{failed} of {} could not be deleted", images.len())).into()),
+        _ if images.len() == 1 => Err(CommandError::Reported),
+        _ => Err(ErrorMessage(format!("{failed} of {} could not be deleted", images.len())).into()),
     }
 }
 
-fn is_whole(image: &str) -> bool {
+/// Returns true if the argument means a whole repository.
+fn is_repository(image: &str) -> bool {
     image.parse::<ImageSelection>().is_ok_and(|selection| selection.reference().is_none())
 }
 
-/// What somebody at a terminal says; without one it has to be said beforehand.
-async fn confirm(whole: &[&str], server: &str, reads_stdin: bool) -> Result<(), Ended> {
+/// Asks on the terminal whether these repositories may be deleted. Without a terminal, `--yes` is needed.
+async fn confirm(whole: &[&str], server: &str, reads_stdin: bool) -> Result<(), CommandError> {
     let names = whole.join(", ");
     if reads_stdin || !std::io::stdin().is_terminal() {
-        let message = format!("all of {names} would be deleted: say --yes if that is meant, or add :TAG or @DIGEST");
-        return Err(Ended::Usage(message));
+        let message = format!("this deletes all of {names}: confirm with --yes, or add :TAG or @DIGEST");
+        return Err(CommandError::Usage(message));
     }
     let question = format!("Delete every tag and manifest of {names} from {server}? [y/N] ");
     let answer = blocking(move || {
@@ -94,48 +97,50 @@ async fn confirm(whole: &[&str], server: &str, reads_stdin: bool) -> Result<(), 
         std::io::stdin().lock().read_line(&mut answer)?;
         Ok::<_, std::io::Error>(answer)
     });
-    let answer = answer.await.map_err(|error| Trouble(format!("the terminal cannot be asked: {error}; say --yes")))?;
+    let answer = answer
+        .await
+        .map_err(|error| ErrorMessage(format!("cannot ask on the terminal: {error}; confirm with --yes")))?;
     if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
         return Ok(());
     }
-    Err(Trouble("nothing was deleted".to_owned()).into())
+    Err(ErrorMessage("nothing was deleted".to_owned()).into())
 }
 
-async fn delete(server: &mut Server, image: &str) -> Result<DeletedImage, Refused> {
-    let path = format!("/api/v1/images/{}", server.own(image));
-    let answer = server.send(Method::DELETE, &path, None).await.map_err(|refused| match refused {
-        Refused::This { status: StatusCode::METHOD_NOT_ALLOWED, server, .. } => Refused::Altogether(Trouble(format!(
-            "deletion is off at {server}: write storage.delete.enabled: true in its configuration"
-        ))),
-        refused => refused,
+async fn delete(server: &mut RemoteServer, image: &str) -> Result<DeletedImage, RequestError> {
+    let path = format!("/api/v1/images/{}", server.strip_host(image));
+    let answer = server.send(Method::DELETE, &path, None).await.map_err(|error| match error {
+        RequestError::Refused { status: StatusCode::METHOD_NOT_ALLOWED, server, .. } => RequestError::Server(
+            ErrorMessage(format!("deletion is off at {server}: set storage.delete.enabled: true in its configuration")),
+        ),
+        error => error,
     })?;
-    let body = answer.bytes().await.map_err(|error| server.broken(&server_url::cause(&error)))?;
+    let body = answer.bytes().await.map_err(|error| server.broken(&root_cause(&error)))?;
     server.parse(&body)
 }
 
-/// That nobody reads what was done is no reason to do half of it.
-fn tell(output: &mut Output, line: String) -> Result<(), Ended> {
+/// Prints a line. A closed standard output does not end the command: the remaining images must still be deleted.
+fn report(output: &mut Output, line: String) -> Result<(), CommandError> {
     match output.line(line).and_then(|()| output.flush()) {
-        Err(Ended::Unread) => Ok(()),
-        told => told,
+        Err(CommandError::OutputClosed) => Ok(()),
+        result => result,
     }
 }
 
-/// A tag takes next to nothing, and the cache frees its room itself.
-fn leaves_bytes(answer: &DeletedImage) -> bool {
-    answer.kind == RepositoryKind::Hosted && answer.reference.as_ref().is_none_or(|reference| reference.contains(':'))
+/// Returns true if the deletion leaves blobs on the disk. A tag takes next to nothing, and the cache removes its blobs itself.
+fn leaves_bytes(deleted: &DeletedImage) -> bool {
+    deleted.kind == RepositoryKind::Hosted && deleted.reference.as_ref().is_none_or(|reference| reference.contains(':'))
 }
 
-fn describe(answer: &DeletedImage) -> String {
-    let name = plain(&answer.name);
-    let verb = if answer.kind == RepositoryKind::Mirrored { "evicted" } else { "deleted" };
-    match answer.reference.as_deref().map(plain) {
+fn describe(deleted: &DeletedImage) -> String {
+    let name = plain(&deleted.name);
+    let verb = if deleted.kind == RepositoryKind::Mirrored { "evicted" } else { "deleted" };
+    match deleted.reference.as_deref().map(plain) {
         Some(digest) if digest.contains(':') => format!("{verb} {name}@{digest}"),
         Some(tag) => format!("{verb} {name}:{tag}"),
         None => {
-            let tags = answer.tags.unwrap_or(0);
-            let freed = match answer.freed {
-                Some(freed) if answer.kind == RepositoryKind::Mirrored => format!(", {} freed", HumanBytes(freed)),
+            let tags = deleted.tags.unwrap_or(0);
+            let freed = match deleted.freed {
+                Some(freed) if deleted.kind == RepositoryKind::Mirrored => format!(", {} freed", HumanBytes(freed)),
                 _ => String::new(),
             };
             format!("{verb} all of {name}: {tags} tag{}{freed}", if tags == 1 { "" } else { "s" })

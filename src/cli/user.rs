@@ -1,22 +1,23 @@
-//! `entrepot user`: the users of a password file.
+//! `entrepot user`: edits the users in a password file.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::output::{Output, remark, say};
-use super::settings::Trouble;
-use super::{Ended, password};
+use super::outcome::{CommandError, ErrorMessage};
+use super::output::{Output, plain, remark, say};
+use super::remote::{ask_twice, read_password};
 use crate::auth::{self, EditError, Edited};
 use crate::config::Secret;
 use crate::sys::blocking;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The file is the one of auth.htpasswd.path. A running server reads it again by itself. Passwords are hashed with bcrypt, as by
-`htpasswd -B`; comments, order, mode and owner of the file stay. It is replaced, not written over: into a container mount its
-directory, not the file alone.
+FILE is the file that auth.htpasswd.path names in the configuration. A running server notices changes by itself.
+
+Passwords are hashed with bcrypt, as by `htpasswd -B`. Comments, the order of lines, and the mode and owner of the file stay as they
+are. The file is replaced, not overwritten: to use it in a container, mount its directory instead of the file alone.
 
 Examples:
   entrepot user add /etc/entrepot/users alice
@@ -29,30 +30,36 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Add a user, or give one another password
+    /// Adds a user, or changes the password of one
     Add {
-        /// The password file; made where there is none
+        /// The password file. It is created if it does not exist
         file: PathBuf,
-        /// Whoever logs in with it; no colon can be in it
+        /// The name to log in with. It cannot contain a colon
         name: String,
-        /// Read the password from standard input, as is done anyway where that is no terminal
+        /// Reads the password from standard input even if that is a terminal
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Take a user out
+    /// Removes a user
     #[command(visible_alias = "rm")]
-    Remove { file: PathBuf, name: String },
-    /// Name the users, one a line
+    Remove {
+        /// The password file
+        file: PathBuf,
+        /// The name of the user
+        name: String,
+    },
+    /// Prints the names of the users, one per line
     #[command(visible_alias = "ls")]
     List {
+        /// The password file
         file: PathBuf,
-        /// A line of JSON for each: {"name": "alice"}
+        /// Prints each user as a line of JSON: {"name": "alice"}
         #[arg(long)]
         json: bool,
     },
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
+pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
     match arguments.command {
         Command::Add { file, name, password_stdin } => add(file, name, password_stdin).await,
         Command::Remove { file, name } => {
@@ -64,41 +71,41 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Ended> {
     }
 }
 
-async fn add(file: PathBuf, name: String, password_stdin: bool) -> Result<(), Ended> {
+async fn add(file: PathBuf, name: String, password_stdin: bool) -> Result<(), CommandError> {
     let typed = !password_stdin && std::io::stdin().is_terminal();
-    let password = if typed { password::ask_twice(&name).await? } else { password::read().await? };
+    let password = if typed { ask_twice(&name).await? } else { read_password().await? };
     let (user, password) = (name.clone(), Secret::new(password));
     let edited = edit(file.clone(), move |file| auth::set_password(file, &user, &password)).await?;
     let place = file.display();
     match edited {
         Edited::Made => {
             remark(format!(
-                "note: {place} is new, and only you may read it (mode 0600): give it to the user that the server runs as, with chown"
+                "note: {place} is new, and only you may read it (mode 0600); give it to the user that runs the server, with chown"
             ));
             say(format!("{name} was added to {place}"))
         }
-        Edited::Changed => say(format!("{name} was in {place}, and has another password now")),
+        Edited::Changed => say(format!("{name} has a new password in {place}")),
         Edited::Added | Edited::Removed => say(format!("{name} was added to {place}")),
     }
 }
 
-async fn list(file: PathBuf, json: bool) -> Result<(), Ended> {
-    let names = blocking(move || auth::list_users(&file)).await.map_err(Trouble::new)?;
+async fn list(file: PathBuf, json: bool) -> Result<(), CommandError> {
+    let names = blocking(move || auth::list_users(&file)).await.map_err(ErrorMessage::new)?;
     let mut output = Output::new();
     for name in names {
         match json {
             true => output.line(serde_json::json!({"name": name}))?,
-            false => output.line(super::output::plain(&name))?,
+            false => output.line(plain(&name))?,
         }
     }
     output.flush()
 }
 
-/// Changes the file, and says what is wrong in it all the same: a server would go on with what it knew before.
+/// Changes the file, and warns if a server would refuse the result. Such a server keeps using the last good version.
 async fn edit(
     file: PathBuf,
     change: impl FnOnce(&std::path::Path) -> Result<Edited, EditError> + Send + 'static,
-) -> Result<Edited, Ended> {
+) -> Result<Edited, CommandError> {
     let (edited, complaint) = blocking(move || {
         let edited = change(&file);
         let complaint = edited.is_ok().then(|| auth::first_bad_line(&file)).flatten();
@@ -106,8 +113,10 @@ async fn edit(
     })
     .await;
     let edited = edited.map_err(|error| match error {
-        EditError::Name(..) | EditError::LongPassword(_) | EditError::Password(_) => Ended::Usage(error.to_string()),
-        error => Trouble::new(error).into(),
+        EditError::Name(..) | EditError::LongPassword(_) | EditError::Password(_) => {
+            CommandError::Usage(error.to_string())
+        }
+        error => ErrorMessage::new(error).into(),
     })?;
     if let Some(complaint) = complaint {
         remark(format!("warning: a server refuses this file: {complaint}"));

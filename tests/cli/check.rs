@@ -105,7 +105,7 @@ fn check_finds_what_keeps_serve_from_its_store() {
     for (root, said) in [
         ("file", "is file, which is a file, not a directory"),
         ("file/x/y", "is file/x/y, below file, which is a file, not a directory"),
-        ("link", "is link, which is a link that leads nowhere, not a directory"),
+        ("link", "is link, which is a link to a path that does not exist, not a directory"),
         ("/dev/null", "is /dev/null, which is a device, a pipe or a socket, not a directory"),
         ("/proc/nope", "no directory can be made in /proc; name a directory"),
     ] {

@@ -45,7 +45,7 @@ fn client_prints_what_can_be_pasted() {
     let ca_file = directory.path().canonicalize().unwrap().join("ca.pem");
     assert!(ca.contains(&format!("ca = {:?}", ca_file.to_str().unwrap())), "{ca}");
     let guessed = good(&client(&["k3s"]));
-    assert!(guessed.contains("http://127.0.0.1:5000") && guessed.contains("say --host"), "{guessed}");
+    assert!(guessed.contains("http://127.0.0.1:5000") && guessed.contains("give --host HOST:PORT"), "{guessed}");
     bad(&client(&["docker", "--host", "a b"]), 2, &["HOST:PORT"]);
     let both = client(&["docker", "--ca", "x", "--insecure"]);
     assert_eq!(both.status.code(), Some(2));

@@ -102,6 +102,6 @@ fn du_shows_what_no_repository_has() {
     let text = good(&run_at(&mirror, &["du"]));
     let lines: Vec<_> = words(&text).into_iter().filter(|line| line.first() == Some(&"unlinked")).collect();
     assert_eq!(lines.len(), 2, "{text}");
-    assert!(lines[0].ends_with(&["until", "garbage", "is", "collected"]), "{text}");
-    assert!(lines[1].ends_with(&["until", "room", "is", "wanted"]), "{text}");
+    assert!(lines[0].ends_with(&["kept", "until", "garbage", "is", "collected"]), "{text}");
+    assert!(lines[1].ends_with(&["kept", "until", "space", "is", "needed"]), "{text}");
 }

@@ -55,8 +55,16 @@ fn health_reads_an_answer_to_its_end_and_not_beyond_reason() {
             false,
             "/readyz: 503 Service Unavailable: busy\n",
         ),
-        (speaker(chunked, b"8\r\nready...\r\n"), false, "/readyz: 200 OK, but it says more than any readiness takes"),
-        (speaker(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nrea", b""), false, "its answer did not come to an end"),
+        (
+            speaker(chunked, b"8\r\nready...\r\n"),
+            false,
+            "/readyz: 200 OK, but the answer is too long; is it an Entrepot?",
+        ),
+        (
+            speaker(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nrea", b""),
+            false,
+            "/readyz: 200 OK, but the answer is incomplete: ",
+        ),
     ] {
         let output = entrepot(directory.path(), &["health", &url], &[]);
         assert_eq!(output.status.success(), good, "{}", all_output(&output));

@@ -67,7 +67,11 @@ fn ls_says_what_is_not_there() {
     assert!(stderr(&empty).contains("no repository yet"), "{}", stderr(&empty));
     bad(&run_at(&registry, &["ls", "none/such"]), 1, &["nothing was pushed to none/such yet"]);
     let output = run_at(&registry, &["ls", "none/such:1"]);
-    assert!(output.status.code() == Some(2) && stderr(&output).contains("write none/such"), "{}", stderr(&output));
+    assert!(
+        output.status.code() == Some(2) && stderr(&output).contains("without a tag or digest: write none/such"),
+        "{}",
+        stderr(&output)
+    );
     let output = run_at(&registry, &["ls", "None"]);
     assert!(output.status.code() == Some(2) && stderr(&output).contains("lower-case"), "{}", stderr(&output));
     let nobody = format!("http://{}", free_address());

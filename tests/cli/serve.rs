@@ -47,7 +47,7 @@ fn serve_says_what_it_does_and_what_is_open() {
         "ghcr.io (https://ghcr.io)",
         "local/**",
         &format!("{{\"registry-mirrors\": [\"http://{}\"]}}", registry.addr()),
-        "everybody who reaches this address may pull, push and delete",
+        "without a login, every client that reaches this address may pull, push and delete",
         registry.data().to_str().unwrap(),
     ] {
         assert!(log.contains(words), "{words}: {log}");

@@ -79,7 +79,11 @@ fn a_private_authority_has_to_be_named() {
     std::fs::write(&ca, upstream.authority().pem()).unwrap();
     let (https, ca) = (upstream.url(), ca.to_str().unwrap());
     for command in [&["ls", "--server", &https][..], &["health", &https], &["du", "--server", &https]] {
-        bad(&run(command), 1, &["is signed by nobody that is trusted here: --ca FILE"]);
+        bad(
+            &run(command),
+            1,
+            &["this machine does not trust the issuer of the server's certificate; name its authority with --ca FILE"],
+        );
         // It is no Entrepot, but it is spoken to.
         for trust in [&["--ca", ca][..], &["--insecure"]] {
             bad(&run(&[command, trust].concat()), 1, &["404"]);

@@ -73,7 +73,7 @@ fn slips_of_the_hand_are_understood() {
     assert!(star.status.code() == Some(2) && stderr(&star).contains("mirror.prefetch"), "{}", stderr(&star));
     for (server, words) in [
         ("http://me:secret@127.0.0.1:1", "--user"),
-        ("ftp://127.0.0.1", "ftp://, and http:// or https:// is wanted"),
+        ("ftp://127.0.0.1", "ftp://, but only http:// and https:// work"),
         ("", "address is empty"),
     ] {
         let output = run(&["ls", "--server", server]);
@@ -150,7 +150,7 @@ fn a_terminal_is_asked() {
     let (code, told) = at_terminal(&add, &[("New password", "secret"), ("again", "secret")]);
     assert!(code == Some(0) && !told.contains("secret"), "{told}");
     let (code, told) = at_terminal(&add, &[("New password", "secret"), ("again", "other")]);
-    assert!(code == Some(1) && told.contains("not the same"), "{told}");
+    assert!(code == Some(1) && told.contains("the two passwords are not the same; nothing was changed"), "{told}");
 
     let registry = Registry::start();
     let client: Client = registry.client();

@@ -32,7 +32,7 @@ fn user_edits_a_file_that_a_running_server_reads_again() {
     );
     assert_eq!(mode(&file), 0o644, "its mode stays");
     eventually("bob", || may("bob", "pass word").then_some(()));
-    assert!(good(&user(&["add", path, "alice"], "other")).contains("has another password now"));
+    assert!(good(&user(&["add", path, "alice"], "other")).contains("has a new password in "));
     eventually("alice's new password", || may("alice", "other").then_some(()));
     assert!(!may("alice", "secret"));
     assert_eq!(good(&user(&["list", path], "")), "alice\nbob\n");

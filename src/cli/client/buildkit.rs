@@ -1,38 +1,50 @@
-//! BuildKit: `buildkitd.toml`. How a mirror is spoken to stands in a section of the mirror's own; in the upstream's it would be
-//! meant for the upstream.
+//! BuildKit: `buildkitd.toml`.
+//!
+//! The transport to the mirror (plain HTTP, a private authority) is set in a section for the mirror itself. In the section of an
+//! upstream it would apply to requests to that upstream.
 
-use super::mirror::{Mirror, Transport};
-use super::{Comments, File, Made, quoted};
+use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
+use super::config_file::{ClientConfig, CommentStyle, ConfigFile};
+use super::mirror::{MirrorProfile, Transport};
+
+pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     let mut notes = vec![
-        "Restart buildkitd; or: docker buildx create --use --buildkitd-config FILE. Rootless it is ~/.config/buildkit/"
+        "Restart buildkitd afterwards, or create a builder: docker buildx create --use --buildkitd-config FILE. Rootless \
+         buildkitd reads ~/.config/buildkit/buildkitd.toml"
             .to_owned(),
     ];
     if mirror.is_loopback() {
         notes.push(format!(
-            "A builder in a container does not reach {} here; give it --driver-opt network=host",
+            "A builder in a container does not reach {} on this machine; create it with --driver-opt network=host",
             mirror.host
         ));
     }
     if mirror.wants_login {
-        notes.push(format!("The mirror wants a login: docker login {}", mirror.host));
+        notes.push(format!("The mirror requires a login. Run: docker login {}", mirror.host));
     }
-    let host = quoted(&mirror.host);
-    let upstream = |name: &str| format!("[registry.{}]\n  mirrors = [{host}]\n\n", quoted(name));
-    let mut content: String = mirror.names().map(|(name, _)| upstream(name.as_str())).collect();
-    let how = match &mirror.transport {
+    let mut registries = Table::new();
+    registries.set_implicit(true);
+    for (name, _) in mirror.names() {
+        let mut section = Table::new();
+        section.insert("mirrors", value(Array::from_iter([mirror.host.as_str()])));
+        registries.insert(name.as_str(), Item::Table(section));
+    }
+    let transport = match &mirror.transport {
         Transport::Https => None,
-        Transport::Http => Some("http = true".to_owned()),
-        Transport::Unchecked => Some("insecure = true".to_owned()),
-        Transport::Authority(ca) => Some(format!("ca = [{}]", quoted(&ca.display().to_string()))),
+        Transport::Http => Some(("http", value(true))),
+        Transport::Unchecked => Some(("insecure", value(true))),
+        Transport::Authority(ca) => Some(("ca", value(Array::from_iter([ca.display().to_string()])))),
     };
-    if let Some(how) = how {
-        content.push_str(&format!("[registry.{host}]\n  {how}\n"));
+    if let Some((key, setting)) = transport {
+        let section = registries.entry(&mirror.host).or_insert(Item::Table(Table::new()));
+        section[key] = setting;
     }
-    let content = format!("{}\n", content.trim_end());
-    let file = File { path: "buildkitd.toml".to_owned(), content, comments: Comments::Hash };
-    Ok(Made { place: "/etc/buildkit", notes, files: vec![file] })
+    let mut document = DocumentMut::new();
+    document.insert("registry", Item::Table(registries));
+    let file =
+        ConfigFile { path: "buildkitd.toml".to_owned(), content: document.to_string(), comments: CommentStyle::Hash };
+    Ok(ClientConfig { directory: "/etc/buildkit", notes, files: vec![file] })
 }
 
 #[cfg(test)]
@@ -40,13 +52,13 @@ mod tests {
     use super::super::mirror::tests::mirror;
     use super::*;
 
-    fn registries(mirror: &Mirror) -> toml::Table {
+    fn registries(mirror: &MirrorProfile) -> toml::Table {
         let table: toml::Table = make(mirror).unwrap().files[0].content.parse().unwrap();
         table["registry"].as_table().unwrap().clone()
     }
 
     #[test]
-    fn what_buildkitd_reads() {
+    fn buildkitd_gets_a_mirror_for_each_name() {
         let upstreams: &[(&str, &[&str])] = &[("docker.io", &[]), ("r.corp:443", &["r.corp"])];
         let found = registries(&mirror("mirror.lan:5000", upstreams));
         for name in ["docker.io", "r.corp:443", "r.corp"] {
@@ -55,12 +67,17 @@ mod tests {
         }
         assert_eq!(found["mirror.lan:5000"]["http"].as_bool(), Some(true));
         assert_eq!(found.len(), 4);
+    }
 
-        let https = || mirror("https://mirror.lan", upstreams);
+    #[test]
+    fn buildkitd_gets_the_transport_of_the_mirror() {
+        let https = || mirror("https://mirror.lan", &[("docker.io", &[])]);
         assert!(registries(&https()).get("mirror.lan").is_none());
         let unchecked = registries(&https().reached(None, true, None).ok().unwrap());
         assert_eq!(unchecked["mirror.lan"]["insecure"].as_bool(), Some(true));
-        let ca = registries(&https().reached(None, false, Some("/ca.pem".into())).ok().unwrap());
-        assert_eq!(ca["mirror.lan"]["ca"][0].as_str(), Some("/ca.pem"));
+        let ca = registries(&https().reached(None, false, Some("/ca \"1\"\\.pem".into())).ok().unwrap());
+        assert_eq!(ca["mirror.lan"]["ca"][0].as_str(), Some("/ca \"1\"\\.pem"));
+        let own_name = registries(&mirror("docker.io", &[("docker.io", &[])]));
+        assert_eq!(own_name["docker.io"].as_table().unwrap().len(), 2, "one section, even for the same name");
     }
 }

@@ -1,51 +1,56 @@
-//! containerd: a `hosts.toml` for each registry. It says by `?ns=` which one it means.
+//! containerd: one `hosts.toml` for each registry. containerd names the registry in each request with `?ns=`.
 
-use super::mirror::{Mirror, Transport};
-use super::{Comments, File, Made, quoted};
+use toml_edit::{Array, DocumentMut, Item, Table, value};
+
+use super::config_file::{ClientConfig, CommentStyle, ConfigFile};
+use super::mirror::{MirrorProfile, Transport};
 
 const CONFIG_PATH: &str = "    config_path = \"/etc/containerd/certs.d\"";
 
-pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
+pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     let mut notes = vec![
-        "containerd reads these where its config_path is; in /etc/containerd/config.toml, once, and then restart it:"
+        "containerd reads these files in the directory of its config_path. Set it once in /etc/containerd/config.toml and restart \
+         containerd."
             .to_owned(),
-        "2.x:".to_owned(),
+        "containerd 2.x:".to_owned(),
         "  [plugins.\"io.containerd.cri.v1.images\".registry]".to_owned(),
         CONFIG_PATH.to_owned(),
-        "1.x:".to_owned(),
+        "containerd 1.x:".to_owned(),
         "  [plugins.\"io.containerd.grpc.v1.cri\".registry]".to_owned(),
         CONFIG_PATH.to_owned(),
-        "ctr wants --hosts-dir /etc/containerd/certs.d. The files themselves are read at every pull.".to_owned(),
+        "ctr needs --hosts-dir /etc/containerd/certs.d. The files themselves are read again for each pull.".to_owned(),
     ];
     if mirror.wants_login {
         notes.push(
-            "The mirror wants a login: give it as an imagePullSecret for its name, or to ctr with --user".to_owned(),
+            "The mirror requires a login. Kubernetes: an imagePullSecret for the mirror's name. ctr: --user NAME:PASSWORD"
+                .to_owned(),
         );
     }
     let of_upstream = |name: &str| {
         let server = if name == "docker.io" { "registry-1.docker.io" } else { name };
-        hosts(mirror, name, &format!("https://{server}"), &["pull", "resolve"])
+        hosts_toml(mirror, name, &format!("https://{server}"), &["pull", "resolve"])
     };
-    let mut files: Vec<File> = mirror.names().map(|(name, _)| of_upstream(name.as_str())).collect();
-    files.push(hosts(mirror, &mirror.host, &mirror.url(), &["pull", "resolve", "push"]));
-    Ok(Made { place: "/etc/containerd/certs.d", notes, files })
+    let mut files: Vec<ConfigFile> = mirror.names().map(|(name, _)| of_upstream(name.as_str())).collect();
+    files.push(hosts_toml(mirror, &mirror.host, &mirror.url(), &["pull", "resolve", "push"]));
+    Ok(ClientConfig { directory: "/etc/containerd/certs.d", notes, files })
 }
 
-/// `server` is asked when the mirror does not answer.
-fn hosts(mirror: &Mirror, name: &str, server: &str, capabilities: &[&str]) -> File {
-    let capabilities: Vec<String> = capabilities.iter().map(|capability| quoted(capability)).collect();
-    let mut content = format!(
-        "server = {}\n\n[host.{}]\n  capabilities = [{}]\n",
-        quoted(server),
-        quoted(&mirror.url()),
-        capabilities.join(", ")
-    );
+/// Returns the file for the registry `name`. containerd asks `server` if the mirror does not answer.
+fn hosts_toml(mirror: &MirrorProfile, name: &str, server: &str, capabilities: &[&str]) -> ConfigFile {
+    let mut host = Table::new();
+    host.insert("capabilities", value(capabilities.iter().copied().collect::<Array>()));
     match &mirror.transport {
         Transport::Http | Transport::Https => {}
-        Transport::Authority(ca) => content.push_str(&format!("  ca = {}\n", quoted(&ca.display().to_string()))),
-        Transport::Unchecked => content.push_str("  skip_verify = true\n"),
+        Transport::Authority(ca) => drop(host.insert("ca", value(ca.display().to_string()))),
+        Transport::Unchecked => drop(host.insert("skip_verify", value(true))),
     }
-    File { path: format!("{name}/hosts.toml"), content, comments: Comments::Hash }
+    let mut hosts = Table::new();
+    hosts.set_implicit(true);
+    hosts.insert(&mirror.url(), Item::Table(host));
+    let mut document = DocumentMut::new();
+    document.insert("server", value(server));
+    document.insert("host", Item::Table(hosts));
+    ConfigFile { path: format!("{name}/hosts.toml"), content: document.to_string(), comments: CommentStyle::Hash }
 }
 
 #[cfg(test)]
@@ -53,13 +58,13 @@ mod tests {
     use super::super::mirror::tests::mirror;
     use super::*;
 
-    fn parsed(mirror: &Mirror) -> Vec<(String, toml::Table)> {
+    fn parsed(mirror: &MirrorProfile) -> Vec<(String, toml::Table)> {
         let files = make(mirror).unwrap().files;
         files.into_iter().map(|file| (file.path, file.content.parse().unwrap())).collect()
     }
 
     #[test]
-    fn what_containerd_reads() {
+    fn containerd_gets_a_file_for_each_name() {
         let files = parsed(&mirror("mirror.lan:5000", &[("docker.io", &[]), ("r.corp:443", &["r.corp"])]));
         let url = "http://mirror.lan:5000";
         for ((path, table), (want, server, push)) in files.iter().zip([
@@ -70,15 +75,15 @@ mod tests {
         ]) {
             assert_eq!((path.as_str(), table["server"].as_str()), (want, Some(server)));
             let capabilities = table["host"][url]["capabilities"].as_array().unwrap();
-            let said = |word: &str| capabilities.iter().any(|capability| capability.as_str() == Some(word));
-            assert!(said("pull") && said("resolve") && said("push") == push, "{path}: {capabilities:?}");
+            let has = |word: &str| capabilities.iter().any(|capability| capability.as_str() == Some(word));
+            assert!(has("pull") && has("resolve") && has("push") == push, "{path}: {capabilities:?}");
             assert!(table["host"][url].get("ca").is_none() && table["host"][url].get("skip_verify").is_none());
         }
         assert_eq!(files.len(), 4);
     }
 
     #[test]
-    fn what_its_own_file_is_to_say() {
+    fn notes_show_valid_toml_for_config_path() {
         let notes = make(&mirror("mirror.lan:5000", &[("docker.io", &[])])).unwrap().notes;
         let tables: Vec<&[String]> = notes.windows(2).filter(|lines| lines[0].contains("[plugins")).collect();
         for (lines, plugin) in tables.iter().zip(["io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"]) {
@@ -90,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates() {
+    fn containerd_gets_the_certificate_settings() {
         let https = || mirror("https://mirror.lan", &[("docker.io", &[])]);
         let unchecked = parsed(&https().reached(None, true, None).ok().unwrap());
         assert_eq!(unchecked[0].1["host"]["https://mirror.lan"]["skip_verify"].as_bool(), Some(true));

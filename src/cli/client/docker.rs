@@ -1,61 +1,74 @@
-//! dockerd: `daemon.json`. It mirrors Docker Hub alone, and sends no credentials to a mirror.
+//! dockerd: `daemon.json`. dockerd mirrors Docker Hub only, and sends no login to a mirror.
 
-use serde_json::{Map, Value};
+use serde::Serialize;
 
-use super::mirror::{Mirror, Transport};
-use super::{Comments, File, Made};
+use super::config_file::{ClientConfig, CommentStyle, ConfigFile};
+use super::mirror::{MirrorProfile, Transport};
 
-pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
-    let mut keys = Map::new();
+/// The keys of `daemon.json` that concern a mirror.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DaemonJson {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    registry_mirrors: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    insecure_registries: Vec<String>,
+}
+
+pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
+    let mut daemon = DaemonJson { registry_mirrors: Vec::new(), insecure_registries: Vec::new() };
     let mut notes = vec![
-        "This belongs into /etc/docker/daemon.json, beside what is there already; then: systemctl restart docker"
+        "Add these keys to /etc/docker/daemon.json, beside the keys that are there already. Then run: systemctl restart docker"
             .to_owned(),
     ];
     let host = &mirror.host;
     let hub = mirror.upstreams.iter().find(|upstream| upstream.name.as_str() == "docker.io");
     match hub {
         Some(hub) if hub.is_default && mirror.wants_login => notes.push(format!(
-            "The mirror wants a login, and dockerd sends none to a mirror: registry-mirrors is left out. After `docker login {host}` \
-             pull {host}/docker.io/library/alpine"
+            "The mirror requires a login, but dockerd sends no login to a mirror: registry-mirrors is left out. Run `docker login \
+             {host}` and pull {host}/docker.io/library/alpine"
         )),
         Some(hub) if hub.is_default => {
-            keys.insert("registry-mirrors".to_owned(), vec![mirror.url()].into());
+            daemon.registry_mirrors.push(mirror.url());
             notes.push(format!(
-                "dockerd mirrors Docker Hub only; images of other registries are pulled as {host}/ghcr.io/org/app"
+                "dockerd mirrors Docker Hub only. Pull images of other registries as {host}/ghcr.io/org/app"
             ));
         }
         _ => notes.push(
-            "dockerd mirrors Docker Hub only, and asks for it without its name: for that docker.io must be mirrored, with `default: \
-             true`. registry-mirrors is left out"
+            "dockerd mirrors Docker Hub only, and does not name it in its requests. This needs an upstream docker.io with `default: \
+             true`, which the mirror lacks: registry-mirrors is left out"
                 .to_owned(),
         ),
     }
-    // Loopback needs no word: dockerd takes it as it is.
+    // dockerd accepts plain HTTP on a loopback address without a setting.
     if mirror.is_insecure() && !mirror.is_loopback() {
-        keys.insert("insecure-registries".to_owned(), vec![Value::from(host.as_str())].into());
+        daemon.insecure_registries.push(host.clone());
     }
     if let Transport::Authority(ca) = &mirror.transport {
         notes.push(format!("Copy {} to /etc/docker/certs.d/{host}/ca.crt", ca.display()));
     }
-    if keys.is_empty() {
+    if daemon.registry_mirrors.is_empty() && daemon.insecure_registries.is_empty() {
         return Err(format!("there is nothing to write into daemon.json\n{}", notes[1..].join("\n")));
     }
-    let json = serde_json::to_string_pretty(&Value::Object(keys)).map_err(|error| error.to_string())?;
-    let file = File { path: "daemon.json".to_owned(), content: format!("{json}\n"), comments: Comments::None };
-    Ok(Made { place: "/etc/docker", notes, files: vec![file] })
+    let json = serde_json::to_string_pretty(&daemon).map_err(|error| error.to_string())?;
+    let file =
+        ConfigFile { path: "daemon.json".to_owned(), content: format!("{json}\n"), comments: CommentStyle::None };
+    Ok(ClientConfig { directory: "/etc/docker", notes, files: vec![file] })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::super::mirror::tests::mirror;
     use super::*;
 
-    fn daemon(mirror: &Mirror) -> Value {
+    fn daemon(mirror: &MirrorProfile) -> Value {
         serde_json::from_str(&make(mirror).unwrap().files[0].content).unwrap()
     }
 
     #[test]
-    fn what_dockerd_reads() {
+    fn dockerd_gets_the_mirror_of_docker_hub() {
         let hub = &[("docker.io", &[][..]), ("ghcr.io", &[])];
         for (address, want) in [
             (
@@ -72,8 +85,8 @@ mod tests {
     }
 
     #[test]
-    fn what_dockerd_cannot_do() {
-        assert!(make(&mirror("127.0.0.1:5000", &[("ghcr.io", &[])])).is_err(), "an empty object says nothing");
+    fn notes_say_what_dockerd_cannot_do() {
+        assert!(make(&mirror("127.0.0.1:5000", &[("ghcr.io", &[])])).is_err(), "an empty object would be useless");
         let mut guarded = mirror("mirror.lan:5000", &[("docker.io", &[])]);
         guarded.wants_login = true;
         for without in [

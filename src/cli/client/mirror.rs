@@ -1,67 +1,67 @@
-//! What a client has to know of the mirror.
+//! The mirror as clients see it: its address, its transport, and the registries that it mirrors.
 
 use std::path::{Path, PathBuf};
 
-use super::super::Ended;
-use super::super::ask::{Server, ServerArguments};
-use super::super::server_url;
-use super::super::settings::{Trouble, read};
+use crate::cli::outcome::{CommandError, ErrorMessage};
+use crate::cli::remote::{RemoteServer, ServerArguments, is_loopback, listen_url};
+use crate::cli::settings::read;
 use crate::config::Config;
 use crate::oci::{HostName, Pattern};
 use crate::outbound::{Url, authority};
 use crate::web::UpstreamList;
 
-/// A mirror, as clients see it.
-pub(super) struct Mirror {
-    /// `HOST[:PORT]`, as clients reach it.
+/// A mirror as clients see it.
+pub(super) struct MirrorProfile {
+    /// The address that clients use: `HOST[:PORT]`.
     pub(super) host: String,
     pub(super) transport: Transport,
-    /// What it mirrors, in the order of the names.
-    pub(super) upstreams: Vec<Upstream>,
-    /// The patterns of names that live there; all where there are none and nothing is mirrored.
+    /// The mirrored registries, sorted by name.
+    pub(super) upstreams: Vec<MirroredRegistry>,
+    /// The patterns of names that clients push to the mirror. Empty if nothing is mirrored: then every name is local.
     pub(super) local: Vec<String>,
-    /// Whoever pulls must log in.
+    /// True if the mirror requires a login for pulls.
     pub(super) wants_login: bool,
-    /// Nobody said how clients reach it.
+    /// True if the address is only the one on this machine: neither an argument nor the configuration names one for clients.
     guessed: bool,
-    /// Where it is known from.
+    /// The file or server that these facts come from.
     source: String,
 }
 
-/// A registry that is mirrored.
-pub(super) struct Upstream {
+/// A mirrored registry.
+pub(super) struct MirroredRegistry {
     pub(super) name: HostName,
     pub(super) aliases: Vec<HostName>,
     pub(super) is_default: bool,
 }
 
-/// How clients speak to it.
+/// The way in which clients connect to the mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     Http,
-    /// With a certificate that everybody trusts.
+    /// TLS with a certificate that clients trust already.
     Https,
-    /// With one of this authority.
+    /// TLS with a certificate of the authority in this file.
     Authority(PathBuf),
-    /// With one that is not checked.
+    /// TLS without a check of the certificate.
     Unchecked,
 }
 
-impl Mirror {
-    pub(super) async fn of_configuration(path: Option<&Path>) -> Result<Self, Ended> {
+impl MirrorProfile {
+    /// Reads the facts from a configuration file on this machine.
+    pub(super) async fn from_configuration(path: Option<&Path>) -> Result<Self, CommandError> {
         let (source, draft) = read(path).await?;
-        let config = draft.conclude().map_err(Trouble::from)?.config;
-        Ok(Self::configured(source, &config))
+        let config = draft.conclude().map_err(ErrorMessage::from)?.config;
+        Ok(Self::new(source, &config))
     }
 
-    fn configured(source: String, config: &Config) -> Self {
+    fn new(source: String, config: &Config) -> Self {
         let mirror = &config.mirror;
-        let upstream = |spec: &crate::config::Upstream| Upstream {
+        let upstream = |spec: &crate::config::Upstream| MirroredRegistry {
             name: spec.name.clone(),
             aliases: spec.aliases.clone(),
             is_default: mirror.default.as_ref() == Some(&spec.name),
         };
-        let address = config.http.host.clone().unwrap_or_else(|| server_url::address(&config.http.addr));
+        let address = config.http.host.clone().unwrap_or_else(|| listen_url(&config.http.addr));
         let (host, transport) = address_of(&address).unwrap_or_else(|| ("127.0.0.1:5000".to_owned(), Transport::Http));
         Self {
             host,
@@ -74,14 +74,16 @@ impl Mirror {
         }
     }
 
-    pub(super) async fn of_server(arguments: ServerArguments) -> Result<Self, Ended> {
-        let mut server = Server::open(arguments).await?;
+    /// Asks a running server for the facts.
+    pub(super) async fn from_server(arguments: ServerArguments) -> Result<Self, CommandError> {
+        let mut server = RemoteServer::open(arguments).await?;
         let (answer, _) = server.get::<UpstreamList>("/api/v1/upstreams").await?;
-        // What it makes is pasted or written where root reads it: names and patterns, nothing that could be a line of its own.
+        // The result is pasted into files that root reads. Only valid names and patterns are taken from the server: another text
+        // could contain lines of its own.
         let pattern = |text: &String| text.parse::<Pattern>().ok();
         let host = |text: &String| text.parse::<HostName>().ok();
         let upstreams = answer.upstreams.iter().filter_map(|upstream| {
-            Some(Upstream {
+            Some(MirroredRegistry {
                 name: host(&upstream.name)?,
                 aliases: upstream.aliases.iter().filter_map(host).collect(),
                 is_default: upstream.default,
@@ -98,19 +100,27 @@ impl Mirror {
         })
     }
 
-    /// The same, as the arguments say that it is reached.
-    pub(super) fn reached(mut self, host: Option<String>, unchecked: bool, ca: Option<PathBuf>) -> Result<Self, Ended> {
+    /// Applies the arguments about the mirror's address and certificate.
+    pub(super) fn reached(
+        mut self,
+        host: Option<String>,
+        unchecked: bool,
+        ca: Option<PathBuf>,
+    ) -> Result<Self, CommandError> {
         if let Some(text) = host {
             let found = address_of(&text).ok_or_else(|| {
-                Ended::Usage(format!("{text:?} is no address of a mirror: write HOST:PORT, or https://HOST for TLS"))
+                CommandError::Usage(format!(
+                    "{text:?} is not the address of a mirror; write HOST:PORT, or https://HOST for TLS"
+                ))
             })?;
             (self.host, self.transport) = found;
             self.guessed = false;
         }
         match ca {
             Some(ca) => {
-                // It stands in files that lie elsewhere.
-                let ca = std::path::absolute(&ca).map_err(|error| Trouble(format!("{}: {error}", ca.display())))?;
+                // The path is written into files in other directories.
+                let ca =
+                    std::path::absolute(&ca).map_err(|error| ErrorMessage(format!("{}: {error}", ca.display())))?;
                 self.transport = Transport::Authority(ca);
             }
             None if unchecked => self.transport = Transport::Unchecked,
@@ -119,57 +129,61 @@ impl Mirror {
         Ok(self)
     }
 
-    /// Without anything that is mirrored, a client has nothing to be told.
-    pub(super) fn check(&self) -> Result<(), Trouble> {
+    /// Returns an error if nothing is mirrored: then no client needs a configuration.
+    pub(super) fn check(&self) -> Result<(), ErrorMessage> {
         if !self.upstreams.is_empty() {
             return Ok(());
         }
         let source = &self.source;
-        Err(Trouble(format!(
-            "nothing is mirrored by {source}: no client needs to be told of it; --server URL or --config FILE names another mirror"
+        Err(ErrorMessage(format!(
+            "nothing is mirrored by {source}, so clients need no configuration; name a mirror with --server URL or --config FILE"
         )))
     }
 
-    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    /// Returns the mirror's address as `http://HOST:PORT` or `https://HOST:PORT`.
     pub(super) fn url(&self) -> String {
         let scheme = if self.transport == Transport::Http { "http" } else { "https" };
         format!("{scheme}://{}", self.host)
     }
 
-    /// Does a client have to be told that this is no proper TLS?
+    /// Returns true if clients need a setting to accept the connection, since it is not verified TLS.
     pub(super) fn is_insecure(&self) -> bool {
         matches!(self.transport, Transport::Http | Transport::Unchecked)
     }
 
-    /// Is it on the client's own machine?
+    /// Returns true if the mirror is on the client's own machine.
     pub(super) fn is_loopback(&self) -> bool {
-        Url::parse(&self.url()).is_ok_and(|url| server_url::is_loopback(&url))
+        Url::parse(&self.url()).is_ok_and(|url| is_loopback(&url))
     }
 
-    /// Every name that a client may use, and the upstream that it means.
-    pub(super) fn names(&self) -> impl Iterator<Item = (&HostName, &Upstream)> {
+    /// Returns every name that clients can use for a mirrored registry, and that registry.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&HostName, &MirroredRegistry)> {
         self.upstreams.iter().flat_map(|upstream| {
             std::iter::once(&upstream.name).chain(&upstream.aliases).map(move |name| (name, upstream))
         })
     }
 
-    /// What people should know, whichever client it is.
+    /// Returns the notes that apply to every client.
     pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes = vec![format!("What is mirrored is known from {}", self.source)];
+        let mut notes = vec![format!("The mirrored registries are those of {}", self.source)];
         if self.guessed {
             let host = &self.host;
-            notes.push(format!("{host} is where clients on this machine reach it; for others say --host HOST:PORT"));
+            notes.push(format!(
+                "{host} works for clients on this machine only; for other clients, give --host HOST:PORT"
+            ));
         }
         let host = &self.host;
         if !self.local.is_empty() {
             let local = self.local.join(", ");
-            notes.push(format!("What lives there ({local}) is pushed and pulled with the mirror's name: {host}/NAME"));
+            notes.push(format!(
+                "Push and pull images of the mirror itself ({local}) under the mirror's name: {host}/NAME"
+            ));
         }
         notes
     }
 }
 
-/// `[SCHEME://]HOST[:PORT][/]`.
+/// Parses `[SCHEME://]HOST[:PORT][/]`.
 fn address_of(text: &str) -> Option<(String, Transport)> {
     let (transport, rest) = match text.split_once("://") {
         Some(("http", rest)) => (Transport::Http, rest),
@@ -185,16 +199,16 @@ fn address_of(text: &str) -> Option<(String, Transport)> {
 pub(super) mod tests {
     use super::*;
 
-    /// A mirror of `upstreams`, each with its aliases behind it.
-    pub(in super::super) fn mirror(address: &str, upstreams: &[(&str, &[&str])]) -> Mirror {
+    /// Returns a mirror of `upstreams`, each given as its name and its aliases.
+    pub(in super::super) fn mirror(address: &str, upstreams: &[(&str, &[&str])]) -> MirrorProfile {
         let (host, transport) = address_of(address).unwrap();
         let name = |text: &&str| text.parse::<HostName>().unwrap();
-        let upstream = |(at, (text, aliases)): (usize, &(&str, &[&str]))| Upstream {
+        let upstream = |(at, (text, aliases)): (usize, &(&str, &[&str]))| MirroredRegistry {
             name: name(text),
             aliases: aliases.iter().map(name).collect(),
             is_default: at == 0,
         };
-        Mirror {
+        MirrorProfile {
             host,
             transport,
             upstreams: upstreams.iter().enumerate().map(upstream).collect(),
@@ -206,7 +220,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn addresses_are_parsed() {
         for (text, want) in [
             ("mirror.lan:5000", Some("http://mirror.lan:5000")),
             ("http://mirror.lan:5000/", Some("http://mirror.lan:5000")),
@@ -224,7 +238,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn how_it_is_reached() {
+    fn arguments_change_the_address_and_the_transport() {
         let reached = |host: Option<&str>, unchecked, ca: Option<&str>| {
             let mirror =
                 mirror("mirror.lan:5000", &[]).reached(host.map(str::to_owned), unchecked, ca.map(PathBuf::from));
@@ -238,11 +252,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_the_configuration_says() {
+    fn facts_come_from_the_configuration() {
         let text = "version: 0.1\nhttp: {addr: \":5001\"}\nmirror: {upstreams: {docker.io: {default: true}, r.corp:443: {aliases: [r.corp]}}}";
         let source = crate::config::Source { name: String::new(), text, built_in: false };
         let loaded = crate::config::load(source, &[], &|_| Ok(String::new())).unwrap();
-        let mirror = Mirror::configured("a test".to_owned(), &loaded.config);
+        let mirror = MirrorProfile::new("a test".to_owned(), &loaded.config);
         assert_eq!(mirror.url(), "http://127.0.0.1:5001");
         let names: Vec<&str> = mirror.names().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["docker.io", "r.corp:443", "r.corp"]);

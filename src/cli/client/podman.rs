@@ -1,56 +1,74 @@
-//! podman, CRI-O, buildah and skopeo (containers-registries.conf(5)). They say which registry they mean by the first part of the
-//! path: a mirror's location is put in the place of the prefix.
+//! podman, CRI-O, buildah and skopeo: a drop-in for `registries.conf` (containers-registries.conf(5)).
+//!
+//! These clients replace the prefix of an image's name with the location of the mirror, so the mirror learns the registry from
+//! the first part of the path.
 
-use super::mirror::{Mirror, Transport, Upstream};
-use super::{Comments, File, Made, quoted};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
-pub(super) fn make(mirror: &Mirror) -> Result<Made, String> {
+use super::config_file::{ClientConfig, CommentStyle, ConfigFile};
+use super::mirror::{MirrorProfile, MirroredRegistry, Transport};
+
+pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     let host = &mirror.host;
     let mut notes = vec![
-        "podman, buildah and skopeo read this at every pull; for CRI-O: systemctl reload crio".to_owned(),
-        "skopeo takes images through the mirror, and lists of tags from upstream: inspect wants --no-tags for that"
+        "podman, buildah and skopeo read this file for each pull. For CRI-O, run: systemctl reload crio".to_owned(),
+        "skopeo pulls images through the mirror, but lists tags at the upstream. To avoid that, use skopeo inspect --no-tags"
             .to_owned(),
     ];
     if let Transport::Authority(ca) = &mirror.transport {
         notes.push(format!("Copy {} to /etc/containers/certs.d/{host}/ca.crt", ca.display()));
     }
     if mirror.wants_login {
-        notes.push(format!("The mirror wants a login: podman login {host}"));
+        notes.push(format!("The mirror requires a login. Run: podman login {host}"));
     }
-    let mut content = String::new();
+    let mut registries = ArrayOfTables::new();
     for (name, upstream) in mirror.names() {
-        let Some(part) = part_of_path(upstream) else {
-            notes.push(format!(
-                "{name} is left out: a port cannot stand in a path. Give it a name without one (mirror.upstreams.{}.aliases)",
+        match path_name(upstream) {
+            Some(part) => registries.push(registry(mirror, name.as_str(), &format!("{host}/{part}"))),
+            None => notes.push(format!(
+                "{name} is left out, because a path cannot contain a port. Give it an alias without a port \
+                 (mirror.upstreams.{}.aliases)",
                 upstream.name
-            ));
-            continue;
-        };
-        let name = quoted(name.as_str());
-        content.push_str(&format!(
-            "[[registry]]\nprefix = {name}\nlocation = {name}\n[[registry.mirror]]\nlocation = {}\n{}\n",
-            quoted(&format!("{host}/{part}")),
-            insecure(mirror)
-        ));
+            )),
+        }
     }
     if mirror.is_insecure() {
-        // What lives there, and what is pulled with the mirror's own name.
-        content.push_str(&format!("[[registry]]\nlocation = {}\n{}", quoted(host), insecure(mirror)));
+        // This entry is for images that are named after the mirror itself, such as pushed ones.
+        registries.push(location(mirror, host));
     }
-    let file = File {
-        path: "entrepot.conf".to_owned(),
-        content: format!("{}\n", content.trim_end()),
-        comments: Comments::Hash,
-    };
-    Ok(Made { place: "/etc/containers/registries.conf.d", notes, files: vec![file] })
+    let mut document = DocumentMut::new();
+    document.insert("registry", Item::ArrayOfTables(registries));
+    let file =
+        ConfigFile { path: "entrepot.conf".to_owned(), content: document.to_string(), comments: CommentStyle::Hash };
+    Ok(ClientConfig { directory: "/etc/containers/registries.conf.d", notes, files: vec![file] })
 }
 
-fn insecure(mirror: &Mirror) -> &'static str {
-    if mirror.is_insecure() { "insecure = true\n" } else { "" }
+/// Returns the entry of a mirrored registry.
+fn registry(mirror: &MirrorProfile, name: &str, mirror_location: &str) -> Table {
+    let mut mirror_table = location(mirror, mirror_location);
+    // No blank line: the table belongs to the lines above it.
+    mirror_table.decor_mut().set_prefix("");
+    let mut mirrors = ArrayOfTables::new();
+    mirrors.push(mirror_table);
+    let mut registry = Table::new();
+    registry.insert("prefix", value(name));
+    registry.insert("location", value(name));
+    registry.insert("mirror", Item::ArrayOfTables(mirrors));
+    registry
 }
 
-/// A name of the upstream that can be the first part of a repository's name.
-fn part_of_path(upstream: &Upstream) -> Option<&str> {
+/// Returns a table with a location at the mirror.
+fn location(mirror: &MirrorProfile, location: &str) -> Table {
+    let mut table = Table::new();
+    table.insert("location", value(location));
+    if mirror.is_insecure() {
+        table.insert("insecure", value(true));
+    }
+    table
+}
+
+/// Returns a name of the upstream that can be the first part of a repository's name: one without a port.
+fn path_name(upstream: &MirroredRegistry) -> Option<&str> {
     let mut names = std::iter::once(&upstream.name).chain(&upstream.aliases);
     names.find(|name| !name.as_str().contains(':')).map(|name| name.as_str())
 }
@@ -60,13 +78,13 @@ mod tests {
     use super::super::mirror::tests::mirror;
     use super::*;
 
-    fn registries(mirror: &Mirror) -> Vec<toml::Value> {
+    fn registries(mirror: &MirrorProfile) -> Vec<toml::Value> {
         let table: toml::Table = make(mirror).unwrap().files[0].content.parse().unwrap();
         table["registry"].as_array().unwrap().clone()
     }
 
     #[test]
-    fn what_podman_reads() {
+    fn podman_gets_a_location_for_each_name() {
         let found = registries(&mirror("mirror.lan:5000", &[("docker.io", &[]), ("r.corp:443", &["r.corp"])]));
         for (registry, (prefix, location)) in found.iter().zip([
             ("docker.io", "mirror.lan:5000/docker.io"),
@@ -74,7 +92,7 @@ mod tests {
             ("r.corp", "mirror.lan:5000/r.corp"),
         ]) {
             assert_eq!((registry["prefix"].as_str(), registry["location"].as_str()), (Some(prefix), Some(prefix)));
-            assert!(registry.get("insecure").is_none(), "the upstream itself is asked as ever");
+            assert!(registry.get("insecure").is_none(), "requests to the upstream itself do not change");
             let mirror = &registry["mirror"][0];
             assert_eq!((mirror["location"].as_str(), mirror["insecure"].as_bool()), (Some(location), Some(true)));
         }
@@ -83,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_and_ports() {
+    fn podman_gets_tls_settings_and_no_name_with_a_port() {
         let secure = mirror("https://mirror.lan", &[("docker.io", &[]), ("r.corp:443", &[])]);
         let made = make(&secure).unwrap();
         assert!(made.notes.iter().any(|note| note.starts_with("r.corp:443 is left out")), "{:?}", made.notes);

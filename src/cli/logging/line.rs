@@ -1,4 +1,4 @@
-//! One event as one line.
+//! Formats one event as one line of logfmt or JSON.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -6,10 +6,10 @@ use std::fmt::{self, Write as _};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 
-/// The names that every line has; a field of that name is written as `fields.NAME`, as logrus does.
+/// The names that every line has. A field with such a name is written as `fields.NAME`, as in logrus.
 const RESERVED: [&str; 3] = ["time", "level", "msg"];
 
-/// Named values, in the order in which they first came; a later value of the same name replaces an earlier one.
+/// Named values in the order of their first appearance. A later value replaces an earlier one with the same name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     /// The event's message.
@@ -19,14 +19,14 @@ pub(super) struct Fields {
 
 impl Fields {
     pub(super) fn set(&mut self, name: &str, value: Value) {
-        let name = spelling(name);
+        let name = field_name(name);
         match self.values.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) => *known = value,
             None => self.values.push((name, value)),
         }
     }
 
-    /// Adds what another one holds; a message is an event's own and stays where it is.
+    /// Adds the values of `other`, and takes over its message if it has one.
     pub(super) fn extend(&mut self, other: &Self) {
         for (name, value) in &other.values {
             self.set(name, value.clone());
@@ -45,8 +45,8 @@ impl Fields {
     }
 }
 
-/// A name that needs no quotes: everything but letters, digits and `.-_/@` becomes `_`.
-fn spelling(name: &str) -> String {
+/// Returns a name that needs no quotes: every character except letters, digits and `.-_/@` becomes `_`.
+fn field_name(name: &str) -> String {
     let name = name.strip_prefix("r#").unwrap_or(name);
     if RESERVED.contains(&name) {
         return format!("fields.{name}");
@@ -81,7 +81,7 @@ impl Visit for Fields {
         self.put(field, number.map_or_else(|| Value::from(value.to_string()), Value::Number));
     }
 
-    /// An error with all that caused it.
+    /// Records an error and the chain of its causes.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let mut text = value.to_string();
         let mut cause = value.source();
@@ -93,7 +93,7 @@ impl Visit for Fields {
     }
 }
 
-/// `time="…" level=info msg="…" name=value …`, as logrus's text formatter writes to what is not a terminal.
+/// Formats an event as `time="…" level=info msg="…" name=value …`, as logrus's text formatter does without a terminal.
 pub(super) fn text(time: &str, level: &str, fields: Fields) -> String {
     let mut line = format!("time=\"{time}\" level={level}");
     if let Some(message) = fields.message {
@@ -111,7 +111,7 @@ pub(super) fn text(time: &str, level: &str, fields: Fields) -> String {
     line
 }
 
-/// Writes a value bare where logrus does, else as a Go string literal.
+/// Writes a value without quotes where logrus does, else as a Go string literal.
 fn push_value(line: &mut String, value: &str) {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b"-._/@^+".contains(&b);
     if value.bytes().all(bare) {
@@ -133,7 +133,7 @@ fn push_value(line: &mut String, value: &str) {
     line.push('"');
 }
 
-/// One object with `level`, `msg`, `time` and the fields, as logrus's JSON formatter writes.
+/// Formats an event as a JSON object with `level`, `msg`, `time` and the fields, as logrus's JSON formatter does.
 pub(super) fn json(time: &str, level: &str, fields: Fields) -> String {
     let mut object = Map::new();
     object.insert("time".to_owned(), Value::from(time));
@@ -141,8 +141,8 @@ pub(super) fn json(time: &str, level: &str, fields: Fields) -> String {
     object.insert("msg".to_owned(), Value::from(fields.message.unwrap_or_default()));
     object.extend(fields.values);
     let mut line = String::new();
-    // What is unprintable beyond ASCII may stand in JSON as it is, and can stand nowhere but in a string: escaped there, it
-    // stays the same value.
+    // `serde_json` leaves unprintable characters beyond ASCII as they are. They occur in strings only, so escaping them here keeps
+    // the value.
     for c in Value::Object(object).to_string().chars() {
         if is_unprintable(c) { push_json_escape(&mut line, c) } else { line.push(c) }
     }
@@ -150,14 +150,14 @@ pub(super) fn json(time: &str, level: &str, fields: Fields) -> String {
     line
 }
 
-/// Could this end a line, move a cursor, or make a text look like another? Control characters, the separators of lines and
-/// paragraphs, and what turns or hides text.
+/// Returns true for a character that could end a line, move a cursor, or disguise a text: control characters, line and paragraph
+/// separators, and characters that hide text or change its direction.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// As Go's `%q`.
+/// Escapes a character as Go's `%q` does.
 fn push_escape(line: &mut String, c: char) {
     let code = u32::from(c);
     let _ = if code < 0x80 { write!(line, "\\x{code:02x}") } else { write!(line, "\\u{code:04x}") };

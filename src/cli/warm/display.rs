@@ -1,4 +1,4 @@
-//! What the terminal shows while images are warmed: bars where somebody looks, else a line for each image. No colours, anywhere.
+//! The output of `warm`: progress bars on a terminal, and one line for each finished image. There are no colours.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -6,32 +6,32 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::super::Ended;
-use super::super::output::{plain, remark, say};
+use crate::cli::outcome::CommandError;
+use crate::cli::output::{plain, remark, say};
 use crate::web::{BlobState, WarmLine};
 
-/// Rates and times are drawn anew this often.
+/// The interval at which rates and times are drawn again.
 const TICK: Duration = Duration::from_millis(500);
-/// So much of a digest tells blobs apart.
-const DIGEST: usize = "sha256:".len() + 12;
+/// The length of the digests that are shown. It suffices to tell blobs apart.
+const DIGEST_LENGTH: usize = "sha256:".len() + 12;
 
-/// Shows the lines of the answer.
+/// Shows the events of a warm-up.
 pub(super) struct Display {
-    /// `None` where no terminal is.
+    /// `None` without a terminal.
     bars: Option<Bars>,
 }
 
-/// A bar for each blob that arrives, and one for all.
+/// One bar for each blob that arrives, and one for all.
 struct Bars {
     all: MultiProgress,
-    /// Of the bytes that have to come, not of those that are here already.
+    /// Counts the bytes to fetch, without the content that the server has already.
     total: ProgressBar,
     shared: u64,
     done: usize,
     images: usize,
     blobs: HashMap<(String, String), ProgressBar>,
-    /// Bytes of an image that are still to come.
-    left: HashMap<String, u64>,
+    /// The bytes of each image that have not arrived yet.
+    missing: HashMap<String, u64>,
 }
 
 impl Display {
@@ -40,14 +40,14 @@ impl Display {
         Self { bars: (std::io::stderr().is_terminal() && !dumb).then(Bars::new) }
     }
 
-    pub(super) fn show(&mut self, line: WarmLine) -> Result<(), Ended> {
+    pub(super) fn show(&mut self, line: WarmLine) -> Result<(), CommandError> {
         if let Some(bars) = &mut self.bars {
-            bars.take(&line);
+            bars.update(&line);
         }
         match line {
             WarmLine::Done { image, fetched, shared, seconds } => {
                 let (fetched, shared) = (HumanBytes(fetched), HumanBytes(shared));
-                self.print(&format!("{}: {fetched} fetched, {shared} shared, {seconds:.1} s", plain(&image)))
+                self.print_line(&format!("{}: {fetched} fetched, {shared} shared, {seconds:.1} s", plain(&image)))
             }
             WarmLine::Failed { image, reason } => {
                 self.complain(&format!("{}: {}", plain(&image), plain(&reason)));
@@ -61,15 +61,16 @@ impl Display {
         }
     }
 
-    fn print(&self, line: &str) -> Result<(), Ended> {
-        self.beside_the_bars(|| say(line))
+    fn print_line(&self, line: &str) -> Result<(), CommandError> {
+        self.above_the_bars(|| say(line))
     }
 
     fn complain(&self, line: &str) {
-        self.beside_the_bars(|| remark(format!("entrepot: {line}")));
+        self.above_the_bars(|| remark(format!("entrepot: {line}")));
     }
 
-    fn beside_the_bars<T>(&self, print: impl FnOnce() -> T) -> T {
+    /// Hides the bars while `print` runs.
+    fn above_the_bars<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bars {
             Some(bars) => bars.all.suspend(print),
             None => print(),
@@ -85,16 +86,16 @@ impl Bars {
                 .with_style(style("{elapsed_precise} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {msg}")),
         );
         total.enable_steady_tick(TICK);
-        let (blobs, left) = (HashMap::new(), HashMap::new());
-        Self { all, total, shared: 0, done: 0, images: 0, blobs, left }
+        let (blobs, missing) = (HashMap::new(), HashMap::new());
+        Self { all, total, shared: 0, done: 0, images: 0, blobs, missing }
     }
 
-    fn take(&mut self, line: &WarmLine) {
+    fn update(&mut self, line: &WarmLine) {
         match line {
             WarmLine::Begin { .. } => self.images += 1,
             WarmLine::Plan { image, size, .. } => {
                 self.total.inc_length(*size);
-                self.left.insert(image.clone(), *size);
+                self.missing.insert(image.clone(), *size);
             }
             WarmLine::Blob { image, size, state: BlobState::Shared, .. } => {
                 self.shared += size;
@@ -118,14 +119,14 @@ impl Bars {
 
     fn begin(&mut self, image: &str, digest: &str, size: u64) {
         let bar = ProgressBar::new(size).with_style(style("  {prefix} [{bar:20}] {bytes}/{total_bytes}"));
-        let digest_shown: String = digest.chars().take(DIGEST).collect();
+        let digest_shown: String = digest.chars().take(DIGEST_LENGTH).collect();
         bar.set_prefix(format!("{} {}", plain(image), plain(&digest_shown)));
         let bar = self.all.insert_before(&self.total, bar);
         self.blobs.insert((image.to_owned(), digest.to_owned()), bar);
     }
 
     fn advance(&mut self, image: &str, digest: &str, arrived: u64) {
-        // A fill that had to begin anew counts again when it comes past where it was.
+        // A fill that began again counts only once it passes its earlier position.
         if let Some(bar) = self.blobs.get(&(image.to_owned(), digest.to_owned()))
             && arrived > bar.position()
         {
@@ -135,15 +136,15 @@ impl Bars {
     }
 
     fn arrived(&mut self, image: &str, size: u64) {
-        if let Some(left) = self.left.get_mut(image) {
-            *left = left.saturating_sub(size);
+        if let Some(missing) = self.missing.get_mut(image) {
+            *missing = missing.saturating_sub(size);
         }
     }
 
-    /// What an image that failed did not bring will not come.
+    /// Removes the bars of an image that is done or failed. The missing bytes of a failed image leave the total.
     fn end(&mut self, image: &str) {
         self.done += 1;
-        self.total.dec_length(self.left.remove(image).unwrap_or(0));
+        self.total.dec_length(self.missing.remove(image).unwrap_or(0));
         let (ended, running) = self.blobs.drain().partition(|((of, _), _)| of == image);
         self.blobs = running;
         let ended: HashMap<(String, String), ProgressBar> = ended;
@@ -158,7 +159,7 @@ impl Drop for Bars {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    let style = ProgressStyle::with_template(template).expect("the templates above are right");
+    let style = ProgressStyle::with_template(template).expect("the templates in this file are valid");
     style.progress_chars("=> ")
 }
 
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_total_counts_what_has_to_come() {
+    fn total_counts_the_bytes_to_fetch() {
         let mut bars = Bars::new();
         let named = |event: &str, more: &str| {
             let json = format!(
@@ -186,10 +187,10 @@ mod tests {
             (named("later", r#""size":50"#), 60, 50),
             (named("failed", r#""reason":"x""#), 50, 50),
         ] {
-            bars.take(&line);
+            bars.update(&line);
             assert_eq!((bars.total.length(), bars.total.position()), (Some(length), position), "{line:?}");
         }
-        assert!(bars.blobs.is_empty() && bars.left.is_empty());
+        assert!(bars.blobs.is_empty() && bars.missing.is_empty());
         assert_eq!((bars.shared, bars.done, bars.images), (40, 1, 1));
     }
 }

@@ -1,8 +1,4 @@
-//! Log lines as `registry:2` writes them: logfmt or JSON, on standard error, one line for one event whatever is in it.
-//!
-//! Of the crate it uses `config` and `sys` only. It must never fail a request: a line that cannot be written is lost.
-
-mod line;
+//! Turns `tracing` events into log lines.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,48 +13,47 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::line::{self, Fields};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::sys::Clock;
-use line::Fields;
 
-/// Writes every event of this process to standard error from now on; to be called once.
-pub fn start(log: &Log) -> Result<(), String> {
-    let layer = Lines::new(log, Clock::system(), std::io::stderr);
+/// Starts writing every event of this process to standard error. A process calls this once.
+pub(in crate::cli) fn start(log: &Log) -> Result<(), String> {
+    let layer = LineLayer::new(log, Clock::system(), std::io::stderr);
     tracing_subscriber::registry()
         .with(layer.with_filter(levels(log.level)))
         .try_init()
-        .map_err(|error| format!("logging cannot be started: {error}"))
+        .map_err(|error| format!("cannot start logging: {error}"))
 }
 
-/// What is written: our own events as configured; of those of the libraries below us, warnings at most, since theirs speak of
-/// connections and frames that nobody asked about.
+/// Returns the filter: Entrepot's own events at the configured level, those of libraries at `warn` or above. The lower levels of
+/// libraries are about single connections and frames.
 fn levels(level: LogLevel) -> Targets {
-    let ours = match level {
+    let own = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), ours)
+    Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own)
 }
 
-/// Turns events into lines. A layer of its own, since `tracing-subscriber`'s keeps a span's fields as text, and JSON needs
-/// them as values.
-struct Lines<W> {
+/// Writes each event as a line. The layers of `tracing-subscriber` keep a span's fields as text, but JSON needs typed values.
+struct LineLayer<W> {
     formatter: LogFormat,
-    /// `log.fields`.
-    always: Fields,
+    /// The fields of `log.fields`, which every line gets.
+    constant: Fields,
     clock: Clock,
     writer: W,
 }
 
-impl<W> Lines<W> {
+impl<W> LineLayer<W> {
     fn new(log: &Log, clock: Clock, writer: W) -> Self {
-        let mut always = Fields::default();
+        let mut constant = Fields::default();
         for (name, value) in &log.fields {
-            always.set(name, Value::from(value.as_str()));
+            constant.set(name, Value::from(value.as_str()));
         }
-        Self { formatter: log.formatter, always, clock, writer }
+        Self { formatter: log.formatter, constant, clock, writer }
     }
 
     fn render(&self, level: Level, fields: Fields) -> String {
@@ -70,7 +65,7 @@ impl<W> Lines<W> {
     }
 }
 
-impl<S, W> Layer<S> for Lines<W>
+impl<S, W> Layer<S> for LineLayer<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + 'static,
@@ -84,7 +79,7 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        // Recorded before the span is locked: a value's `Display` may itself log.
+        // The values are recorded before the span is locked, since a value's `Display` may itself log.
         let mut fields = Fields::default();
         values.record(&mut fields);
         let Some(span) = context.span(id) else { return };
@@ -96,7 +91,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut own = Fields::default();
         event.record(&mut own);
-        let mut fields = self.always.clone();
+        let mut fields = self.constant.clone();
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(of_span) = span.extensions().get::<Fields>() {
                 fields.extend(of_span);
@@ -105,12 +100,12 @@ where
         fields.extend(&own);
         let level = *event.metadata().level();
         let line = self.render(level, fields);
-        // Nobody could be told that the log cannot be written.
+        // There is no other place to report that the log cannot be written.
         let _ = self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes());
     }
 }
 
-/// The level's name in logrus.
+/// Returns the level's name in logrus.
 fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",
@@ -121,7 +116,8 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-/// RFC 3339 with nanoseconds, in UTC. Before 1970, which a machine without a clock may believe, `humantime` would panic.
+/// Formats a time as RFC 3339 with nanoseconds, in UTC. `humantime` panics before 1970, and a machine without a clock may be
+/// there: such a time becomes 1970.
 fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_nanos(time.max(UNIX_EPOCH)).to_string()
 }

@@ -1,42 +1,51 @@
-//! What `serve` says when it starts: where it listens, what it mirrors, where it stores, and what is open to everybody.
+//! The lines that `serve` prints when it starts: its address, the mirrored registries, the store, and who may do what.
 
 use std::net::SocketAddr;
 
-use super::settings::Settings;
+use crate::cli::settings::Settings;
 use crate::config::{Config, Delete, MirrorOrigin};
 use crate::oci::Pattern;
 
-/// The lines, without a line end.
+/// Returns the banner for a server that listens on `address`, one string per line.
 pub(super) fn lines(settings: &Settings, address: SocketAddr) -> Vec<String> {
     let config = settings.config();
     let mut lines = vec![format!("entrepot {} listens on http://{address}", env!("CARGO_PKG_VERSION"))];
-    lines.push(format!("  reads    {}", settings.source));
+    lines.push(format!("  config   {}", settings.source));
     for upstream in config.mirror.upstreams.values() {
         let default = if config.mirror.default.as_ref() == Some(&upstream.name) { ", the default" } else { "" };
         lines.push(format!("  mirrors  {} ({}{default})", upstream.name, upstream.endpoints.join(", ")));
     }
-    lines.push(format!("  local    {}", local(config)));
+    lines.push(format!("  local    {}", local_names(config)));
     lines.push(format!("  stores   {}", config.storage.root.display()));
     if config.auth.is_none() && mirrors_docker_hub(config) {
         lines.push(format!(
-            "  docker   in /etc/docker/daemon.json: {{\"registry-mirrors\": [\"http://{}\"]}}",
+            "  docker   write into /etc/docker/daemon.json: {{\"registry-mirrors\": [\"http://{}\"]}}",
             reachable(address)
         ));
     }
-    match &config.auth {
-        None => lines.push(format!("  open     everybody who reaches this address may {}; auth.htpasswd asks for a login", rights(config))),
-        Some(_) if mirrors_docker_hub(config) => lines.push(
-            "  login    everybody must log in, also to pull; dockerd sends no credentials to a mirror, so its registry-mirrors \
-             will not work with this server"
-                .to_owned(),
-        ),
-        Some(_) => lines.push("  login    everybody must log in".to_owned()),
-    }
+    lines.push(access(config));
     lines.extend(settings.notes.iter().map(|note| format!("  note     {note}")));
     lines
 }
 
-fn local(config: &Config) -> String {
+/// Returns the line that says which clients have which rights.
+fn access(config: &Config) -> String {
+    match &config.auth {
+        None => format!(
+            "  access   without a login, every client that reaches this address may {}; auth.htpasswd requires a login",
+            rights(config)
+        ),
+        Some(_) if mirrors_docker_hub(config) => {
+            "  access   every client must log in, also to pull; dockerd sends no login to a mirror, so its registry-mirrors setting \
+             does not work with this server"
+                .to_owned()
+        }
+        Some(_) => "  access   every client must log in".to_owned(),
+    }
+}
+
+/// Returns the patterns of repository names that clients can push to.
+fn local_names(config: &Config) -> String {
     match (config.mirror.upstreams.is_empty(), config.mirror.local.as_slice()) {
         (true, _) => "all names (nothing is mirrored)".to_owned(),
         (false, []) => "no names (nothing can be pushed)".to_owned(),
@@ -57,7 +66,7 @@ fn mirrors_docker_hub(config: &Config) -> bool {
     config.mirror.default.as_ref().is_some_and(|name| name.as_str() == "docker.io")
 }
 
-/// What a client on this machine, at least, can write.
+/// Returns an address that works at least on this machine.
 fn reachable(address: SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
 }

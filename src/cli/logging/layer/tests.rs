@@ -1,4 +1,4 @@
-//! Events into lines, through an in-memory writer.
+//! Events become lines in an in-memory writer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,11 +25,11 @@ fn log(formatter: LogFormat, fields: &[(&str, &str)]) -> Log {
     Log { level: LogLevel::Info, formatter, fields, access: true }
 }
 
-/// What these events are written as, line by line; the time, once seen to be one, is left out.
+/// Returns the lines that these events write. The time of each line is checked and then removed.
 fn lines(log: &Log, events: impl FnOnce()) -> Vec<String> {
     let memory = Memory::default();
     let writer = memory.clone();
-    let layer = Lines::new(log, Clock::system(), move || writer.clone());
+    let layer = LineLayer::new(log, Clock::system(), move || writer.clone());
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(levels(log.level)));
     tracing::subscriber::with_default(subscriber, events);
     let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
@@ -56,7 +56,7 @@ fn json(events: impl FnOnce()) -> Vec<String> {
 }
 
 #[test]
-fn text_as_logrus_writes_it() {
+fn text_has_the_format_of_logrus() {
     let written = text(|| {
         tracing::info!(http.request.method = "GET", http.response.status = 200, "response completed");
         tracing::warn!(vars.name = "library/alpine", "slow");
@@ -75,7 +75,7 @@ fn text_as_logrus_writes_it() {
 }
 
 #[test]
-fn json_with_the_same_names() {
+fn json_has_the_same_field_names() {
     let written = json(|| {
         tracing::info!(http.request.method = "GET", http.response.status = 200, "response completed");
         tracing::warn!(ok = true, ratio = 0.5, endless = f64::INFINITY, delta = -1, r#type = "blob");
@@ -102,17 +102,17 @@ fn one_event_is_one_line() {
     );
     let written = json(log_injected);
     assert_eq!(written.len(), 1);
-    assert!(!written[0].contains(is_control_or_turned), "{}", written[0]);
+    assert!(!written[0].contains(is_control_or_separator), "{}", written[0]);
     let read: Value = serde_json::from_str(&format!("{{{}", written[0])).unwrap();
     assert_eq!(read["value"], nasty);
 }
 
-fn is_control_or_turned(c: char) -> bool {
+fn is_control_or_separator(c: char) -> bool {
     c.is_control() || c == '\u{2028}' || c == '\u{202e}'
 }
 
 #[test]
-fn fields_of_the_configuration_and_of_spans() {
+fn lines_have_the_fields_of_the_configuration_and_of_spans() {
     let log =
         log(LogFormat::Text, &[("service", "registry"), ("environment", "a b"), ("a key\n", "v"), ("level", "x")]);
     let written = lines(&log, || {
@@ -128,23 +128,23 @@ fn fields_of_the_configuration_and_of_spans() {
 }
 
 #[test]
-fn names_of_our_own_are_not_taken() {
+fn reserved_names_are_not_overwritten() {
     let written = json(|| tracing::info!(time = 1, level = 2, msg = 3, "m"));
     assert_eq!(written, [r#""level":"info","msg":"m","fields.time":1,"fields.level":2,"fields.msg":3}"#]);
 }
 
 #[test]
-fn levels_of_ours_and_of_others() {
+fn libraries_log_warnings_at_most() {
     let said = |level| {
         let mut log = log(LogFormat::Text, &[]);
         log.level = level;
         lines(&log, || {
-            tracing::debug!("our debug");
-            tracing::info!("our info");
-            tracing::warn!("our warn");
-            tracing::error!("our error");
-            tracing::info!(target: "hyper::proto", "their info");
-            tracing::warn!(target: "hyper::proto", "their warn");
+            tracing::debug!("own debug");
+            tracing::info!("own info");
+            tracing::warn!("own warn");
+            tracing::error!("own error");
+            tracing::info!(target: "hyper::proto", "library info");
+            tracing::warn!(target: "hyper::proto", "library warn");
         })
         .len()
     };
@@ -153,7 +153,7 @@ fn levels_of_ours_and_of_others() {
 }
 
 #[test]
-fn an_error_comes_with_its_causes() {
+fn an_error_is_written_with_its_causes() {
     #[derive(Debug, thiserror::Error)]
     #[error("the upstream does not answer")]
     struct Outer(#[source] io::Error);
@@ -163,7 +163,7 @@ fn an_error_comes_with_its_causes() {
 }
 
 #[test]
-fn a_broken_clock_is_no_panic() {
+fn a_time_before_1970_does_not_panic() {
     for time in [std::time::UNIX_EPOCH - std::time::Duration::from_secs(1), std::time::UNIX_EPOCH] {
         assert_eq!(rfc3339(time), "1970-01-01T00:00:00.000000000Z");
     }

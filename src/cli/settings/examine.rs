@@ -1,11 +1,11 @@
-//! What only the machine knows of a configuration: the files that it names, the store that is there, the room on the disk. Each
-//! mistake is added to those of the text, at the key that it is about.
+//! Checks of a configuration that need the machine: the files that it names, the store on the disk, and the size of the file
+//! system. Each mistake is added to those of the text, at the key that causes it.
 
 use std::path::Path;
 
 use indicatif::BinaryBytes;
 
-use super::settings::covering;
+use super::hidden::not_covered;
 use super::storage_root::{ROOT_KEY, unwritable};
 use crate::auth::{self, Finding};
 use crate::config::{Config, Draft, MirrorOrigin};
@@ -14,33 +14,33 @@ use crate::registry::{examine_files, hidden_by};
 use crate::store::Store;
 use crate::sys::{Clock, blocking, disk};
 
-/// Looks at everything that `serve` is about to use, and changes nothing. Gives the repositories in the store that the mirror's
-/// rules would hide.
-pub(super) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
+/// Checks everything on the machine that `serve` would use, and leaves nothing changed. Returns the repositories in the store that
+/// the mirror's rules would hide.
+pub(in crate::cli) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
     let Some(config) = draft.config().cloned() else { return Vec::new() };
-    // What a wrong rule hides says nothing.
-    let right = draft.is_right();
-    files(&config, draft).await;
+    // If a rule in the text is wrong, the names that it hides mean nothing.
+    let is_right = draft.is_right();
+    examine_named_files(&config, draft).await;
     let store = Store::new(&config.storage.root, Clock::system());
-    let hidden = if right { hidden_by(&config.mirror, &store).await } else { Ok(Vec::new()) };
-    // Whether it can be written to is tried: the rights alone do not tell of /proc, of mounts that are read-only, or of servers that
-    // do not believe root. What is held on a full disk can be served.
-    let trouble = match &hidden {
+    let hidden = if is_right { hidden_by(&config.mirror, &store).await } else { Ok(Vec::new()) };
+    // Permission bits do not tell whether a directory can be written to: /proc, read-only mounts and file servers that
+    // distrust root refuse it all the same. So a write is tried. A full disk is no error: its content can be served.
+    let error = match &hidden {
         Ok(_) => store.rehearse().await.err().filter(|error| !error.is_full()),
         Err(error) => Some(error.clone()),
     };
-    if let Some(error) = trouble {
+    if let Some(error) = error {
         draft.error(&ROOT_KEY, &unwritable(&store, &error));
     }
     let hidden = hidden.unwrap_or_default();
     if !hidden.is_empty() && config.mirror.origin == MirrorOrigin::Written {
-        draft.error(&["mirror", "local"], &covering(&config, store.root(), &hidden));
+        draft.error(&["mirror", "local"], &not_covered(&config, store.root(), &hidden));
     }
-    space(&config, store.root(), draft).await;
+    examine_space(&config, store.root(), draft).await;
     hidden
 }
 
-async fn files(config: &Config, draft: &mut Draft) {
+async fn examine_named_files(config: &Config, draft: &mut Draft) {
     if let Some(auth) = config.auth.clone() {
         let key = ["auth", "htpasswd", "path"];
         for finding in blocking(move || auth::examine(&auth)).await {
@@ -56,26 +56,25 @@ async fn files(config: &Config, draft: &mut Draft) {
     }
 }
 
-/// Does the file system hold what the cache may?
-async fn space(config: &Config, root: &Path, draft: &mut Draft) {
+/// Warns if the cache may become larger than the file system.
+async fn examine_space(config: &Config, root: &Path, draft: &mut Draft) {
+    // A directory that does not exist yet is created on the file system of its nearest existing parent.
     let near = root.to_owned();
-    // What does not exist will be made in what does.
     let space = |path: &Path| disk::space(if path.as_os_str().is_empty() { Path::new(".") } else { path }).ok();
     let found = blocking(move || near.ancestors().find_map(space)).await;
     let Some(total) = found.map(|space| space.total).filter(|total| *total > 0) else { return };
-    let has = format!("has {} in all", BinaryBytes(total));
+    let (root, capacity) = (root.display(), BinaryBytes(total));
     if let Some(size) = config.mirror.cache.max_size.filter(|size| *size > total) {
+        let size = BinaryBytes(size);
         let message = format!(
-            "is {}, but the file system of {} {has}; write less, or leave it out for 80 % of it",
-            BinaryBytes(size),
-            root.display()
+            "is {size}, but the file system of {root} has only {capacity}; write less, or remove the key for 80 % of the \
+             file system"
         );
         draft.warn(&["mirror", "cache", "maxsize"], &message);
     }
     if config.mirror.cache.reserve.is_some_and(|reserve| reserve >= total) {
         let message = format!(
-            "leaves nothing for the cache: the file system of {} {has}; write less, such as 10GiB",
-            root.display()
+            "leaves nothing for the cache: the file system of {root} has only {capacity}; write less, such as 10GiB"
         );
         draft.warn(&["mirror", "cache", "reserve"], &message);
     }

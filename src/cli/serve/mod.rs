@@ -1,0 +1,6 @@
+//! `entrepot serve`: builds the server from its configuration and runs it.
+
+mod banner;
+mod run;
+
+pub(super) use run::run;

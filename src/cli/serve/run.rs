@@ -1,0 +1,122 @@
+//! Builds every part of the server once and connects them.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::banner;
+use crate::auth::Gate;
+use crate::cli::logging;
+use crate::cli::outcome::ErrorMessage;
+use crate::cli::settings::{ROOT_KEY, Settings, unwritable};
+use crate::config::{Config, LogFormat};
+use crate::metrics::Metrics;
+use crate::registry::{Machine, Registry};
+use crate::server::Server;
+use crate::store::Store;
+use crate::sys::{Clock, Tasks, blocking};
+use crate::web::{AccessLog, App, Listener, Parts};
+
+/// Runs the server until a signal stops it.
+pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> {
+    logging::start(&settings.config().log).map_err(ErrorMessage)?;
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
+    let (stop, abort) =
+        stop_signals(&machine.tasks).map_err(|error| ErrorMessage(format!("cannot handle signals: {error}")))?;
+    let config = settings.config();
+    let store = prepared_store(&settings, &machine).await?;
+    // The port is opened first: a port in use is the most common mistake, and early clients wait instead of being refused.
+    let server = Server::bind(&config.http).await.map_err(ErrorMessage::new)?;
+    let registry = Registry::open(config, store, machine.clone()).await.map_err(ErrorMessage::new)?;
+    let app = build_app(config, &settings.source, &registry, &machine).await?;
+    start_background_work(&registry);
+    announce(&settings, &server);
+    tokio::select! {
+        () = server.run(app, &machine.tasks, stop.cancelled_owned()) => {}
+        () = abort.cancelled() => tracing::warn!("stopped by a second signal; running requests were cut"),
+    }
+    machine.tasks.shut_down().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Returns the store, ready to be written to.
+async fn prepared_store(settings: &Settings, machine: &Machine) -> Result<Store, ErrorMessage> {
+    let store = settings.store(machine.clock.clone());
+    match store.prepare().await {
+        Ok(()) => {}
+        // A full disk does not stop the server: stored content can be served, and cached content can be removed.
+        Err(error) if error.is_full() => {
+            tracing::warn!(%error, "the disk is full; nothing can be stored until space is freed")
+        }
+        Err(error) => return Err(ErrorMessage(format!("{} {}", ROOT_KEY.join("."), unwritable(&store, &error)))),
+    }
+    Ok(store)
+}
+
+async fn build_app(
+    config: &Config,
+    source: &str,
+    registry: &Arc<Registry>,
+    machine: &Machine,
+) -> Result<Arc<App>, ErrorMessage> {
+    let (auth, clock, metrics) = (config.auth.clone(), machine.clock.clone(), Arc::clone(&machine.metrics));
+    let gate = blocking(move || Gate::new(auth.as_ref(), clock, metrics)).await;
+    let gate = gate.map_err(|error| ErrorMessage(format!("{source}: {error}")))?;
+    let app = App::new(Parts {
+        registry: Arc::clone(registry),
+        gate,
+        metrics: Arc::clone(&machine.metrics),
+        clock: machine.clock.clone(),
+        tasks: machine.tasks.clone(),
+        http: config.http.clone(),
+        access_log: if config.log.access { AccessLog::All } else { AccessLog::Failures },
+    });
+    Ok(Arc::new(app.map_err(ErrorMessage::new)?))
+}
+
+/// Starts every job that runs beside the requests. This is the only place that starts one.
+fn start_background_work(registry: &Arc<Registry>) {
+    registry.start();
+}
+
+/// Prints the banner. If the log is JSON, standard output is read by programs too, so the banner goes into the log.
+fn announce(settings: &Settings, server: &Server) {
+    let mut lines = match server.addr(Listener::Main) {
+        Some(address) => banner::lines(settings, address),
+        None => Vec::new(),
+    };
+    if let Some(address) = server.addr(Listener::Debug) {
+        lines.push(format!("  debug    http://{address}"));
+    }
+    for line in lines {
+        match settings.config().log.formatter {
+            // Standard output may be closed already. That must not stop the server.
+            LogFormat::Text => drop(writeln!(std::io::stdout(), "{line}")),
+            LogFormat::Json => tracing::info!("{}", line.trim()),
+        }
+    }
+}
+
+/// Returns two tokens: the first is cancelled by the first SIGTERM or SIGINT, the second by the second signal.
+fn stop_signals(tasks: &Tasks) -> std::io::Result<(CancellationToken, CancellationToken)> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+    let tokens = [stop.clone(), abort.clone()];
+    tasks.spawn(async move {
+        for token in tokens {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping; running requests may finish, a second signal cuts them");
+            token.cancel();
+        }
+    });
+    Ok((stop, abort))
+}

@@ -1,0 +1,51 @@
+//! The configuration that `serve` uses, adapted to the store that it finds.
+
+use std::path::Path;
+
+use super::examine::examine;
+use super::file::read;
+use super::hidden::reconcile;
+use crate::cli::outcome::ErrorMessage;
+use crate::config::{Config, Draft, Loaded, Problem, Problems};
+use crate::oci::RepositoryName;
+use crate::store::Store;
+use crate::sys::Clock;
+
+/// A configuration without mistakes, adapted to the store.
+pub(in crate::cli) struct Settings {
+    /// The path of the configuration, or the name of the built-in one.
+    pub source: String,
+    loaded: Loaded,
+    /// Notes for the user about how the configuration was adapted to the store.
+    pub notes: Vec<String>,
+}
+
+impl Settings {
+    /// Finds, reads and validates the configuration and the files that it names, and adapts it to the store.
+    pub(in crate::cli) async fn load(path: Option<&Path>) -> Result<Self, ErrorMessage> {
+        let (source, mut draft) = read(path).await?;
+        let hidden = examine(&mut draft).await;
+        Ok(Self::settle(source, draft, &hidden)?)
+    }
+
+    /// Adapts a configuration to a store in which the mirror would hide the repositories `hidden`. Returns an error if the
+    /// configuration has mistakes.
+    pub(in crate::cli) fn settle(source: String, draft: Draft, hidden: &[RepositoryName]) -> Result<Self, Problems> {
+        let mut loaded = draft.conclude()?;
+        let notes = if hidden.is_empty() { None } else { Some(reconcile(&mut loaded.config, hidden)) };
+        Ok(Self { source, loaded, notes: notes.into_iter().collect() })
+    }
+
+    pub(in crate::cli) fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    pub(in crate::cli) fn warnings(&self) -> &[Problem] {
+        &self.loaded.warnings
+    }
+
+    /// Returns the store that the configuration names. Nothing on the disk is touched yet.
+    pub(in crate::cli) fn store(&self, clock: Clock) -> Store {
+        Store::new(&self.config().storage.root, clock)
+    }
+}
