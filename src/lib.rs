@@ -17,6 +17,10 @@ pub mod auth;
 pub mod store;
 pub mod upstream;
 
+pub mod cache;
+
+pub mod fills;
+
 pub mod registry;
 
 pub mod web;

@@ -34,11 +34,13 @@ const FLOORS: &[(u8, &str, &str)] = &[
     (3, "store", "oci metrics sys config"),
     (3, "upstream", "oci metrics sys config outbound state"),
     (3, "auth", "oci metrics sys config outbound state"),
-    (4, "registry", "oci metrics sys config outbound state store upstream"),
-    (5, "web", "oci metrics sys config outbound state auth registry"),
-    (6, "server", "oci metrics sys config outbound state web"),
-    (7, "cli", "oci metrics sys config outbound state store upstream auth registry web server"),
-    (8, "main", "cli"),
+    (4, "cache", "oci metrics sys config store"),
+    (5, "fills", "oci metrics sys config store upstream cache"),
+    (6, "registry", "oci metrics sys config outbound state store upstream cache fills"),
+    (7, "web", "oci metrics sys config outbound state auth registry"),
+    (8, "server", "oci metrics sys config outbound state web"),
+    (9, "cli", "oci metrics sys config outbound state store upstream auth registry web server"),
+    (10, "main", "cli"),
 ];
 
 /// The most lines of production code in one file.

@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 
-use super::fills::fill::Progress;
-use super::fills::follow::{Arriving, Direct, Follower};
-use super::piece::{Piece, ReadError};
+use crate::fills::{Arriving, Direct, Follower, Progress};
 use crate::oci::{Digest, Span};
-use crate::store::StoredBlob;
+use crate::store::{Piece, ReadError, StoredBlob};
 use crate::sys::Extent;
 
 /// A blob to be read: stored, or arriving from an upstream.

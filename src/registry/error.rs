@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{CacheStatus, Missing};
+use crate::fills::FillError;
 use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
@@ -77,23 +78,6 @@ pub enum UpstreamFailure {
 }
 
 impl RegistryError {
-    /// A fill that ended without a word: the server is being stopped.
-    pub(super) fn interrupted(digest: &Digest) -> Self {
-        let message = format!("the fill of {digest} was interrupted: the server is being stopped; ask again");
-        Self::not_arriving(message)
-    }
-
-    /// A fill that was stopped by hand.
-    pub(super) fn cancelled(digest: &Digest) -> Self {
-        let message =
-            format!("the fill of {digest} was cancelled by hand; the next request goes on from what has arrived");
-        Self::not_arriving(message)
-    }
-
-    fn not_arriving(message: String) -> Self {
-        Self::Upstream { upstream: None, failure: UpstreamFailure::Unreachable { retry_after: None }, message }
-    }
-
     /// What an upstream sent is of no use.
     pub(super) fn useless(upstream: &HostName, message: String) -> Self {
         Self::Upstream { upstream: Some(upstream.clone()), failure: UpstreamFailure::Bad, message }
@@ -201,6 +185,20 @@ impl RegistryError {
             _ => error.to_string(),
         };
         Self::Upstream { upstream: Some(upstream.clone()), failure, message }
+    }
+}
+
+impl From<FillError> for RegistryError {
+    fn from(error: FillError) -> Self {
+        match error {
+            FillError::Upstream { digest, upstream, repository, source } => {
+                Self::blob(&source, &digest, &(upstream, repository))
+            }
+            FillError::Cancelled(_) | FillError::Interrupted(_) => {
+                let failure = UpstreamFailure::Unreachable { retry_after: None };
+                Self::Upstream { upstream: None, failure, message: error.to_string() }
+            }
+        }
     }
 }
 

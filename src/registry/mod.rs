@@ -1,23 +1,19 @@
-//! What a repository is: hosted or mirrored; fills, freshness, eviction, garbage.
+//! What a repository is: hosted or mirrored; freshness, deletion, garbage.
 //!
-//! Floor 4. May import floors 0–3 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
-//! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `piece`, `error`), the two kinds of repository
-//! (`hosted`, `mirror`), how a blob arrives (`fills`), what may be kept (`quota`), how the storage does (`health`), what operators
+//! Floor 6. May import floors 0–5 except `auth`. Knows no HTTP: no status code, no header, no route stands here. In reading
+//! order: whose name it is (`naming`), what is answered (`answer`, `blob`, `error`), the two kinds of repository
+//! (`hosted`, `mirror`), how the storage does (`health`), what operators
 //! see (`report`), what is here and what it takes (`contents`, `usage`), and how all of it is put together (`open`).
 
 mod answer;
 mod blob;
 mod contents;
 mod error;
-mod fills;
-
 mod health;
 mod hosted;
 mod mirror;
 mod naming;
 mod open;
-mod piece;
-mod quota;
 mod report;
 mod usage;
 
@@ -38,13 +34,16 @@ pub use mirror::Mirror;
 pub use mirror::warm::{Presence, WarmEvent, WarmImage, WarmStep, Warmed};
 pub use naming::Naming;
 pub use open::{Machine, OpenError, examine_files, examine_upstreams, hidden_by};
-pub use piece::{Piece, ReadError};
-pub use report::{BudgetReport, CircuitState, EndpointReport, FillReport, UpstreamReport};
-pub use usage::{CacheUsage, Removed, RepositoryUsage, Unlinked, UsageReport, UsageStep};
+pub use report::{BudgetReport, CircuitState, EndpointReport, UpstreamReport};
+pub use usage::{Removed, RepositoryUsage, Unlinked, UsageReport, UsageStep};
 
-pub use crate::store::{Amount, UploadId};
+pub use crate::cache::CacheUsage;
+pub use crate::fills::FillReport;
+pub use crate::store::{Amount, Piece, ReadError, UploadId};
 
+use crate::cache::Quota;
 use crate::config::{Delete, Prefetch, Sparse};
+use crate::fills::Fills;
 use crate::metrics::Metrics;
 use crate::oci::{
     Algorithm, ByteRange, Digest, HostName, Reference, Referrers, ReferrersPage, ReferrersQuery, RepositoryName, Target,
@@ -53,7 +52,6 @@ use crate::state::SingleFlight;
 use crate::store::{LinkRecord, Store, StoreError};
 use crate::sys::{Clock, Tasks};
 use crate::upstream::{ManifestHead, UpstreamError};
-use fills::Fills;
 use health::Health;
 use mirror::absences::Memory;
 use mirror::freshness::Refreshed;
@@ -61,7 +59,6 @@ use mirror::kept::Kept;
 use mirror::lists::Tags;
 use mirror::remote::Remote;
 use mirror::warm::Warming;
-use quota::Quota;
 
 /// The registry: everything that is held here or can be asked for.
 pub struct Registry {

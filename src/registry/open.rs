@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::fills::Fills;
 use super::health::Health;
 use super::mirror::absences::Memory;
 use super::mirror::remote::Remote;
 use super::mirror::warm::Warming;
-use super::quota::Quota;
 use super::{Flights, Naming, Registry, Settings};
+use crate::cache::Quota;
 use crate::config::{self, Config};
+use crate::fills::{Fills, Means};
 use crate::metrics::Metrics;
 use crate::oci::{HostName, RepositoryName, Target};
 use crate::state::SingleFlight;
@@ -67,9 +67,9 @@ impl Registry {
         }
         let Machine { clock, tasks, metrics } = machine.clone();
         let limits = config.mirror.cache.clone();
-        let quota = Quota::new(store.cache.clone(), limits, clock, tasks.clone(), metrics);
-        let fill = config.mirror.fill.clone();
-        let fills = Fills::new(store.cache.clone(), Arc::clone(&quota), fill, machine.clone());
+        let quota = Quota::new(store.cache.clone(), limits, clock.clone(), tasks.clone(), Arc::clone(&metrics));
+        let means = Means::new(Arc::clone(&quota), config.mirror.fill.clone(), clock, metrics);
+        let fills = Fills::new(store.cache.clone(), means, tasks.clone());
         let flights = Flights {
             heads: SingleFlight::new(tasks.clone()),
             refreshes: SingleFlight::new(tasks.clone()),

@@ -2,10 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::fills::fill::{Fill, State};
-use super::fills::source::Source;
 use super::mirror::remote::Remote;
 use super::{Naming, Registry};
+use crate::fills::FillReport;
 use crate::oci::{Digest, HostName};
 
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
@@ -42,37 +41,6 @@ impl UpstreamReport {
             endpoints: upstream.endpoint_reports(),
             budget: upstream.budget_report(),
             spares_pulls: upstream.spares_pulls(),
-        }
-    }
-}
-
-/// A blob that is arriving.
-#[derive(Clone, Debug)]
-pub struct FillReport {
-    pub digest: Digest,
-    /// In bytes, where it is known.
-    pub size: Option<u64>,
-    /// Bytes that are on the disk.
-    pub arrived: u64,
-    /// Everything has arrived and was wrong: it is being put right.
-    pub doubted: bool,
-    /// How many wait for it.
-    pub readers: usize,
-    /// The repositories that it is fetched for.
-    pub repositories: Vec<String>,
-}
-
-impl FillReport {
-    pub(super) fn of(fill: &Fill) -> Self {
-        let progress = fill.progress();
-        let name = |source: Source| format!("{}/{}", source.upstream.name(), source.repository);
-        Self {
-            digest: fill.digest,
-            size: progress.size,
-            arrived: progress.arrived,
-            doubted: progress.state == State::Doubted,
-            readers: fill.audience().count(),
-            repositories: fill.unfailed().into_iter().map(name).collect(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Registry, RegistryError};
+use super::{CacheUsage, Registry, RegistryError};
 use crate::oci::{Digest, Target};
 use crate::store::Amount;
 
@@ -32,20 +32,6 @@ pub struct UsageReport {
     pub total: u64,
     /// What of it may still be used.
     pub free: u64,
-}
-
-/// What the cache takes.
-#[derive(Clone, Copy, Debug)]
-pub struct CacheUsage {
-    pub whole: Amount,
-    /// What is left of fills that did not come to an end.
-    pub left: Amount,
-    /// Bytes that running fills have written.
-    pub arriving: u64,
-    /// The most that the cache may hold, in bytes.
-    pub limit: u64,
-    /// What it leaves free of the file system.
-    pub reserve: u64,
 }
 
 /// What a repository takes.

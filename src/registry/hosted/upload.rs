@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Hosted;
+use crate::cache::GIVEN_UP;
 use crate::oci::{Algorithm, Digest, RepositoryName};
-use crate::registry::quota::GIVEN_UP;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{self, Share, StoreError, UploadId};
 

@@ -13,12 +13,8 @@ pub(super) mod warm;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::fills::Joined;
-use super::fills::audience::{Attention, Interest};
-use super::fills::fill::{Fill, State};
-use super::fills::follow::{Arriving, Direct};
-use super::fills::source::{Proof, Source};
 use super::{Blob, CacheStatus, Found, RegistryError};
+use crate::fills::{Arriving, Attention, Direct, Fill, Interest, Joined, Proof, Source, State};
 use crate::oci::{ByteRange, Digest, MediaType, Reference};
 use crate::state::Interrupted;
 use crate::store::LinkRecord;

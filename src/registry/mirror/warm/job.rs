@@ -9,9 +9,8 @@ use futures_util::stream::{self, StreamExt};
 
 use super::super::{Joint, is_manifest};
 use super::{Audience, BLOBS, Presence, WarmStep, Warmed};
+use crate::fills::{Interest, State};
 use crate::oci::{Descriptor, Digest, Manifest, Platform, Platforms, Reference};
-use crate::registry::fills::audience::Interest;
-use crate::registry::fills::fill::State;
 use crate::registry::{CacheStatus, Found, HeldManifest, Mirror, RegistryError};
 
 /// A blob's progress is told this often: with as many blobs as are fetched at once, four times a second in all.
@@ -178,7 +177,7 @@ impl Job {
             let progress = *watch.borrow_and_update();
             match progress.state {
                 State::Complete if fill.verdict(&key)? => return Ok(()),
-                State::Complete | State::Failed => return Err(fill.failure(&key)),
+                State::Complete | State::Failed => return Err(fill.failure(&key).into()),
                 State::Unstorable | State::Unkept => return Err(RegistryError::NoRoom(fill.digest)),
                 State::Asking | State::Arriving | State::Doubted => {}
             }
@@ -188,7 +187,7 @@ impl Job {
                 self.audience.mention(&self.name, step);
             }
             if watch.changed().await.is_err() {
-                return Err(fill.failure(&key));
+                return Err(fill.failure(&key).into());
             }
         }
     }

@@ -3,9 +3,22 @@
 use std::sync::atomic::Ordering;
 
 use super::Quota;
-use crate::registry::CacheUsage;
 use crate::store::{Amount, StoreError};
 use crate::sys::disk::Space;
+
+/// What the cache takes.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheUsage {
+    pub whole: Amount,
+    /// What is left of fills that did not come to an end.
+    pub left: Amount,
+    /// Bytes that running fills have written.
+    pub arriving: u64,
+    /// The most that the cache may hold, in bytes.
+    pub limit: u64,
+    /// What it leaves free of the file system.
+    pub reserve: u64,
+}
 
 impl Quota {
     /// What the cache takes now. Before everything is indexed the directories are asked.

@@ -17,6 +17,7 @@ use crate::sys::{Clock, Tasks};
 use left::Left;
 
 pub use reservation::{NoRoom, Reservation};
+pub use usage::CacheUsage;
 
 /// After this long a use is written to the disk again, so that a restart knows what was used.
 const TOUCH_AFTER: Duration = Duration::from_secs(3600);

@@ -9,12 +9,12 @@ use std::sync::PoisonError;
 use super::origins::Origin;
 use super::routes::Routes;
 use super::{Broken, Transfer};
-use crate::registry::fills::source::Source;
+use crate::fills::source::Source;
 use crate::upstream::EndpointId;
 
 impl Transfer<'_> {
     /// Tries to put the blob right. True: it is, and whoever was wrong is blamed. False: nobody has it right.
-    pub(in crate::registry) async fn repair(&self, sources: &[Source]) -> Result<bool, Broken> {
+    pub(in crate::fills) async fn repair(&self, sources: &[Source]) -> Result<bool, Broken> {
         let everything = self.partial.arrivals().total();
         let mut candidates = endpoints(sources);
         // Who has brought nothing of it may be gone.

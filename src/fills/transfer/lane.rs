@@ -6,9 +6,9 @@ use super::plan::Assignment;
 use super::routes::{RouteId, Routes};
 use super::silence::Listened;
 use super::{Broken, Transfer};
+use crate::fills::fill::State;
+use crate::fills::source::{Source, agree};
 use crate::oci::Span;
-use crate::registry::fills::fill::State;
-use crate::registry::fills::source::{Source, agree};
 use crate::sys::Moment;
 use crate::upstream::{BlobStream, Stretch, UpstreamError};
 

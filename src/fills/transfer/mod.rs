@@ -31,10 +31,10 @@ use self::silence::Silence;
 use super::fill::{Fill, State};
 use super::hosts::{Hosts, Place, Usage};
 use super::source::Source;
+use crate::cache::{Quota, Reservation};
 use crate::config::{self, Unattended};
 use crate::metrics::Metrics;
 use crate::oci::Span;
-use crate::registry::quota::{Quota, Reservation};
 use crate::store::{Partial, PrefixHash, StoreError};
 use crate::sys::Clock;
 use crate::upstream::UpstreamError;
@@ -61,12 +61,20 @@ pub(super) enum Broken {
 
 /// What all transfers share.
 #[derive(Clone)]
-pub(super) struct Means {
+pub struct Means {
     pub(super) quota: Arc<Quota>,
     pub(super) hosts: Arc<Hosts>,
     pub(super) settings: config::Fill,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+}
+
+impl Means {
+    /// Bundles what the fills of one server share.
+    pub fn new(quota: Arc<Quota>, settings: config::Fill, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let hosts = Arc::new(Hosts::new(settings.per_host));
+        Self { quota, hosts, settings, clock, metrics }
+    }
 }
 
 /// One blob's way to the disk.

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::audience::Audience;
+use super::error::FillError;
 use super::source::{Proof, Source, SourceKey};
 use crate::config::Unattended;
 use crate::oci::{Digest, Hasher, Span};
-use crate::registry::RegistryError;
 use crate::store::{Arrivals, Extents};
 use crate::upstream::UpstreamError;
 
@@ -139,7 +139,7 @@ impl Fill {
     ///
     /// Small blobs are waited for to the end: not one byte of them goes out before they are verified, so an error can still
     /// be told in words. `Err` is the own source's error, not another's.
-    pub async fn ready(&self, key: &SourceKey) -> Result<Progress, RegistryError> {
+    pub async fn ready(&self, key: &SourceKey) -> Result<Progress, FillError> {
         let mut watch = self.progress.subscribe();
         loop {
             let progress = *watch.borrow_and_update();
@@ -223,32 +223,32 @@ impl Fill {
     }
 
     /// Is the key's source known to have the right? `Err`: it was asked, and has not.
-    pub fn verdict(&self, key: &SourceKey) -> Result<bool, RegistryError> {
+    pub fn verdict(&self, key: &SourceKey) -> Result<bool, FillError> {
         let sources = self.sources();
         let Some(candidate) = sources.list.iter().find(|candidate| candidate.source.key() == *key) else {
             return Ok(false);
         };
         match (&candidate.proof, &candidate.failed) {
             (Proof::Given, _) => Ok(true),
-            (Proof::Pending, Some(error)) => Err(RegistryError::blob(error, &self.digest, key)),
+            (Proof::Pending, Some(error)) => Err(FillError::upstream(error, &self.digest, key)),
             (Proof::Pending, None) => Ok(false),
         }
     }
 
     /// Why it failed, for this source: its own error, else the whole fill's, else another's.
-    pub fn failure(&self, key: &SourceKey) -> RegistryError {
+    pub fn failure(&self, key: &SourceKey) -> FillError {
         let sources = self.sources();
         let own = sources.list.iter().find(|candidate| candidate.source.key() == *key);
         let fatal = match &sources.fatal {
-            Some(Fatal::Cancelled) => return RegistryError::cancelled(&self.digest),
+            Some(Fatal::Cancelled) => return FillError::Cancelled(self.digest),
             Some(Fatal::Mismatch(error)) => Some(error),
             None => None,
         };
         let error = fatal.or(own.and_then(|candidate| candidate.failed.as_ref()));
         let error = error.or_else(|| sources.list.iter().find_map(|candidate| candidate.failed.as_ref()));
         match error {
-            Some(error) => RegistryError::blob(error, &self.digest, key),
-            None => RegistryError::interrupted(&self.digest),
+            Some(error) => FillError::upstream(error, &self.digest, key),
+            None => FillError::Interrupted(self.digest),
         }
     }
 
@@ -341,7 +341,7 @@ impl Fill {
     }
 
     /// Sources that may still be asked.
-    pub(in crate::registry) fn unfailed(&self) -> Vec<Source> {
+    pub(in crate::fills) fn unfailed(&self) -> Vec<Source> {
         let sources = self.sources();
         let left = sources.list.iter().filter(|candidate| candidate.failed.is_none());
         left.map(|candidate| candidate.source.clone()).collect()

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::audience::Attention;
+use super::error::FillError;
 use super::fill::{Fill, Progress, State, WITHHELD};
 use super::source::{Source, agree};
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Hasher, Span};
-use crate::registry::RegistryError;
-use crate::registry::piece::{Piece, ReadError};
+use crate::store::{Piece, ReadError};
 use crate::sys::{Extent, jitter};
 use crate::upstream::{BlobStream, UpstreamError};
 
@@ -248,12 +248,12 @@ pub struct Direct {
 
 impl Direct {
     /// Asks the reader's own source for what comes after the point where the fill gave up.
-    pub async fn open(fill: &Fill, source: &Source) -> Result<Self, RegistryError> {
-        let (from, hasher) = fill.given_up().ok_or_else(|| RegistryError::interrupted(&fill.digest))?;
+    pub async fn open(fill: &Fill, source: &Source) -> Result<Self, FillError> {
+        let (from, hasher) = fill.given_up().ok_or(FillError::Interrupted(fill.digest))?;
         let stream = source.upstream.get_blob(&source.repository, &fill.digest, from).await;
-        let stream = stream.map_err(|error| RegistryError::blob(&error, &fill.digest, &source.key()))?;
+        let stream = stream.map_err(|error| FillError::upstream(&error, &fill.digest, &source.key()))?;
         let size = agree([source.expected_size, fill.progress().size, stream.total()]);
-        let size = size.map_err(|error| RegistryError::blob(&error, &fill.digest, &source.key()))?;
+        let size = size.map_err(|error| FillError::upstream(&error, &fill.digest, &source.key()))?;
         let (position, source) = (stream.start(), source.clone());
         let (held, over, known, fruitless) = (BytesMut::new(), false, 0, 0);
         Ok(Self {

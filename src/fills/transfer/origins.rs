@@ -1,7 +1,7 @@
 //! Which endpoint each byte of a blob came from.
 
+use crate::fills::source::SourceKey;
 use crate::oci::Span;
-use crate::registry::fills::source::SourceKey;
 use crate::store::Extents;
 use crate::upstream::EndpointId;
 

@@ -1,27 +1,32 @@
 //! All fills that are running: one for each digest, any number of readers.
 
-pub(super) mod audience;
-pub(super) mod fill;
-pub(super) mod follow;
+mod audience;
+mod error;
+mod fill;
+mod follow;
 mod hosts;
-pub(super) mod source;
+mod report;
+mod source;
 mod transfer;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::quota::{GIVEN_UP, Quota, Reservation};
-use super::{FillReport, Machine};
-use crate::config;
+use crate::cache::{GIVEN_UP, Reservation};
 use crate::oci::{Digest, Hasher, MediaType};
 use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, Right, StoreError, verified};
 use crate::sys::Tasks;
 use crate::upstream::UpstreamError;
-use audience::{Attention, Interest};
-use fill::{Fill, Standing, State};
-use hosts::Hosts;
-use source::{Proof, Source, SourceKey};
-use transfer::{Broken, Means, Transfer};
+use fill::Standing;
+use transfer::{Broken, Transfer};
+
+pub use audience::{Attention, Interest};
+pub use error::FillError;
+pub use fill::{Fill, Progress, State};
+pub use follow::{Arriving, Direct, Follower};
+pub use report::FillReport;
+pub use source::{Proof, Source, SourceKey};
+pub use transfer::Means;
 
 /// The running fills.
 pub struct Fills {
@@ -61,15 +66,8 @@ enum Outcome {
 }
 
 impl Fills {
-    pub fn new(store: CacheStore, quota: Arc<Quota>, settings: config::Fill, machine: Machine) -> Arc<Self> {
-        let Machine { clock, tasks, metrics } = machine;
-        let hosts = Arc::new(Hosts::new(settings.per_host));
-        Arc::new(Self {
-            store,
-            means: Means { quota, hosts, settings, clock, metrics },
-            tasks,
-            running: Mutex::default(),
-        })
+    pub fn new(store: CacheStore, means: Means, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self { store, means, tasks, running: Mutex::default() })
     }
 
     /// The fill that is running for a digest.

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::registry::fills::source::Source;
+use crate::fills::source::Source;
 use crate::sys::{Clock, Moment, jitter};
 use crate::upstream::{EndpointId, Trail, UpstreamError};
 

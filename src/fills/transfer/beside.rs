@@ -14,7 +14,7 @@ const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 
 impl Transfer<'_> {
     /// The hash over everything that has arrived without a hole, and its length.
-    pub(in crate::registry) async fn hashed(&self) -> Result<(u64, Hasher), StoreError> {
+    pub(in crate::fills) async fn hashed(&self) -> Result<(u64, Hasher), StoreError> {
         let mut hash = self.hash.lock().await;
         let prefix = self.partial.arrivals().prefix();
         while hash.position() < prefix {

@@ -1,0 +1,37 @@
+//! The state of running fills, for operators.
+
+use super::fill::{Fill, State};
+use super::source::Source;
+use crate::oci::Digest;
+
+/// A blob that is arriving.
+#[derive(Clone, Debug)]
+pub struct FillReport {
+    pub digest: Digest,
+    /// The size in bytes, once it is known.
+    pub size: Option<u64>,
+    /// The number of bytes on the disk.
+    pub arrived: u64,
+    /// True while a blob that has arrived with a wrong digest is being repaired.
+    pub doubted: bool,
+    /// The number of readers and other waiters.
+    pub readers: usize,
+    /// The repositories that the blob is fetched for.
+    pub repositories: Vec<String>,
+}
+
+impl FillReport {
+    /// Describes a fill as it is now.
+    pub(super) fn of(fill: &Fill) -> Self {
+        let progress = fill.progress();
+        let name = |source: Source| format!("{}/{}", source.upstream.name(), source.repository);
+        Self {
+            digest: fill.digest,
+            size: progress.size,
+            arrived: progress.arrived,
+            doubted: progress.state == State::Doubted,
+            readers: fill.audience().count(),
+            repositories: fill.unfailed().into_iter().map(name).collect(),
+        }
+    }
+}
