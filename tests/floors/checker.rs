@@ -21,9 +21,9 @@ fn an_upward_import_is_found() {
     assert_eq!(
         violations("src/store/blobs.rs", "use crate::oci::Digest;\n\nuse crate::web::{Route, Body};\n"),
         [
-            "src/store/blobs.rs:3: imports crate::web::Route: web stands on floor 5; store, on floor 3, may import: \
+            "src/store/blobs.rs:3: imports crate::web::Route: web stands on floor 7; store, on floor 3, may import: \
              oci metrics sys config",
-            "src/store/blobs.rs:3: imports crate::web::Body: web stands on floor 5; store, on floor 3, may import: \
+            "src/store/blobs.rs:3: imports crate::web::Body: web stands on floor 7; store, on floor 3, may import: \
              oci metrics sys config",
         ]
     );
