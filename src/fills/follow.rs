@@ -191,7 +191,7 @@ impl Follower {
             stretch.end = self.position;
         }
         self.attention.reached(self.position);
-        Some(Extent { file: Arc::clone(arrivals.file()), offset, len })
+        Some(arrivals.extent(offset, len))
     }
 
     /// Goes on from the own source, where storing was given up.

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use crate::fills::{Arriving, Direct, Follower, Progress};
 use crate::oci::{Digest, Span};
 use crate::store::{Piece, ReadError, StoredBlob};
-use crate::sys::Extent;
 
 /// A blob to be read: stored, or arriving from an upstream.
 pub struct Blob {
@@ -69,10 +68,7 @@ impl Content {
     fn cut(&self, spans: Vec<Span>) -> Vec<Piece> {
         let spans = spans.into_iter();
         match self {
-            Self::Stored(stored) => {
-                let extent = |span: Span| Extent { offset: span.start, len: span.len(), ..stored.extent() };
-                spans.map(|span| Piece::Extent(extent(span))).collect()
-            }
+            Self::Stored(stored) => spans.map(|span| Piece::Extent(stored.stretch(span))).collect(),
             Self::Bytes(bytes) => {
                 let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 spans.map(|span| Piece::Bytes(bytes.slice(position(span.start)..position(span.end)))).collect()

@@ -141,7 +141,7 @@ impl Registry {
 
     async fn holds(&self, target: &Target) -> Result<bool, RegistryError> {
         Ok(match target {
-            Target::Hosted(name) => self.store().hosted.has_repository(name).await?,
+            Target::Hosted(name) => self.store().hosted.exists(name).await?,
             Target::Mirror(upstream, name) => self.store().cache.has_repository(upstream, name).await?,
         })
     }

@@ -1,28 +1,28 @@
-//! What is known of the store without reading it: names, revisions, holders. Filled behind the requests, and true without that.
+//! Reads the store into memory: names, manifests and the holders of each digest. It runs behind the requests; answers are right without it,
+//! and slower.
 
 use std::sync::Arc;
 
-use super::cache::{LINKED, parse_mirrored};
-use super::hosted::INHABITED;
-use super::layout::Layout;
-use super::{CacheStore, HostedStore, Store, StoreError};
-use crate::oci::{Algorithm, Digest, HostName, RepositoryName};
-use crate::sys::{blocking, disk};
+use super::cache::{CacheStore, parse_mirrored};
+use super::hosted::{HostedStore, layers};
+use super::{Store, StoreError};
+use crate::oci::{Digest, HostName, RepositoryName};
+use crate::sys::blocking;
 
-/// How many repositories are read at a time, so that a stop need not wait for all.
-const AT_ONCE: usize = 100;
+/// The number of repositories that are read at a time, so that a stop of the process need not wait for all.
+const BATCH: usize = 100;
 
-/// How much there is.
+/// The amount of indexed content.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Indexed {
     pub repositories: usize,
     pub manifests: usize,
-    /// Links: one for each layer in each repository, and for all that mirrored ones may serve.
+    /// The number of links: one for each layer of each repository, and for all content that a mirrored one may serve.
     pub links: usize,
 }
 
 impl Store {
-    /// Reads all that the index is to know. Until then, and of what this cannot read, answers come from the directories.
+    /// Reads the whole index. Until that is done, and for content that it cannot read, answers come from the storage.
     pub async fn index(&self) -> Result<Indexed, StoreError> {
         let mut indexed = Indexed::default();
         self.hosted.index(&mut indexed).await?;
@@ -32,19 +32,19 @@ impl Store {
 }
 
 impl HostedStore {
-    /// Repositories that may hold a blob, in byte order of their names: a link there says whether it is so.
+    /// Returns the repositories that may hold a blob, sorted by name. A link there says whether they do.
     pub async fn holders(&self, digest: &Digest) -> Result<impl Iterator<Item = RepositoryName> + use<>, StoreError> {
         let names = match self.holders.of(digest) {
-            Some(names) => names,
-            None => self.names.all(INHABITED).await?.into_iter().map(Arc::from).collect(),
+            Some(names) => names.iter().filter_map(|name| name.parse().ok()).collect(),
+            None => self.inhabited().await?,
         };
-        Ok(names.into_iter().filter_map(|name| name.parse().ok()))
+        Ok(names.into_iter())
     }
 
     async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let names = self.names.page(INHABITED, after.as_deref(), AT_ONCE).await?;
+            let names = self.inhabited_after(after.as_deref(), BATCH).await?;
             let (store, entries, mut sum) = (self.clone(), names.entries.clone(), *indexed);
             *indexed = blocking(move || {
                 for name in entries.iter().filter_map(|name| name.parse().ok()) {
@@ -62,11 +62,11 @@ impl HostedStore {
         Ok(())
     }
 
-    /// Enters one repository. One that cannot be read is left out: nothing could be served of it either.
+    /// Enters one repository. A repository that cannot be read is left out: nothing could be served of it either.
     fn enter(&self, name: &RepositoryName, sum: &mut Indexed) {
-        let layers = layers(&self.layout, name);
-        let manifests = self.revisions.enter(&self.layout, name, &self.clock);
-        match (layers, manifests) {
+        let driver = self.backend.driver();
+        let manifests = self.revisions.enter(driver, name, &self.clock);
+        match (layers(driver, name), manifests) {
             (Ok(layers), Ok(manifests)) => {
                 self.holders.add(name.as_str(), &layers);
                 sum.repositories += 1;
@@ -81,20 +81,20 @@ impl HostedStore {
 }
 
 impl CacheStore {
-    /// Mirrored repositories that may hold a blob; as [`HostedStore::holders`].
+    /// Returns the mirrored repositories that may hold a blob; as [`HostedStore::holders`].
     pub async fn holders(
         &self,
         digest: &Digest,
     ) -> Result<impl Iterator<Item = (HostName, RepositoryName)> + use<>, StoreError> {
         let names = match self.holders.of(digest) {
             Some(names) => names,
-            None => self.names.all(LINKED).await?.into_iter().map(Arc::from).collect(),
+            None => self.all_names().await?.into_iter().map(Arc::from).collect(),
         };
         Ok(names.into_iter().filter_map(|name| parse_mirrored(&name)))
     }
 
     async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
-        for name in self.names.all(LINKED).await? {
+        for name in self.all_names().await? {
             let Some((upstream, repository)) = parse_mirrored(&name) else { continue };
             match self.digests(&upstream, &repository).await {
                 Ok(digests) => {
@@ -110,19 +110,10 @@ impl CacheStore {
     }
 }
 
-/// The layers that a repository has links to.
-fn layers(layout: &Layout, repository: &RepositoryName) -> std::io::Result<Vec<Digest>> {
-    let mut found = Vec::new();
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        let directory = layout.layers(repository, algorithm);
-        disk::each(&directory, |entry| found.extend(Digest::from_parts(algorithm.as_str(), &entry.name)))?;
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Algorithm;
     use crate::sys::Clock;
 
     fn digest(content: &[u8]) -> Digest {
@@ -130,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_holds_what_before_and_after_it_is_read() {
+    async fn holders_are_found_before_and_after_indexing() {
         let directory = tempfile::tempdir().unwrap();
         let other = Store::new(directory.path(), Clock::system());
         let (one, two): (RepositoryName, RepositoryName) = ("team/one".parse().unwrap(), "team/two".parse().unwrap());
@@ -140,7 +131,7 @@ mod tests {
 
         let store = Store::new(directory.path(), Clock::system());
         let holders = async || store.hosted.holders(&layer).await.unwrap().collect::<Vec<_>>();
-        assert_eq!(holders().await, [one.clone(), two.clone()], "each may");
+        assert_eq!(holders().await, [one.clone(), two.clone()], "each may hold it");
         let indexed = store.index().await.unwrap();
         assert_eq!((indexed.repositories, indexed.manifests, indexed.links), (2, 0, 2));
         assert_eq!(holders().await, std::slice::from_ref(&one));
@@ -149,7 +140,11 @@ mod tests {
         store.hosted.unlink_layer(&one, &layer).await.unwrap();
         assert_eq!(holders().await, std::slice::from_ref(&two));
         other.hosted.link_layer(&one, &layer, &layer).await.unwrap();
-        assert_eq!(holders().await, std::slice::from_ref(&two), "what others add is known when it is read again");
+        assert_eq!(
+            holders().await,
+            std::slice::from_ref(&two),
+            "links of another process are known after the next indexing"
+        );
         store.index().await.unwrap();
         assert_eq!(holders().await, [one, two]);
     }

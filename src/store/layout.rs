@@ -1,176 +1,190 @@
-//! Where everything lies below the root (PRODUCT.md, "On disk"). The one place that knows paths.
-
-use std::path::{Path, PathBuf};
+//! The keys of hosted content: `registry:2`'s layout below `docker/registry/v2`, and Entrepot's own records below `entrepot`.
+//!
+//! This is the only file that knows these keys. Both processes of a migration read the same bytes, so the keys never change.
 
 use super::UploadId;
-use crate::oci::{Algorithm, Digest, HostName, RepositoryName, Tag};
+use super::key::Key;
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
-/// The paths below one root.
-#[derive(Debug)]
-pub struct Layout {
-    root: PathBuf,
+const HOSTED: &str = "docker/registry/v2";
+
+/// The folder of Entrepot's own records, which only the owner of the process may read.
+pub const PRIVATE: &str = "entrepot";
+
+/// The folder of cached content.
+pub const CACHE: &str = "cache";
+
+/// The bytes of pushed content. They always lie under their sha256, as `registry:2` has it.
+pub fn blob(digest: &Digest) -> Key {
+    blob_folder(digest).join("data")
 }
 
-impl Layout {
-    pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
-    }
-
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// What is neither image nor cache: only its owner may look.
-    pub fn private(&self) -> PathBuf {
-        self.root.join("entrepot")
-    }
-
-    /// What whoever changes a repository locks.
-    pub fn turn(&self, number: u8) -> PathBuf {
-        self.private().join("locks").join(format!("{number:02}"))
-    }
-
-    /// Where whoever wants to be alone with one stands until it is.
-    pub fn door(&self, number: u8) -> PathBuf {
-        self.turn(number).with_extension("door")
-    }
-
-    pub fn cache(&self) -> PathBuf {
-        self.root.join("cache")
-    }
-
-    /// The bytes of pushed content; always under a sha256, as `registry:2` has it.
-    pub fn hosted_blob(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.hosted_blobs().join(digest.algorithm().as_str()).join(&hex[..2]).join(hex).join("data")
-    }
-
-    pub fn hosted_blobs(&self) -> PathBuf {
-        self.hosted().join("blobs")
-    }
-
-    pub fn hosted_repositories(&self) -> PathBuf {
-        self.hosted().join("repositories")
-    }
-
-    pub fn hosted_repository(&self, repository: &RepositoryName) -> PathBuf {
-        self.hosted_repositories().join(repository.as_str())
-    }
-
-    pub fn layer_link(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        self.layers(repository, digest.algorithm()).join(digest.hex()).join("link")
-    }
-
-    /// The links to layers of one algorithm.
-    pub fn layers(&self, repository: &RepositoryName, algorithm: Algorithm) -> PathBuf {
-        self.hosted_repository(repository).join("_layers").join(algorithm.as_str())
-    }
-
-    pub fn revisions(&self, repository: &RepositoryName, algorithm: Algorithm) -> PathBuf {
-        self.hosted_repository(repository).join("_manifests/revisions").join(algorithm.as_str())
-    }
-
-    pub fn revision(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        self.revisions(repository, digest.algorithm()).join(digest.hex())
-    }
-
-    pub fn hosted_tags(&self, repository: &RepositoryName) -> PathBuf {
-        self.hosted_repository(repository).join("_manifests/tags")
-    }
-
-    pub fn hosted_tag(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.hosted_tags(repository).join(tag.as_str())
-    }
-
-    /// The link that says what a tag names.
-    pub fn current(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.hosted_tag(repository, tag).join("current/link")
-    }
-
-    pub fn tag_index(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> PathBuf {
-        addressed(&self.hosted_tag(repository, tag).join("index"), digest).join("link")
-    }
-
-    pub fn upload(&self, repository: &RepositoryName, id: &UploadId) -> PathBuf {
-        self.hosted_repository(repository).join("_uploads").join(id.as_str())
-    }
-
-    /// The media type of a pushed manifest that does not tell it by itself.
-    pub fn media_type(&self, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.media_types(repository), digest)
-    }
-
-    pub fn media_types(&self, repository: &RepositoryName) -> PathBuf {
-        self.kept_of(repository).join("_mediatypes")
-    }
-
-    /// The digest by which a tag names its manifest, where that is not the sha256.
-    pub fn tagged_as(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.tag_names(repository).join(tag.as_str())
-    }
-
-    pub fn tag_names(&self, repository: &RepositoryName) -> PathBuf {
-        self.kept_of(repository).join("_tags")
-    }
-
-    /// What is known of a pushed repository beyond `registry:2`'s layout.
-    fn kept_of(&self, repository: &RepositoryName) -> PathBuf {
-        self.private().join("repositories").join(repository.as_str())
-    }
-
-    pub fn cached_blobs(&self) -> PathBuf {
-        self.cache().join("blobs")
-    }
-
-    pub fn cached_blob(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.cached_blobs().join(digest.algorithm().as_str()).join(&hex[..2]).join(hex)
-    }
-
-    pub fn partials(&self) -> PathBuf {
-        self.cache().join("partial")
-    }
-
-    pub fn partial(&self, digest: &Digest) -> PathBuf {
-        addressed(&self.partials(), digest)
-    }
-
-    pub fn mirrored_repositories(&self) -> PathBuf {
-        self.cache().join("repositories")
-    }
-
-    pub fn mirrored_repository(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
-        self.mirrored_repositories().join(upstream.as_str()).join(repository.as_str())
-    }
-
-    pub fn mirrored_link(&self, upstream: &HostName, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.mirrored_repository(upstream, repository).join("_links"), digest)
-    }
-
-    pub fn mirrored_tag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.mirrored_tags(upstream, repository).join(tag.as_str())
-    }
-
-    pub fn mirrored_tags(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
-        self.mirrored_repository(upstream, repository).join("_tags")
-    }
-
-    /// The tags that an upstream has, held here or not.
-    pub fn tag_list(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
-        self.mirrored_repository(upstream, repository).join("_lists/tags")
-    }
-
-    /// What refers to a manifest, as the upstream lists it.
-    pub fn referrers(&self, upstream: &HostName, repository: &RepositoryName, subject: &Digest) -> PathBuf {
-        addressed(&self.mirrored_repository(upstream, repository).join("_lists/referrers"), subject)
-    }
-
-    fn hosted(&self) -> PathBuf {
-        self.root.join("docker/registry/v2")
-    }
+/// The folder that holds the bytes of a blob and nothing else.
+pub fn blob_folder(digest: &Digest) -> Key {
+    let hex = digest.hex();
+    blobs().join(&format!("{}/{}/{hex}", digest.algorithm().as_str(), &hex[..2]))
 }
 
-/// `DIRECTORY/ALG/HEX`.
-fn addressed(directory: &Path, digest: &Digest) -> PathBuf {
-    directory.join(digest.algorithm().as_str()).join(digest.hex())
+pub fn blobs() -> Key {
+    Key::new(HOSTED).join("blobs")
+}
+
+pub fn repositories() -> Key {
+    Key::new(HOSTED).join("repositories")
+}
+
+pub fn repository(repository: &RepositoryName) -> Key {
+    repositories().join(repository.as_str())
+}
+
+/// The manifests and tags of a repository.
+pub fn manifests(name: &RepositoryName) -> Key {
+    repository(name).join("_manifests")
+}
+
+/// The links of a repository to its layers.
+pub fn layers(name: &RepositoryName) -> Key {
+    repository(name).join("_layers")
+}
+
+/// The folder that holds the link to a layer and nothing else.
+pub fn layer(name: &RepositoryName, digest: &Digest) -> Key {
+    addressed(&layers(name), digest)
+}
+
+pub fn layer_link(name: &RepositoryName, digest: &Digest) -> Key {
+    layer(name, digest).join("link")
+}
+
+/// The links of a repository to its manifests.
+pub fn revisions(name: &RepositoryName) -> Key {
+    manifests(name).join("revisions")
+}
+
+/// The links to the manifests whose digests are of one algorithm.
+pub fn revisions_by(name: &RepositoryName, algorithm: Algorithm) -> Key {
+    revisions(name).join(algorithm.as_str())
+}
+
+/// The folder that holds the link to a manifest, and what `registry:2` may have put beside it.
+pub fn revision(name: &RepositoryName, digest: &Digest) -> Key {
+    addressed(&revisions(name), digest)
+}
+
+pub fn revision_link(name: &RepositoryName, digest: &Digest) -> Key {
+    revision(name, digest).join("link")
+}
+
+pub fn tags(name: &RepositoryName) -> Key {
+    manifests(name).join("tags")
+}
+
+pub fn tag(name: &RepositoryName, tag: &Tag) -> Key {
+    tags(name).join(tag.as_str())
+}
+
+/// The link to the manifest that a tag names now.
+pub fn tag_current(name: &RepositoryName, named: &Tag) -> Key {
+    tag(name, named).join("current/link")
+}
+
+/// A link to a manifest that a tag names or has named.
+pub fn tag_index(name: &RepositoryName, named: &Tag, digest: &Digest) -> Key {
+    addressed(&tag(name, named).join("index"), digest).join("link")
+}
+
+pub fn uploads(name: &RepositoryName) -> Key {
+    repository(name).join("_uploads")
+}
+
+pub fn upload(name: &RepositoryName, id: &UploadId) -> Key {
+    uploads(name).join(id.as_str())
+}
+
+/// The media type of a pushed manifest whose body does not state it.
+pub fn media_type(name: &RepositoryName, digest: &Digest) -> Key {
+    addressed(&media_types(name), digest)
+}
+
+pub fn media_types(name: &RepositoryName) -> Key {
+    records(name).join("_mediatypes")
+}
+
+/// The digest that a tag was pushed with, if that is not the sha256.
+pub fn tag_digest(name: &RepositoryName, tag: &Tag) -> Key {
+    tag_digests(name).join(tag.as_str())
+}
+
+pub fn tag_digests(name: &RepositoryName) -> Key {
+    records(name).join("_tags")
+}
+
+/// The account that pushed a manifest, and when.
+pub fn push(name: &RepositoryName, digest: &Digest) -> Key {
+    addressed(&pushes(name), digest)
+}
+
+pub fn pushes(name: &RepositoryName) -> Key {
+    records(name).join("_pushes")
+}
+
+/// When a tag was last pulled.
+pub fn pull(name: &RepositoryName, tag: &Tag) -> Key {
+    pulls(name).join(tag.as_str())
+}
+
+pub fn pulls(name: &RepositoryName) -> Key {
+    records(name).join("_pulls")
+}
+
+/// A file that a process locks while it changes repositories.
+pub fn lock(number: u8) -> Key {
+    Key::new(PRIVATE).join(&format!("locks/{number:02}"))
+}
+
+/// A file that a process locks while it waits for the exclusive lock of the same number.
+pub fn lock_waiter(number: u8) -> Key {
+    Key::new(PRIVATE).join(&format!("locks/{number:02}.door"))
+}
+
+pub fn mirrored_repositories() -> Key {
+    Key::new(CACHE).join("repositories")
+}
+
+/// Entrepot's own records of a hosted repository.
+fn records(name: &RepositoryName) -> Key {
+    Key::new(PRIVATE).join("repositories").join(name.as_str())
+}
+
+/// Returns `FOLDER/ALGORITHM/HEX`.
+fn addressed(folder: &Key, digest: &Digest) -> Key {
+    folder.join(&format!("{}/{}", digest.algorithm().as_str(), digest.hex()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other programs read these keys, and an older version wrote them.
+    #[test]
+    fn layout_is_registry_2s() {
+        let (name, release) = ("team/app".parse().unwrap(), "v1".parse().unwrap());
+        let (digest, id) = (Digest::of(Algorithm::Sha256, b""), UploadId::random());
+        let hex = digest.hex();
+        let base = "docker/registry/v2/repositories/team/app";
+        for (key, expected) in [
+            (blob(&digest), format!("docker/registry/v2/blobs/sha256/e3/{hex}/data")),
+            (layer_link(&name, &digest), format!("{base}/_layers/sha256/{hex}/link")),
+            (revision_link(&name, &digest), format!("{base}/_manifests/revisions/sha256/{hex}/link")),
+            (tag_current(&name, &release), format!("{base}/_manifests/tags/v1/current/link")),
+            (tag_index(&name, &release, &digest), format!("{base}/_manifests/tags/v1/index/sha256/{hex}/link")),
+            (upload(&name, &id), format!("{base}/_uploads/{}", id.as_str())),
+            (media_type(&name, &digest), format!("entrepot/repositories/team/app/_mediatypes/sha256/{hex}")),
+            (tag_digest(&name, &release), "entrepot/repositories/team/app/_tags/v1".to_owned()),
+            (lock(7), "entrepot/locks/07".to_owned()),
+            (lock_waiter(7), "entrepot/locks/07.door".to_owned()),
+        ] {
+            assert_eq!(key.as_str(), expected);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a blob is read in.
+//! The pieces that a blob is read in.
 
 use bytes::Bytes;
 
@@ -6,12 +6,12 @@ use crate::sys::Extent;
 
 /// A piece of a blob.
 pub enum Piece {
-    /// To be sent from the file as it is.
+    /// A stretch of stored content, to be sent unchanged.
     Extent(Extent),
     Bytes(Bytes),
 }
 
-/// Why a blob could not be read to its end.
+/// The reason why a blob could not be read to its end.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ReadError(pub String);

@@ -1,5 +1,6 @@
-//! A stretch of an open file.
+//! A stretch of an open file, or of other content that can be read at any offset.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,26 +10,47 @@ use bytes::Bytes;
 
 use super::blocking;
 
-/// A stretch of an open file, to be sent as it is. It stays readable when the file is unlinked.
+/// Content that can be read at any offset: an open file, or an object of another storage.
+pub trait ReadAt: fmt::Debug + Send + Sync {
+    /// Reads into `buffer` from `offset` on and returns the number of bytes read; 0 at the end of the content. May block.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Returns up to `most` bytes that are in memory already; `None` when a thread must wait for them. Never blocks.
+    fn read_cached(&self, _offset: u64, _most: usize) -> Option<Bytes> {
+        None
+    }
+}
+
+/// A stretch of content, to be sent unchanged. A file stays readable when it is unlinked.
 #[derive(Clone, Debug)]
 pub struct Extent {
-    pub file: Arc<File>,
-    pub offset: u64,
-    pub len: u64,
+    content: Arc<dyn ReadAt>,
+    offset: u64,
+    len: u64,
 }
 
 impl Extent {
-    /// Reads up to `most` bytes from its beginning and moves past them. Empty only at its end; a file that is shorter than
-    /// the extent is an error.
+    /// Selects `len` bytes of `content` from `offset` on.
+    pub fn new(content: Arc<dyn ReadAt>, offset: u64, len: u64) -> Self {
+        Self { content, offset, len }
+    }
+
+    /// Returns true once all bytes were read.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Reads up to `most` bytes from the beginning of the extent and moves past them. Returns no bytes only at the end; content
+    /// that is shorter than the extent is an error.
     pub async fn read(&mut self, most: usize) -> io::Result<Bytes> {
         let want = usize::try_from(self.len).unwrap_or(usize::MAX).min(most);
         if want == 0 {
             return Ok(Bytes::new());
         }
-        let (file, offset) = (Arc::clone(&self.file), self.offset);
-        let piece = match read_cached(&file, offset, want) {
+        let (content, offset) = (Arc::clone(&self.content), self.offset);
+        let piece = match content.read_cached(offset, want) {
             Some(piece) => piece,
-            None => blocking(move || read_at(&file, offset, want)).await?,
+            None => blocking(move || read_at(&*content, offset, want)).await?,
         };
         self.offset += piece.len() as u64;
         self.len -= piece.len() as u64;
@@ -36,18 +58,24 @@ impl Extent {
     }
 }
 
-/// What the page cache holds, without waiting for the disk; `None` when a thread must wait for it.
-fn read_cached(file: &File, offset: u64, want: usize) -> Option<Bytes> {
-    let mut buffer = vec![0; want];
-    let slices = &mut [io::IoSliceMut::new(&mut buffer)];
-    let read = rustix::io::preadv2(file, slices, offset, rustix::io::ReadWriteFlags::NOWAIT).ok()?;
-    buffer.truncate(read);
-    (read > 0).then(|| buffer.into())
+impl ReadAt for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    /// Reads from the page cache.
+    fn read_cached(&self, offset: u64, most: usize) -> Option<Bytes> {
+        let mut buffer = vec![0; most];
+        let slices = &mut [io::IoSliceMut::new(&mut buffer)];
+        let read = rustix::io::preadv2(self, slices, offset, rustix::io::ReadWriteFlags::NOWAIT).ok()?;
+        buffer.truncate(read);
+        (read > 0).then(|| buffer.into())
+    }
 }
 
-fn read_at(file: &File, offset: u64, want: usize) -> io::Result<Bytes> {
+fn read_at(content: &dyn ReadAt, offset: u64, want: usize) -> io::Result<Bytes> {
     let mut buffer = vec![0; want];
-    let read = file.read_at(&mut buffer, offset)?;
+    let read = content.read_at(&mut buffer, offset)?;
     if read == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was"));
     }

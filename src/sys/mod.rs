@@ -11,6 +11,6 @@ mod random;
 mod tasks;
 
 pub use clock::{Clock, Moment};
-pub use extent::Extent;
+pub use extent::{Extent, ReadAt};
 pub use random::{jitter, random_id};
 pub use tasks::{Tasks, blocking};

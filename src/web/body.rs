@@ -197,7 +197,7 @@ impl Source {
 
     async fn read(&mut self) -> Option<Result<Bytes, Cut>> {
         loop {
-            if let Some(extent) = self.extent.as_mut().filter(|extent| extent.len > 0) {
+            if let Some(extent) = self.extent.as_mut().filter(|extent| !extent.is_empty()) {
                 let piece = extent.read(PIECE).await;
                 return Some(piece.map_err(|error| Cut(format!("a stored blob could not be read: {error}"))));
             }

@@ -48,7 +48,7 @@ fn no_permission(root: &Path, error: &StoreError) -> String {
     if user == 0 {
         return format!("not even root may write to {place}; name another directory");
     }
-    let is_root_itself = matches!(error, StoreError::Io { path, .. } if path == root);
+    let is_root_itself = matches!(error, StoreError::Io { place, .. } if *place == root.display().to_string());
     if is_root_itself && owner.is_some_and(|(owner, _)| owner == user) {
         return format!(
             "it belongs to user {user}, as which this process runs; run `chmod u+rwx {place}`, or name another directory"

@@ -98,7 +98,7 @@ impl Hosted {
         let refuse = self.registry.settings().sparse == Sparse::Refuse;
         let (looked, most) = if refuse { (Looked::ForEnough, NAMED + 1) } else { (Looked::ForAll, usize::MAX) };
         // A child of an index may be a blob (BuildKit's caches), and a layer may be anything that was pushed here.
-        let gone = self.store().absent(&self.name, held.clone(), most).await?;
+        let gone = self.store().missing(&self.name, held.clone(), most).await?;
         if !gone.is_empty() {
             let lost: HashSet<&Digest> = gone.iter().collect();
             held.retain(|digest| !lost.contains(digest));

@@ -236,7 +236,7 @@ impl Hosted {
         T: Send + 'static,
         F: Future<Output = Result<T, RegistryError>> + Send + 'static,
     {
-        let turn = self.registry.with_room(|| self.store().turn(&self.name, share)).await?;
+        let turn = self.registry.with_room(|| self.store().lock(&self.name, share)).await?;
         let work = work(self.clone());
         let in_turn = async move {
             let _turn = turn;

@@ -60,7 +60,7 @@ impl Upload {
         let end = async |upload| {
             let verified = store.verify(upload, digest).await?;
             // Whoever deletes is alone, and so finds the link whole or not at all.
-            let (turn, store) = (store.turn(&repository, Share::Shared).await?, store.clone());
+            let (turn, store) = (store.lock(&repository, Share::Shared).await?, store.clone());
             let publish = async move {
                 let _turn = turn;
                 store.publish(verified).await

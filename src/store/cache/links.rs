@@ -1,0 +1,167 @@
+//! The records of mirrored repositories: the digests that each may serve, and the tags that were seen.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use super::paths::on_disk;
+use super::records::{LinkRecord, Right, TagRecord};
+use super::store::{CacheStore, digests_below, mirrored_name, parse_mirrored};
+use crate::oci::{Digest, HostName, RepositoryName, Tag};
+use crate::store::directory::Part;
+use crate::store::{Page, StoreError};
+use crate::sys::disk;
+
+/// A mirrored repository counts once it may serve anything.
+const LINKED: &[Part] = &[Part::Links];
+
+impl CacheStore {
+    /// Reads why a repository may serve a digest; `None` if it may not.
+    pub async fn link(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<LinkRecord>, StoreError> {
+        let json = self.read_record(self.paths.link(upstream, repository, digest)).await?;
+        Ok(json.and_then(|json| LinkRecord::from_json(&json)))
+    }
+
+    /// Records why a repository may serve some digests. A right that the upstream itself confirmed is never lowered.
+    pub async fn set_links(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+        links: Vec<(Digest, LinkRecord)>,
+    ) -> Result<(), StoreError> {
+        let path = self.paths.repository(upstream, repository);
+        let digests: Vec<_> = links.iter().map(|(digest, _)| *digest).collect();
+        let path_of = |digest: &Digest| self.paths.link(upstream, repository, digest);
+        let records: Vec<_> = links.into_iter().map(|(digest, link)| (path_of(&digest), link)).collect();
+        let linking = Arc::clone(&self.linking);
+        on_disk("link in", &path, move || {
+            let _alone = linking.lock().unwrap_or_else(PoisonError::into_inner);
+            records.iter().try_for_each(|(path, link)| write_link(path, link))
+        })
+        .await?;
+        self.holders.add(&mirrored_name(upstream, repository), &digests);
+        Ok(())
+    }
+
+    /// Takes a repository's right to a digest away. Returns false if it had none.
+    pub async fn unlink(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let path = self.paths.link(upstream, repository, digest);
+        let gone = path.clone();
+        let removed = on_disk("remove", &path, move || disk::remove(&gone)).await?;
+        self.holders.remove(&mirrored_name(upstream, repository), digest);
+        Ok(removed)
+    }
+
+    /// Returns every link of a repository.
+    pub async fn links(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+    ) -> Result<Vec<(Digest, LinkRecord)>, StoreError> {
+        let path = self.paths.links(upstream, repository);
+        let listed = path.clone();
+        on_disk("list", &path, move || {
+            let mut found = Vec::new();
+            for (digest, path) in digests_below(&listed)? {
+                let json = disk::optional(disk::read(&path))?;
+                found.extend(json.and_then(|json| LinkRecord::from_json(&json)).map(|link| (digest, link)));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Returns true if an upstream gave these bytes to a caller without credentials. Looks through all repositories.
+    pub async fn is_public(&self, digest: &Digest) -> Result<bool, StoreError> {
+        for (upstream, repository) in self.repositories().await? {
+            if self.link(&upstream, &repository, digest).await?.is_some_and(|link| link.right == Right::Public) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the record of a tag.
+    pub async fn tag(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Option<TagRecord>, StoreError> {
+        let json = self.read_record(self.paths.tag(upstream, repository, tag)).await?;
+        Ok(json.and_then(|json| TagRecord::from_json(&json)))
+    }
+
+    /// Writes the record of a tag.
+    pub async fn set_tag(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+        tag: &Tag,
+        record: &TagRecord,
+    ) -> Result<(), StoreError> {
+        let (path, json) = (self.paths.tag(upstream, repository, tag), record.to_json());
+        let to = path.clone();
+        on_disk("write", &path, move || disk::write_replace(&to, &json)).await
+    }
+
+    /// Returns every tag that has a record, in byte order.
+    pub async fn tags(&self, upstream: &HostName, repository: &RepositoryName) -> Result<Vec<Tag>, StoreError> {
+        let path = self.paths.tags(upstream, repository);
+        let listed = path.clone();
+        let entries = on_disk("list", &path, move || disk::list(&listed)).await?;
+        Ok(entries.into_iter().filter_map(|entry| entry.name.parse().ok()).collect())
+    }
+
+    /// Forgets a tag. Returns false if it had no record.
+    pub async fn untag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
+        let path = self.paths.tag(upstream, repository, tag);
+        let gone = path.clone();
+        on_disk("remove", &path, move || disk::remove(&gone)).await
+    }
+
+    /// Returns up to `limit` repositories after `after`, each as `UPSTREAM/NAME`, in byte order. A repository counts once it may serve
+    /// anything.
+    pub async fn names(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
+        self.names.page(LINKED, after, limit).await
+    }
+
+    /// Returns the names of all repositories that may serve anything.
+    pub(in crate::store) async fn all_names(&self) -> Result<Vec<String>, StoreError> {
+        self.names.all(LINKED).await
+    }
+
+    /// Returns up to `limit` repositories after `after`, each with its upstream.
+    pub async fn repositories_after(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
+        Ok(self.names(after, limit).await?.entries.iter().filter_map(|name| parse_mirrored(name)).collect())
+    }
+
+    /// Returns every repository that may serve anything, with its upstream.
+    pub async fn repositories(&self) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
+        self.repositories_after(None, usize::MAX).await
+    }
+}
+
+fn write_link(path: &Path, link: &LinkRecord) -> io::Result<()> {
+    let known = disk::optional(disk::read(path))?.and_then(|json| LinkRecord::from_json(&json));
+    match known {
+        // The word of a manifest adds nothing to the word of the upstream.
+        Some(known) if known.right.is_proven() && !link.right.is_proven() => Ok(()),
+        Some(known) if known == *link => Ok(()),
+        _ => disk::write_replace(path, &link.to_json()),
+    }
+}

@@ -1,0 +1,20 @@
+//! Copies of the content of upstreams: complete blobs, partial ones, and the records that say which repository may serve them.
+//!
+//! The cache always lies on a local disk, and everything in it may be lost at any time.
+
+mod paths;
+mod extents;
+mod records;
+mod arrivals;
+mod partial;
+mod store;
+mod links;
+mod lists;
+mod usage;
+
+pub use arrivals::{Arrivals, PrefixHash};
+pub use extents::Extents;
+pub use partial::{LeftPartial, Partial, verified};
+pub use paths::on_disk;
+pub use records::{LinkRecord, ReferrersRecord, Right, TagRecord};
+pub use store::{CacheStore, CachedBlob, parse_mirrored};

@@ -1,0 +1,87 @@
+//! The paths of cached content, and the way to work on them off the async threads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::oci::{Digest, HostName, RepositoryName, Tag};
+use crate::store::{StoreError, layout};
+use crate::sys::blocking;
+
+/// The paths below the folder of the cache.
+#[derive(Debug)]
+pub struct CachePaths {
+    cache: PathBuf,
+}
+
+impl CachePaths {
+    /// Returns the paths of the cache in the store at `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { cache: root.join(layout::CACHE) }
+    }
+
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    pub fn blobs(&self) -> PathBuf {
+        self.cache.join("blobs")
+    }
+
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.blobs().join(digest.algorithm().as_str()).join(&hex[..2]).join(hex)
+    }
+
+    pub fn partials(&self) -> PathBuf {
+        self.cache.join("partial")
+    }
+
+    pub fn partial(&self, digest: &Digest) -> PathBuf {
+        addressed(&self.partials(), digest)
+    }
+
+    pub fn repository(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
+        self.cache.join("repositories").join(upstream.as_str()).join(repository.as_str())
+    }
+
+    /// The records of the digests that a repository may serve.
+    pub fn links(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
+        self.repository(upstream, repository).join("_links")
+    }
+
+    pub fn link(&self, upstream: &HostName, repository: &RepositoryName, digest: &Digest) -> PathBuf {
+        addressed(&self.links(upstream, repository), digest)
+    }
+
+    pub fn tags(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
+        self.repository(upstream, repository).join("_tags")
+    }
+
+    pub fn tag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> PathBuf {
+        self.tags(upstream, repository).join(tag.as_str())
+    }
+
+    /// The tags that an upstream has, whether or not they are cached.
+    pub fn tag_list(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
+        self.repository(upstream, repository).join("_lists/tags")
+    }
+
+    /// The manifests that refer to one, as the upstream lists them.
+    pub fn referrers(&self, upstream: &HostName, repository: &RepositoryName, subject: &Digest) -> PathBuf {
+        addressed(&self.repository(upstream, repository).join("_lists/referrers"), subject)
+    }
+}
+
+/// Returns `FOLDER/ALGORITHM/HEX`.
+fn addressed(folder: &Path, digest: &Digest) -> PathBuf {
+    folder.join(digest.algorithm().as_str()).join(digest.hex())
+}
+
+/// Runs file operations off the async threads. Their error says what was attempted on which path.
+pub async fn on_disk<T: Send + 'static>(
+    action: &'static str,
+    path: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    blocking(work).await.map_err(|source| StoreError::io(action, path.display().to_string(), source))
+}

@@ -1,0 +1,190 @@
+//! The store of cached content: complete blobs, and the way to partial ones.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::partial::{self, LeftPartial, Partial};
+use super::paths::{CachePaths, on_disk};
+use crate::oci::{Digest, HostName, RepositoryName};
+use crate::store::directory::{Holders, Names};
+use crate::store::driver::{Backend, Driver, LocalFile};
+use crate::store::{StoreError, StoredBlob, layout};
+use crate::sys::{Clock, disk};
+
+/// Mirrored content: complete blobs, partial ones, and the records that say which repository may serve them.
+#[derive(Clone)]
+pub struct CacheStore {
+    pub(super) paths: Arc<CachePaths>,
+    pub(super) names: Names,
+    pub(in crate::store) holders: Arc<Holders>,
+    clock: Clock,
+    /// A link is read and then replaced, one at a time, so that no right is lowered. A std `Mutex`, held only by blocking threads.
+    pub(super) linking: Arc<Mutex<()>>,
+}
+
+/// A complete blob of the cache, as a walk finds it.
+#[derive(Clone, Debug)]
+pub struct CachedBlob {
+    pub digest: Digest,
+    pub size: u64,
+    pub last_used: SystemTime,
+}
+
+impl CacheStore {
+    /// Returns the cache of the store at `root`, which `driver` can list.
+    pub(in crate::store) fn new(root: &Path, driver: Arc<dyn Driver>, clock: Clock) -> Self {
+        let backend = Backend::new(driver);
+        let names = Names::new(backend, layout::mirrored_repositories(), is_mirrored_name, clock.clone());
+        let paths = Arc::new(CachePaths::new(root));
+        Self { paths, names, holders: Arc::default(), clock, linking: Arc::default() }
+    }
+
+    /// Opens a complete blob.
+    pub async fn blob(&self, digest: &Digest) -> Result<Option<StoredBlob>, StoreError> {
+        let file = self.local_file(digest);
+        let path = self.paths.blob(digest);
+        on_disk("open", &path, move || file.open()).await
+    }
+
+    /// Returns the file of a complete blob, for [`HostedStore::adopt`](crate::store::HostedStore::adopt). It need not exist.
+    pub(in crate::store) fn local_file(&self, digest: &Digest) -> LocalFile {
+        LocalFile::new(self.paths.blob(digest))
+    }
+
+    /// Reads a small blob (a manifest) whole; `None` if it is not stored, or longer than `limit`.
+    pub async fn read(&self, digest: &Digest, limit: usize) -> Result<Option<Bytes>, StoreError> {
+        let path = self.paths.blob(digest);
+        let read = path.clone();
+        on_disk("read", &path, move || {
+            let small = disk::optional(disk::metadata(&read))?.is_some_and(|file| file.len() <= limit as u64);
+            if small { Ok(disk::optional(disk::read(&read))?.map(Bytes::from)) } else { Ok(None) }
+        })
+        .await
+    }
+
+    /// Stores a small blob whole. The caller has verified it.
+    pub async fn put(&self, digest: &Digest, body: Bytes) -> Result<(), StoreError> {
+        let path = self.paths.blob(digest);
+        let to = path.clone();
+        on_disk("store", &path, move || disk::write_atomic(&to, &body)).await
+    }
+
+    /// Removes a blob. Returns false if it was not stored.
+    pub async fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.paths.blob(digest);
+        let gone = path.clone();
+        on_disk("remove", &path, move || disk::remove(&gone)).await
+    }
+
+    /// Records on disk that a blob was used now.
+    pub async fn touch(&self, digest: &Digest) -> Result<(), StoreError> {
+        let (path, now) = (self.paths.blob(digest), self.clock.now());
+        let touched = path.clone();
+        on_disk("touch", &path, move || disk::optional(disk::touch(&touched, now)).map(drop)).await
+    }
+
+    /// Opens the partial blob of a digest for one fill; creates it if there is none.
+    pub async fn partial(&self, digest: &Digest) -> Result<Partial, StoreError> {
+        Partial::open(self.paths.partial(digest)).await
+    }
+
+    /// Turns a partial blob, whose content the caller has verified, into a complete one.
+    pub async fn commit(&self, partial: Partial, digest: &Digest) -> Result<(), StoreError> {
+        partial.commit(&self.paths.blob(digest)).await
+    }
+
+    /// Returns every partial blob, whether or not a fill holds it.
+    pub async fn partials(&self) -> Result<Vec<LeftPartial>, StoreError> {
+        let root = self.paths.partials();
+        let listed = root.clone();
+        on_disk("list", &root, move || {
+            let mut found = Vec::new();
+            for (digest, directory) in digests_below(&listed)? {
+                if let Some((bytes, last_used)) = partial::measure(&directory)? {
+                    found.push(LeftPartial { digest, bytes, last_used });
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Removes a partial blob, unless a fill holds it. Returns false if nothing was removed.
+    pub async fn remove_partial(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let directory = self.paths.partial(digest);
+        let gone = directory.clone();
+        on_disk("remove partial", &directory, move || partial::remove(&gone)).await
+    }
+
+    /// Walks over all complete blobs, a directory at a time, and calls `visit` with each.
+    pub async fn walk_blobs(&self, visit: impl Fn(CachedBlob) + Send + Sync + 'static) -> Result<(), StoreError> {
+        let root = self.paths.blobs();
+        let walked = root.clone();
+        on_disk("list", &root, move || {
+            for algorithm in disk::list(&walked)? {
+                let algorithm_dir = walked.join(&algorithm.name);
+                for first in disk::list(&algorithm_dir)? {
+                    visit_blobs(&algorithm.name, &algorithm_dir.join(&first.name), &visit)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns the space of the file system that the cache lies on.
+    pub async fn space(&self) -> Result<disk::Space, StoreError> {
+        let path = self.paths.cache().to_owned();
+        let asked = path.clone();
+        on_disk("ask for the space of", &path, move || disk::space(&asked)).await
+    }
+
+    pub(super) async fn read_record(&self, path: PathBuf) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = path.clone();
+        on_disk("read", &path, move || disk::optional(disk::read(&read))).await
+    }
+}
+
+/// Returns the name of a mirrored repository in lists: `UPSTREAM/NAME`.
+pub(super) fn mirrored_name(upstream: &HostName, repository: &RepositoryName) -> String {
+    format!("{upstream}/{repository}")
+}
+
+/// Splits a name that [`mirrored_name`] made.
+pub fn parse_mirrored(name: &str) -> Option<(HostName, RepositoryName)> {
+    let (upstream, repository) = name.split_once('/')?;
+    Some((upstream.parse().ok()?, repository.parse().ok()?))
+}
+
+/// Returns true for the name of a mirrored repository, and for the beginning of one.
+fn is_mirrored_name(name: &str) -> bool {
+    if name.contains('/') { parse_mirrored(name).is_some() } else { name.parse::<HostName>().is_ok() }
+}
+
+/// Returns the files `DIRECTORY/ALGORITHM/HEX`.
+pub(super) fn digests_below(directory: &Path) -> io::Result<Vec<(Digest, PathBuf)>> {
+    let mut found = Vec::new();
+    for algorithm in disk::list(directory)? {
+        let within = directory.join(&algorithm.name);
+        for entry in disk::list(&within)? {
+            if let Ok(digest) = Digest::from_parts(&algorithm.name, &entry.name) {
+                found.push((digest, within.join(&entry.name)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn visit_blobs(algorithm: &str, directory: &Path, visit: &impl Fn(CachedBlob)) -> io::Result<()> {
+    for entry in disk::list(directory)? {
+        let Ok(digest) = Digest::from_parts(algorithm, &entry.name) else { continue };
+        if let Some(file) = disk::optional(disk::metadata(&directory.join(&entry.name)))? {
+            visit(CachedBlob { digest, size: file.len(), last_used: file.modified()? });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! The space that cached content takes, and the removal of mirrored repositories.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::paths::on_disk;
+use super::store::{CacheStore, CachedBlob, digests_below};
+use crate::oci::{Digest, HostName, RepositoryName};
+use crate::store::{Amount, StoreError};
+use crate::sys::disk;
+
+/// The folders of a mirrored repository.
+const PARTS: [&str; 3] = ["_tags", "_lists", "_links"];
+
+impl CacheStore {
+    /// Returns the amount of the complete blobs that `counts` accepts. Looks at every file.
+    pub async fn amount_of(
+        &self,
+        counts: impl Fn(&Digest) -> bool + Send + Sync + 'static,
+    ) -> Result<Amount, StoreError> {
+        // A std mutex: held for an addition, by the thread that walks.
+        let amount = Arc::new(Mutex::new(Amount::default()));
+        let sum = Arc::clone(&amount);
+        let add = move |blob: CachedBlob| {
+            if counts(&blob.digest) {
+                sum.lock().unwrap_or_else(PoisonError::into_inner).add(blob.size);
+            }
+        };
+        self.walk_blobs(add).await?;
+        let amount = *amount.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(amount)
+    }
+
+    /// Returns the digests that a repository has a link to, whether or not they are cached.
+    pub async fn digests(&self, upstream: &HostName, repository: &RepositoryName) -> Result<Vec<Digest>, StoreError> {
+        let path = self.paths.links(upstream, repository);
+        let listed = path.clone();
+        let digests = move || Ok(digests_below(&listed)?.into_iter().map(|(digest, _)| digest).collect());
+        on_disk("list", &path, digests).await
+    }
+
+    /// Returns the sizes of complete blobs, in bytes; 0 for those that are not cached.
+    pub async fn sizes(&self, digests: Vec<Digest>) -> Result<Vec<u64>, StoreError> {
+        let paths: Vec<_> = digests.iter().map(|digest| self.paths.blob(digest)).collect();
+        on_disk("read", &self.paths.blobs(), move || {
+            let size = |path| Ok(disk::optional(disk::metadata(path))?.map_or(0, |file| file.len()));
+            paths.iter().map(|path| size(path)).collect()
+        })
+        .await
+    }
+
+    /// Returns the number of tags that have a record.
+    pub async fn count_tags(&self, upstream: &HostName, repository: &RepositoryName) -> Result<u64, StoreError> {
+        let path = self.paths.tags(upstream, repository);
+        let listed = path.clone();
+        on_disk("list", &path, move || Ok(disk::list(&listed)?.len() as u64)).await
+    }
+
+    /// Returns true if there is any record of the repository.
+    pub async fn has_repository(&self, upstream: &HostName, repository: &RepositoryName) -> Result<bool, StoreError> {
+        let path = self.paths.repository(upstream, repository);
+        let looked = path.clone();
+        on_disk("read", &path, move || {
+            for part in PARTS {
+                if disk::optional(disk::metadata(&looked.join(part)))?.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
+    }
+
+    /// Forgets a whole repository; the bytes stay. Returns the number of its tags; `None` if there was no record of it.
+    pub async fn remove_repository(
+        &self,
+        upstream: &HostName,
+        repository: &RepositoryName,
+    ) -> Result<Option<u64>, StoreError> {
+        let path = self.paths.repository(upstream, repository);
+        let gone = path.clone();
+        on_disk("remove", &path, move || {
+            let tags = disk::list(&gone.join("_tags"))?.len() as u64;
+            let mut removed = false;
+            for part in PARTS {
+                removed |= disk::remove_dir(&gone.join(part))?;
+            }
+            Ok(removed.then_some(tags))
+        })
+        .await
+    }
+}

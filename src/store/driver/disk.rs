@@ -1,0 +1,137 @@
+//! The driver for a directory of a local or shared file system.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::verbs::{
+    Changes, Child, Driver, Durability, FileLocks, LocalFile, LockGuard, ObjectStat, OpenedWriter, Writer,
+};
+use crate::store::StoredBlob;
+use crate::store::key::Key;
+use crate::sys::disk::{self, Changed, Share};
+
+/// Keeps each object in a file below one root directory; the key is the path of the file.
+#[derive(Debug)]
+pub struct DiskDriver {
+    root: PathBuf,
+}
+
+impl DiskDriver {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        if key.as_str().is_empty() { self.root.clone() } else { self.root.join(key.as_str()) }
+    }
+}
+
+impl Driver for DiskDriver {
+    fn describe(&self, key: &Key) -> String {
+        self.path(key).display().to_string()
+    }
+
+    fn read(&self, key: &Key) -> io::Result<Option<Vec<u8>>> {
+        disk::optional(disk::read(&self.path(key)))
+    }
+
+    fn write(&self, key: &Key, content: &[u8], durability: Durability) -> io::Result<()> {
+        match durability {
+            Durability::Synced => disk::write_atomic(&self.path(key), content),
+            Durability::Unsynced => disk::write_replace(&self.path(key), content),
+        }
+    }
+
+    fn open(&self, key: &Key) -> io::Result<Option<StoredBlob>> {
+        LocalFile::new(self.path(key)).open()
+    }
+
+    fn stat(&self, key: &Key) -> io::Result<Option<ObjectStat>> {
+        let found = disk::optional(disk::metadata(&self.path(key)))?;
+        Ok(found.map(|file| ObjectStat { size: file.len(), modified: file.modified().ok() }))
+    }
+
+    fn exists(&self, key: &Key) -> io::Result<bool> {
+        Ok(disk::optional(disk::metadata(&self.path(key)))?.is_some())
+    }
+
+    fn each_child(&self, folder: &Key, visit: &mut dyn FnMut(Child)) -> io::Result<()> {
+        disk::each(&self.path(folder), |entry| visit(Child { name: entry.name, is_folder: entry.is_dir }))
+    }
+
+    fn remove(&self, key: &Key) -> io::Result<bool> {
+        disk::remove(&self.path(key))
+    }
+
+    fn remove_tree(&self, folder: &Key) -> io::Result<bool> {
+        disk::remove_dir(&self.path(folder))
+    }
+
+    fn open_writer(&self, key: &Key) -> io::Result<OpenedWriter> {
+        let path = self.path(key);
+        let file = disk::open_writable(&path)?;
+        if !disk::try_lock(&file)? {
+            return Ok(OpenedWriter::Busy);
+        }
+        // The file may have been committed between its opening and its lock: then the lock is on a published blob.
+        if !disk::names(&path, &file)? {
+            return Ok(OpenedWriter::Moved);
+        }
+        Ok(OpenedWriter::Writer(Arc::new(file)))
+    }
+
+    fn commit(&self, from: &Key, to: &Key) -> io::Result<()> {
+        disk::rename_durably(&self.path(from), &self.path(to))
+    }
+
+    fn adopt(&self, file: &LocalFile, to: &Key) -> io::Result<bool> {
+        Ok(disk::optional(disk::link_or_copy(file.path(), &self.path(to)))?.is_some())
+    }
+
+    fn remove_empty_folders(&self, key: &Key, levels: usize) {
+        disk::remove_empty(&self.path(key), levels);
+    }
+
+    fn changes(&self) -> Option<&dyn Changes> {
+        Some(self)
+    }
+
+    fn file_locks(&self) -> Option<&dyn FileLocks> {
+        Some(self)
+    }
+}
+
+impl Changes for DiskDriver {
+    fn changed(&self, folder: &Key) -> io::Result<Option<Changed>> {
+        disk::changed(&self.path(folder))
+    }
+}
+
+impl FileLocks for DiskDriver {
+    fn create(&self, key: &Key) -> io::Result<()> {
+        disk::open_writable(&self.path(key)).map(drop)
+    }
+
+    fn try_lock(&self, key: &Key, share: Share) -> io::Result<Option<LockGuard>> {
+        let file = disk::open_writable(&self.path(key))?;
+        // The lock (`flock`) lives as long as the file is open.
+        Ok(disk::try_share(&file, share)?.then(|| LockGuard::new(file)))
+    }
+}
+
+impl Writer for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn write_at(&self, content: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(content, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
+    }
+}

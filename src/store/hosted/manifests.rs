@@ -1,0 +1,239 @@
+//! Manifests and tags of hosted repositories.
+//!
+//! `registry:2` knows a manifest by its sha256 alone, and its links say the same. If a manifest was pushed with another digest, a second
+//! link of ours stands beside that of `registry:2`. If a tag was pushed with such a digest, a record below `entrepot/` holds the digest;
+//! it counts only as long as the tag's link agrees with it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::manifest_file::StoredManifest;
+use super::store::HostedStore;
+use super::{links, manifest_file};
+use crate::oci::{Algorithm, Digest, MediaType, RepositoryName, Tag};
+use crate::store::driver::{Driver, Durability};
+use crate::store::{Page, StoreError, layout};
+
+impl HostedStore {
+    /// Stores a manifest under `digest`, which must be its own. `media_type` is given if the body does not state it.
+    ///
+    /// A manifest that is pushed with another digest than its sha256 is linked under its sha256 too: `registry:2` knows no other, and its
+    /// garbage collection would remove the manifest.
+    pub async fn put_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        body: Bytes,
+        media_type: Option<&MediaType>,
+    ) -> Result<(), StoreError> {
+        let content = match digest.algorithm() {
+            Algorithm::Sha256 => *digest,
+            Algorithm::Sha512 => Digest::of(Algorithm::Sha256, &body),
+        };
+        let blob = layout::blob(&content);
+        let to = blob.clone();
+        self.backend
+            .run("store", &blob, move |driver| {
+                // An object with other content is damaged, and is replaced.
+                let same_size = driver.stat(&to)?.is_some_and(|found| found.size == body.len() as u64);
+                let stored = if same_size { driver.read(&to)? } else { None };
+                if stored.is_some_and(|stored| stored == body) {
+                    return Ok(());
+                }
+                driver.write(&to, &body, Durability::Synced)
+            })
+            .await?;
+        let names = if content == *digest { vec![content] } else { vec![content, *digest] };
+        for name in &names {
+            self.link_manifest(repository, name, &content, media_type).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a repository the right to a manifest, and records its media type.
+    async fn link_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        content: &Digest,
+        media_type: Option<&MediaType>,
+    ) -> Result<(), StoreError> {
+        let (link, record) = (layout::revision_link(repository, digest), layout::media_type(repository, digest));
+        let (text, content, written) = (media_type.map(ToString::to_string), *content, record.clone());
+        let describe = move |driver: &dyn Driver| match text {
+            Some(text) => driver.write(&written, text.as_bytes(), Durability::Synced),
+            None => driver.remove(&written).map(drop),
+        };
+        self.backend.run("store", &record, describe).await?;
+        let written = link.clone();
+        self.backend.run("link", &link, move |driver| links::write(driver, &written, &content)).await
+    }
+
+    /// Reads a manifest of the repository by its digest.
+    pub async fn manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<StoredManifest>, StoreError> {
+        let key = layout::revision(repository, digest);
+        let (repository, digest) = (repository.clone(), *digest);
+        self.backend.run("read", &key, move |driver| manifest_file::read(driver, &repository, &digest)).await
+    }
+
+    /// Returns the digest that the bytes of a manifest lie under; `None` if the repository does not hold the manifest.
+    pub async fn revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, StoreError> {
+        let key = layout::revision(repository, digest);
+        let (repository, digest) = (repository.clone(), *digest);
+        self.backend.run("read", &key, move |driver| links::manifest_content(driver, &repository, &digest)).await
+    }
+
+    /// Removes a manifest under all its digests, and every tag that names it. Returns false if there was none.
+    pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
+        let known = self.revision(repository, digest).await?;
+        let content = known.unwrap_or(*digest);
+        self.untag_all(repository, &content).await?;
+        for name in self.other_digests(repository, &content).await? {
+            self.remove_revision(repository, &name).await?;
+        }
+        let removed = self.remove_revision(repository, &content).await?;
+        Ok(removed && known.is_some())
+    }
+
+    /// Returns the digests of other algorithms under which a repository has a link to these bytes.
+    async fn other_digests(&self, repository: &RepositoryName, content: &Digest) -> Result<Vec<Digest>, StoreError> {
+        let folder = layout::revisions_by(repository, Algorithm::Sha512);
+        let (listed, content) = (folder.clone(), *content);
+        let list = move |driver: &dyn Driver| {
+            let mut same = Vec::new();
+            for digest in links::digests_in(driver, &listed, Algorithm::Sha512)? {
+                if links::read(driver, &listed.join(&digest.hex()).join("link"))? == Some(content) {
+                    same.push(digest);
+                }
+            }
+            Ok(same)
+        };
+        self.backend.run("list", &folder, list).await
+    }
+
+    /// Removes every tag that names these bytes.
+    async fn untag_all(&self, repository: &RepositoryName, content: &Digest) -> Result<(), StoreError> {
+        let (key, repository, content) = (layout::tags(repository), repository.clone(), *content);
+        self.backend
+            .run("remove", &key, move |driver| {
+                for tag in tags_of(driver, &repository, &content)? {
+                    untag(driver, &repository, &tag)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn remove_revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
+        let revision = layout::revision(repository, digest);
+        let records = [layout::media_type(repository, digest), layout::push(repository, digest)];
+        let removed = revision.clone();
+        self.backend
+            .run("remove", &revision, move |driver| {
+                for record in &records {
+                    driver.remove(record)?;
+                }
+                driver.remove_tree(&removed)
+            })
+            .await
+    }
+
+    /// Returns up to `limit` tags of the repository after `after`, in byte order.
+    pub async fn tags(
+        &self,
+        repository: &RepositoryName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<String>, StoreError> {
+        let folder = layout::tags(repository);
+        let (lists, listed, now) = (Arc::clone(&self.tag_lists), folder.clone(), self.clock.now());
+        let after = after.map(str::to_owned);
+        let list = move |driver: &dyn Driver| lists.page(driver, &listed, (after.as_deref(), limit), now);
+        self.backend.run("list", &folder, list).await
+    }
+
+    /// Returns the digest that a tag was pushed with.
+    pub async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, StoreError> {
+        let (current, record) = (layout::tag_current(repository, tag), layout::tag_digest(repository, tag));
+        let link = current.clone();
+        let read = move |driver: &dyn Driver| Ok((links::read(driver, &link)?, links::read(driver, &record)?));
+        match self.backend.run("read", &current, read).await? {
+            // `registry:2` may have moved the tag since, without changing the record.
+            (Some(current), Some(name)) if self.revision(repository, &name).await? == Some(current) => Ok(Some(name)),
+            (current, _) => Ok(current),
+        }
+    }
+
+    /// Returns when a tag was last pushed, where the driver tells.
+    pub async fn tagged_at(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<SystemTime>, StoreError> {
+        let link = layout::tag_current(repository, tag);
+        let looked = link.clone();
+        let found = self.backend.run("read", &link, move |driver| driver.stat(&looked)).await?;
+        Ok(found.and_then(|found| found.modified))
+    }
+
+    /// Lets a tag name a manifest that the repository holds.
+    pub async fn set_tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
+        let content = self.revision(repository, digest).await?.unwrap_or(*digest);
+        let (current, record) = (layout::tag_current(repository, tag), layout::tag_digest(repository, tag));
+        let (index, digest, link) = (layout::tag_index(repository, tag, &content), *digest, current.clone());
+        self.backend
+            .run("link", &current, move |driver| {
+                // The record comes first, since it counts for nothing until the link names the same bytes.
+                if content != digest {
+                    links::write(driver, &record, &digest)?;
+                }
+                // The current link comes before the index: a tag that is listed names a manifest.
+                if let Err(error) = links::write(driver, &link, &content) {
+                    driver.remove_empty_folders(&link, 2);
+                    return Err(error);
+                }
+                links::write(driver, &index, &content)?;
+                if content == digest {
+                    driver.remove(&record)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Removes a tag. Returns false if there was none.
+    pub async fn untag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
+        let (key, repository, tag) = (layout::tag(repository, tag), repository.clone(), tag.clone());
+        self.backend.run("remove", &key, move |driver| untag(driver, &repository, &tag)).await
+    }
+
+    /// Returns the number of tags of a repository.
+    pub async fn count_tags(&self, repository: &RepositoryName) -> Result<u64, StoreError> {
+        let folder = layout::tags(repository);
+        let listed = folder.clone();
+        self.backend.run("list", &folder, move |driver| Ok(driver.children(&listed)?.len() as u64)).await
+    }
+}
+
+fn untag(driver: &dyn Driver, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
+    driver.remove(&layout::tag_digest(repository, tag))?;
+    driver.remove(&layout::pull(repository, tag))?;
+    driver.remove_tree(&layout::tag(repository, tag))
+}
+
+/// Returns the tags that name these bytes.
+fn tags_of(driver: &dyn Driver, repository: &RepositoryName, content: &Digest) -> io::Result<Vec<Tag>> {
+    let (mut names, mut failure) = (Vec::new(), None);
+    driver.each_child(&layout::tags(repository), &mut |child| {
+        let Ok(tag) = child.name.parse::<Tag>() else { return };
+        match links::read(driver, &layout::tag_current(repository, &tag)) {
+            Ok(named) if named.as_ref() == Some(content) => names.push(tag),
+            Ok(_) => {}
+            Err(error) => failure = Some(error),
+        }
+    })?;
+    failure.map_or(Ok(names), Err)
+}

@@ -1,0 +1,88 @@
+//! Answers to the question which manifests of a repository refer to another one.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use super::manifest_file::StoredManifest;
+use super::revisions::Revision;
+use super::store::HostedStore;
+use super::{links, manifest_file};
+use crate::oci::{Algorithm, Digest, Manifest, Referrers, ReferrersPage, ReferrersQuery, RepositoryName};
+use crate::store::driver::Driver;
+use crate::store::{StoreError, layout};
+
+impl HostedStore {
+    /// Returns the manifests of a repository that refer to one, in the order of their digests.
+    pub async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        query: &ReferrersQuery,
+    ) -> Result<ReferrersPage, StoreError> {
+        let asked_at = self.clock.moment();
+        let mut known = self.revisions.of(repository).lock_owned().await;
+        let (clock, query, name) = (self.clock.clone(), query.clone(), repository.clone());
+        let answer = move |driver: &dyn Driver| {
+            // Another request may have brought the list up to date while this one waited for it.
+            if !known.is_newer_than(asked_at) {
+                known.refresh(driver, &name, &clock)?;
+            }
+            let held = known.all();
+            drop(known);
+            let is_empty = held.iter().all(|revisions| revisions.is_empty());
+            Ok((page(driver, &name, &held, &query)?, is_empty))
+        };
+        let (page, is_empty) = self.backend.run("list", &layout::repository(repository), answer).await?;
+        if is_empty {
+            self.revisions.forget(repository);
+        }
+        Ok(page)
+    }
+}
+
+/// Makes the requested page. Each entry is read from the storage.
+fn page(
+    driver: &dyn Driver,
+    repository: &RepositoryName,
+    held: &[Arc<[Revision]>],
+    query: &ReferrersQuery,
+) -> io::Result<ReferrersPage> {
+    let refers = |revision: &&Revision| revision.may_refer_to(&query.subject);
+    // A manifest that was pushed by its sha512 is linked by its sha256 too. It is listed once, by the digest that it was pushed with.
+    let mut listed_otherwise = HashSet::new();
+    for revision in held.iter().flat_map(|revisions| revisions.iter()).filter(refers) {
+        if revision.digest.algorithm() != Algorithm::Sha256 {
+            listed_otherwise.extend(links::manifest_content(driver, repository, &revision.digest)?);
+        }
+    }
+    let is_wanted = |revision: &&Revision| {
+        revision.may_have_type(query.artifact_type.as_deref()) && query.last.is_none_or(|last| last < revision.digest)
+    };
+    let mut filling = query.begin();
+    let wanted = held.iter().flat_map(|revisions| revisions.iter()).filter(refers).filter(is_wanted);
+    for revision in wanted.filter(|revision| !listed_otherwise.contains(&revision.digest)) {
+        let Some((stored, manifest)) = read(driver, repository, &revision.digest)? else { continue };
+        if manifest.subject().is_none_or(|subject| subject.digest != query.subject) {
+            continue;
+        }
+        let descriptor = Referrers::describe(&revision.digest, &manifest, &stored.body);
+        if query.wants(&descriptor) && !filling.add(descriptor) {
+            break;
+        }
+    }
+    Ok(filling.finish())
+}
+
+/// Reads and parses a manifest that the repository holds; `None` also if it cannot be parsed.
+fn read(
+    driver: &dyn Driver,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> io::Result<Option<(StoredManifest, Manifest)>> {
+    let stored = manifest_file::read(driver, repository, digest)?;
+    let parsed = |stored: StoredManifest| {
+        let manifest = Manifest::parse(&stored.body, stored.media_type.as_ref()).ok()?;
+        Some((stored, manifest))
+    };
+    Ok(stored.and_then(parsed))
+}

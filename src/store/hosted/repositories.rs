@@ -1,0 +1,88 @@
+//! Hosted repositories as a whole: their list, their content, their removal.
+
+use std::io;
+
+use super::links;
+use super::store::HostedStore;
+use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::store::directory::Part;
+use crate::store::driver::Driver;
+use crate::store::{Page, StoreError, layout};
+
+/// The parts that make a folder a repository: also one that has layers and no manifest yet.
+const INHABITED: &[Part] = &[Part::Manifests, Part::Layers];
+
+impl HostedStore {
+    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once a manifest was pushed to it.
+    pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
+        self.names.page(&[Part::Manifests], after, limit).await
+    }
+
+    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once it holds a layer or a manifest.
+    pub async fn inhabited_after(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
+        self.names.page(INHABITED, after, limit).await
+    }
+
+    /// Returns every repository that holds a layer or a manifest.
+    pub async fn inhabited(&self) -> Result<Vec<RepositoryName>, StoreError> {
+        Ok(self.names.all(INHABITED).await?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Returns true if the repository holds a layer or a manifest, or did so once.
+    pub async fn exists(&self, repository: &RepositoryName) -> Result<bool, StoreError> {
+        let (key, repository) = (layout::repository(repository), repository.clone());
+        self.backend.run("read", &key, move |driver| exists(driver, &repository)).await
+    }
+
+    /// Returns the digests that the content of a repository lies under, each once.
+    pub async fn digests(&self, repository: &RepositoryName) -> Result<Vec<Digest>, StoreError> {
+        let (key, repository) = (layout::repository(repository), repository.clone());
+        self.backend.run("list", &key, move |driver| linked(driver, &repository)).await
+    }
+
+    /// Removes a whole repository. Tags are removed first, so that none names a removed manifest. Returns the number of its tags; `None`
+    /// if there was no such repository. Its uploads continue.
+    pub async fn remove_repository(&self, repository: &RepositoryName) -> Result<Option<u64>, StoreError> {
+        let (key, name) = (layout::repository(repository), repository.clone());
+        self.backend
+            .run("remove", &key, move |driver| {
+                if !exists(driver, &name)? {
+                    return Ok(None);
+                }
+                let tags = driver.children(&layout::tags(&name))?.len() as u64;
+                for folder in [
+                    layout::tags(&name),
+                    layout::manifests(&name),
+                    layout::layers(&name),
+                    layout::media_types(&name),
+                    layout::tag_digests(&name),
+                    layout::pushes(&name),
+                    layout::pulls(&name),
+                ] {
+                    driver.remove_tree(&folder)?;
+                }
+                Ok(Some(tags))
+            })
+            .await
+    }
+}
+
+fn exists(driver: &dyn Driver, repository: &RepositoryName) -> io::Result<bool> {
+    Ok(driver.exists(&layout::manifests(repository))? || driver.exists(&layout::layers(repository))?)
+}
+
+/// Returns the digests that the links of a repository name.
+fn linked(driver: &dyn Driver, repository: &RepositoryName) -> io::Result<Vec<Digest>> {
+    let mut found = Vec::new();
+    for folder in [layout::layers(repository), layout::revisions(repository)] {
+        // Under sha256 the name of the link is the digest of the bytes. Under another algorithm the link tells it.
+        found.extend(links::digests_in(driver, &folder.join(Algorithm::Sha256.as_str()), Algorithm::Sha256)?);
+        let other = folder.join(Algorithm::Sha512.as_str());
+        for digest in links::digests_in(driver, &other, Algorithm::Sha512)? {
+            found.extend(links::read(driver, &other.join(&digest.hex()).join("link"))?);
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}

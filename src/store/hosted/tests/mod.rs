@@ -1,0 +1,3 @@
+//! Tests of hosted content.
+
+mod locks;

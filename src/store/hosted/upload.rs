@@ -1,0 +1,224 @@
+//! An upload: append-only and resumable. Its content is found under a digest only once it is complete and verified.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
+use crate::store::blob::hash;
+use crate::store::driver::{Backend, OpenedWriter, Writer};
+use crate::store::key::Key;
+use crate::store::{StoreError, UploadId, layout};
+
+/// The state of uploads in this process.
+#[derive(Default)]
+pub struct UploadTable {
+    /// The hashes of uploads that no request holds at the moment, so that a resumed one need not be read again. A std `Mutex`: held only
+    /// for operations on the map.
+    parked: Mutex<HashMap<UploadId, Hashed>>,
+    /// The uploads that a request of this process holds.
+    held: Mutex<HashSet<UploadId>>,
+}
+
+impl UploadTable {
+    /// Keeps the hashes of an upload until it is resumed.
+    pub fn park(&self, id: UploadId, hashed: Hashed) {
+        self.parked().insert(id, hashed);
+    }
+
+    /// Forgets all kept hashes: resumed uploads are read again.
+    pub fn forget_all(&self) {
+        self.parked().clear();
+    }
+
+    /// Takes an upload for one request; `None` while another request of this process holds it.
+    pub fn hold(self: &Arc<Self>, id: &UploadId) -> Option<Held> {
+        let taken = self.held().insert(id.clone());
+        taken.then(|| Held { table: Arc::clone(self), id: id.clone() })
+    }
+
+    // A std `Mutex` that a panic poisoned still protects a valid map: each operation on it is a single one.
+    fn parked(&self) -> MutexGuard<'_, HashMap<UploadId, Hashed>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<UploadId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps other requests of this process from an upload until it is dropped.
+pub struct Held {
+    table: Arc<UploadTable>,
+    id: UploadId,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.table.held().remove(&self.id);
+    }
+}
+
+/// The hashes of the first `size` bytes of an upload.
+#[derive(Clone)]
+pub struct Hashed {
+    /// The digest that the content is stored under, whatever digest it is pushed with.
+    sha256: Hasher,
+    /// The hash of the other algorithm that the content will be pushed with, if that is known.
+    other: Option<Hasher>,
+    size: u64,
+}
+
+impl Hashed {
+    /// Starts the hashes of an empty upload.
+    pub fn by(algorithm: Algorithm) -> Self {
+        let other = (algorithm != Algorithm::Sha256).then(|| Hasher::new(algorithm));
+        Self { sha256: Hasher::new(Algorithm::Sha256), other, size: 0 }
+    }
+
+    fn update(&mut self, piece: &[u8]) {
+        self.sha256.update(piece);
+        if let Some(other) = &mut self.other {
+            other.update(piece);
+        }
+        self.size += piece.len() as u64;
+    }
+
+    /// Returns the sha256, and the other digest if it is by this algorithm.
+    fn finish(self, algorithm: Algorithm) -> (Digest, Option<Digest>) {
+        let other = self.other.map(Hasher::finish).filter(|digest| digest.algorithm() == algorithm);
+        (self.sha256.finish(), other)
+    }
+}
+
+/// The exclusive right to write to an upload, in this process and, if the driver can, in all others.
+pub struct Lease {
+    /// Dropped first, so that the next holder in this process finds the object free.
+    writer: Arc<dyn Writer>,
+    _held: Held,
+}
+
+/// An upload that one request holds. Dropping it leaves it resumable.
+pub struct Upload {
+    id: UploadId,
+    repository: RepositoryName,
+    folder: Key,
+    backend: Backend,
+    lease: Arc<Lease>,
+    size: u64,
+    /// `None` if this process did not hash the stored bytes: they are read again at the end.
+    hashed: Option<Hashed>,
+    table: Arc<UploadTable>,
+}
+
+impl Upload {
+    /// Opens an upload and takes it for one request.
+    pub async fn open(
+        backend: Backend,
+        repository: RepositoryName,
+        id: UploadId,
+        table: Arc<UploadTable>,
+    ) -> Result<Self, StoreError> {
+        let folder = layout::upload(&repository, &id);
+        let (started, data) = (folder.join("startedat"), folder.join("data"));
+        let held = table.hold(&id);
+        let opened = backend.run("open upload", &folder, move |driver| {
+            // registry:2 creates the data file with the first byte only.
+            if driver.stat(&started)?.is_none() {
+                return Ok(Err(StoreError::NoUpload));
+            }
+            let Some(held) = held else { return Ok(Err(StoreError::Busy)) };
+            Ok(match driver.open_writer(&data)? {
+                OpenedWriter::Writer(writer) => {
+                    let size = writer.size()?;
+                    Ok((Lease { writer, _held: held }, size))
+                }
+                OpenedWriter::Busy => Err(StoreError::Busy),
+                OpenedWriter::Moved => Err(StoreError::NoUpload),
+            })
+        });
+        let (lease, size) = opened.await??;
+        let hashed = table.parked().remove(&id).filter(|hashed| hashed.size == size);
+        let hashed = hashed.or_else(|| (size == 0).then(|| Hashed::by(Algorithm::Sha256)));
+        Ok(Self { id, repository, folder, backend, lease: Arc::new(lease), size, hashed, table })
+    }
+
+    /// Returns the number of bytes received so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub fn repository(&self) -> &RepositoryName {
+        &self.repository
+    }
+
+    pub fn folder(&self) -> &Key {
+        &self.folder
+    }
+
+    /// Returns the exclusive right to the upload, which lasts until the last owner drops it.
+    pub fn lease(&self) -> Arc<Lease> {
+        Arc::clone(&self.lease)
+    }
+
+    /// Forgets the hashes, which will not be needed again.
+    pub fn forget_hashes(&mut self) {
+        self.hashed = None;
+    }
+
+    /// Announces that the content will be pushed with a digest of this algorithm. If it is hashed so while it arrives, it need not be
+    /// read again at the end.
+    pub fn expect(&mut self, algorithm: Algorithm) {
+        if self.size == 0 && algorithm != Algorithm::Sha256 {
+            self.hashed = Some(Hashed::by(algorithm));
+        }
+    }
+
+    /// Writes a piece at the end of the upload.
+    pub async fn append(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        let (lease, offset, length) = (self.lease(), self.size, piece.len() as u64);
+        let mut hashed = self.hashed.take();
+        let written = self.backend.run("write upload", &self.folder, move |_| {
+            lease.writer.write_at(&piece, offset)?;
+            if let Some(hashed) = &mut hashed {
+                hashed.update(&piece);
+            }
+            Ok(hashed)
+        });
+        self.hashed = written.await?;
+        self.size += length;
+        Ok(())
+    }
+
+    /// Checks the content against `expected` and syncs it. Returns the sha256, which the content is stored under.
+    pub async fn verify(&mut self, expected: &Digest) -> Result<Digest, StoreError> {
+        // The hashes are taken, so they are not parked again: an upload that ends is not resumed, and one that fails is read again.
+        let (lease, size, hashed) = (self.lease(), self.size, self.hashed.take());
+        let algorithm = expected.algorithm();
+        let verified = self.backend.run("sync upload", &self.folder, move |_| {
+            let writer = &lease.writer;
+            let (sha256, other) = match hashed {
+                Some(hashed) => hashed.finish(algorithm),
+                None => (hash(&**writer, size, Algorithm::Sha256)?, None),
+            };
+            let named = match (algorithm, other) {
+                (Algorithm::Sha256, _) => sha256,
+                (_, Some(other)) => other,
+                (algorithm, None) => hash(&**writer, size, algorithm)?,
+            };
+            writer.sync()?;
+            Ok((sha256, named))
+        });
+        let (sha256, found) = verified.await?;
+        if found == *expected { Ok(sha256) } else { Err(StoreError::Mismatch { expected: *expected, found }) }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(hashed) = self.hashed.take() {
+            self.table.park(self.id.clone(), hashed);
+        }
+    }
+}

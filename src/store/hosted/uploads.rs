@@ -1,0 +1,185 @@
+//! The life of uploads: begun, resumed, verified, published, discarded, purged.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::store::HostedStore;
+use super::upload::{Hashed, Upload, UploadTable};
+use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::store::directory::Part;
+use crate::store::driver::{Driver, Durability, OpenedWriter};
+use crate::store::key::Key;
+use crate::store::{Amount, StoreError, UploadId, layout};
+use crate::sys::Clock;
+
+/// An upload whose content has the expected digest.
+pub struct VerifiedUpload {
+    upload: Upload,
+    digest: Digest,
+    /// The digest that its bytes will lie under.
+    content: Digest,
+}
+
+impl HostedStore {
+    /// Begins an upload of content that will be pushed with a digest of this algorithm, unless the end of the upload says otherwise.
+    pub async fn start_upload(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<UploadId, StoreError> {
+        let id = UploadId::random();
+        let folder = layout::upload(repository, &id);
+        let started = humantime::format_rfc3339_seconds(self.clock.now()).to_string();
+        let key = folder.join("startedat");
+        let write = move |driver: &dyn Driver| driver.write(&key, started.as_bytes(), Durability::Synced);
+        self.backend.run("begin upload", &folder, write).await?;
+        // The algorithm is remembered with the hashes. Without them the upload is read again at the end, when it is known anyway.
+        if algorithm != Algorithm::Sha256 {
+            self.uploads.park(id.clone(), Hashed::by(algorithm));
+        }
+        Ok(id)
+    }
+
+    /// Takes an upload to write to it; `Busy` while another request holds it.
+    pub async fn upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<Upload, StoreError> {
+        Upload::open(self.backend.clone(), repository.clone(), id.clone(), Arc::clone(&self.uploads)).await
+    }
+
+    /// Returns the number of bytes that an upload has received, without taking it.
+    pub async fn upload_size(&self, repository: &RepositoryName, id: &UploadId) -> Result<u64, StoreError> {
+        let folder = layout::upload(repository, id);
+        let (started, data) = (folder.join("startedat"), folder.join("data"));
+        let size = self.backend.run("read upload", &folder, move |driver| {
+            if driver.stat(&started)?.is_none() {
+                return Ok(None);
+            }
+            Ok(Some(driver.stat(&data)?.map_or(0, |found| found.size)))
+        });
+        size.await?.ok_or(StoreError::NoUpload)
+    }
+
+    /// Removes an upload with everything it received; `Busy` while another request writes to it.
+    pub async fn discard_upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<(), StoreError> {
+        let mut upload = self.upload(repository, id).await?;
+        self.discard(&mut upload).await
+    }
+
+    /// Removes an upload that the caller holds.
+    pub async fn discard(&self, upload: &mut Upload) -> Result<(), StoreError> {
+        upload.forget_hashes();
+        self.clear(upload.folder().clone()).await
+    }
+
+    /// Checks an upload against the digest that it is pushed with, and syncs it. On a mismatch the upload is removed.
+    pub async fn verify(&self, mut upload: Upload, digest: &Digest) -> Result<VerifiedUpload, StoreError> {
+        match upload.verify(digest).await {
+            Ok(content) => Ok(VerifiedUpload { upload, digest: *digest, content }),
+            Err(mismatch @ StoreError::Mismatch { .. }) => {
+                self.clear(upload.folder().clone()).await?;
+                Err(mismatch)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends an upload: moves it to where its sha256 is looked for, and links it into the repository under its digest.
+    pub async fn publish(&self, verified: VerifiedUpload) -> Result<(), StoreError> {
+        let VerifiedUpload { upload, digest, content } = verified;
+        let (folder, lease) = (upload.folder().clone(), upload.lease());
+        // The link comes first: a link to missing content counts for nothing, and if the storage is full, everything can be tried again.
+        self.link_layer(upload.repository(), &digest, &content).await?;
+        let (from, to) = (folder.join("data"), layout::blob(&content));
+        let commit = move |driver: &dyn Driver| {
+            // Held until the object is in its place, also if the client leaves meanwhile.
+            let _lease = lease;
+            // This replaces what is there, which may be damaged. The upload was verified and synced.
+            driver.commit(&from, &to)
+        };
+        self.backend.run("store", &folder, commit).await?;
+        if let Err(error) = self.clear(folder).await {
+            tracing::warn!(%error, "the rest of a finished upload could not be removed; it is purged when it is old enough");
+        }
+        Ok(())
+    }
+
+    async fn clear(&self, folder: Key) -> Result<(), StoreError> {
+        let at = folder.clone();
+        self.backend.run("discard upload", &at, move |driver| driver.remove_tree(&folder).map(drop)).await
+    }
+
+    /// Removes uploads that received nothing for longer than `age`. Returns how many.
+    pub async fn purge_uploads(&self, age: Duration) -> Result<usize, StoreError> {
+        let mut purged = 0;
+        for repository in self.uploading().await? {
+            let (uploads, clock, table) = (layout::uploads(&repository), self.clock.clone(), Arc::clone(&self.uploads));
+            let listed = uploads.clone();
+            let purge = move |driver: &dyn Driver| purge(driver, &listed, (&clock, age), &table);
+            purged += self.backend.run("purge uploads", &uploads, purge).await?;
+        }
+        if purged > 0 {
+            // Some hashes belong to removed uploads; the others are made again by reading.
+            self.uploads.forget_all();
+        }
+        Ok(purged)
+    }
+
+    /// Returns the amount of uploads that were begun and not finished.
+    pub async fn uploads_amount(&self) -> Result<Amount, StoreError> {
+        let mut amount = Amount::default();
+        for repository in self.uploading().await? {
+            let uploads = layout::uploads(&repository);
+            let listed = uploads.clone();
+            let found = self.backend.run("list", &uploads, move |driver| {
+                let mut found = Amount::default();
+                for upload in driver.children(&listed)?.into_iter().filter(|child| child.is_folder) {
+                    let data = driver.stat(&listed.join(&upload.name).join("data"))?;
+                    found.add(data.map_or(0, |data| data.size));
+                }
+                Ok(found)
+            });
+            let found = found.await?;
+            amount = Amount { count: amount.count + found.count, bytes: amount.bytes + found.bytes };
+        }
+        Ok(amount)
+    }
+
+    /// Returns every repository that has uploads.
+    async fn uploading(&self) -> Result<Vec<RepositoryName>, StoreError> {
+        Ok(self.names.all(&[Part::Uploads]).await?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+}
+
+/// Removes the uploads below `_uploads` that are older than `age` and that no request holds.
+fn purge(
+    driver: &dyn Driver,
+    uploads: &Key,
+    (clock, age): (&Clock, Duration),
+    table: &Arc<UploadTable>,
+) -> io::Result<usize> {
+    let mut purged = 0;
+    for child in driver.children(uploads)? {
+        let folder = uploads.join(&child.name);
+        let (data, started) = (driver.stat(&folder.join("data")), driver.stat(&folder.join("startedat")));
+        let stats = [&data, &started].into_iter().filter_map(|found| found.as_ref().ok()?.as_ref());
+        let idle = stats.map(|found| found.age(clock)).min();
+        if idle.is_none_or(|idle| idle <= age) {
+            continue;
+        }
+        // Held until it is gone, so that no request resumes it meanwhile.
+        let held = match child.name.parse() {
+            Ok(id) => table.hold(&id).map(Some),
+            Err(_) => Some(None),
+        };
+        let Some(_held) = held else { continue };
+        let writer = match data?.is_some() {
+            true => Some(driver.open_writer(&folder.join("data"))?),
+            false => None,
+        };
+        let is_free = matches!(writer, None | Some(OpenedWriter::Writer(_)));
+        if is_free && driver.remove_tree(&folder)? {
+            purged += 1;
+        }
+    }
+    Ok(purged)
+}

@@ -1,0 +1,59 @@
+//! Opens the store in a directory of the local disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::StoreError;
+use super::cache::{CacheStore, on_disk};
+use super::driver::{DiskDriver, Driver};
+use super::hosted::{HostedStore, create_lock_files};
+use super::layout;
+use crate::sys::{Clock, disk};
+
+/// Everything below one root directory.
+#[derive(Clone)]
+pub struct Store {
+    pub hosted: HostedStore,
+    pub cache: CacheStore,
+    root: Arc<Path>,
+}
+
+impl Store {
+    /// Returns the store below `root`. It touches no file: existing content can be read, and [`Store::prepare`] makes it writable.
+    pub fn new(root: &Path, clock: Clock) -> Self {
+        let driver: Arc<dyn Driver> = Arc::new(DiskDriver::new(root));
+        let hosted = HostedStore::new(Arc::clone(&driver), clock.clone());
+        Self { hosted, cache: CacheStore::new(root, driver, clock), root: root.into() }
+    }
+
+    /// Creates the directories that do not exist. Fails if they cannot be written to.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        let (root, driver) = (Arc::clone(&self.root), DiskDriver::new(&self.root));
+        on_disk("write to", &self.root, move || {
+            disk::make_dir(&root)?;
+            // The lock files come first: if the disk is full already, these small files may still fit, and content can be deleted.
+            let locks = disk::make_private_dir(&root.join(layout::PRIVATE)).and_then(|()| create_lock_files(&driver));
+            disk::probe_writable(&root)?;
+            locks?;
+            disk::make_dir(&root.join(layout::CACHE))
+        })
+        .await
+    }
+
+    /// Checks that files can be created: one is created, synced and removed.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let root = Arc::clone(&self.root);
+        on_disk("write to", &self.root, move || disk::probe_writable(&root)).await
+    }
+
+    /// Checks that [`Store::prepare`] could do its work. If the directory does not exist, one is created in the nearest existing directory
+    /// above it, and removed.
+    pub async fn rehearse(&self) -> Result<(), StoreError> {
+        let root = Arc::clone(&self.root);
+        on_disk("write to", &self.root, move || disk::probe_makeable(&root)).await
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
