@@ -5,9 +5,9 @@ use std::fmt;
 /// The place of an object below the root of a storage: one or more names with slashes between them, or nothing for the root itself.
 /// A key is relative, and no name in it is empty, `.` or `..`, so a driver may use it as a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(String);
+pub struct ObjectKey(String);
 
-impl Key {
+impl ObjectKey {
     /// Makes a key of names with slashes between them.
     ///
     /// # Panics
@@ -17,7 +17,7 @@ impl Key {
         Self::default().join(names)
     }
 
-    /// Returns the key of an object below this one. Panics as [`Key::new`] does.
+    /// Returns the key of an object below this one. Panics as [`ObjectKey::new`] does.
     pub fn join(&self, below: &str) -> Self {
         assert!(is_valid(below), "{below:?} is not a storage key");
         if self.0.is_empty() { Self(below.to_owned()) } else { Self(format!("{}/{below}", self.0)) }
@@ -28,7 +28,7 @@ impl Key {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn key_joins_names_with_slashes() {
-        assert_eq!(Key::new("a").join("b/c").as_str(), "a/b/c");
-        assert_eq!(Key::default().join("a"), Key::new("a"));
+        assert_eq!(ObjectKey::new("a").join("b/c").as_str(), "a/b/c");
+        assert_eq!(ObjectKey::default().join("a"), ObjectKey::new("a"));
     }
 
     #[test]

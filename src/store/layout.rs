@@ -3,7 +3,7 @@
 //! This is the only file that knows these keys. Both processes of a migration read the same bytes, so the keys never change.
 
 use super::UploadId;
-use super::key::Key;
+use super::key::ObjectKey;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
 const HOSTED: &str = "docker/registry/v2";
@@ -15,149 +15,149 @@ pub const PRIVATE: &str = "entrepot";
 pub const CACHE: &str = "cache";
 
 /// The bytes of pushed content. They always lie under their sha256, as `registry:2` has it.
-pub fn blob(digest: &Digest) -> Key {
+pub fn blob(digest: &Digest) -> ObjectKey {
     blob_folder(digest).join("data")
 }
 
 /// The folder that holds the bytes of a blob and nothing else.
-pub fn blob_folder(digest: &Digest) -> Key {
+pub fn blob_folder(digest: &Digest) -> ObjectKey {
     let hex = digest.hex();
     blobs().join(&format!("{}/{}/{hex}", digest.algorithm().as_str(), &hex[..2]))
 }
 
-pub fn blobs() -> Key {
-    Key::new(HOSTED).join("blobs")
+pub fn blobs() -> ObjectKey {
+    ObjectKey::new(HOSTED).join("blobs")
 }
 
-pub fn repositories() -> Key {
-    Key::new(HOSTED).join("repositories")
+pub fn repositories() -> ObjectKey {
+    ObjectKey::new(HOSTED).join("repositories")
 }
 
-pub fn repository(repository: &RepositoryName) -> Key {
+pub fn repository(repository: &RepositoryName) -> ObjectKey {
     repositories().join(repository.as_str())
 }
 
 /// The manifests and tags of a repository.
-pub fn manifests(name: &RepositoryName) -> Key {
+pub fn manifests(name: &RepositoryName) -> ObjectKey {
     repository(name).join("_manifests")
 }
 
 /// The links of a repository to its layers.
-pub fn layers(name: &RepositoryName) -> Key {
+pub fn layers(name: &RepositoryName) -> ObjectKey {
     repository(name).join("_layers")
 }
 
 /// The folder that holds the link to a layer and nothing else.
-pub fn layer(name: &RepositoryName, digest: &Digest) -> Key {
+pub fn layer(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&layers(name), digest)
 }
 
-pub fn layer_link(name: &RepositoryName, digest: &Digest) -> Key {
+pub fn layer_link(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     layer(name, digest).join("link")
 }
 
 /// The links of a repository to its manifests.
-pub fn revisions(name: &RepositoryName) -> Key {
+pub fn revisions(name: &RepositoryName) -> ObjectKey {
     manifests(name).join("revisions")
 }
 
 /// The links to the manifests whose digests are of one algorithm.
-pub fn revisions_by(name: &RepositoryName, algorithm: Algorithm) -> Key {
+pub fn revisions_by(name: &RepositoryName, algorithm: Algorithm) -> ObjectKey {
     revisions(name).join(algorithm.as_str())
 }
 
 /// The folder that holds the link to a manifest, and what `registry:2` may have put beside it.
-pub fn revision(name: &RepositoryName, digest: &Digest) -> Key {
+pub fn revision(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&revisions(name), digest)
 }
 
-pub fn revision_link(name: &RepositoryName, digest: &Digest) -> Key {
+pub fn revision_link(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     revision(name, digest).join("link")
 }
 
-pub fn tags(name: &RepositoryName) -> Key {
+pub fn tags(name: &RepositoryName) -> ObjectKey {
     manifests(name).join("tags")
 }
 
-pub fn tag(name: &RepositoryName, tag: &Tag) -> Key {
+pub fn tag(name: &RepositoryName, tag: &Tag) -> ObjectKey {
     tags(name).join(tag.as_str())
 }
 
 /// The link to the manifest that a tag names now.
-pub fn tag_current(name: &RepositoryName, named: &Tag) -> Key {
+pub fn tag_current(name: &RepositoryName, named: &Tag) -> ObjectKey {
     tag(name, named).join("current/link")
 }
 
 /// A link to a manifest that a tag names or has named.
-pub fn tag_index(name: &RepositoryName, named: &Tag, digest: &Digest) -> Key {
+pub fn tag_index(name: &RepositoryName, named: &Tag, digest: &Digest) -> ObjectKey {
     addressed(&tag(name, named).join("index"), digest).join("link")
 }
 
-pub fn uploads(name: &RepositoryName) -> Key {
+pub fn uploads(name: &RepositoryName) -> ObjectKey {
     repository(name).join("_uploads")
 }
 
-pub fn upload(name: &RepositoryName, id: &UploadId) -> Key {
+pub fn upload(name: &RepositoryName, id: &UploadId) -> ObjectKey {
     uploads(name).join(id.as_str())
 }
 
 /// The media type of a pushed manifest whose body does not state it.
-pub fn media_type(name: &RepositoryName, digest: &Digest) -> Key {
+pub fn media_type(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&media_types(name), digest)
 }
 
-pub fn media_types(name: &RepositoryName) -> Key {
+pub fn media_types(name: &RepositoryName) -> ObjectKey {
     records(name).join("_mediatypes")
 }
 
 /// The digest that a tag was pushed with, if that is not the sha256.
-pub fn tag_digest(name: &RepositoryName, tag: &Tag) -> Key {
+pub fn tag_digest(name: &RepositoryName, tag: &Tag) -> ObjectKey {
     tag_digests(name).join(tag.as_str())
 }
 
-pub fn tag_digests(name: &RepositoryName) -> Key {
+pub fn tag_digests(name: &RepositoryName) -> ObjectKey {
     records(name).join("_tags")
 }
 
 /// The account that pushed a manifest, and when.
-pub fn push(name: &RepositoryName, digest: &Digest) -> Key {
+pub fn push(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&pushes(name), digest)
 }
 
-pub fn pushes(name: &RepositoryName) -> Key {
+pub fn pushes(name: &RepositoryName) -> ObjectKey {
     records(name).join("_pushes")
 }
 
 /// When a tag was last pulled.
-pub fn pull(name: &RepositoryName, tag: &Tag) -> Key {
+pub fn pull(name: &RepositoryName, tag: &Tag) -> ObjectKey {
     pulls(name).join(tag.as_str())
 }
 
-pub fn pulls(name: &RepositoryName) -> Key {
+pub fn pulls(name: &RepositoryName) -> ObjectKey {
     records(name).join("_pulls")
 }
 
 /// A file that a process locks while it changes repositories.
-pub fn lock(number: u8) -> Key {
-    Key::new(PRIVATE).join(&format!("locks/{number:02}"))
+pub fn lock(number: u8) -> ObjectKey {
+    ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}"))
 }
 
 /// A file that a process locks while it waits for the exclusive lock of the same number.
-pub fn lock_waiter(number: u8) -> Key {
-    Key::new(PRIVATE).join(&format!("locks/{number:02}.door"))
+pub fn lock_waiter(number: u8) -> ObjectKey {
+    ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}.door"))
 }
 
-pub fn mirrored_repositories() -> Key {
-    Key::new(CACHE).join("repositories")
+pub fn mirrored_repositories() -> ObjectKey {
+    ObjectKey::new(CACHE).join("repositories")
 }
 
 /// Entrepot's own records of a hosted repository.
-fn records(name: &RepositoryName) -> Key {
-    Key::new(PRIVATE).join("repositories").join(name.as_str())
+fn records(name: &RepositoryName) -> ObjectKey {
+    ObjectKey::new(PRIVATE).join("repositories").join(name.as_str())
 }
 
 /// Returns `FOLDER/ALGORITHM/HEX`.
-fn addressed(folder: &Key, digest: &Digest) -> Key {
+fn addressed(folder: &ObjectKey, digest: &Digest) -> ObjectKey {
     folder.join(&format!("{}/{}", digest.algorithm().as_str(), digest.hex()))
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::driver::{Backend, Driver, Durability};
-use super::key::Key;
+use super::key::ObjectKey;
 use super::layout;
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::sys::Clock;
@@ -97,13 +97,13 @@ impl PrivateStore {
     }
 
     /// Reads a record; a damaged one counts as missing.
-    async fn read<T: for<'de> Deserialize<'de>>(&self, key: Key) -> Result<Option<T>, StoreError> {
+    async fn read<T: for<'de> Deserialize<'de>>(&self, key: ObjectKey) -> Result<Option<T>, StoreError> {
         let at = key.clone();
         let json = self.backend.run("read", &at, move |driver: &dyn Driver| driver.read(&key)).await?;
         Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
-    async fn write(&self, key: Key, record: &impl Serialize) -> Result<(), StoreError> {
+    async fn write(&self, key: ObjectKey, record: &impl Serialize) -> Result<(), StoreError> {
         let json = serde_json::to_vec(record).expect("strings and numbers are always JSON");
         let at = key.clone();
         self.backend.run("write", &at, move |driver| driver.write(&key, &json, Durability::Unsynced)).await

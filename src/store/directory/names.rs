@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::state::{Comparison, FolderState};
 use crate::store::driver::{Backend, Driver};
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::store::{Page, StoreError};
 use crate::sys::Clock;
 
@@ -21,7 +21,7 @@ use crate::sys::Clock;
 #[derive(Clone)]
 pub struct Names {
     backend: Backend,
-    root: Key,
+    root: ObjectKey,
     is_name: fn(&str) -> bool,
     /// An async lock: a page holds it while it compares folders.
     tree: Arc<Mutex<Tree>>,
@@ -55,7 +55,7 @@ impl Part {
 struct Parts(u8);
 
 struct Tree {
-    root: Key,
+    root: ObjectKey,
     is_name: fn(&str) -> bool,
     /// Every known folder, by its path below the root, which is "". A folder comes before the folders inside it.
     known: BTreeMap<Box<str>, Folder>,
@@ -75,7 +75,7 @@ struct Reader<'r> {
 
 impl Names {
     /// Returns the repositories below `root`. A folder whose path is no name (`is_name`) is left out with everything in it.
-    pub fn new(backend: Backend, root: Key, is_name: fn(&str) -> bool, clock: Clock) -> Self {
+    pub fn new(backend: Backend, root: ObjectKey, is_name: fn(&str) -> bool, clock: Clock) -> Self {
         let tree = Arc::new(Mutex::new(Tree::new(root.clone(), is_name)));
         Self { backend, root, is_name, tree, clock }
     }
@@ -112,7 +112,7 @@ impl Names {
 }
 
 impl Tree {
-    fn new(root: Key, is_name: fn(&str) -> bool) -> Self {
+    fn new(root: ObjectKey, is_name: fn(&str) -> bool) -> Self {
         Self { root, is_name, known: BTreeMap::from([(Box::default(), Folder::default())]) }
     }
 
@@ -153,7 +153,7 @@ impl Tree {
         }
     }
 
-    fn list(&mut self, name: &str, folder: &Key, state: FolderState, driver: &dyn Driver) -> io::Result<Parts> {
+    fn list(&mut self, name: &str, folder: &ObjectKey, state: FolderState, driver: &dyn Driver) -> io::Result<Parts> {
         let (mut parts, mut inner) = (Parts::default(), Vec::new());
         driver.each_child(folder, &mut |child| match Part::of(&child.name) {
             Some(part) => parts.add(part),

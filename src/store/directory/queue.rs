@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 
 /// The callers that want to list a folder, by folder. A listing produces a `T`.
 pub struct ListQueue<T> {
     /// A std `Mutex`: held only for operations on the map.
-    queues: Mutex<HashMap<Key, Queue<T>>>,
+    queues: Mutex<HashMap<ObjectKey, Queue<T>>>,
 }
 
 struct Queue<T> {
@@ -30,7 +30,7 @@ struct LastListing<T> {
 /// A caller's place in the queue of a folder. Dropping it leaves the queue.
 pub struct QueuePlace<'q, T> {
     queue: &'q ListQueue<T>,
-    folder: &'q Key,
+    folder: &'q ObjectKey,
     number: u64,
     last: Arc<Mutex<LastListing<T>>>,
 }
@@ -54,7 +54,7 @@ impl<T> ListQueue<T> {
     }
 
     /// Joins the queue of a folder.
-    pub fn join<'q>(&'q self, folder: &'q Key) -> QueuePlace<'q, T> {
+    pub fn join<'q>(&'q self, folder: &'q ObjectKey) -> QueuePlace<'q, T> {
         let mut queues = self.queues();
         let queue = queues.entry(folder.clone()).or_insert_with(|| Queue {
             arrived: 0,
@@ -67,11 +67,11 @@ impl<T> ListQueue<T> {
     }
 
     /// Returns the number of callers that have arrived since the queue of this folder was last empty.
-    pub fn arrived(&self, folder: &Key) -> u64 {
+    pub fn arrived(&self, folder: &ObjectKey) -> u64 {
         self.queues().get(folder).map_or(0, |queue| queue.arrived)
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<Key, Queue<T>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<ObjectKey, Queue<T>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn waiting_callers_share_one_listing() {
         const MANY: u64 = 50;
-        let (queue, folder) = (ListQueue::new(), Key::new("d"));
+        let (queue, folder) = (ListQueue::new(), ObjectKey::new("d"));
         let (listings, shared) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let ask = || {
             let place = queue.join(&folder);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn listing_that_began_before_the_caller_arrived_does_not_serve_it() {
-        let (queue, folder) = (ListQueue::new(), Key::new("d"));
+        let (queue, folder) = (ListQueue::new(), ObjectKey::new("d"));
         let first = queue.join(&folder);
         let mut permit = first.wait();
         assert!(permit.result().is_none());

@@ -4,7 +4,7 @@ use std::io;
 use std::time::SystemTime;
 
 use crate::store::driver::Driver;
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::sys::disk::Changed;
 
 /// When a folder had last changed before it was listed; unknown if it must be listed again in any case.
@@ -29,7 +29,7 @@ impl FolderState {
 
     /// Compares the folder with this state. A folder that changed within the last tick of its file system's clock may change again
     /// without showing it, so it counts as changed until that tick is over. Without the driver's help it always counts as changed.
-    pub fn compare(self, driver: &dyn Driver, folder: &Key, now: SystemTime) -> io::Result<Comparison> {
+    pub fn compare(self, driver: &dyn Driver, folder: &ObjectKey, now: SystemTime) -> io::Result<Comparison> {
         let Some(changes) = driver.changes() else { return Ok(Comparison::Stale(Self::default())) };
         Ok(match changes.changed(folder)? {
             None => Comparison::Gone,

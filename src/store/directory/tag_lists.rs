@@ -13,11 +13,11 @@ use super::state::{Comparison, FolderState};
 use crate::oci::Tag;
 use crate::store::Page;
 use crate::store::driver::Driver;
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 
 /// The lists of tags in memory, by their folders.
 pub struct TagLists {
-    kept: moka::sync::Cache<Key, Arc<Kept>>,
+    kept: moka::sync::Cache<ObjectKey, Arc<Kept>>,
     /// The callers that list a folder now. A folder that has just changed must be listed for each page, but by one caller at a time.
     queue: ListQueue<Sorted>,
 }
@@ -57,7 +57,7 @@ impl TagLists {
     const LONG: usize = 500;
 
     pub fn new() -> Self {
-        let weigh = |folder: &Key, kept: &Arc<Kept>| {
+        let weigh = |folder: &ObjectKey, kept: &Arc<Kept>| {
             let bytes = folder.as_str().len() + kept.tags.bytes() + size_of::<Kept>();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
@@ -69,7 +69,7 @@ impl TagLists {
     pub fn page(
         &self,
         driver: &dyn Driver,
-        folder: &Key,
+        folder: &ObjectKey,
         (after, limit): (Option<&str>, usize),
         now: SystemTime,
     ) -> io::Result<Page<String>> {
@@ -101,7 +101,7 @@ impl TagLists {
     fn look(
         &self,
         driver: &dyn Driver,
-        folder: &Key,
+        folder: &ObjectKey,
         now: SystemTime,
         page: impl Fn(&Sorted) -> Page<String>,
     ) -> io::Result<Found> {
@@ -121,7 +121,7 @@ impl TagLists {
 /// Lists a folder of tags. Returns the first of them, and all of them if they are wanted and not too many.
 fn read(
     driver: &dyn Driver,
-    folder: &Key,
+    folder: &ObjectKey,
     mut first: First,
     mut all: Option<Sorted>,
 ) -> io::Result<(Page<String>, Option<Sorted>)> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::verbs::Driver;
 use crate::store::StoreError;
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::sys::blocking;
 
 /// A driver whose verbs are run off the async threads.
@@ -25,7 +25,7 @@ impl Backend {
     pub async fn run<T: Send + 'static>(
         &self,
         action: &'static str,
-        key: &Key,
+        key: &ObjectKey,
         work: impl FnOnce(&dyn Driver) -> io::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let driver = Arc::clone(&self.0);

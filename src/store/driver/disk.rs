@@ -10,7 +10,7 @@ use super::verbs::{
     Changes, Child, Driver, Durability, FileLocks, LocalFile, LockGuard, ObjectStat, OpenedWriter, Writer,
 };
 use crate::store::StoredBlob;
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::sys::disk::{self, Changed, Share};
 
 /// Keeps each object in a file below one root directory; the key is the path of the file.
@@ -24,53 +24,53 @@ impl DiskDriver {
         Self { root: root.to_owned() }
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
+    fn path(&self, key: &ObjectKey) -> PathBuf {
         if key.as_str().is_empty() { self.root.clone() } else { self.root.join(key.as_str()) }
     }
 }
 
 impl Driver for DiskDriver {
-    fn describe(&self, key: &Key) -> String {
+    fn describe(&self, key: &ObjectKey) -> String {
         self.path(key).display().to_string()
     }
 
-    fn read(&self, key: &Key) -> io::Result<Option<Vec<u8>>> {
+    fn read(&self, key: &ObjectKey) -> io::Result<Option<Vec<u8>>> {
         disk::optional(disk::read(&self.path(key)))
     }
 
-    fn write(&self, key: &Key, content: &[u8], durability: Durability) -> io::Result<()> {
+    fn write(&self, key: &ObjectKey, content: &[u8], durability: Durability) -> io::Result<()> {
         match durability {
             Durability::Synced => disk::write_atomic(&self.path(key), content),
             Durability::Unsynced => disk::write_replace(&self.path(key), content),
         }
     }
 
-    fn open(&self, key: &Key) -> io::Result<Option<StoredBlob>> {
+    fn open(&self, key: &ObjectKey) -> io::Result<Option<StoredBlob>> {
         LocalFile::new(self.path(key)).open()
     }
 
-    fn stat(&self, key: &Key) -> io::Result<Option<ObjectStat>> {
+    fn stat(&self, key: &ObjectKey) -> io::Result<Option<ObjectStat>> {
         let found = disk::optional(disk::metadata(&self.path(key)))?;
         Ok(found.map(|file| ObjectStat { size: file.len(), modified: file.modified().ok() }))
     }
 
-    fn exists(&self, key: &Key) -> io::Result<bool> {
+    fn exists(&self, key: &ObjectKey) -> io::Result<bool> {
         Ok(disk::optional(disk::metadata(&self.path(key)))?.is_some())
     }
 
-    fn each_child(&self, folder: &Key, visit: &mut dyn FnMut(Child)) -> io::Result<()> {
+    fn each_child(&self, folder: &ObjectKey, visit: &mut dyn FnMut(Child)) -> io::Result<()> {
         disk::each(&self.path(folder), |entry| visit(Child { name: entry.name, is_folder: entry.is_dir }))
     }
 
-    fn remove(&self, key: &Key) -> io::Result<bool> {
+    fn remove(&self, key: &ObjectKey) -> io::Result<bool> {
         disk::remove(&self.path(key))
     }
 
-    fn remove_tree(&self, folder: &Key) -> io::Result<bool> {
+    fn remove_tree(&self, folder: &ObjectKey) -> io::Result<bool> {
         disk::remove_dir(&self.path(folder))
     }
 
-    fn open_writer(&self, key: &Key) -> io::Result<OpenedWriter> {
+    fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter> {
         let path = self.path(key);
         let file = disk::open_writable(&path)?;
         if !disk::try_lock(&file)? {
@@ -83,15 +83,15 @@ impl Driver for DiskDriver {
         Ok(OpenedWriter::Writer(Arc::new(file)))
     }
 
-    fn commit(&self, from: &Key, to: &Key) -> io::Result<()> {
+    fn commit(&self, from: &ObjectKey, to: &ObjectKey) -> io::Result<()> {
         disk::rename_durably(&self.path(from), &self.path(to))
     }
 
-    fn adopt(&self, file: &LocalFile, to: &Key) -> io::Result<bool> {
+    fn adopt(&self, file: &LocalFile, to: &ObjectKey) -> io::Result<bool> {
         Ok(disk::optional(disk::link_or_copy(file.path(), &self.path(to)))?.is_some())
     }
 
-    fn remove_empty_folders(&self, key: &Key, levels: usize) {
+    fn remove_empty_folders(&self, key: &ObjectKey, levels: usize) {
         disk::remove_empty(&self.path(key), levels);
     }
 
@@ -105,17 +105,17 @@ impl Driver for DiskDriver {
 }
 
 impl Changes for DiskDriver {
-    fn changed(&self, folder: &Key) -> io::Result<Option<Changed>> {
+    fn changed(&self, folder: &ObjectKey) -> io::Result<Option<Changed>> {
         disk::changed(&self.path(folder))
     }
 }
 
 impl FileLocks for DiskDriver {
-    fn create(&self, key: &Key) -> io::Result<()> {
+    fn create(&self, key: &ObjectKey) -> io::Result<()> {
         disk::open_writable(&self.path(key)).map(drop)
     }
 
-    fn try_lock(&self, key: &Key, share: Share) -> io::Result<Option<LockGuard>> {
+    fn try_lock(&self, key: &ObjectKey, share: Share) -> io::Result<Option<LockGuard>> {
         let file = disk::open_writable(&self.path(key))?;
         // The lock (`flock`) lives as long as the file is open.
         Ok(disk::try_share(&file, share)?.then(|| LockGuard::new(file)))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::store::StoredBlob;
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::sys::disk::{self, Changed, Share};
 use crate::sys::{Clock, ReadAt};
 
@@ -16,45 +16,45 @@ use crate::sys::{Clock, ReadAt};
 /// Drivers need no folders of their own: a folder is the common beginning of some keys, and one without objects may not exist.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Returns the place of an object for messages, e.g. the path of its file.
-    fn describe(&self, key: &Key) -> String;
+    fn describe(&self, key: &ObjectKey) -> String;
 
     /// Reads a small object whole.
-    fn read(&self, key: &Key) -> io::Result<Option<Vec<u8>>>;
+    fn read(&self, key: &ObjectKey) -> io::Result<Option<Vec<u8>>>;
 
     /// Writes a small object whole. A reader, or a crash, finds the old content or the new.
-    fn write(&self, key: &Key, content: &[u8], durability: Durability) -> io::Result<()>;
+    fn write(&self, key: &ObjectKey, content: &[u8], durability: Durability) -> io::Result<()>;
 
     /// Opens an object for reading. It stays readable when it is removed or replaced.
-    fn open(&self, key: &Key) -> io::Result<Option<StoredBlob>>;
+    fn open(&self, key: &ObjectKey) -> io::Result<Option<StoredBlob>>;
 
     /// Returns the size and the time of an object.
-    fn stat(&self, key: &Key) -> io::Result<Option<ObjectStat>>;
+    fn stat(&self, key: &ObjectKey) -> io::Result<Option<ObjectStat>>;
 
     /// Returns true if there is such an object or folder.
-    fn exists(&self, key: &Key) -> io::Result<bool>;
+    fn exists(&self, key: &ObjectKey) -> io::Result<bool>;
 
     /// Shows each child of a folder to `visit` while the folder is read, in no order: there may be millions. A folder that does not
     /// exist has no children.
-    fn each_child(&self, folder: &Key, visit: &mut dyn FnMut(Child)) -> io::Result<()>;
+    fn each_child(&self, folder: &ObjectKey, visit: &mut dyn FnMut(Child)) -> io::Result<()>;
 
     /// Removes an object. Returns false if there was none.
-    fn remove(&self, key: &Key) -> io::Result<bool>;
+    fn remove(&self, key: &ObjectKey) -> io::Result<bool>;
 
     /// Removes a folder with everything in it. Returns false if there was none.
-    fn remove_tree(&self, folder: &Key) -> io::Result<bool>;
+    fn remove_tree(&self, folder: &ObjectKey) -> io::Result<bool>;
 
     /// Opens an object for writing at its end; creates it if it does not exist. Excludes other writers where the driver can.
-    fn open_writer(&self, key: &Key) -> io::Result<OpenedWriter>;
+    fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter>;
 
     /// Moves a written and synced object to its final key, durably. An object that has this key already is replaced; its readers
     /// keep the old content.
-    fn commit(&self, from: &Key, to: &Key) -> io::Result<()>;
+    fn commit(&self, from: &ObjectKey, to: &ObjectKey) -> io::Result<()>;
 
     /// Copies a local file to a key, or links it if the driver can. Returns false if the file does not exist.
-    fn adopt(&self, file: &LocalFile, to: &Key) -> io::Result<bool>;
+    fn adopt(&self, file: &LocalFile, to: &ObjectKey) -> io::Result<bool>;
 
     /// Removes the folders above an object that could not be written, up to `levels` of them, as far as they are empty.
-    fn remove_empty_folders(&self, _key: &Key, _levels: usize) {}
+    fn remove_empty_folders(&self, _key: &ObjectKey, _levels: usize) {}
 
     /// Returns the capability to see cheaply that a folder has not changed. Without it, folders are listed each time.
     fn changes(&self) -> Option<&dyn Changes> {
@@ -69,7 +69,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
 impl dyn Driver + '_ {
     /// Returns the children of a folder, sorted by name.
-    pub fn children(&self, folder: &Key) -> io::Result<Vec<Child>> {
+    pub fn children(&self, folder: &ObjectKey) -> io::Result<Vec<Child>> {
         let mut children = Vec::new();
         self.each_child(folder, &mut |child| children.push(child))?;
         children.sort_by(|a, b| a.name.cmp(&b.name));
@@ -80,16 +80,16 @@ impl dyn Driver + '_ {
 /// The capability of a driver to see that a folder has not changed since it was listed.
 pub trait Changes {
     /// Returns when an entry last appeared in a folder or disappeared from it; `None` if there is no such folder.
-    fn changed(&self, folder: &Key) -> io::Result<Option<Changed>>;
+    fn changed(&self, folder: &ObjectKey) -> io::Result<Option<Changed>>;
 }
 
 /// The capability of a driver to lock something for all processes that use the storage.
 pub trait FileLocks {
     /// Creates what is locked under this key, so that a full storage cannot prevent the lock.
-    fn create(&self, key: &Key) -> io::Result<()>;
+    fn create(&self, key: &ObjectKey) -> io::Result<()>;
 
     /// Takes a lock; `None` while another holder excludes it. Never waits.
-    fn try_lock(&self, key: &Key, share: Share) -> io::Result<Option<LockGuard>>;
+    fn try_lock(&self, key: &ObjectKey, share: Share) -> io::Result<Option<LockGuard>>;
 }
 
 /// Holds a lock until it is dropped.

@@ -9,7 +9,7 @@ use super::store::HostedStore;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::store::cache::CacheStore;
 use crate::store::driver::Driver;
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::store::{Amount, StoreError, StoredBlob, layout};
 
 /// Stored bytes, as a walk over all of them finds them.
@@ -165,7 +165,7 @@ type Visitor<'v> = (&'v dyn Fn(&Digest) -> bool, &'v mut dyn FnMut(HostedBlob) -
 fn walk_folder(
     driver: &dyn Driver,
     algorithm: &str,
-    folder: &Key,
+    folder: &ObjectKey,
     (counts, visit): Visitor,
 ) -> io::Result<ControlFlow<()>> {
     for child in driver.children(folder)? {

@@ -6,17 +6,17 @@ use std::io;
 
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::store::driver::{Driver, Durability};
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::store::layout;
 
 /// Reads the digest that a link names; `None` if there is no link. A link that names no digest is damaged and counts as missing.
-pub fn read(driver: &dyn Driver, link: &Key) -> io::Result<Option<Digest>> {
+pub fn read(driver: &dyn Driver, link: &ObjectKey) -> io::Result<Option<Digest>> {
     let content = driver.read(link)?;
     Ok(content.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()))
 }
 
 /// Writes a link, durably.
-pub fn write(driver: &dyn Driver, link: &Key, content: &Digest) -> io::Result<()> {
+pub fn write(driver: &dyn Driver, link: &ObjectKey, content: &Digest) -> io::Result<()> {
     driver.write(link, content.to_string().as_bytes(), Durability::Synced)
 }
 
@@ -35,7 +35,7 @@ pub fn manifest_content(
 }
 
 /// Returns the digests of one folder of links: its children `HEX`, or `HEX/link`.
-pub fn digests_in(driver: &dyn Driver, folder: &Key, algorithm: Algorithm) -> io::Result<Vec<Digest>> {
+pub fn digests_in(driver: &dyn Driver, folder: &ObjectKey, algorithm: Algorithm) -> io::Result<Vec<Digest>> {
     let mut found = Vec::new();
     driver.each_child(folder, &mut |child| found.extend(Digest::from_parts(algorithm.as_str(), &child.name)))?;
     Ok(found)

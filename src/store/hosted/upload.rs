@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 use crate::store::blob::hash;
 use crate::store::driver::{Backend, OpenedWriter, Writer};
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::store::{StoreError, UploadId, layout};
 
 /// The state of uploads in this process.
@@ -103,7 +103,7 @@ pub struct Lease {
 pub struct Upload {
     id: UploadId,
     repository: RepositoryName,
-    folder: Key,
+    folder: ObjectKey,
     backend: Backend,
     lease: Arc<Lease>,
     size: u64,
@@ -153,7 +153,7 @@ impl Upload {
         &self.repository
     }
 
-    pub fn folder(&self) -> &Key {
+    pub fn folder(&self) -> &ObjectKey {
         &self.folder
     }
 

@@ -9,7 +9,7 @@ use super::upload::{Hashed, Upload, UploadTable};
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::store::directory::Part;
 use crate::store::driver::{Driver, Durability, OpenedWriter};
-use crate::store::key::Key;
+use crate::store::key::ObjectKey;
 use crate::store::{Amount, StoreError, UploadId, layout};
 use crate::sys::Clock;
 
@@ -103,7 +103,7 @@ impl HostedStore {
         Ok(())
     }
 
-    async fn clear(&self, folder: Key) -> Result<(), StoreError> {
+    async fn clear(&self, folder: ObjectKey) -> Result<(), StoreError> {
         let at = folder.clone();
         self.backend.run("discard upload", &at, move |driver| driver.remove_tree(&folder).map(drop)).await
     }
@@ -153,7 +153,7 @@ impl HostedStore {
 /// Removes the uploads below `_uploads` that are older than `age` and that no request holds.
 fn purge(
     driver: &dyn Driver,
-    uploads: &Key,
+    uploads: &ObjectKey,
     (clock, age): (&Clock, Duration),
     table: &Arc<UploadTable>,
 ) -> io::Result<usize> {

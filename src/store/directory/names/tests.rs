@@ -10,7 +10,7 @@ const MANIFESTS: &[Part] = &[Part::Manifests];
 
 fn names(root: &Path, clock: &Clock) -> Names {
     let backend = Backend::new(Arc::new(DiskDriver::new(root)));
-    Names::new(backend, Key::default(), |name| name.parse::<RepositoryName>().is_ok(), clock.clone())
+    Names::new(backend, ObjectKey::default(), |name| name.parse::<RepositoryName>().is_ok(), clock.clone())
 }
 
 /// Reads all names in pages of `limit`, and checks them against all names at once.
@@ -115,7 +115,7 @@ async fn unchanged_folder_is_not_listed_again() {
     let directory = tempfile::tempdir().unwrap();
     let now = Clock::system().now();
     let driver = DiskDriver::new(directory.path());
-    let root = Key::default();
+    let root = ObjectKey::default();
     let compare = |state: FolderState, now| state.compare(&driver, &root, now).unwrap();
     let Comparison::Stale(unsettled) = compare(FolderState::default(), now) else { panic!("never listed") };
     assert!(matches!(compare(unsettled, now), Comparison::Stale(_)), "it may change again within the same tick");
@@ -126,6 +126,6 @@ async fn unchanged_folder_is_not_listed_again() {
     std::thread::sleep(Duration::from_millis(25));
     make(directory.path(), "new", "_manifests");
     assert!(matches!(compare(settled, now + Duration::from_secs(10)), Comparison::Stale(_)));
-    let gone = FolderState::default().compare(&driver, &Key::new("gone"), now).unwrap();
+    let gone = FolderState::default().compare(&driver, &ObjectKey::new("gone"), now).unwrap();
     assert!(matches!(gone, Comparison::Gone));
 }

@@ -57,11 +57,11 @@ impl Tags {
     /// Lists at a time when the last change is settled.
     fn page(&self, after: &str, limit: usize) -> Page<String> {
         let now = self.clock.now() + Duration::from_secs(10);
-        self.lists.page(&self.driver, &Key::default(), (Some(after), limit), now).unwrap()
+        self.lists.page(&self.driver, &ObjectKey::default(), (Some(after), limit), now).unwrap()
     }
 
     fn is_kept(&self) -> bool {
-        self.lists.kept.contains_key(&Key::default())
+        self.lists.kept.contains_key(&ObjectKey::default())
     }
 }
 
@@ -77,7 +77,7 @@ fn kept_list_follows_the_folder() {
     disk::write_replace(&tags.directory.path().join("v00000a"), b"a file is not a tag").unwrap();
     tags.add("no tag");
     let now = tags.clock.now();
-    let page = tags.lists.page(&tags.driver, &Key::default(), (None, 2), now).unwrap();
+    let page = tags.lists.page(&tags.driver, &ObjectKey::default(), (None, 2), now).unwrap();
     assert_eq!((page.entries, page.more), (vec!["v00000".to_owned(), "v00001".to_owned()], true));
     assert!(!tags.is_kept(), "a folder that has just changed may change again without showing it");
 
@@ -135,7 +135,7 @@ fn memory_of_a_list_is_at_most_twice_its_content() {
 #[test]
 fn waiting_callers_do_not_list_the_folder() {
     let tags = Tags::new(1);
-    let (lists, folder, now) = (&tags.lists, Key::default(), tags.clock.now());
+    let (lists, folder, now) = (&tags.lists, ObjectKey::default(), tags.clock.now());
     let place = lists.queue.join(&folder);
     let mut permit = place.wait();
     // The shared result differs from the content of the folder, so that the test can tell them apart.
