@@ -28,3 +28,9 @@ pub mod web;
 pub mod server;
 
 pub mod cli;
+
+#[cfg(test)]
+extern crate self as entrepot;
+#[cfg(test)]
+#[path = "../fuzz/replay.rs"]
+mod fuzz_replay;

@@ -1,10 +1,12 @@
 //! `WWW-Authenticate`: fields do not depend on each other, and what was understood, written out, is understood the same.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use entrepot::upstream::{Challenge, challenges};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|text: &str| run(text));
+
+pub fn run(text: &str) {
     let fields: Vec<&str> = text.split('\n').collect();
     let found = challenges(fields.iter().copied());
     let one_by_one: Vec<Challenge> = fields.iter().flat_map(|field| challenges([*field])).collect();
@@ -19,7 +21,7 @@ fuzz_target!(|text: &str| {
     // Several in one field, as registries send them.
     let together = found.iter().map(written).collect::<Vec<_>>().join(", ");
     assert_eq!(challenges([together.as_str()]), found, "{together}");
-});
+}
 
 fn written(challenge: &Challenge) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));

@@ -1,15 +1,17 @@
 //! Configurations: mistakes have places, what is shown can be read again and says the same, and no secret is ever shown.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::path::Path;
 
 use entrepot::config::{Draft, Source};
-use libfuzzer_sys::fuzz_target;
 
 /// What every `file:` secret reads as.
 const SECRET: &str = "zq9-Kx7vWm";
 
-fuzz_target!(|text: &str| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|text: &str| run(text));
+
+pub fn run(text: &str) {
     // Lines `REGISTRY_…=…` before a line `---` are the environment.
     let (variables, text) = text.split_once("\n---\n").unwrap_or(("", text));
     let environment: Vec<(String, String)> = variables
@@ -46,4 +48,4 @@ fuzz_target!(|text: &str| {
             }
         }
     }
-});
+}

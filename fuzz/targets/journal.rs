@@ -1,19 +1,18 @@
 //! The journal of what has arrived: stretches are sorted and apart, whatever is read, added or taken away.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use arbitrary::Arbitrary;
 use entrepot::oci::Span;
 use entrepot::store::Extents;
-use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
-struct Input<'a> {
+pub struct Input<'a> {
     steps: Vec<Step>,
     journal: &'a str,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Step {
+pub enum Step {
     Insert(u64, u32),
     Remove(u64, u32),
     Truncate(u64),
@@ -22,7 +21,10 @@ enum Step {
     Gone(u8, u8),
 }
 
-fuzz_target!(|input: Input<'_>| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: Input<'_>| run(input));
+
+pub fn run(input: Input<'_>) {
     let mut extents = Extents::from_journal(input.journal);
     sound(&extents);
     assert_eq!(Extents::from_journal(input.journal), extents);
@@ -30,7 +32,7 @@ fuzz_target!(|input: Input<'_>| {
         take(&mut extents, step);
         sound(&extents);
     }
-});
+}
 
 fn take(extents: &mut Extents, step: Step) {
     let span = |start: u64, len: u64| Span { start, end: start.saturating_add(len) };

@@ -1,11 +1,13 @@
 //! `Link` of an upstream's list: the query of the next page, which written out again is read the same.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use entrepot::upstream::fuzzing::next_page;
 use http::{HeaderMap, HeaderValue};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| run(data));
+
+pub fn run(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for field in data.split(|b| *b == b'\n') {
         if let Ok(value) = HeaderValue::from_bytes(field) {
@@ -18,4 +20,4 @@ fuzz_target!(|data: &[u8]| {
     let again = format!("</v2/a/tags/list?{}>; rel=\"next\"", pairs.collect::<Vec<_>>().join("&"));
     let again = HeaderMap::from_iter([(http::header::LINK, HeaderValue::try_from(again).expect("visible text"))]);
     assert_eq!(next_page(&again), Some(query));
-});
+}

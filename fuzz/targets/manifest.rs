@@ -1,11 +1,13 @@
 //! Manifests: a body is read the same twice, is JSON, and what it names survives being written out and read again.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use entrepot::oci::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Referrers};
-use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
 
-fuzz_target!(|input: (u8, &[u8])| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: (u8, &[u8])| run(input));
+
+pub fn run(input: (u8, &[u8])) {
     let (choice, body) = input;
     let content_type = match choice % 4 {
         0 => None,
@@ -24,7 +26,7 @@ fuzz_target!(|input: (u8, &[u8])| {
         assert_eq!(Referrers::parse(&index, None).as_ref(), Some(&referrers));
         Manifest::parse(&index, None).ok();
     }
-});
+}
 
 fn a_manifest(manifest: &Manifest, body: &[u8]) {
     assert!(body.len() <= MAX_MANIFEST_BYTES);

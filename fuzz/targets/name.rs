@@ -1,13 +1,15 @@
 //! Names, tags, references, hosts, images, patterns and platforms: accepted as the specification says, printed as they were read.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use entrepot::oci::{HostName, ImageName, ImagePattern, Pattern, Platform, Reference, RepositoryName, Tag, Target};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|text: &str| run(text));
+
+pub fn run(text: &str) {
     assert_eq!(unchanged::<RepositoryName>(text).is_some(), is_name(text), "{text:?}");
     assert_eq!(unchanged::<Tag>(text).is_some(), is_tag(text), "{text:?}");
     unchanged::<Reference>(text);
@@ -23,7 +25,7 @@ fuzz_target!(|text: &str| {
     if let Ok(name) = text.parse::<RepositoryName>() {
         a_name(&name);
     }
-});
+}
 
 /// What it reads is what it prints.
 fn unchanged<T: FromStr + Display>(text: &str) -> Option<T> {

@@ -1,14 +1,16 @@
 //! Ranges and the numbers in headers: nothing that is read reaches beyond the content, and nothing overflows.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use std::time::{Duration, SystemTime};
 
 use entrepot::oci::ByteRange;
 use entrepot::upstream::fuzzing::{content_range, ratelimit, retry_after, unsatisfied};
 use entrepot::web::fuzzing::chunk_range;
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (u64, &str)| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: (u64, &str)| run(input));
+
+pub fn run(input: (u64, &str)) {
     let (size, text) = input;
     if let Ok(range) = text.parse::<ByteRange>() {
         assert_eq!(written(range).parse(), Ok(range));
@@ -33,7 +35,7 @@ fuzz_target!(|input: (u64, &str)| {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(size >> 32);
     assert!(retry_after(text, now).is_none_or(|wait| wait <= Duration::from_secs(86_400)));
     assert_eq!(ratelimit(text), ratelimit(text));
-});
+}
 
 fn written(range: ByteRange) -> String {
     match range {

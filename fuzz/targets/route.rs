@@ -1,6 +1,6 @@
 //! Routes: whatever a request line holds, it is refused or becomes types; and the address that an answer gives for what was asked
 //! leads back to it.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 use entrepot::oci::Reference;
 use entrepot::registry::{Page, PageRequest};
@@ -8,13 +8,15 @@ use entrepot::upstream::fuzzing::next_page;
 use entrepot::web::fuzzing::Addresses;
 use entrepot::web::{At, MetricsAt, Route, Site};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use libfuzzer_sys::fuzz_target;
 
 const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 const PREFIXES: [&str; 2] = ["/", "/behind/it/"];
 
-fuzz_target!(|input: (u8, &str)| {
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: (u8, &str)| run(input));
+
+pub fn run(input: (u8, &str)) {
     let (choice, target) = input;
     let method = &METHODS[usize::from(choice >> 1) % METHODS.len()];
     let prefix = PREFIXES[usize::from(choice & 1)];
@@ -35,7 +37,7 @@ fuzz_target!(|input: (u8, &str)| {
     if let Ok(route) = Route::parse(&debug, method, &uri) {
         assert_eq!(route.handler(), "health");
     }
-});
+}
 
 fn leads_back(site: &Site, addresses: &Addresses, route: &Route) {
     match route {

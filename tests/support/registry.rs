@@ -5,13 +5,14 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
 
-/// A server that is not ready within this is broken.
-const READY: Duration = Duration::from_secs(20);
+/// The time after which [`eventually`] gives up. It is far longer than any wait on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running server. Dropping it kills it and removes what it stored.
 pub struct Registry {
@@ -182,9 +183,22 @@ impl Place {
     }
 }
 
-/// An address that nobody listens on.
+/// Returns an address on which no process listens.
+///
+/// Its port lies below the range from which the kernel takes the ports of outgoing connections and of listeners on port 0, so that
+/// none of those takes it before the server listens there. Each call returns another port.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(7919);
+    loop {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// Tries until there is something, for as long as a slow machine may need.
@@ -194,7 +208,7 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = attempt() {
             return value;
         }
-        assert!(begun.elapsed() < READY, "waited {READY:?} for {what}");
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -258,7 +258,7 @@ fn no_secret_stands_in_a_log_an_error_a_metric_or_a_printed_key() {
 fn assert_silent(text: &str, authority: &Authority) {
     // It was really there, and something was said of it.
     for said in
-        ["401", "429", "403", "502", "503", "the proxy ", "entrepot_upstream_requests_total", "password: '****'"]
+        ["401", "429", "403", "502", "503", "the proxy ", "entrepot_upstream_requests_total", "password: \"****\""]
     {
         assert!(text.contains(said), "{said} is not in\n{text}");
     }
