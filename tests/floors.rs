@@ -56,7 +56,9 @@ fn imports_run_downward() {
 fn every_module_has_a_floor() {
     let sources = sources();
     let root = sources.iter().find(|source| source.path == "src/lib.rs").expect("the crate has a lib.rs");
-    let declared: BTreeSet<String> = reading::declared_modules(root).into_iter().collect();
+    // Only tests compile `fuzz_replay`; it belongs to no floor.
+    let declared =
+        reading::declared_modules(root).into_iter().filter(|name| name != "fuzz_replay").collect::<BTreeSet<_>>();
     let known = FLOORS.iter().map(|(_, name, _)| name.to_string()).filter(|name| name != "main").collect();
     assert_eq!(declared, known, "left: the modules of src/lib.rs; right: those with a floor in tests/floors.rs");
 }
