@@ -41,7 +41,7 @@ pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), CommandEr
         Ok(settings) => {
             report(settings.warnings(), &[], &settings.notes);
             if show == Show::Nothing {
-                say(format!("{source} is right"))?;
+                say(format!("{source} is valid"))?;
             }
             Ok(())
         }

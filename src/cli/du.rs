@@ -15,13 +15,16 @@ const ROWS_PER_PAGE: usize = 1000;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Each line is a repository: its size, the part of it that no other repository shares (own), its kind, and its name. Layers that
-several repositories share count in each of their sizes, and once in the totals.
+Each line is a repository: its size, the part of it that no other repository
+shares, its kind, and its name. A layer that several repositories share counts
+in the size of each, and once in the totals.
 
-The totals come last: the private store, unfinished uploads, the cache and its limit, unfinished fills, and the free space.
-`unlinked` is the part of the store or the cache that no repository uses. Sizes count 1024 bytes as 1 KiB.
+The totals come last: the private store, unfinished uploads, the cache and its
+limit, unfinished fills, and the free space. `unlinked` is the part of the store
+or of the cache that no repository uses. 1 KiB is 1024 bytes.
 
-With --json, each line is an object: one with `name` for each repository, one with `unlinked`, and one with the totals.
+With --json, each line is an object: one with `name` for each repository, one
+with `unlinked`, and one with the totals.
 
 Examples:
   entrepot du

@@ -10,13 +10,15 @@ use crate::web::{RepositoryEntry, RepositoryList, StoredTags, TagEntry};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without REPO, each line is a repository: its name, its kind (`hosted` or `mirrored`), and its number of tags.
+Without REPO, each line is a repository: its name, its kind (`hosted` or
+`mirrored`), and its number of tags.
 
-With REPO, each line is a tag: its name, the size of the image, the part of it that is stored on the server (`all`, or a size), the
-time of the push or of the last check with the upstream, the digest, and the platforms.
+With REPO, each line is a tag: its name, the size of the image, how much of it
+is stored on the server (`all`, or a size), the time of the push or of the last
+check with the upstream, the digest, and the platforms.
 
-For a mirrored repository, only tags that the server has stored are listed. Its upstream is not asked. Sizes count 1024 bytes as
-1 KiB.
+For a mirrored repository, only the tags that are stored on the server are
+listed; the upstream is not asked. 1 KiB is 1024 bytes.
 
 Examples:
   entrepot ls

@@ -14,14 +14,18 @@ use crate::web::{DeletedImage, RepositoryKind};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-REPO:TAG deletes the tag only. REPO@DIGEST deletes the manifest and every tag that points to it. REPO alone deletes the whole
-repository: the command asks first on a terminal, and needs --yes otherwise. REPO never means REPO:latest.
+REPO:TAG deletes the tag only. REPO@DIGEST deletes the manifest and every tag
+that points to it. REPO alone deletes the whole repository: the command asks
+first on a terminal, and needs --yes otherwise. REPO never means REPO:latest.
 
-Mirrored content is evicted from the cache. Its upstream does not change, and the next pull fetches it again.
+Mirrored content is evicted from the cache. Its upstream does not change, and
+the next pull fetches it again.
 
-Signatures and SBOMs of a deleted manifest stay: tags such as sha256-….sig, and manifests that name it as their subject.
+Signatures and SBOMs of a deleted manifest stay: tags such as sha256-….sig, and
+manifests that name it as their subject.
 
-The server must allow deletion: storage.delete.enabled in its configuration.
+The server must allow deletion: set storage.delete.enabled: true in its
+configuration.
 
 Examples:
   entrepot rm local/team/app:1

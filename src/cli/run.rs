@@ -23,8 +23,10 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 #[derive(Parser)]
 #[command(name = "entrepot", version, about, max_term_width = 100)]
 #[command(after_help = "\
-`serve` runs the server. `check`, `user`, `client` and `completions` work without one. The other commands send requests to a
-running server: the one that --server or $ENTREPOT_SERVER names, otherwise the one that `serve` would start on this machine.
+`serve` runs the server. `check`, `user`, `client` and `completions` need no
+running server. The other commands send requests to one: to the server that
+--server or $ENTREPOT_SERVER names, otherwise to the one that `serve` would
+start on this machine.
 
 Examples:
   entrepot serve
@@ -41,11 +43,18 @@ struct Arguments {
 enum Command {
     /// Runs the server
     #[command(after_help = "\
-Without CONFIG, the server uses the first of these that exists: $ENTREPOT_CONFIG, /etc/entrepot/config.yml,
-/etc/distribution/config.yml, /etc/docker/registry/config.yml. If none exists, it uses a built-in configuration: a mirror of Docker
-Hub, with pushes allowed to names that begin with local/.
+Without CONFIG, the server reads the file that $ENTREPOT_CONFIG names, else the
+first of these files that exists:
 
-SIGTERM or Ctrl-C stops the server: running requests may finish. A second signal cuts them.
+  /etc/entrepot/config.yml
+  /etc/distribution/config.yml
+  /etc/docker/registry/config.yml
+
+If none exists, the server uses a built-in configuration: it mirrors Docker Hub
+and accepts pushes to names that begin with local/.
+
+Ctrl-C or SIGTERM stops the server: running requests may finish. A second signal
+cuts them.
 
 Examples:
   entrepot serve
@@ -86,7 +95,8 @@ Examples:
     Client(client::Arguments),
     /// Checks whether a server is ready
     #[command(after_help = "\
-Prints the server's answer. The exit code is 0 if the server is ready, otherwise 1. The request takes at most 5 seconds.
+Prints the server's answer. The exit code is 0 if the server is ready, otherwise
+1. The request takes at most 5 seconds.
 
 Examples:
   entrepot health

@@ -14,10 +14,13 @@ use crate::sys::blocking;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-FILE is the file that auth.htpasswd.path names in the configuration. A running server notices changes by itself.
+FILE is the file that auth.htpasswd.path names in the configuration. A running
+server notices changes by itself.
 
-Passwords are hashed with bcrypt, as by `htpasswd -B`. Comments, the order of lines, and the mode and owner of the file stay as they
-are. The file is replaced, not overwritten: to use it in a container, mount its directory instead of the file alone.
+Passwords are hashed with bcrypt, as by `htpasswd -B`. Comments, the order of
+the lines, and the mode and owner of the file stay as they are. The file is
+replaced, not overwritten: to use it in a container, mount its directory instead
+of the file alone.
 
 Examples:
   entrepot user add /etc/entrepot/users alice
@@ -36,7 +39,7 @@ enum Command {
         file: PathBuf,
         /// The name to log in with. It cannot contain a colon
         name: String,
-        /// Reads the password from standard input even if that is a terminal
+        /// Reads the password from standard input [default: a prompt on a terminal, else standard input]
         #[arg(long)]
         password_stdin: bool,
     },

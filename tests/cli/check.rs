@@ -239,7 +239,7 @@ fn what_works_and_is_not_meant_is_a_warning() {
     std::fs::write(directory.path().join("config.yml"), config).unwrap();
     let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
     assert!(output.status.success(), "{}", all_output(&output));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "config.yml is right\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "config.yml is valid\n");
     let found = said(&output);
     for (line, (place, about)) in found.iter().zip([
         (

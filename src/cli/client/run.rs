@@ -17,18 +17,21 @@ const MARK: &str = "# Made by `entrepot client`";
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without --dir, the output can be pasted as it is: comments name the file and the service to restart. (JSON has no comments, so for
-docker they go to standard error.)
+Without --dir, the output can be pasted as it is: comments name the file and the
+service to restart. (JSON has no comments, so for docker they go to standard
+error.)
 
-The names of the mirrored registries come from the server that --server or $ENTREPOT_SERVER names, otherwise from the
-configuration that `serve` would use on this machine.
+The names of the mirrored registries come from the server that --server or
+$ENTREPOT_SERVER names, otherwise from the configuration that `serve` would use
+on this machine.
 
-While the mirror is down, clients pull from the registries themselves, if the client supports that.
+While the mirror is down, a client pulls from the registries themselves if it
+supports that.
 
 Examples:
   entrepot client docker --host mirror.lan:5000
   entrepot client containerd --host mirror.lan:5000 --dir /etc/containerd/certs.d
-  entrepot client podman --server http://mirror.lan:5000 --dir /etc/containers/registries.conf.d
+  entrepot client podman --server http://mirror.lan:5000
   entrepot client k3s --host https://mirror.lan --ca /etc/ssl/mirror-ca.pem")]
 pub(in crate::cli) struct Arguments {
     /// The client to configure
@@ -50,15 +53,15 @@ pub(in crate::cli) struct Arguments {
 /// The clients that this command knows.
 #[derive(Clone, Copy, ValueEnum)]
 enum ClientKind {
-    /// dockerd: daemon.json
+    /// Docker Engine (daemon.json)
     Docker,
-    /// containerd and nerdctl: one hosts.toml for each registry
+    /// containerd and nerdctl (a hosts.toml for each registry)
     Containerd,
-    /// podman, CRI-O, buildah and skopeo: a drop-in for registries.conf
+    /// podman, CRI-O, buildah and skopeo (a drop-in for registries.conf)
     Podman,
-    /// BuildKit and docker buildx: buildkitd.toml
+    /// BuildKit and docker buildx (buildkitd.toml)
     Buildkit,
-    /// k3s and RKE2: registries.yaml
+    /// k3s and RKE2 (registries.yaml)
     K3s,
 }
 

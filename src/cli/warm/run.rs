@@ -17,12 +17,14 @@ const MAX_LINE: usize = 1 << 20;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-The server fetches the images. The command prints one line for each finished image, and shows progress bars on a terminal. Content
-that the server has stored already is not fetched again. After Ctrl-C, the server finishes the images that have begun.
+The server fetches the images. The command prints a line for each finished
+image, and shows progress bars on a terminal. Content that is stored on the
+server already is not fetched again. After Ctrl-C, the server finishes the
+images that have begun.
 
 Examples:
   entrepot warm alpine:3.20 ghcr.io/org/app:1
-  entrepot warm --file images.txt --platform linux/amd64,linux/arm64 --server http://mirror.lan:5000")]
+  entrepot warm --file images.txt --platform linux/amd64,linux/arm64")]
 pub(in crate::cli) struct Arguments {
     /// The images to fetch, such as alpine, alpine:3.20, ghcr.io/org/app or docker.io/library/alpine@sha256:…
     #[arg(value_name = "IMAGE", value_parser = image, required_unless_present = "file")]
