@@ -41,7 +41,7 @@ impl HostedStore {
         Ok(names.into_iter())
     }
 
-    async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
+    pub(super) async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
         let mut after = None;
         loop {
             let names = self.inhabited_after(after.as_deref(), BATCH).await?;
@@ -93,7 +93,7 @@ impl CacheStore {
         Ok(names.into_iter().filter_map(|name| parse_mirrored(&name)))
     }
 
-    async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
+    pub(super) async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
         for name in self.all_names().await? {
             let Some((upstream, repository)) = parse_mirrored(&name) else { continue };
             match self.digests(&upstream, &repository).await {
