@@ -115,7 +115,7 @@ where
     });
     let app = Arc::clone(&connections.app);
     let stream = Explaining::new(stream, Arc::clone(&turn), HEAD, move |status, greeting| {
-        web::unreadable(&app, status, greeting, peer)
+        web::bad_request(&app, status, greeting, peer)
     });
     let mut connection = pin!(connections.http.serve_connection(TokioIo::new(stream), service));
     let mut first = pin!(tokio::time::sleep(HEAD));

@@ -1,30 +1,29 @@
-//! A request as its handler sees it, and the gate that it passes.
+//! A request as its handler sees it. A handler gets a repository only through the gate.
 
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 
-use super::body::Body;
+use super::app::{App, Listener};
 use super::error::Failure;
-use super::exchange::{Exchange, Kind};
-use super::headers;
+use super::exchange::{Exchange, PulledKind};
 use super::request::RequestBody;
+use super::response::{Body, headers};
 use super::route::At;
-use super::{App, Listener};
 use crate::auth::{Action, Admitted, Caller, Credentials, Unproven};
 use crate::oci::{ImageRepository, Target};
 use crate::registry::{CacheStatus, Found, Holding, Hosted, Repository};
 
-/// What a handler answers.
+/// The answer of a handler.
 pub(super) type Answer = Result<Response<Body>, Failure>;
 
-/// A request on its way through the house.
+/// A request that is being answered.
 pub(super) struct Call {
     pub(super) exchange: Box<Exchange>,
     pub(super) body: RequestBody,
     pub(super) listener: Listener,
-    /// For `OCI-Namespace`.
+    /// The value of `OCI-Namespace` in the answer.
     pub(super) namespace: Option<HeaderValue>,
 }
 
@@ -37,20 +36,20 @@ impl Call {
         &self.exchange.head.headers
     }
 
-    /// A header's value, where it stands there once and is text.
+    /// Returns the value of a header, if the header occurs once and is text.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         let mut values = self.headers().get_all(name).iter();
         let value = values.next()?.to_str().ok()?;
         values.next().is_none().then_some(value)
     }
 
-    /// The repository that is asked for, to somebody who may. With [`Call::hosted`] the only way to one.
+    /// Returns the requested repository, if the gate admits the caller.
     pub(super) async fn repository(&mut self, at: &At, action: Action) -> Result<Repository, Failure> {
         let (_, admitted) = self.admit(at, action).await?;
         Ok(self.exchange.app.registry.repository(admitted.into_inner())?)
     }
 
-    /// The repository that is pushed to, and who pushes; refused where the name is not local.
+    /// Returns the repository to push to, and the caller. Refuses a name that is not local.
     pub(super) async fn hosted(&mut self, at: &At) -> Result<(Hosted, Caller), Failure> {
         let (caller, admitted) = self.admit(at, Action::Push).await?;
         Ok((self.exchange.app.registry.hosted(admitted.into_inner())?, caller))
@@ -63,7 +62,7 @@ impl Call {
         Ok(caller)
     }
 
-    /// What is here of the repository that is named as people name images, to somebody who may.
+    /// Returns the stored content of a repository whose name is written as in an image name, if the gate admits the caller.
     pub(super) async fn holding(
         &mut self,
         caller: &Caller,
@@ -113,25 +112,26 @@ impl Call {
         }
     }
 
-    /// The value of `?ns=`, where it decided (distribution-spec, "Registry Proxying"). One that names ourselves did not.
+    /// Returns the value of `?ns=`, if it decided the target (OCI distribution-spec 1.1, "Registry Proxying"). A value that names this
+    /// registry decides nothing.
     fn namespace_of(&self, at: &At) -> Option<HeaderValue> {
         let ns = at.ns.as_deref()?;
         self.app().registry.naming().namespace(ns)?;
         HeaderValue::try_from(ns).ok()
     }
 
-    /// A pull begins: counted, if it is one of mirrored content.
-    pub(super) fn pulls(&mut self, kind: Kind, repository: &Repository) {
+    /// Counts a pull of mirrored content.
+    pub(super) fn count_pull(&mut self, kind: PulledKind, repository: &Repository) {
         if let Repository::Mirror(_) = repository {
             self.exchange.facts.mirrored = Some(kind);
             self.app().metrics.proxy_requests.with_label_values(&[kind.as_str()]).inc();
         }
     }
 
-    /// What a pull is answered with has been found: takes note of how, and tells the client.
-    pub(super) fn found<T>(&mut self, found: Found<T>, response: &mut HeaderMap) -> T {
+    /// Takes the content of a pull: counts its cache status and adds its warning to the answer.
+    pub(super) fn take_found<T>(&mut self, found: Found<T>, response: &mut HeaderMap) -> T {
         if let Some(cache) = found.cache {
-            self.note(cache);
+            self.count_cache_status(cache);
         }
         if let Some(warning) = &found.warning {
             response.insert(http::header::WARNING, headers::warning(warning));
@@ -139,7 +139,7 @@ impl Call {
         found.value
     }
 
-    fn note(&mut self, cache: CacheStatus) {
+    fn count_cache_status(&mut self, cache: CacheStatus) {
         let elapsed = self.exchange.elapsed();
         let facts = &mut self.exchange.facts;
         facts.cache = Some(cache);

@@ -1,21 +1,20 @@
-//! Doors for `fuzz/`: the addresses that answers give, and the ranges of chunks.
+//! Access for `fuzz/` to the addresses in answers and to the ranges of chunks.
 
-use super::headers::ChunkRange;
-use super::location::Base;
-use super::route::At;
+use super::request::ChunkRange;
+use super::route::{At, Base};
 use crate::oci::Digest;
 use crate::registry::{Page, PageRequest, UploadId};
 
-/// The first byte and the length of a chunk that `Content-Range` speaks of.
+/// Parses the `Content-Range` of a chunk. Returns the position of its first byte and its length.
 pub fn chunk_range(text: &str) -> Option<(u64, u64)> {
     ChunkRange::parse(text).map(|chunk| (chunk.first, chunk.len))
 }
 
-/// Writes the addresses of things, as `Location` and `Link` have them.
+/// Writes the addresses in `Location` and `Link`.
 pub struct Addresses(Base);
 
 impl Addresses {
-    /// Below `prefix`, which begins and ends with `/`.
+    /// Writes addresses below `prefix`, which begins and ends with `/`.
     pub fn below(prefix: &str) -> Option<Self> {
         Base::new(None, prefix).map(Self)
     }
@@ -32,7 +31,7 @@ impl Addresses {
         self.0.upload(at, id)
     }
 
-    /// The `Link` to what follows `page`.
+    /// Returns the `Link` to the page after `page`.
     pub fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page) -> Option<http::HeaderValue> {
         self.0.more_tags(at, asked, page)
     }

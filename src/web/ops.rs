@@ -1,28 +1,28 @@
-//! What operators and probes ask: health, metrics, and that somebody is there.
+//! The routes for operators and probes: health, metrics, and signs of life.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::body::Body;
+use super::app::Listener;
 use super::call::{Answer, Call};
-use super::headers;
+use super::response::{Body, headers};
 use crate::auth::Action;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// `/`: probes rely on its 200.
+/// Answers `/`. Probes rely on its 200.
 pub(super) fn root() -> Response<Body> {
     let version = env!("CARGO_PKG_VERSION");
     typed(TEXT, Body::whole(format!("Entrepot {version}: a container registry. Its API is under /v2/.\n")))
 }
 
-/// `/livez`: the process answers.
+/// Answers `/livez`: the process is running.
 pub(super) fn live() -> Response<Body> {
     typed(TEXT, Body::whole("ok\n"))
 }
 
-/// `/readyz`: requests can be served, or the reason why not.
+/// Answers `/readyz`: 200 if requests can be served, else 503 with the reason.
 pub(super) fn ready(call: &Call) -> Response<Body> {
     match call.app().registry.health() {
         Ok(()) => typed(TEXT, Body::whole("ok\n")),
@@ -30,7 +30,7 @@ pub(super) fn ready(call: &Call) -> Response<Body> {
     }
 }
 
-/// `/debug/health`: an object that is empty, or names what fails, as `registry:2` has it.
+/// Answers `/debug/health` as `registry:2` does: with an empty object, or with an object that names the failure.
 pub(super) fn health(call: &Call) -> Response<Body> {
     match call.app().registry.health() {
         Ok(()) => typed("application/json", Body::json(&json!({}))),
@@ -38,17 +38,17 @@ pub(super) fn health(call: &Call) -> Response<Body> {
     }
 }
 
-/// The metrics: for those who may log in, where they stand on the port that everybody reaches; `http.debug` gives them one of
-/// their own, which is guarded by its address.
+/// Answers with the metrics. On the main port they require a login if one is configured. On the port of `http.debug` they do not,
+/// because its address protects it.
 pub(super) async fn metrics(call: &mut Call) -> Answer {
-    if call.listener == super::Listener::Main {
+    if call.listener == Listener::Main {
         call.allow(Action::Enter).await?;
     }
     let text = call.app().metrics.render();
     Ok(typed("text/plain; version=0.0.4; charset=utf-8", Body::whole(text)))
 }
 
-/// `/v1/_ping`: old clients, and `docker search`, ask it first.
+/// Answers `/v1/_ping`, which old clients and `docker search` ask first.
 pub(super) fn ping() -> Response<Body> {
     let mut response = typed("application/json", Body::whole("true"));
     response.headers_mut().insert(headers::REGISTRY_STANDALONE, HeaderValue::from_static("true"));

@@ -211,7 +211,7 @@ fn what_is_printed_is_followed_by_what_is_wrong() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("path: /etc\n") && printed.contains("rootdirectory: data\n"), "{printed}");
     let found = said(&output);
-    assert!(found[0].starts_with("config.yml:6:11: auth.htpasswd.path names /etc: it is a directory"), "{found:?}");
+    assert!(found[0].starts_with("config.yml:6:11: auth.htpasswd.path names /etc, which is a directory"), "{found:?}");
     assert!(found[0].contains("/etc/htpasswd") && found[0].contains("remove `auth`"), "{found:?}");
     assert_eq!(found[1..], ["1 mistake"]);
     let served = entrepot(directory.path(), &["serve", "config.yml"], &[]);

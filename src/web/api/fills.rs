@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::oci::Digest;
 use crate::registry::{FillReport, RegistryError};
 use crate::web::call::{Answer, Call};
-use crate::web::v2::{bare, object};
+use crate::web::response::{bare, object};
 
 /// The answer: the blobs that are arriving.
 #[derive(Debug, Serialize, Deserialize)]

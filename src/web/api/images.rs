@@ -8,8 +8,8 @@ use crate::auth::{Action, Caller};
 use crate::oci::ImageSelection;
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
-use crate::web::headers;
-use crate::web::v2::object;
+use crate::web::request::change_condition;
+use crate::web::response::object;
 
 /// The answer, for example
 /// `{"name": "docker.io/library/alpine", "kind": "mirrored", "reference": "3.20", "tags": null, "freed": null}`.
@@ -32,7 +32,7 @@ pub(super) async fn delete(call: &mut Call, caller: &Caller, selection: &ImageSe
     let repository = call.holding(caller, selection.repository(), Action::Delete).await?;
     let removed = match selection.reference() {
         Some(reference) => {
-            let condition = headers::condition(call.headers());
+            let condition = change_condition(call.headers());
             repository.delete_manifest(reference, &condition).await.map(|()| None)
         }
         None => repository.delete_all().await.map(Some),

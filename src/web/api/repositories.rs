@@ -11,7 +11,7 @@ use crate::auth::{Action, Caller};
 use crate::oci::ImageRepository;
 use crate::registry::{PageRequest, RepositoryReport, TagReport};
 use crate::web::call::{Answer, Call};
-use crate::web::v2::object;
+use crate::web::response::object;
 
 /// A page of repositories, sorted by canonical name in byte order.
 #[derive(Debug, Serialize, Deserialize)]

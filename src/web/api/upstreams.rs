@@ -6,7 +6,7 @@ use super::values::rfc3339;
 use crate::oci::{HostName, Pattern};
 use crate::registry::{BudgetReport, CircuitState, EndpointReport, UpstreamReport};
 use crate::web::call::{Answer, Call};
-use crate::web::v2::object;
+use crate::web::response::object;
 
 /// The answer: the upstreams, sorted by name, and the local names.
 #[derive(Debug, Serialize, Deserialize)]

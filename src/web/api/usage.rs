@@ -13,9 +13,8 @@ use super::values::RepositoryKind;
 use crate::auth::{Action, Caller};
 use crate::oci::ImageRepository;
 use crate::registry::{Amount, RegistryError, RepositoryUsage, Unlinked, UsageReport, UsageStep};
-use crate::web::body::{Body, Cut};
 use crate::web::call::{Answer, Call};
-use crate::web::v2::object;
+use crate::web::response::{Body, Cut, object};
 
 /// The usage of the whole disk. Content that several repositories share counts once.
 ///
@@ -163,7 +162,7 @@ fn lines(
             Some(Ok(UsageStep::Repository(usage))) => UsageLine::Repository(UsageEntry::from(&usage)),
             Some(Ok(UsageStep::Unlinked(unlinked))) => UsageLine::Unlinked { unlinked: unlinked.into() },
             Some(Ok(UsageStep::End)) => return None,
-            Some(Err(error)) => return Some((Err(Cut::new(&error.to_string())), None)),
+            Some(Err(error)) => return Some((Err(Cut::new(error.to_string())), None)),
             None => return Some((Err(Cut::new("the usage of some repositories is missing")), None)),
         };
         let mut text = serde_json::to_vec(&line).expect("the types of an answer are valid JSON");

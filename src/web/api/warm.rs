@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use crate::auth::{Action, Caller};
 use crate::oci::{ImageName, Platforms};
 use crate::registry::{Presence, RegistryError, WarmEvent, WarmImage, WarmStep};
-use crate::web::body::{Body, Cut};
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
+use crate::web::response::{Body, Cut};
 
 /// The longest request: some ten thousand images.
 const MAX_ORDER: usize = 1 << 20;
@@ -108,7 +108,7 @@ async fn read(call: &mut Call) -> Result<WarmOrder, Failure> {
     if !call.header(&CONTENT_TYPE).is_some_and(is_json) {
         return Err(Failure::order_invalid("send JSON, and say so: Content-Type: application/json"));
     }
-    let Some(body) = call.body.whole(MAX_ORDER, &call.exchange.app.room).await? else {
+    let Some(body) = call.body.whole(MAX_ORDER, &call.exchange.app.body_budget).await? else {
         return Err(Failure::order_invalid(format!("the list is longer than {MAX_ORDER} bytes; send it in parts")));
     };
     serde_json::from_slice(&body).map_err(|error| {

@@ -1,19 +1,19 @@
-//! The `detail` of an error: what a program needs to do something about it, as a JSON object.
+//! The `detail` of an error: a JSON object with the data that a program needs to react.
 
 use serde_json::{Map, Value, json};
 
-use super::super::exchange::Facts;
-use super::super::route::RouteError;
 use crate::auth::Refusal;
 use crate::oci::{DigestError, MAX_MANIFEST_BYTES, ManifestError, NameError};
 use crate::registry::RegistryError;
+use crate::web::exchange::Facts;
+use crate::web::route::{MAX_TAGS, RouteError};
 
 pub(super) fn of_route(error: &RouteError) -> Option<Value> {
     match error {
         RouteError::NoSuchPath | RouteError::Escape => None,
         RouteError::Method { allow } => Some(json!({"allow": allow.split(", ").collect::<Vec<_>>()})),
         RouteError::Name(error) | RouteError::Tag(error) | RouteError::NoSuchTag(error) => of_name(error),
-        RouteError::TooManyTags(tags) => Some(json!({"tags": tags, "limit": super::super::route::MOST_TAGS})),
+        RouteError::TooManyTags(tags) => Some(json!({"tags": tags, "limit": MAX_TAGS})),
         RouteError::TagsByTag(tag) => Some(json!({"tag": tag})),
         RouteError::Digest(error) => of_digest(error),
         RouteError::DigestMissing => Some(json!({"parameter": "digest"})),
@@ -104,7 +104,7 @@ fn of_manifest(error: &ManifestError) -> Option<Value> {
     }
 }
 
-/// What the request was about, for errors that say nothing of their own.
+/// Returns the facts about the request, for errors without a detail of their own.
 pub(super) fn of_request(facts: &Facts) -> Option<Value> {
     let named = [("name", &facts.name), ("reference", &facts.reference), ("digest", &facts.digest)];
     let upload = [("upload", &facts.upload)];

@@ -1,35 +1,38 @@
-//! What makes no sense of a request, before anything is looked for.
+//! Why a request has no route.
 
-use super::super::query::Repeated;
-use super::MOST_TAGS;
 use crate::oci::{DigestError, ImageError, NameError};
+use crate::web::request::Repeated;
 
-/// A request that makes no sense, and the handler it was meant for (as metrics name it).
+/// The number of tags that a manifest may be pushed with by digest. The answer names them all in headers, whose size proxies limit.
+pub(in crate::web) const MAX_TAGS: usize = 32;
+
+/// A request without a route.
 #[derive(Debug)]
 pub struct Refused {
+    /// The handler that the path belongs to, as metrics name it.
     pub handler: &'static str,
     pub why: RouteError,
 }
 
-/// Why a request makes no sense.
+/// The reason why a request has no route. `Display` gives a message for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     #[error("nothing is served at this path; repositories are under /v2/NAME/manifests, blobs, tags and referrers")]
     NoSuchPath,
-    #[error("this path takes {}, and no other method", listed(allow))]
+    #[error("this path accepts only {}", listed(allow))]
     Method { allow: &'static str },
-    #[error("the path holds a percent sign that begins no escape, or bytes that are not UTF-8")]
+    #[error("the path has a malformed percent escape, or bytes that are not UTF-8")]
     Escape,
     #[error(transparent)]
     Name(NameError),
-    /// A manifest is looked for by what can be no tag, so that there is none.
-    #[error("there is no such manifest: {0}")]
+    /// The reference of a requested manifest is neither a tag nor a digest, so the manifest does not exist.
+    #[error("the manifest does not exist: {0}")]
     NoSuchTag(NameError),
     #[error(transparent)]
     Tag(NameError),
-    #[error("more than {MOST_TAGS} tags ({0}) are to name the manifest; push it again for the others")]
+    #[error("the request has {0} tags, more than the {MAX_TAGS} allowed; push the manifest again with the others")]
     TooManyTags(usize),
-    #[error("?tag= goes with a manifest that is pushed by its digest, as in PUT /v2/NAME/manifests/sha256:HEX?tag={0}")]
+    #[error("?tag= requires a push by digest, as in PUT /v2/NAME/manifests/sha256:HEX?tag={0}")]
     TagsByTag(String),
     #[error(transparent)]
     Digest(#[from] DigestError),
@@ -41,9 +44,9 @@ pub enum RouteError {
     Image(#[from] ImageError),
     #[error("n={0:?} is not a number of entries")]
     PageNumber(String),
-    #[error("last={0:?} is not the digest of a referrer; the next page is at the Link of the one before")]
+    #[error("last={0:?} is not the digest of a referrer; follow the Link header of the previous page")]
     LastReferrer(String),
-    #[error("{0:?} names no upload; start one with POST")]
+    #[error("there is no upload {0:?}; start one with POST")]
     NoUpload(String),
 }
 

@@ -1,8 +1,9 @@
-//! Which kind of path it is; what it names is not looked at yet.
+//! Splitting a path into its parts. The parts are parsed later.
 
-use super::{MetricsAt, Route, Site};
+use super::routes::Route;
+use super::site::{MetricsAt, Site};
 
-/// A path's kind, and the texts in it.
+/// The kind of a path, and the unparsed names in it.
 pub(super) enum Shape<'a> {
     Plain(Route),
     Catalog,
@@ -28,12 +29,13 @@ pub(super) enum Shape<'a> {
         name: &'a str,
         id: &'a str,
     },
-    /// Below `/api/v1/`: what the user interface and the commands use.
+    /// A path below `/api/v1/`.
     Api(&'a str),
     Unknown,
 }
 
 impl<'a> Shape<'a> {
+    /// Returns the shape of a path.
     pub(super) fn of(site: &Site, path: &'a str) -> Self {
         let is_metrics = |metrics: &MetricsAt| matches!(metrics, MetricsAt::Path(at) if at == path);
         match site {
@@ -49,7 +51,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// What probes ask for, with the prefix and without: they come past the proxy that adds it, or through it.
+    /// Returns the route of a probe. Probes are served with the prefix and without it, because some bypass the proxy that adds it.
     fn probed(path: &str) -> Option<Route> {
         match path {
             "" => Some(Route::Root),
@@ -72,7 +74,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Reads from the right: a name may hold parts called `blobs` or `manifests`.
+    /// Splits from the right, because a repository name may have parts called `blobs` or `manifests`.
     fn of_repository(path: &'a str) -> Self {
         let name = |tail: &str| path.strip_suffix(tail);
         for tail in ["/blobs/uploads/", "/blobs/uploads"] {
@@ -95,6 +97,7 @@ impl<'a> Shape<'a> {
         }
     }
 
+    /// Returns the name of the handler in metrics.
     pub(super) fn handler(&self) -> &'static str {
         match self {
             Self::Plain(route) => route.handler(),

@@ -1,30 +1,29 @@
-//! `/v2/NAME/blobs/DIGEST`: blobs, whole or a stretch of them, stored or arriving.
+//! `/v2/NAME/blobs/DIGEST`: whole blobs and ranges of them, stored or still arriving.
 
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::bare;
 use crate::auth::Action;
 use crate::oci::{Digest, MediaType, RangeSet, Selection};
 use crate::registry::{Blob, Repository};
-use crate::web::body::Body;
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
-use crate::web::exchange::Kind;
-use crate::web::headers;
-use crate::web::multipart::{Multipart, content_range};
+use crate::web::exchange::PulledKind;
+use crate::web::request::{is_not_modified, range_applies};
+use crate::web::response::{Body, Multipart, bare, content_range, headers};
 use crate::web::route::{At, BlobVerb};
 
+/// Answers a request about a blob.
 pub(in crate::web) async fn answer(call: &mut Call, at: &At, digest: &Digest, verb: BlobVerb) -> Answer {
     match verb {
         BlobVerb::Delete => return delete(call, at, digest).await,
         BlobVerb::Head | BlobVerb::Get => {}
     }
     let repository = call.repository(at, Action::Pull).await?;
-    call.pulls(Kind::Blob, &repository);
+    call.count_pull(PulledKind::Blob, &repository);
     match verb {
-        // What the client holds need not be fetched to tell it so.
-        BlobVerb::Get if !headers::is_held(call.headers(), digest) => get(call, &repository, digest).await,
+        // If the client has the blob, a HEAD is enough for 304, so that nothing is fetched from the upstream.
+        BlobVerb::Get if !is_not_modified(call.headers(), digest) => get(call, &repository, digest).await,
         _ => head(call, &repository, digest).await,
     }
 }
@@ -32,9 +31,9 @@ pub(in crate::web) async fn answer(call: &mut Call, at: &At, digest: &Digest, ve
 async fn head(call: &mut Call, repository: &Repository, digest: &Digest) -> Answer {
     let mut headers = HeaderMap::new();
     let found = repository.head_blob(digest).await?;
-    let size = call.found(found, &mut headers);
+    let size = call.take_found(found, &mut headers);
     describe(&mut headers, digest, size);
-    if headers::is_held(call.headers(), digest) {
+    if is_not_modified(call.headers(), digest) {
         return Ok(bare(StatusCode::NOT_MODIFIED, headers));
     }
     if let Some(size) = size {
@@ -46,14 +45,14 @@ async fn head(call: &mut Call, repository: &Repository, digest: &Digest) -> Answ
 
 async fn get(call: &mut Call, repository: &Repository, digest: &Digest) -> Answer {
     let mut headers = HeaderMap::new();
-    let asked = asked(call, digest);
+    let asked = requested_ranges(call, digest);
     let found = repository.blob(digest, asked.as_ref().map(RangeSet::first)).await?;
-    let blob = call.found(found, &mut headers);
+    let blob = call.take_found(found, &mut headers);
     describe(&mut headers, digest, blob.size());
     respond(blob, asked.as_ref(), headers)
 }
 
-/// Headers of every good answer about a blob. Its content is fixed by its name, so that it may be kept for ever.
+/// Adds the headers of every successful answer. The digest fixes the content, so that caches may keep it for ever.
 fn describe(headers: &mut HeaderMap, digest: &Digest, size: Option<u64>) {
     headers::identify(headers, digest);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000"));
@@ -62,13 +61,13 @@ fn describe(headers: &mut HeaderMap, digest: &Digest, size: Option<u64>) {
     }
 }
 
-/// What `Range` asks for (RFC 9110 §14.2); `None`: everything, as also when it says nothing that is understood.
-fn asked(call: &Call, digest: &Digest) -> Option<RangeSet> {
+/// Returns the requested ranges (RFC 9110, section 14.2), or `None` for the whole blob. A malformed `Range` is ignored.
+fn requested_ranges(call: &Call, digest: &Digest) -> Option<RangeSet> {
     let ranges = call.header(&RANGE).and_then(|text| text.parse::<RangeSet>().ok());
-    ranges.filter(|_| headers::range_applies(call.headers(), digest))
+    ranges.filter(|_| range_applies(call.headers(), digest))
 }
 
-/// A blob, or what is asked for of it (RFC 9110 §15.3.7). One of unknown size is sent whole, whatever was asked for.
+/// Answers with a blob or the requested ranges of it (RFC 9110, section 15.3.7). A blob of unknown size is always sent whole.
 fn respond(blob: Blob, asked: Option<&RangeSet>, mut headers: HeaderMap) -> Answer {
     let selected = asked.zip(blob.size()).map(|(ranges, size)| (ranges.select(size), size));
     let mut content_type = HeaderValue::from_static(MediaType::OCTET_STREAM);

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::object;
 use crate::auth::Action;
 use crate::registry::PageRequest;
 use crate::web::call::{Answer, Call};
+use crate::web::response::object;
 
 pub(in crate::web) async fn list(call: &mut Call, asked: &PageRequest) -> Answer {
     call.allow(Action::Enter).await?;

@@ -1,19 +1,20 @@
-//! `/v2/NAME/manifests/REFERENCE`: manifests, byte for byte as they were pushed. `Accept` is never read: nothing is converted.
+//! `/v2/NAME/manifests/REFERENCE`: manifests, byte for byte as they were pushed. `Accept` is ignored, because no manifest is ever
+//! converted.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::bare;
 use crate::auth::Action;
 use crate::oci::{MAX_MANIFEST_BYTES, ManifestError, MediaType, Reference, Tag};
 use crate::registry::{ManifestInfo, ManifestPush, RegistryError};
-use crate::web::body::Body;
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
-use crate::web::exchange::Kind;
-use crate::web::headers;
+use crate::web::exchange::PulledKind;
+use crate::web::request::{change_condition, is_not_modified};
+use crate::web::response::{Body, bare, headers};
 use crate::web::route::{At, ManifestVerb};
 
+/// Answers a request about a manifest.
 pub(in crate::web) async fn answer(call: &mut Call, at: &At, reference: &Reference, verb: ManifestVerb) -> Answer {
     match verb {
         ManifestVerb::Head => head(call, at, reference).await,
@@ -25,26 +26,26 @@ pub(in crate::web) async fn answer(call: &mut Call, at: &At, reference: &Referen
 
 async fn head(call: &mut Call, at: &At, reference: &Reference) -> Answer {
     let repository = call.repository(at, Action::Pull).await?;
-    call.pulls(Kind::Manifest, &repository);
+    call.count_pull(PulledKind::Manifest, &repository);
     let mut headers = HeaderMap::new();
     let found = repository.head_manifest(reference).await?;
-    let info = call.found(found, &mut headers);
-    Ok(held(call, &info, headers, Body::empty()))
+    let info = call.take_found(found, &mut headers);
+    Ok(answer_with(call, &info, headers, Body::empty()))
 }
 
 async fn get(call: &mut Call, at: &At, reference: &Reference) -> Answer {
     let repository = call.repository(at, Action::Pull).await?;
-    call.pulls(Kind::Manifest, &repository);
+    call.count_pull(PulledKind::Manifest, &repository);
     let mut headers = HeaderMap::new();
     let found = repository.manifest(reference).await?;
-    let manifest = call.found(found, &mut headers);
-    Ok(held(call, &manifest.info, headers, Body::whole(manifest.body)))
+    let manifest = call.take_found(found, &mut headers);
+    Ok(answer_with(call, &manifest.info, headers, Body::whole(manifest.body)))
 }
 
-/// 200 with everything that a HEAD must say (containerd asks again with GET otherwise), or 304.
-fn held(call: &Call, info: &ManifestInfo, mut headers: HeaderMap, body: Body) -> Response<Body> {
+/// Answers 304, or 200 with all headers of a manifest. If the answer to a HEAD lacks one of them, containerd asks again with GET.
+fn answer_with(call: &Call, info: &ManifestInfo, mut headers: HeaderMap, body: Body) -> Response<Body> {
     headers::identify(&mut headers, &info.digest);
-    if headers::is_held(call.headers(), &info.digest) {
+    if is_not_modified(call.headers(), &info.digest) {
         return bare(StatusCode::NOT_MODIFIED, headers);
     }
     headers.insert(CONTENT_TYPE, headers::value(&info.media_type));
@@ -57,11 +58,11 @@ fn held(call: &Call, info: &ManifestInfo, mut headers: HeaderMap, body: Body) ->
 async fn put(call: &mut Call, at: &At, reference: &Reference, tags: Vec<Tag>) -> Answer {
     let (hosted, _) = call.hosted(at).await?;
     let content_type = content_type(call)?;
-    let Some(body) = call.body.whole(MAX_MANIFEST_BYTES, &call.exchange.app.room).await? else {
+    let Some(body) = call.body.whole(MAX_MANIFEST_BYTES, &call.exchange.app.body_budget).await? else {
         let len = call.body.announced().and_then(|len| usize::try_from(len).ok()).unwrap_or(MAX_MANIFEST_BYTES + 1);
         return Err(RegistryError::from(ManifestError::TooLarge(len)).into());
     };
-    let condition = headers::condition(call.headers());
+    let condition = change_condition(call.headers());
     let push = ManifestPush { reference: reference.clone(), tags: tags.clone(), content_type, condition, body };
     let put = hosted.put_manifest(push).await?;
     call.exchange.facts.digest = Some(put.digest.to_string());
@@ -77,7 +78,10 @@ async fn put(call: &mut Call, at: &At, reference: &Reference, tags: Vec<Tag>) ->
     if !put.missing.is_empty() {
         headers.insert(
             WARNING,
-            headers::warning(&format!("the manifest names content that is not held here: {}", put.missing)),
+            headers::warning(&format!(
+                "the manifest names content that this repository does not have: {}",
+                put.missing
+            )),
         );
     }
     Ok(bare(StatusCode::CREATED, headers))
@@ -94,7 +98,7 @@ fn content_type(call: &Call) -> Result<Option<MediaType>, Failure> {
 
 async fn delete(call: &mut Call, at: &At, reference: &Reference) -> Answer {
     let repository = call.repository(at, Action::Delete).await?;
-    let condition = headers::condition(call.headers());
+    let condition = change_condition(call.headers());
     let deleted = repository.delete_manifest(reference, &condition).await;
     deleted.map_err(|error| Failure::from(error).allowing("GET, HEAD, PUT"))?;
     Ok(bare(StatusCode::ACCEPTED, HeaderMap::new()))

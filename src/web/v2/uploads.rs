@@ -1,26 +1,24 @@
-//! `/v2/NAME/blobs/uploads/`: pushing blobs, in all the shapes that clients have (distribution-spec, "Pushing blobs"). The state of an
-//! upload is its identifier in the path: some clients drop the query.
+//! `/v2/NAME/blobs/uploads/`: pushing blobs in all ways of the OCI distribution-spec 1.1, "Pushing blobs". An upload is identified by
+//! its path alone, because some clients drop the query.
 
 use std::sync::Arc;
 
 use http::header::{CONTENT_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::bare;
 use crate::auth::Action;
 use crate::oci::{Digest, Target};
 use crate::registry::{Hosted, Upload, UploadId};
-use crate::web::body::Body;
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
-use crate::web::headers::{self, ChunkRange};
-use crate::web::request::RequestBody;
+use crate::web::request::{ChunkRange, RequestBody};
+use crate::web::response::{Body, bare, headers};
 use crate::web::route::{At, Start, UploadVerb};
 
-/// Chunks may be as short as clients like: there is nothing shorter.
-const SHORTEST_CHUNK: &str = "1";
+/// The value of `OCI-Chunk-Min-Length`: chunks may have any length.
+const MIN_CHUNK_LENGTH: &str = "1";
 
-/// POST: an upload begins, or the blob is here at once.
+/// Answers a POST: starts an upload, takes a whole blob, or mounts one.
 pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Answer {
     let (hosted, caller) = call.hosted(at).await?;
     let algorithm = match start {
@@ -30,7 +28,7 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
             call.exchange.facts.digest = Some(digest.to_string());
             let app = Arc::clone(&call.exchange.app);
             let may_pull = |target: &Target| app.gate.admit(&caller, Action::Pull, target).is_ok();
-            // A source that is unknown or closed to the caller is no error: the client pushes the blob instead.
+            // A source that is unknown or that the caller may not pull is not an error: the client pushes the blob instead.
             let from = from.and_then(|from| app.registry.resolve(at.ns.as_deref(), &from).ok());
             let from = from.filter(|from| may_pull(from));
             if hosted.mount(&digest, from.as_ref(), &may_pull).await? {
@@ -42,11 +40,11 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
     let id = hosted.start_upload(algorithm).await?;
     call.exchange.facts.upload = Some(id.as_str().to_owned());
     let mut headers = progress(call, at, &id, 0);
-    headers.insert(headers::OCI_CHUNK_MIN_LENGTH, HeaderValue::from_static(SHORTEST_CHUNK));
+    headers.insert(headers::OCI_CHUNK_MIN_LENGTH, HeaderValue::from_static(MIN_CHUNK_LENGTH));
     Ok(bare(StatusCode::ACCEPTED, headers))
 }
 
-/// A blob in one request.
+/// Stores a blob whose content is the body of the POST.
 async fn whole(call: &mut Call, at: &At, hosted: &Hosted, digest: &Digest) -> Answer {
     call.exchange.facts.digest = Some(digest.to_string());
     let upload = hosted.start_untold_upload(digest.algorithm()).await?;
@@ -64,6 +62,7 @@ async fn receive_whole(body: &mut RequestBody, hosted: &Hosted, id: &UploadId, d
     Ok(hosted.commit(upload, digest).await?)
 }
 
+/// Answers a request about a running upload.
 pub(in crate::web) async fn answer(call: &mut Call, at: &At, id: &UploadId, verb: UploadVerb) -> Answer {
     match verb {
         UploadVerb::Status => status(call, at, id).await,
@@ -79,7 +78,8 @@ async fn status(call: &mut Call, at: &At, id: &UploadId) -> Answer {
     Ok(bare(StatusCode::NO_CONTENT, progress(call, at, id, size)))
 }
 
-/// PATCH: a chunk, or a stream of no announced length. What arrives of it stays, also when the client breaks off.
+/// Answers a PATCH: appends a chunk, or a stream without an announced length. The bytes that arrive stay, even if the client
+/// disconnects.
 async fn append(call: &mut Call, at: &At, id: &UploadId) -> Answer {
     let (hosted, _) = call.hosted(at).await?;
     let mut upload = hosted.upload(id).await?;
@@ -88,7 +88,7 @@ async fn append(call: &mut Call, at: &At, id: &UploadId) -> Answer {
     Ok(bare(StatusCode::ACCEPTED, progress(call, at, id, upload.size())))
 }
 
-/// PUT: the upload ends, with a last chunk or without.
+/// Answers a PUT: appends the last chunk, if there is one, and finishes the upload.
 async fn finish(call: &mut Call, at: &At, id: &UploadId, digest: &Digest) -> Answer {
     call.exchange.facts.digest = Some(digest.to_string());
     let (hosted, _) = call.hosted(at).await?;
@@ -106,18 +106,18 @@ async fn cancel(call: &mut Call, at: &At, id: &UploadId) -> Answer {
     Ok(bare(StatusCode::NO_CONTENT, HeaderMap::new()))
 }
 
-/// What `Content-Range` says of the chunk that comes, where it is there and right.
+/// Returns the `Content-Range` of the chunk, if the request has one. A range that does not fit the upload or the body is an error.
 fn chunk(call: &Call, at: &At, id: &UploadId, upload: &Upload) -> Result<Option<ChunkRange>, Failure> {
     if !call.headers().contains_key(CONTENT_RANGE) {
         return Ok(None);
     }
     let chunk = call.header(&CONTENT_RANGE).and_then(ChunkRange::parse);
-    let chunk = chunk.ok_or_else(|| Failure::size_invalid("Content-Range is written FIRST-LAST, as in 0-1023"))?;
+    let chunk = chunk.ok_or_else(|| Failure::size_invalid("Content-Range must be FIRST-LAST, as in 0-1023"))?;
     let size = upload.size();
     if chunk.first != size {
         let mut failure = Failure::out_of_order(size, chunk.first);
         for (name, value) in progress(call, at, id, size) {
-            failure = failure.with(name.expect("each name stands once"), value);
+            failure = failure.with(name.expect("each name occurs once"), value);
         }
         return Err(failure);
     }
@@ -127,7 +127,7 @@ fn chunk(call: &Call, at: &At, id: &UploadId, upload: &Upload) -> Result<Option<
     }
 }
 
-/// Takes in a request's body, which must be as long as `chunk` says.
+/// Appends the body of the request, whose length must be that of `chunk`.
 async fn receive(body: &mut RequestBody, upload: &mut Upload, chunk: Option<ChunkRange>) -> Result<(), Failure> {
     while let Some(piece) = body.piece().await? {
         if let Some(chunk) = chunk.filter(|chunk| body.received() > chunk.len) {
@@ -142,10 +142,11 @@ async fn receive(body: &mut RequestBody, upload: &mut Upload, chunk: Option<Chun
 }
 
 fn wrong_length(chunk: ChunkRange, len: u64) -> Failure {
-    Failure::size_invalid(format!("Content-Range speaks of {} bytes, the body has {len}", chunk.len))
+    Failure::size_invalid(format!("Content-Range announces {} bytes, but the body has {len}", chunk.len))
 }
 
-/// Where an upload is and how far it has come. `Range` of an empty one is `0-0`, as `registry:2` has it and Docker wants it.
+/// Returns the headers that tell the address and the progress of an upload. The `Range` of an empty upload is `0-0`, as Docker
+/// expects and `registry:2` sends.
 fn progress(call: &Call, at: &At, id: &UploadId, size: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(LOCATION, call.app().base.upload(at, id));

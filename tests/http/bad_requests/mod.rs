@@ -239,7 +239,7 @@ fn a_head_that_does_not_become_whole_is_told_so() {
         assert_eq!(stream.read_line(&mut String::new()).unwrap(), 0, "the end");
     }
     assert!(Answer::read(&mut silent, false).is_none(), "who asked nothing is told nothing");
-    let id = registry.wait_for_log("did not become whole");
+    let id = registry.wait_for_log("did not arrive in time");
     assert!(id.contains("\"http.response.status\":408"), "{id}");
 }
 
@@ -253,5 +253,5 @@ async fn a_connection_of_http2_may_rest_longer_than_a_head_may_take() {
         assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
         tokio::time::sleep(Duration::from_secs(rest)).await;
     }
-    assert!(!registry.log().contains("did not become whole"), "{}", registry.log());
+    assert!(!registry.log().contains("did not arrive in time"), "{}", registry.log());
 }

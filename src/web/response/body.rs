@@ -1,4 +1,4 @@
-//! The body of an answer.
+//! The body of an answer. A body ends cleanly only if it is complete; otherwise the connection is cut.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,15 +9,12 @@ use futures_util::stream;
 use http_body::{Frame, SizeHint};
 use serde::Serialize;
 
-use super::exchange::Exchange;
 use super::multipart::Multipart;
-use crate::registry::{Piece, Reader};
-use crate::sys::Extent;
+use super::source::{BlobBytes, Cut};
+use crate::registry::Reader;
+use crate::web::exchange::Exchange;
 
-/// How much of a file is read, and held in memory for one client, at a time.
-const PIECE: usize = 64 << 10;
-
-/// The body of an answer. It carries what must last as long as the answer is being sent.
+/// The body of an answer. It carries the exchange, which ends when the body has been sent or dropped.
 pub struct Body {
     content: Content,
     exchange: Option<Box<Exchange>>,
@@ -28,53 +25,42 @@ enum Content {
     Whole(Bytes),
     Pieces {
         pieces: Pieces,
-        /// How many bytes were announced and are still to come.
+        /// The announced bytes that are still to be sent; `None` if no length was announced.
         left: Option<u64>,
     },
 }
 
 type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Cut>> + Send>>;
 
-/// A body could not be sent to its end: the connection is cut, so that nobody takes it for whole.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Cut(String);
-
-impl Cut {
-    pub(super) fn new(reason: &str) -> Self {
-        Self(reason.to_owned())
-    }
-}
-
 impl Body {
-    pub(super) fn empty() -> Self {
+    pub(in crate::web) fn empty() -> Self {
         Self::from(Content::Empty)
     }
 
-    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+    pub(in crate::web) fn whole(bytes: impl Into<Bytes>) -> Self {
         Self::from(Content::Whole(bytes.into()))
     }
 
-    /// Writes a value as JSON. Its type must have no maps with keys that are not text.
-    pub(super) fn json(value: &impl Serialize) -> Self {
+    /// Sends a value as JSON. Maps in it must have text keys.
+    pub(in crate::web) fn json(value: &impl Serialize) -> Self {
         Self::whole(serde_json::to_vec(value).expect("the types of an answer are valid JSON"))
     }
 
-    /// What a blob's reader yields; `len` is what it was asked for, where that is known.
-    pub(super) fn blob(reader: Reader, len: Option<u64>) -> Self {
+    /// Sends the bytes of a blob. `len` is their number, if it is known.
+    pub(in crate::web) fn blob(reader: Reader, len: Option<u64>) -> Self {
         let pieces =
-            stream::unfold(Source::new(reader), |mut source| async move { Some((source.next().await?, source)) });
+            stream::unfold(BlobBytes::new(reader), |mut source| async move { Some((source.next().await?, source)) });
         Self::from(Content::Pieces { pieces: Box::pin(pieces), left: len })
     }
 
-    /// Several stretches of a blob, which `reader` reads.
-    pub(super) fn multipart(parts: Multipart, reader: Reader) -> Self {
+    /// Sends several ranges of a blob, which `reader` reads.
+    pub(in crate::web) fn multipart(parts: Multipart, reader: Reader) -> Self {
         let left = Some(parts.len());
         Self::from(Content::Pieces { pieces: Box::pin(parts.pieces(reader)), left })
     }
 
-    /// Pieces of no announced length, as they come.
-    pub(super) fn stream(pieces: impl Stream<Item = Result<Bytes, Cut>> + Send + 'static) -> Self {
+    /// Sends pieces without an announced length.
+    pub(in crate::web) fn stream(pieces: impl Stream<Item = Result<Bytes, Cut>> + Send + 'static) -> Self {
         Self::from(Content::Pieces { pieces: Box::pin(pieces), left: None })
     }
 
@@ -82,13 +68,13 @@ impl Body {
         Self { content, exchange: None }
     }
 
-    /// Is there nothing to be sent, not even a length to be told?
-    pub(super) fn is_absent(&self) -> bool {
+    /// Returns true if the answer has no body, so that not even a length is announced.
+    pub(in crate::web) fn is_absent(&self) -> bool {
         matches!(self.content, Content::Empty)
     }
 
-    /// The same, and `exchange` ends when it has been sent or dropped.
-    pub(super) fn ending(mut self, mut exchange: Box<Exchange>) -> Self {
+    /// Attaches the exchange that ends with this body.
+    pub(in crate::web) fn with_exchange(mut self, mut exchange: Box<Exchange>) -> Self {
         if self.content.is_over() {
             exchange.complete();
         }
@@ -122,9 +108,9 @@ impl Content {
                     *left = rest;
                     return Poll::Ready(Some(Ok(piece)));
                 }
-                None => Some(Err(Cut("the content is longer than was announced".to_owned()))),
+                None => Some(Err(Cut::too_long())),
             },
-            (None, Some(1..)) => Some(Err(Cut("the content is shorter than was announced".to_owned()))),
+            (None, Some(1..)) => Some(Err(Cut::too_short())),
             (Some(Ok(piece)), None) => return Poll::Ready(Some(Ok(piece))),
             (end, _) => end,
         };
@@ -167,62 +153,18 @@ impl http_body::Body for Body {
     }
 }
 
-/// Turns what a blob's reader yields into bytes.
-pub(super) struct Source {
-    reader: Reader,
-    /// The rest of the stretch that is being read.
-    extent: Option<Extent>,
-}
-
-impl Source {
-    pub(super) fn new(reader: Reader) -> Self {
-        Self { reader, extent: None }
-    }
-
-    /// The next bytes, which are of one stretch; `None` at the end.
-    async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
-        let piece = self.read().await?;
-        if piece.is_err() {
-            // A cut throws away what was not flushed: the head, and what came before, go out first.
-            tokio::task::yield_now().await;
-        }
-        Some(piece)
-    }
-
-    /// The same, where more is to come.
-    pub(super) async fn next_or_cut(&mut self) -> Result<Bytes, Cut> {
-        let short = || Err(Cut("the content is shorter than was announced".to_owned()));
-        self.next().await.unwrap_or_else(short)
-    }
-
-    async fn read(&mut self) -> Option<Result<Bytes, Cut>> {
-        loop {
-            if let Some(extent) = self.extent.as_mut().filter(|extent| !extent.is_empty()) {
-                let piece = extent.read(PIECE).await;
-                return Some(piece.map_err(|error| Cut(format!("a stored blob could not be read: {error}"))));
-            }
-            match self.reader.next().await? {
-                Ok(Piece::Extent(extent)) => self.extent = Some(extent),
-                Ok(Piece::Bytes(bytes)) if bytes.is_empty() => {}
-                Ok(Piece::Bytes(bytes)) => return Some(Ok(bytes)),
-                Err(error) => return Some(Err(Cut(error.to_string()))),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
     fn pieces(pieces: Vec<Result<&'static str, &str>>, left: Option<u64>) -> Body {
-        let pieces: Vec<_> = pieces.into_iter().map(|p| p.map(Bytes::from).map_err(|e| Cut(e.to_owned()))).collect();
+        let pieces: Vec<_> = pieces.into_iter().map(|p| p.map(Bytes::from).map_err(Cut::new)).collect();
         Body::from(Content::Pieces { pieces: Box::pin(stream::iter(pieces)), left })
     }
 
     #[tokio::test]
-    async fn ends_cleanly_only_when_whole() {
+    async fn body_ends_cleanly_only_if_complete() {
         let whole = pieces(vec![Ok("ab"), Ok("c")], Some(3)).collect().await.unwrap().to_bytes();
         assert_eq!(whole, "abc");
         let chunked = pieces(vec![Ok("ab"), Ok("c")], None).collect().await.unwrap().to_bytes();
@@ -238,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn announces_its_length() {
+    fn body_announces_its_length() {
         use http_body::Body as _;
         assert_eq!(Body::whole("abc").size_hint().exact(), Some(3));
         assert_eq!(pieces(vec![], Some(7)).size_hint().exact(), Some(7));

@@ -1,4 +1,4 @@
-//! Several stretches of a blob in one body: `multipart/byteranges` (RFC 9110 §14.6).
+//! Several ranges of a blob in one body: `multipart/byteranges` (RFC 9110, section 14.6).
 
 use std::collections::VecDeque;
 
@@ -6,29 +6,29 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::HeaderValue;
 
-use super::body::{Cut, Source};
 use super::headers;
+use super::source::{BlobBytes, Cut};
 use crate::oci::{MediaType, Span};
 use crate::registry::Reader;
 use crate::sys::random_id;
 
-/// The parts of such a body. Its length is known before anything is read.
-pub(super) struct Multipart {
+/// The parts of a multipart body. Their length is known before the blob is read.
+pub(in crate::web) struct Multipart {
     boundary: String,
-    parts: Vec<Part>,
+    parts: Vec<RangePart>,
     tail: Bytes,
 }
 
-/// What comes before the bytes of a stretch, and how many there are.
-struct Part {
+/// The head of a part, and the number of bytes that follow it.
+struct RangePart {
     head: Bytes,
     len: u64,
 }
 
 impl Multipart {
-    /// These stretches of a blob of `size` bytes, in this order.
-    pub(super) fn new(spans: &[Span], size: u64) -> Self {
-        // Nobody can have put it into the content.
+    /// Makes a body of these ranges of a blob of `size` bytes, in this order.
+    pub(in crate::web) fn new(spans: &[Span], size: u64) -> Self {
+        // A random boundary cannot occur in the content.
         Self::with_boundary(random_id(), spans, size)
     }
 
@@ -39,27 +39,27 @@ impl Multipart {
                 "{line}--{boundary}\r\nContent-Type: {}\r\nContent-Range: {range}\r\n\r\n",
                 MediaType::OCTET_STREAM
             );
-            Part { head: Bytes::from(head), len: span.len() }
+            RangePart { head: Bytes::from(head), len: span.len() }
         };
         let parts = spans.iter().enumerate().map(part).collect();
         let tail = Bytes::from(format!("\r\n--{boundary}--\r\n"));
         Self { boundary, parts, tail }
     }
 
-    /// The value of `Content-Type`.
-    pub(super) fn content_type(&self) -> HeaderValue {
+    /// Returns the value of `Content-Type`.
+    pub(in crate::web) fn content_type(&self) -> HeaderValue {
         headers::value(format_args!("multipart/byteranges; boundary={}", self.boundary))
     }
 
-    /// How long the body is.
+    /// Returns the length of the body.
     pub(super) fn len(&self) -> u64 {
         let parts: u64 = self.parts.iter().map(|part| part.head.len() as u64 + part.len).sum();
         parts + self.tail.len() as u64
     }
 
-    /// The body: `reader` reads the same stretches.
+    /// Returns the pieces of the body. `reader` must read the same ranges.
     pub(super) fn pieces(self, reader: Reader) -> impl Stream<Item = Result<Bytes, Cut>> + Send {
-        let state = (Source::new(reader), VecDeque::from(self.parts), 0u64, Some(self.tail));
+        let state = (BlobBytes::new(reader), VecDeque::from(self.parts), 0u64, Some(self.tail));
         stream::unfold(state, |(mut source, mut parts, left, mut tail)| async move {
             if left > 0 {
                 let piece = source.next_or_cut().await;
@@ -67,15 +67,15 @@ impl Multipart {
                 return Some((piece, (source, parts, left, tail)));
             }
             match parts.pop_front() {
-                Some(Part { head, len }) => Some((Ok(head), (source, parts, len, tail))),
+                Some(RangePart { head, len }) => Some((Ok(head), (source, parts, len, tail))),
                 None => tail.take().map(|tail| (Ok(tail), (source, parts, 0, None))),
             }
         })
     }
 }
 
-/// The value of `Content-Range` (RFC 9110 §14.4).
-pub(super) fn content_range(span: Span, size: u64) -> String {
+/// Returns the value of `Content-Range` (RFC 9110, section 14.4).
+pub(in crate::web) fn content_range(span: Span, size: u64) -> String {
     format!("bytes {}-{}/{size}", span.start, span.end - 1)
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_length_is_that_of_its_text() {
+    fn length_of_multipart_body_matches_its_text() {
         let spans = [Span { start: 8, end: 10 }, Span { start: 0, end: 1 }];
         let multipart = Multipart::with_boundary("B".to_owned(), &spans, 10);
         assert_eq!(multipart.content_type(), "multipart/byteranges; boundary=B");

@@ -1,4 +1,7 @@
 use super::*;
+use crate::oci::{ReferrersQuery, RepositoryName};
+use crate::registry::PageRequest;
+use crate::web::route::{At, MetricsAt, is_registry_api};
 
 fn site(prefix: &str) -> Site {
     Site::Main { prefix: prefix.to_owned(), metrics: MetricsAt::Path("/metrics".to_owned()) }
@@ -9,7 +12,7 @@ fn parse(site: &Site, request: &str) -> Result<Route, Refused> {
     Route::parse(site, &method.parse().unwrap(), &uri.parse().unwrap())
 }
 
-/// A route in short: what it is, of which repository, and what else it names.
+/// Describes a route in a few words: its kind, its repository and its other parts.
 fn short(route: &Route) -> String {
     let of = |at: &At| at.ns.as_ref().map_or_else(|| at.name.to_string(), |ns| format!("{ns}|{}", at.name));
     let page = |page: &PageRequest| format!("{:?} {:?}", page.n, page.last);
@@ -45,7 +48,7 @@ fn short(route: &Route) -> String {
 const UUID: &str = "1a2b3c4d-0000-4000-8000-000000000000";
 
 #[test]
-fn good() {
+fn requests_without_digests_are_parsed() {
     let main = site("/");
     for (request, want) in [
         ("GET /", "root"),
@@ -80,7 +83,7 @@ fn good() {
 }
 
 #[test]
-fn good_with_digests() {
+fn requests_with_digests_are_parsed() {
     let main = site("/");
     let digest = format!("sha256:{}", "a".repeat(64));
     for (method, path, want) in [
@@ -137,7 +140,7 @@ fn assert_refused(table: &[(&str, &str, &str)]) {
 }
 
 #[test]
-fn bad_paths_and_names() {
+fn bad_paths_and_names_are_refused() {
     let hex = "a".repeat(64);
     let long = "a".repeat(256);
     assert_refused(&[
@@ -171,7 +174,7 @@ fn bad_paths_and_names() {
 }
 
 #[test]
-fn bad_references_and_queries() {
+fn bad_references_and_queries_are_refused() {
     let hex = "a".repeat(64);
     assert_refused(&[
         ("GET /v2/a/manifests/.x", "manifest", "NoSuchTag("),
@@ -199,14 +202,14 @@ fn bad_references_and_queries() {
 }
 
 #[test]
-fn tags_and_parameters_that_contradict_each_other() {
+fn contradictory_tags_and_parameters_are_refused() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let tags = |count: usize| (0..count).map(|tag| format!("&tag=t{tag}")).collect::<String>();
-    assert!(parse(&site("/"), &format!("PUT /v2/a/manifests/{digest}?x{}", tags(MOST_TAGS))).is_ok());
+    assert!(parse(&site("/"), &format!("PUT /v2/a/manifests/{digest}?x{}", tags(MAX_TAGS))).is_ok());
     assert_refused(&[
         (&format!("PUT /v2/a/manifests/{digest}?tag=ok&tag=.x"), "manifest", "Tag("),
         (&format!("PUT /v2/a/manifests/{digest}?tag="), "manifest", "Tag("),
-        (&format!("PUT /v2/a/manifests/{digest}?x{}", tags(MOST_TAGS + 1)), "manifest", "TooManyTags(33)"),
+        (&format!("PUT /v2/a/manifests/{digest}?x{}", tags(MAX_TAGS + 1)), "manifest", "TooManyTags(33)"),
         ("PUT /v2/a/manifests/latest?tag=1", "manifest", "TagsByTag("),
         (&format!("PUT /v2/a/blobs/uploads/{UUID}?digest={digest}&digest={digest}"), "blob_upload_chunk", "Repeated("),
         (&format!("POST /v2/a/blobs/uploads/?mount={digest}&mount={digest}"), "blob_upload", "Repeated("),
@@ -220,7 +223,7 @@ fn tags_and_parameters_that_contradict_each_other() {
 }
 
 #[test]
-fn what_the_commands_ask() {
+fn api_requests_are_parsed_or_refused() {
     let main = site("/");
     let hex = "a".repeat(64);
     for (request, want) in [
@@ -249,7 +252,7 @@ fn what_the_commands_ask() {
 }
 
 #[test]
-fn wrong_methods() {
+fn wrong_methods_are_refused() {
     let hex = "a".repeat(64);
     assert_refused(&[
         ("POST /v2/", "base", "Method"),
@@ -267,7 +270,7 @@ fn wrong_methods() {
 }
 
 #[test]
-fn behind_a_prefix() {
+fn prefix_is_required_except_for_probes() {
     let behind = site("/x/y/");
     for (request, want) in [
         ("GET /x/y/v2/", Some("base")),
@@ -282,13 +285,13 @@ fn behind_a_prefix() {
     ] {
         assert_eq!(parse(&behind, request).ok().as_ref().map(short).as_deref(), want, "{request}");
     }
-    assert!(is_api(&behind, &"/x/y/v2/nothing".parse().unwrap()));
-    assert!(!is_api(&behind, &"/v2/".parse().unwrap()));
-    assert!(!is_api(&site("/"), &"/v2x".parse().unwrap()));
+    assert!(is_registry_api(&behind, &"/x/y/v2/nothing".parse().unwrap()));
+    assert!(!is_registry_api(&behind, &"/v2/".parse().unwrap()));
+    assert!(!is_registry_api(&site("/"), &"/v2x".parse().unwrap()));
 }
 
 #[test]
-fn the_debug_port_has_little() {
+fn debug_port_serves_metrics_and_health_only() {
     let debug = Site::Debug { metrics: MetricsAt::Path("/numbers".to_owned()) };
     for (request, want) in [
         ("GET /numbers", Some("metrics")),

@@ -1,62 +1,63 @@
-//! Addresses that answers give: `Location` and `Link`. Relative, so that they are right behind any proxy; absolute only where
-//! `http.host` says how.
+//! The addresses in `Location` and `Link`. They are relative, so that they are right behind any proxy, and absolute only if
+//! `http.host` is set.
 
 use std::fmt::Write;
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::route::At;
+use super::at::At;
 use crate::oci::{Digest, ReferrersQuery};
 use crate::registry::{Page, PageRequest, UploadId};
 
-/// What need not be escaped in the value of a query's parameter.
+/// The characters that are escaped in the value of a query parameter.
 const QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'/');
 
-/// Where this registry is, as clients see it.
+/// The address of this registry as clients see it.
 #[derive(Clone, Debug)]
-pub(super) struct Base {
-    /// Ends with `/v2/`.
+pub(in crate::web) struct Base {
+    /// The address that ends with `/v2/`.
     registry: String,
-    /// Ends with `/api/v1/`.
+    /// The address that ends with `/api/v1/`.
     api: String,
 }
 
 impl Base {
-    /// `host` is `http.host`, `prefix` begins and ends with `/`. `None` when they cannot stand in a header.
-    pub(super) fn new(host: Option<&str>, prefix: &str) -> Option<Self> {
+    /// Builds the addresses from `http.host` and `http.prefix`, which begins and ends with `/`. Returns `None` if they cannot be
+    /// written in a header.
+    pub(in crate::web) fn new(host: Option<&str>, prefix: &str) -> Option<Self> {
         let host = host.unwrap_or_default().trim_end_matches('/');
         let base = format!("{host}{prefix}");
         let base = base.bytes().all(|b| b.is_ascii_graphic()).then_some(base)?;
         Some(Self { registry: format!("{base}v2/"), api: format!("{base}api/v1/") })
     }
 
-    pub(super) fn blob(&self, at: &At, digest: &Digest) -> HeaderValue {
+    pub(in crate::web) fn blob(&self, at: &At, digest: &Digest) -> HeaderValue {
         self.location(at, format_args!("blobs/{digest}"))
     }
 
-    pub(super) fn manifest(&self, at: &At, digest: &Digest) -> HeaderValue {
+    pub(in crate::web) fn manifest(&self, at: &At, digest: &Digest) -> HeaderValue {
         self.location(at, format_args!("manifests/{digest}"))
     }
 
-    pub(super) fn upload(&self, at: &At, id: &UploadId) -> HeaderValue {
+    pub(in crate::web) fn upload(&self, at: &At, id: &UploadId) -> HeaderValue {
         self.location(at, format_args!("blobs/uploads/{}", id.as_str()))
     }
 
-    /// `Link` to the page of tags after this one; `None` when this is the last.
-    pub(super) fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
+    /// Returns the `Link` to the page of tags after this one, or `None` if this is the last.
+    pub(in crate::web) fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
         let ns = at.ns.as_deref();
         self.next(&format!("{}/tags/list", at.name), asked, page, ns)
     }
 
-    /// `Link` to the page of the catalog after this one.
-    pub(super) fn more_repositories(&self, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
+    /// Returns the `Link` to the page of the catalog after this one, or `None` if this is the last.
+    pub(in crate::web) fn more_repositories(&self, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
         self.next("_catalog", asked, page, None)
     }
 
-    /// `Link` to the page of what refers to a manifest that comes after `last`.
-    pub(super) fn more_referrers(&self, at: &At, asked: &ReferrersQuery, last: &Digest) -> HeaderValue {
+    /// Returns the `Link` to the page of referrers after `last`.
+    pub(in crate::web) fn more_referrers(&self, at: &At, asked: &ReferrersQuery, last: &Digest) -> HeaderValue {
         let path = format!("{}/referrers/{}", at.name, asked.subject);
         let mut link = begin(&self.registry, &path, asked.n, &last.to_string());
         if let Some(artifact_type) = &asked.artifact_type {
@@ -65,8 +66,8 @@ impl Base {
         end(link, at.ns.as_deref())
     }
 
-    /// `Link` to what comes after `last` in a list of the API.
-    pub(super) fn more_of_api(&self, path: &str, n: Option<usize>, last: &str) -> HeaderValue {
+    /// Returns the `Link` to the page after `last` in a list below `/api/v1/`.
+    pub(in crate::web) fn more_of_api(&self, path: &str, n: Option<usize>, last: &str) -> HeaderValue {
         end(begin(&self.api, path, n, last), None)
     }
 
@@ -84,7 +85,7 @@ impl Base {
     }
 }
 
-/// The beginning of a link to the entries after `last`, `n` at a time.
+/// Begins a `Link` to the `n` entries after `last`.
 fn begin(base: &str, path: &str, n: Option<usize>, last: &str) -> String {
     let mut link = format!("<{base}{path}");
     add(&mut link, '?', "last", last);
@@ -94,7 +95,7 @@ fn begin(base: &str, path: &str, n: Option<usize>, last: &str) -> String {
     link
 }
 
-/// The end of a `Link`.
+/// Ends a `Link`.
 fn end(mut link: String, ns: Option<&str>) -> HeaderValue {
     if let Some(ns) = ns {
         add(&mut link, '&', "ns", ns);
@@ -108,7 +109,7 @@ fn add(url: &mut String, separator: char, name: &str, value: &str) {
 }
 
 fn header(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).expect("the base was checked, the rest are names or escaped")
+    HeaderValue::try_from(text).expect("the base is checked, and the rest are names or escaped")
 }
 
 #[cfg(test)]
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn where_things_are() {
+    fn locations_are_relative_unless_a_host_is_configured() {
         let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         let relative = Base::new(None, "/").unwrap();
         assert_eq!(relative.blob(&at(None), &digest), format!("/v2/team/app/blobs/{digest}").as_str());
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page() {
+    fn links_lead_to_the_next_page() {
         let base = Base::new(None, "/").unwrap();
         let page = |entries: &[&str], more| Page { entries: entries.iter().map(|&e| e.to_owned()).collect(), more };
         let asked = |n| PageRequest { n, last: None };

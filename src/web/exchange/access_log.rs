@@ -1,4 +1,4 @@
-//! The log's line about a request, with the field names of `registry:2`.
+//! The line about a request in the access log, with the field names of `registry:2`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,15 +6,16 @@ use std::time::Duration;
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::request::Parts;
 
-use super::exchange::{End, Facts};
+use super::facts::{Facts, Progress};
 use crate::oci::ErrorCode;
 use crate::registry::CacheStatus;
+use crate::web::app::AccessLog;
 
-/// What the line says.
+/// The content of the line.
 pub(super) struct Line<'a> {
     pub(super) head: &'a Parts,
     pub(super) facts: &'a Facts,
-    pub(super) end: &'a End,
+    pub(super) progress: &'a Progress,
     pub(super) id: &'a str,
     pub(super) peer: SocketAddr,
     pub(super) status: u16,
@@ -23,21 +24,13 @@ pub(super) struct Line<'a> {
     pub(super) took: Duration,
 }
 
-/// Which requests are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    All,
-    /// With `log.accesslog.disabled`: only what went wrong here.
-    Failures,
-}
-
-/// Writes one event. A macro, since an event's level and fields are fixed where it is written.
+/// Writes one event. This is a macro because `tracing` needs the level and the fields of an event at compile time.
 macro_rules! event {
     ($level:ident, $message:expr, $line:expr) => {{
         let line = $line;
         let error = line.facts.error.as_ref();
-        let cut = match line.end {
-            End::Cut(reason) => Some(reason.as_str()),
+        let cut = match line.progress {
+            Progress::Cut(reason) => Some(reason.as_str()),
             _ => None,
         };
         tracing::event!(
@@ -70,27 +63,28 @@ macro_rules! event {
 }
 
 impl Line<'_> {
+    /// Writes the line, if the access log wants it.
     pub(super) fn write(&self, access: AccessLog) {
-        let message = match (self.end, &self.facts.error) {
-            (End::Unanswered, _) => "request abandoned by the client",
-            (End::Cut(_), _) => "response cut",
+        let message = match (self.progress, &self.facts.error) {
+            (Progress::Unanswered, _) => "request abandoned by the client",
+            (Progress::Cut(_), _) => "response cut",
             (_, Some(_)) => "response completed with error",
-            (End::Sending, None) => "response abandoned by the client",
-            (End::Complete, None) => "response completed",
+            (Progress::Sending, None) => "response abandoned by the client",
+            (Progress::Complete, None) => "response completed",
         };
-        if self.status >= 500 || matches!(self.end, End::Cut(_)) {
+        if self.status >= 500 || matches!(self.progress, Progress::Cut(_)) {
             event!(ERROR, message, self);
         } else if access == AccessLog::All || self.is_advice() {
             event!(INFO, message, self);
         }
     }
 
-    /// An unknown name is told whatever the setting: the line names the key that would mirror it.
+    /// Returns true for an unknown name, which is always logged: the line names the configuration key that would mirror it.
     fn is_advice(&self) -> bool {
         self.facts.error.as_ref().is_some_and(|error| error.code == ErrorCode::NameUnknown)
     }
 
-    /// As it stands in a request of HTTP/1.1, also where HTTP/2 spells out the host.
+    /// Returns the target as in HTTP/1.1, also for HTTP/2, whose target includes the host.
     fn uri(&self) -> &str {
         self.head.uri.path_and_query().map_or("*", |uri| uri.as_str())
     }
@@ -99,7 +93,7 @@ impl Line<'_> {
         self.header(&HOST).or_else(|| self.head.uri.host())
     }
 
-    /// Whom the request came from, as far as proxies before us say: for people to read, never to decide by.
+    /// Returns the client, as proxies in front of this server report it. Any client can forge it, so it is only logged.
     fn client(&self) -> String {
         let forwarded = self.head.headers.get("x-forwarded-for").or_else(|| self.head.headers.get("x-real-ip"));
         let first = forwarded.and_then(|value| value.to_str().ok()).and_then(|value| value.split(',').next());

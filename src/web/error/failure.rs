@@ -1,6 +1,4 @@
-//! The one place that decides about status codes: what went wrong becomes an answer in the specification's JSON.
-
-mod detail;
+//! Turns every error into an answer. Only this file decides the status of an error.
 
 use std::time::Duration;
 
@@ -9,77 +7,51 @@ use http::header::{
     ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::body::Body;
-use super::exchange::Facts;
-use super::framing::FramingError;
-use super::headers;
-use super::limits::TooLarge;
-use super::query::Repeated;
-use super::route::RouteError;
+use super::answer::{ErrorAnswer, ErrorEntry};
+use super::detail;
 use crate::auth::Refusal;
 use crate::oci::{ErrorCode, ManifestError};
 use crate::registry::{CacheStatus, RegistryError, UpstreamFailure};
+use crate::web::exchange::{Facts, LoggedError};
+use crate::web::request::{BodyError, FramingError, Repeated, TooLarge};
+use crate::web::response::{Body, headers};
+use crate::web::route::RouteError;
 
-/// When an upstream cannot be reached and nobody has decided yet when it is asked again.
+/// The `Retry-After` for an unreachable upstream whose next attempt is not scheduled yet.
 const UNREACHABLE_RETRY: Duration = Duration::from_secs(30);
-/// When an upstream that wants to be asked less does not say when.
+/// The `Retry-After` for an upstream that throttles requests without saying for how long.
 const THROTTLED_RETRY: Duration = Duration::from_secs(60);
-/// The writer of an upload is mostly a connection that is already gone.
+/// The `Retry-After` for an upload that another request is writing. In most cases that is a connection that has already ended.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
-/// The longest message, in characters. What a client sent is quoted in it, and may have been long; what it means stands around that.
+/// The longest beginning and end of a message, in characters. A message may quote a long text of the client in its middle.
 const MESSAGE_BEGIN: usize = 512;
 const MESSAGE_END: usize = 256;
 
-/// An answer that says why not.
+/// An answer that is an error.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(in crate::web) struct Failure {
     status: StatusCode,
     code: ErrorCode,
-    /// For the client.
+    /// The message for the client.
     message: String,
     detail: Option<Box<Value>>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// How a mirrored repository came to say so.
+    /// The cache status, if a mirrored repository failed.
     cache: Option<CacheStatus>,
-    /// For the log alone.
+    /// A text for the log, which the client must not see.
     internal: Option<String>,
 }
 
-/// The body of an answer that is an error (distribution-spec, "Error Codes").
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ErrorAnswer {
-    pub errors: Vec<ErrorEntry>,
-}
-
-/// An error: its code, a message for people, and data for programs.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ErrorEntry {
-    #[serde(default)]
-    pub code: String,
-    pub message: String,
-    #[serde(default)]
-    pub detail: Value,
-}
-
-/// What the log says about a failure.
-#[derive(Debug)]
-pub(super) struct Logged {
-    pub(super) code: ErrorCode,
-    pub(super) message: String,
-    pub(super) detail: Option<String>,
-}
-
 impl Failure {
-    pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+    pub(in crate::web) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let message = shortened(message.into());
         Self { status, code, message, detail: None, headers: Vec::new(), cache: None, internal: None }
     }
 
-    /// The same, with a header.
-    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    /// Adds a header.
+    pub(in crate::web) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -92,18 +64,18 @@ impl Failure {
         self
     }
 
-    /// The same, telling what the request was about where it says nothing of its own.
-    pub(super) fn about(self, facts: &Facts) -> Self {
+    /// Adds the facts about the request as the detail, unless the failure has a detail.
+    pub(in crate::web) fn about(self, facts: &Facts) -> Self {
         if self.detail.is_some() { self } else { self.detailed(detail::of_request(facts)) }
     }
 
-    /// How a mirrored repository came to say so, where that is known.
-    pub(super) fn cache(&self) -> Option<CacheStatus> {
+    /// Returns the cache status, if a mirrored repository failed.
+    pub(in crate::web) fn cache(&self) -> Option<CacheStatus> {
         self.cache
     }
 
-    /// The same, saying which methods there are if that of the request is not allowed (RFC 9110 §15.5.6).
-    pub(super) fn allowing(self, methods: &'static str) -> Self {
+    /// Adds the allowed methods, if the method of the request is not allowed (RFC 9110, section 15.5.6).
+    pub(in crate::web) fn allowing(self, methods: &'static str) -> Self {
         if self.status != StatusCode::METHOD_NOT_ALLOWED {
             return self;
         }
@@ -111,85 +83,68 @@ impl Failure {
     }
 
     fn retry_after(self, wait: Duration) -> Self {
-        // Rounded up: who comes back at the stated second must not be early.
+        // Rounded up, because a client that retries at the stated second must not be too early.
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         self.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// What came is no request that HTTP/1.1 could read; with the status that HTTP has for it.
-    pub(super) fn unreadable(status: StatusCode) -> Self {
+    /// The input is not a readable HTTP/1.1 request. `status` is the status that HTTP has for it.
+    pub(in crate::web) fn bad_request(status: StatusCode) -> Self {
         let message = match status {
             StatusCode::URI_TOO_LONG => "the address of the request is too long",
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-                "the head of the request is too large, or has too many fields"
+                "the head of the request is too large or has too many fields"
             }
-            StatusCode::REQUEST_TIMEOUT => "the head of the request did not become whole; send all of it at once",
-            _ => "this is no request of HTTP/1.1: its first line, a header field or its length is malformed",
+            StatusCode::REQUEST_TIMEOUT => "the head of the request did not arrive in time; send it at once",
+            _ => "this is not a valid HTTP/1.1 request: its first line, a header field or its length is malformed",
         };
         Self::new(status, ErrorCode::Unsupported, message)
     }
 
-    /// No byte of a blob of `size` bytes lies where it was asked for (RFC 9110 §15.5.17).
-    pub(super) fn range_not_satisfiable(size: u64) -> Self {
-        let message = format!("the blob has {size} bytes; none of them lies in that range");
+    /// The requested range contains no byte of a blob of `size` bytes (RFC 9110, section 15.5.17).
+    pub(in crate::web) fn range_not_satisfiable(size: u64) -> Self {
+        let message = format!("the blob has {size} bytes; the requested range contains none of them");
         let unsatisfied = headers::value(format_args!("bytes */{size}"));
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
             .detailed(json!({"size": size}))
             .with(CONTENT_RANGE, unsatisfied)
     }
 
-    /// A chunk does not begin where the upload goes on.
-    pub(super) fn out_of_order(expected: u64, first: u64) -> Self {
-        let message = format!("the upload goes on at byte {expected}, not {first}");
+    /// A chunk does not begin at the end of the upload.
+    pub(in crate::web) fn out_of_order(expected: u64, first: u64) -> Self {
+        let message = format!("the upload continues at byte {expected}, not {first}");
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, message)
             .detailed(json!({"offset": expected}))
     }
 
-    /// A length or a range that contradicts another, or the content.
-    pub(super) fn size_invalid(message: impl Into<String>) -> Self {
+    /// A length or a range contradicts another one or the content.
+    pub(in crate::web) fn size_invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message)
     }
 
-    /// What was sent to be done makes no sense.
-    pub(super) fn order_invalid(message: impl Into<String>) -> Self {
+    /// The body of an API request is invalid.
+    pub(in crate::web) fn order_invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
     }
 
-    /// The body of a request broke off. Mostly nobody is left to read this.
-    pub(super) fn body_broken(reason: &str) -> Self {
-        let message = format!("the body of the request could not be read to its end: {reason}");
-        Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
-    }
-
-    /// Not all of a body that is read into memory had come after `longest`.
-    pub(super) fn body_slow(longest: Duration) -> Self {
-        let message = format!("the body of the request was not whole after {} s; send it again", longest.as_secs());
-        Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Unsupported, message)
-    }
-
-    /// There was no room in memory for a body; there may be later.
-    pub(super) fn crowded(wait: Duration) -> Self {
-        let message = "too many large manifests are arriving at once; send this one again in a while";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message).retry_after(wait)
-    }
-
-    /// What the client may read, where no answer of its own says it.
-    pub(super) fn into_message(self) -> String {
+    /// Returns the message for the client.
+    pub(in crate::web) fn into_message(self) -> String {
         self.message
     }
 
-    pub(super) fn logged(&self) -> Logged {
+    /// Returns the error for the access log.
+    pub(in crate::web) fn logged(&self) -> LoggedError {
         let detail = self.internal.clone().or_else(|| self.detail.as_ref().map(|detail| detail.to_string()));
-        Logged { code: self.code, message: self.message.clone(), detail }
+        LoggedError { code: self.code, message: self.message.clone(), detail }
     }
 
-    pub(super) fn into_response(self) -> Response<Body> {
+    pub(in crate::web) fn into_response(self) -> Response<Body> {
         self.into_json().map(Body::whole)
     }
 
-    /// The specification's JSON (distribution-spec, "Error Codes").
-    pub(super) fn into_json(self) -> Response<Bytes> {
+    /// Returns the answer with a JSON body (OCI distribution-spec 1.1, "Error Codes").
+    pub(in crate::web) fn into_json(self) -> Response<Bytes> {
         let detail = self.detail.map_or(Value::Null, |detail| *detail);
         let error = ErrorEntry { code: self.code.as_str().to_owned(), message: self.message, detail };
         let text = serde_json::to_vec(&ErrorAnswer { errors: vec![error] });
@@ -199,6 +154,26 @@ impl Failure {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.extend(self.headers);
         response
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken(reason) => {
+                let message = format!("the body of the request could not be read to its end: {reason}");
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+            }
+            BodyError::Slow(limit) => {
+                let seconds = limit.as_secs();
+                let message = format!("the body of the request did not arrive within {seconds} s; send it again");
+                Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Unsupported, message)
+            }
+            BodyError::Exhausted(wait) => {
+                let message = "too many large manifests arrive at the same time; send this one again later";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message).retry_after(wait)
+            }
+        }
     }
 }
 
@@ -270,9 +245,10 @@ impl From<RegistryError> for Failure {
                     failure
                 }
             },
-            // What the disk says names paths: that is for the log.
+            // The error of the disk names paths, so only the log gets it.
             RegistryError::Storage(_) => Self {
-                message: "the registry's storage failed; its log says why, under this answer's X-Request-Id".to_owned(),
+                message: "the registry's storage failed; its log has the reason, under the X-Request-Id of this answer"
+                    .to_owned(),
                 internal: Some(error.to_string()),
                 ..failure
             },
@@ -281,7 +257,7 @@ impl From<RegistryError> for Failure {
     }
 }
 
-/// The same for the texts of a detail, which may be what a client sent.
+/// Shortens the texts in a detail, which may come from the client.
 fn shorten(detail: &mut Value) {
     match detail {
         Value::String(text) => *text = shortened(std::mem::take(text)),
@@ -291,7 +267,7 @@ fn shorten(detail: &mut Value) {
     }
 }
 
-/// The beginning and the end of a message that is too long to be read.
+/// Cuts the middle out of a message that is too long.
 fn shortened(message: String) -> String {
     let mut cuts = message.char_indices().map(|(at, _)| at);
     let (Some(begin), Some(end)) = (cuts.nth(MESSAGE_BEGIN), cuts.nth_back(MESSAGE_END)) else { return message };
@@ -309,7 +285,7 @@ impl From<TooLarge> for Failure {
     }
 }
 
-/// What is wrong with a request whose parameter cannot be told.
+/// Returns the code for a request with a repeated parameter.
 fn code_of_parameter(Repeated(parameter): Repeated) -> ErrorCode {
     match parameter {
         "n" | "last" => ErrorCode::PaginationNumberInvalid,
@@ -327,7 +303,7 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::BlobUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
         RegistryError::UploadUnknown { .. } => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
         RegistryError::NoFill(_) => (StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
-        // Clients try a push again after this, where they take a 416 for a wrong offset and a 404 for a lost upload.
+        // Clients retry after 409. They would take 416 for a wrong offset and 404 for a lost upload.
         RegistryError::UploadBusy { .. } => (StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
         RegistryError::NotLocal { .. } => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         RegistryError::DeleteDisabled => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
@@ -347,7 +323,8 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
     }
 }
 
-/// What the upstream says keeps its meaning, but a 401 of theirs is never one of ours: the client would be asked to log in here.
+/// Keeps the meaning of the upstream's answer. An upstream's 401 never becomes a 401 to the client, which would ask its user to log
+/// in to this registry.
 fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
     match failure {
         UpstreamFailure::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
@@ -369,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_registry_says() {
+    fn registry_errors_have_a_status_a_code_and_a_retry() {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let repository = || "team/app".to_owned();
         let upstream = |failure| RegistryError::Upstream {
@@ -454,14 +431,14 @@ mod tests {
     }
 
     #[test]
-    fn the_log_alone_says_what_the_disk_said() {
+    fn disk_errors_are_only_logged() {
         let logged = Failure::from(RegistryError::Storage("/secret/path: gone".to_owned())).logged();
         assert!(logged.detail.is_some_and(|detail| detail.contains("/secret/path")));
         assert!(!logged.message.contains("/secret"));
     }
 
     #[test]
-    fn a_long_message_is_cut_in_its_middle() {
+    fn long_message_is_cut_in_the_middle() {
         for len in [0, 1, 767, 768, 769] {
             assert!(shortened("é".repeat(len)).chars().count() <= 769, "{len}");
             assert!(!shortened("é".repeat(len)).contains('…'), "{len}");
@@ -473,11 +450,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_method_says_which_are_right() {
+    fn wrong_method_names_the_allowed_methods() {
         let response = Failure::from(RouteError::Method { allow: "GET, HEAD" }).into_response();
         assert_eq!(response.status(), 405);
         assert_eq!(header(&response, &ALLOW), Some("GET, HEAD"));
-        for (allow, want) in [("POST", "takes POST, and"), ("GET, HEAD, DELETE", "takes GET, HEAD and DELETE, and")] {
+        for (allow, want) in [("POST", "accepts only POST"), ("GET, HEAD, DELETE", "accepts only GET, HEAD and DELETE")]
+        {
             assert!(RouteError::Method { allow }.to_string().contains(want), "{allow}");
         }
     }

@@ -1,51 +1,51 @@
-//! The query of a request.
+//! The query of a request target.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// The parameters of a request's query, as they came.
+/// The query of a request, still encoded.
 ///
-/// An escape that is none stays as it is written, and so fails where its value is parsed.
+/// A malformed escape stays as it is written, so that parsing the value fails later.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Query<'a>(&'a str);
+pub(in crate::web) struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    pub(super) fn of(uri: &'a http::Uri) -> Self {
+    pub(in crate::web) fn of(uri: &'a http::Uri) -> Self {
         Self(uri.query().unwrap_or_default())
     }
 
-    /// The first value of a parameter; `Some("")` when it stands there without one.
-    pub(super) fn get(self, name: &str) -> Option<Cow<'a, str>> {
+    /// Returns the first value of a parameter, or `Some("")` if the parameter has no value.
+    pub(in crate::web) fn get(self, name: &str) -> Option<Cow<'a, str>> {
         self.all(name).next()
     }
 
-    /// Every value of a parameter, in the order in which they stand there.
-    pub(super) fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    /// Returns every value of a parameter, in order.
+    pub(in crate::web) fn all(self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
         let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.filter(move |(key, _)| decode(key) == name).map(|(_, value)| decode(value))
     }
 
-    /// The value of a parameter that may stand there once.
-    pub(super) fn once(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Repeated> {
+    /// Returns the value of a parameter that may occur once.
+    pub(in crate::web) fn once(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Repeated> {
         let mut values = self.all(name);
         let value = values.next();
         if values.next().is_some() { Err(Repeated(name)) } else { Ok(value) }
     }
 
-    /// The value of a parameter that may stand there again with the same value: clients add theirs to a `Location` that has it.
-    pub(super) fn agreed(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Repeated> {
+    /// Returns the value of a parameter that may be repeated with the same value: clients add theirs to a `Location` that has it.
+    pub(in crate::web) fn agreed(self, name: &'static str) -> Result<Option<Cow<'a, str>>, Repeated> {
         let value = self.get(name);
         if self.all(name).any(|other| Some(&other) != value.as_ref()) { Err(Repeated(name)) } else { Ok(value) }
     }
 }
 
-/// A parameter stands there several times, and nobody can say which counts.
+/// A parameter that occurs more than once, so that its value is ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the parameter {0} stands in the query more than once; write it once")]
-pub struct Repeated(pub(super) &'static str);
+#[error("the query has the parameter {0} more than once; write it once")]
+pub struct Repeated(pub(in crate::web) &'static str);
 
-/// Decodes a part of a query (`application/x-www-form-urlencoded`, which is what Go's clients write).
+/// Decodes a part of a query (`application/x-www-form-urlencoded`, as written by clients in Go).
 fn decode(text: &str) -> Cow<'_, str> {
     if text.contains('+') {
         let spaced = text.replace('+', " ");
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters() {
+    fn parameters_are_decoded_and_counted() {
         let query = Query("ns=docker.io&digest=sha256%3Aab&last=a+b&last=c&empty=&bare&bad=%zz&m%61il=x");
         for (name, want) in [
             ("ns", Some("docker.io")),

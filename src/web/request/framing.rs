@@ -1,22 +1,22 @@
-//! What RFC 9112 wants refused before anybody looks at the request, and what the library below lets pass. A proxy before us and we
-//! could else disagree about where a request ends, or for whom it is.
+//! Refuses requests that RFC 9112 wants refused and that hyper accepts. Otherwise this server and a proxy in front of it could
+//! disagree about where a request ends or which host it is for.
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Version};
 
-/// Why a request is not looked at. The connection ends with the answer.
+/// A request with ambiguous framing. The answer closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FramingError {
-    #[error("an HTTP/1.1 request has one Host header, with the name that the registry was asked by")]
+pub(in crate::web) enum FramingError {
+    #[error("an HTTP/1.1 request needs exactly one Host header with the name of the registry")]
     Host,
-    #[error("the only Transfer-Encoding that is read is `chunked`, once")]
+    #[error("the only supported Transfer-Encoding is `chunked`, once")]
     Coding,
 }
 
-/// Is it clear for whom the request is (RFC 9112 §3.2) and where its body ends (§6.1)?
-pub(super) fn check(head: &Parts) -> Result<(), FramingError> {
+/// Checks that the host of the request (RFC 9112, section 3.2) and the end of its body (section 6.1) are unambiguous.
+pub(in crate::web) fn check_framing(head: &Parts) -> Result<(), FramingError> {
     let hosts: Vec<&HeaderValue> = head.headers.get_all(HOST).iter().collect();
     match hosts.as_slice() {
         [host] if is_host(host) => {}
@@ -28,7 +28,7 @@ pub(super) fn check(head: &Parts) -> Result<(), FramingError> {
     if chunked && codings.next().is_none() { Ok(()) } else { Err(FramingError::Coding) }
 }
 
-/// A host with or without a port. Nothing at all stands for an address that has none.
+/// Returns true for a host with or without a port. An empty value is valid: it means a target without an authority.
 fn is_host(value: &HeaderValue) -> bool {
     value.is_empty() || Authority::try_from(value.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'))
 }
@@ -42,11 +42,11 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
         }
-        check(&request.body(()).unwrap().into_parts().0)
+        check_framing(&request.body(()).unwrap().into_parts().0)
     }
 
     #[test]
-    fn hosts() {
+    fn host_header_must_be_one_valid_host() {
         for good in ["r", "r.lan:5000", "127.0.0.1", "[::1]:5000", "under_scored", "xn--bcher-kva.example", ""] {
             assert_eq!(checked(Version::HTTP_11, &[("host", good.as_bytes())]), Ok(()), "{good}");
         }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn codings() {
+    fn transfer_encoding_must_be_chunked_once() {
         let coded = |values: &[&str]| {
             let mut fields: Vec<(&str, &[u8])> = vec![("host", b"r")];
             fields.extend(values.iter().map(|value| ("transfer-encoding", value.as_bytes())));

@@ -1,5 +1,5 @@
-//! One request and its answer, from the head that came in to the last byte that went out. What is counted and logged of it
-//! is counted and logged once, when this is dropped: with the body that carries it, or with a request that nobody waits for.
+//! One request and its answer, from the head of the request to the last byte of the answer. The exchange is counted and logged
+//! once, when it is dropped: either with the body of the answer, or with a request whose client has left.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,78 +8,33 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::App;
-use super::error::Logged;
-use crate::registry::CacheStatus;
+use super::access_log::Line;
+use super::facts::{Facts, Progress};
 use crate::sys::{Moment, random_id};
+use crate::web::app::App;
 
-/// What nginx and `registry:2` log for a client that left before there was an answer.
+/// The status that nginx and `registry:2` log for a client that left before the answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// A request and what became of it.
-pub(super) struct Exchange {
-    pub(super) app: Arc<App>,
-    pub(super) head: Parts,
-    /// What is learnt of it on the way.
-    pub(super) facts: Facts,
+/// A request and its answer.
+pub(in crate::web) struct Exchange {
+    pub(in crate::web) app: Arc<App>,
+    pub(in crate::web) head: Parts,
+    pub(in crate::web) facts: Facts,
     id: String,
     peer: SocketAddr,
     handler: &'static str,
     started: Moment,
-    end: End,
+    progress: Progress,
     status: u16,
     content_type: Option<String>,
     received: u64,
     written: u64,
 }
 
-/// What is learnt of a request while it is answered: for the log and the counters.
-#[derive(Default)]
-pub(super) struct Facts {
-    /// As the client spelled it.
-    pub(super) name: Option<String>,
-    /// In its canonical spelling.
-    pub(super) repository: Option<String>,
-    pub(super) reference: Option<String>,
-    pub(super) digest: Option<String>,
-    pub(super) upload: Option<String>,
-    pub(super) user: Option<String>,
-    pub(super) cache: Option<CacheStatus>,
-    /// It is a pull of mirrored content, of this kind.
-    pub(super) mirrored: Option<Kind>,
-    pub(super) error: Option<Logged>,
-}
-
-/// What is pulled, as `registry_proxy_*` names it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    Blob,
-    Manifest,
-}
-
-impl Kind {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Blob => "blob",
-            Self::Manifest => "manifest",
-        }
-    }
-}
-
-/// How far it came.
-#[derive(Debug)]
-pub(super) enum End {
-    /// There is no answer yet.
-    Unanswered,
-    /// The answer's body is being sent.
-    Sending,
-    Complete,
-    /// The connection was cut, since the body could not be sent to its end.
-    Cut(String),
-}
-
 impl Exchange {
-    pub(super) fn begin(app: &Arc<App>, head: Parts, peer: SocketAddr, handler: &'static str) -> Self {
+    /// Begins an exchange and counts it as running.
+    pub(in crate::web) fn begin(app: &Arc<App>, head: Parts, peer: SocketAddr, handler: &'static str) -> Self {
         app.metrics.http_in_flight.with_label_values(&[handler]).inc();
         Self {
             app: Arc::clone(app),
@@ -89,7 +44,7 @@ impl Exchange {
             peer,
             handler,
             started: app.clock.moment(),
-            end: End::Unanswered,
+            progress: Progress::Unanswered,
             status: CLIENT_CLOSED_REQUEST,
             content_type: None,
             received: 0,
@@ -97,37 +52,40 @@ impl Exchange {
         }
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(in crate::web) fn id(&self) -> &str {
         &self.id
     }
 
-    /// How long it has been going on.
-    pub(super) fn elapsed(&self) -> Duration {
+    /// Returns the time since the exchange began.
+    pub(in crate::web) fn elapsed(&self) -> Duration {
         self.app.clock.since(self.started)
     }
 
-    /// The head of the answer is known; its body comes next.
-    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, received: u64) {
+    /// Records the head of the answer. Its body follows.
+    pub(in crate::web) fn answered(&mut self, status: StatusCode, headers: &HeaderMap, received: u64) {
         let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         self.content_type = content_type.map(str::to_owned);
         self.status = status.as_u16();
         self.received = received;
-        self.end = End::Sending;
+        self.progress = Progress::Sending;
     }
 
-    /// So many bytes of the body went out.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// Records that bytes of the body were sent.
+    pub(in crate::web) fn sent(&mut self, bytes: usize) {
         self.written += bytes as u64;
     }
 
-    pub(super) fn complete(&mut self) {
-        self.end = End::Complete;
+    /// Records that the body was sent to its end.
+    pub(in crate::web) fn complete(&mut self) {
+        self.progress = Progress::Complete;
     }
 
-    pub(super) fn cut(&mut self, reason: String) {
-        self.end = End::Cut(reason);
+    /// Records that the connection is cut.
+    pub(in crate::web) fn cut(&mut self, reason: String) {
+        self.progress = Progress::Cut(reason);
     }
 
+    /// Updates the metrics.
     fn count(&self, took: Duration) {
         let metrics = &self.app.metrics;
         let method = method_label(&self.head.method);
@@ -147,10 +105,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.elapsed();
         self.count(took);
-        let line = super::access_log::Line {
+        let line = Line {
             head: &self.head,
             facts: &self.facts,
-            end: &self.end,
+            progress: &self.progress,
             id: &self.id,
             peer: self.peer,
             status: self.status,
@@ -162,14 +120,14 @@ impl Drop for Exchange {
     }
 }
 
-/// The identifier that a proxy before us gave the request, so that one finds it in both logs.
+/// Returns the identifier that a proxy in front gave the request, so that the request can be found in both logs.
 fn client_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     ((1..=128).contains(&id.len()) && id.bytes().all(plain)).then_some(id)
 }
 
-/// The method as a label. A client can invent methods, but no labels.
+/// Returns the method as a label. A client can invent methods, but must not invent labels.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "get",

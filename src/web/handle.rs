@@ -1,0 +1,123 @@
+//! The way of a request: checks, route, handler, answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
+
+use super::app::{App, Listener};
+use super::call::{Answer, Call};
+use super::exchange::Exchange;
+use super::request::{RequestBody, check_framing, check_limits};
+use super::response::{Body, headers};
+use super::route::{Route, is_registry_api};
+use super::{api, ops, v2};
+
+/// Answers a request. It never fails: an error is an answer too.
+pub async fn handle<B>(app: &Arc<App>, listener: Listener, request: Request<B>, peer: SocketAddr) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let parsed = Route::parse(app.site(listener), &head.method, &head.uri);
+    let framing = check_framing(&head);
+    let handler = parsed.as_ref().map_or_else(|refused| refused.handler, Route::handler);
+    let body = RequestBody::new(body, &head);
+    let exchange = Box::new(Exchange::begin(app, head, peer, handler));
+    let mut call = Call { exchange, body, listener, namespace: None };
+    let answer = match (framing, check_limits(&call.exchange.head), parsed) {
+        (Err(why), _, _) => Err(why.into()),
+        (_, Err(too_large), _) => Err(too_large.into()),
+        (_, _, Ok(route)) => answer(&mut call, route).await,
+        (_, _, Err(refused)) => Err(refused.why.into()),
+    };
+    finish(call, answer)
+}
+
+async fn answer(call: &mut Call, route: Route) -> Answer {
+    match route {
+        Route::Root => Ok(ops::root()),
+        Route::Live => Ok(ops::live()),
+        Route::Ready => Ok(ops::ready(call)),
+        Route::Health => Ok(ops::health(call)),
+        Route::Metrics => ops::metrics(call).await,
+        Route::Ping => Ok(ops::ping()),
+        Route::Base => v2::base::base(call).await,
+        Route::Catalog { page } => v2::catalog::list(call, &page).await,
+        Route::Tags { at, page } => v2::tags::list(call, &at, &page).await,
+        Route::Manifest { at, reference, verb } => {
+            call.exchange.facts.reference = Some(reference.to_string());
+            v2::manifests::answer(call, &at, &reference, verb).await
+        }
+        Route::Blob { at, digest, verb } => {
+            call.exchange.facts.digest = Some(digest.to_string());
+            v2::blobs::answer(call, &at, &digest, verb).await
+        }
+        Route::Referrers { at, asked } => {
+            call.exchange.facts.digest = Some(asked.subject.to_string());
+            v2::referrers::list(call, &at, &asked).await
+        }
+        Route::StartUpload { at, start } => v2::uploads::start(call, &at, start).await,
+        Route::Upload { at, id, verb } => {
+            call.exchange.facts.upload = Some(id.as_str().to_owned());
+            v2::uploads::answer(call, &at, &id, verb).await
+        }
+        Route::Api(route) => api::answer(call, route).await,
+    }
+}
+
+/// Adds the headers that every answer carries, and attaches the exchange to the body.
+fn finish(call: Call, answer: Answer) -> Response<Body> {
+    let Call { mut exchange, body, listener, namespace } = call;
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(failure) => {
+            let failure = failure.about(&exchange.facts);
+            exchange.facts.cache = exchange.facts.cache.or(failure.cache());
+            exchange.facts.error = Some(failure.logged());
+            failure.into_response()
+        }
+    };
+    let app = Arc::clone(&exchange.app);
+    if is_registry_api(app.site(listener), &exchange.head.uri) {
+        response.headers_mut().insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
+    }
+    if let Some(cache) = exchange.facts.cache {
+        response.headers_mut().insert(headers::X_CACHE, HeaderValue::from_static(cache.as_str()));
+    }
+    if let Some(namespace) = namespace {
+        response.headers_mut().insert(headers::OCI_NAMESPACE, namespace);
+    }
+    response.headers_mut().insert(headers::REQUEST_ID, headers::value(exchange.id()));
+    add_configured(response.headers_mut(), &app.headers);
+    announce_length(&mut response, &exchange.head.method);
+    exchange.answered(response.status(), response.headers(), body.received());
+    body.drain(&app.tasks);
+    response.map(|body| body.with_exchange(exchange))
+}
+
+/// Adds the headers of `http.headers`. They never replace a header that the answer already has.
+fn add_configured(headers: &mut HeaderMap, configured: &HeaderMap) {
+    for name in configured.keys().filter(|name| !headers.contains_key(*name)).cloned().collect::<Vec<_>>() {
+        for value in configured.get_all(&name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Announces the length of the body. The answer to a HEAD announces the same length and has no body.
+fn announce_length(response: &mut Response<Body>, method: &Method) {
+    let is_head = *method == Method::HEAD;
+    let has_no_length = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || is_head && response.body().is_absent();
+    if !has_no_length && let Some(len) = response.body().size_hint().exact() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(len));
+    }
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+}
