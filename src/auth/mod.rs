@@ -9,8 +9,8 @@
 mod passwords;
 
 mod credentials;
-mod refusal;
 mod rules;
+mod refusal;
 mod gate;
 
 #[cfg(any(test, fuzzing))]

@@ -11,46 +11,36 @@ use super::{report, sources};
 
 /// How many violations of a rule each top-level module may still have. A number may only shrink; the list is empty in the end.
 const ALLOWED: &[(&str, &str, usize)] = &[
-    ("cycles", "auth", 1),
     ("cycles", "cache", 2),
     ("cycles", "config", 1),
     ("cycles", "fills", 2),
     ("cycles", "registry", 2),
-    ("cycles", "web", 2),
-    ("faces", "auth", 1),
     ("faces", "cache", 6),
     ("faces", "config", 1),
     ("faces", "fills", 6),
     ("faces", "outbound", 1),
     ("faces", "registry", 6),
-    ("faces", "server", 1),
     ("faces", "sys", 1),
     ("faces", "upstream", 1),
-    ("faces", "web", 5),
-    ("order", "auth", 8),
     ("order", "cache", 60),
     ("order", "config", 37),
     ("order", "fills", 60),
     ("order", "oci", 6),
     ("order", "outbound", 7),
     ("order", "registry", 60),
-    ("order", "server", 1),
     ("order", "sys", 2),
     ("order", "upstream", 40),
-    ("order", "web", 60),
-    ("types", "auth", 11),
     ("types", "cache", 60),
     ("types", "config", 14),
     ("types", "fills", 60),
     ("types", "outbound", 13),
     ("types", "registry", 60),
-    ("types", "server", 11),
     ("types", "upstream", 14),
     ("whole", "registry", 14),
 ];
 
 /// The type names that may be defined twice, since both are obvious in their place.
-const TWICE: &[&str] = &[];
+const TWICE: &[&str] = &["Credentials"];
 
 /// The names that every floor, or every command, may define for itself.
 const EXEMPT: &[&str] = &["Error", "Arguments"];
