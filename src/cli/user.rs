@@ -75,8 +75,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
 }
 
 async fn add(file: PathBuf, name: String, password_stdin: bool) -> Result<(), CommandError> {
-    let typed = !password_stdin && std::io::stdin().is_terminal();
-    let password = if typed { ask_twice(&name).await? } else { read_password().await? };
+    let asks = !password_stdin && std::io::stdin().is_terminal();
+    let password = if asks { ask_twice(&name).await? } else { read_password().await? };
     let (user, password) = (name.clone(), Secret::new(password));
     let edited = edit(file.clone(), move |file| auth::set_password(file, &user, &password)).await?;
     let place = file.display();
@@ -104,15 +104,15 @@ async fn list(file: PathBuf, json: bool) -> Result<(), CommandError> {
     output.flush()
 }
 
-/// Changes the file, and warns if a server would refuse the result. Such a server keeps using the last good version.
+/// Changes the file, and warns if a server would refuse the result. A running server then keeps the users that it read before.
 async fn edit(
     file: PathBuf,
     change: impl FnOnce(&std::path::Path) -> Result<Edited, EditError> + Send + 'static,
 ) -> Result<Edited, CommandError> {
-    let (edited, complaint) = blocking(move || {
+    let (edited, bad_line) = blocking(move || {
         let edited = change(&file);
-        let complaint = edited.is_ok().then(|| auth::first_bad_line(&file)).flatten();
-        (edited, complaint)
+        let bad_line = edited.is_ok().then(|| auth::first_bad_line(&file)).flatten();
+        (edited, bad_line)
     })
     .await;
     let edited = edited.map_err(|error| match error {
@@ -121,8 +121,8 @@ async fn edit(
         }
         error => ErrorMessage::new(error).into(),
     })?;
-    if let Some(complaint) = complaint {
-        remark(format!("warning: a server refuses this file: {complaint}"));
+    if let Some(bad_line) = bad_line {
+        remark(format!("warning: a server refuses this file: {bad_line}"));
     }
     Ok(edited)
 }

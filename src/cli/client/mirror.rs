@@ -21,8 +21,8 @@ pub(super) struct MirrorProfile {
     pub(super) local: Vec<String>,
     /// True if the mirror requires a login for pulls.
     pub(super) wants_login: bool,
-    /// True if the address is only the one on this machine: neither an argument nor the configuration names one for clients.
-    guessed: bool,
+    /// True if neither an argument nor the configuration names an address for clients. Then `host` works on this machine only.
+    is_local_address: bool,
     /// The file or server that these facts come from.
     source: String,
 }
@@ -69,7 +69,7 @@ impl MirrorProfile {
             upstreams: mirror.upstreams.values().map(upstream).collect(),
             local: mirror.local.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
             wants_login: config.auth.is_some(),
-            guessed: config.http.host.is_none(),
+            is_local_address: config.http.host.is_none(),
             source,
         }
     }
@@ -95,7 +95,7 @@ impl MirrorProfile {
             host: authority(server.url()),
             transport: if server.url().scheme() == "https" { Transport::Https } else { Transport::Http },
             wants_login: server.wants_login(),
-            guessed: false,
+            is_local_address: false,
             source: server.name().to_owned(),
         })
     }
@@ -114,7 +114,7 @@ impl MirrorProfile {
                 ))
             })?;
             (self.host, self.transport) = found;
-            self.guessed = false;
+            self.is_local_address = false;
         }
         match ca {
             Some(ca) => {
@@ -166,7 +166,7 @@ impl MirrorProfile {
     /// Returns the notes that apply to every client.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!("The mirrored registries are those of {}", self.source)];
-        if self.guessed {
+        if self.is_local_address {
             let host = &self.host;
             notes.push(format!(
                 "{host} works for clients on this machine only; for other clients, give --host HOST:PORT"
@@ -214,7 +214,7 @@ pub(super) mod tests {
             upstreams: upstreams.iter().enumerate().map(upstream).collect(),
             local: vec!["local/**".to_owned()],
             wants_login: false,
-            guessed: false,
+            is_local_address: false,
             source: "a test".to_owned(),
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct Display {
     bars: Option<Bars>,
 }
 
-/// One bar for each blob that arrives, and one for all.
+/// One bar for each blob that arrives, and one for the total.
 struct Bars {
     all: MultiProgress,
     /// Counts the bytes to fetch, without the content that the server has already.
@@ -117,6 +117,7 @@ impl Bars {
         self.total.set_message(format!("{}/{} images, {} shared", self.done, self.images, HumanBytes(self.shared)));
     }
 
+    /// Adds the bar of a blob.
     fn begin(&mut self, image: &str, digest: &str, size: u64) {
         let bar = ProgressBar::new(size).with_style(style("  {prefix} [{bar:20}] {bytes}/{total_bytes}"));
         let digest_shown: String = digest.chars().take(DIGEST_LENGTH).collect();
@@ -125,6 +126,7 @@ impl Bars {
         self.blobs.insert((image.to_owned(), digest.to_owned()), bar);
     }
 
+    /// Moves the bar of a blob, and the total with it.
     fn advance(&mut self, image: &str, digest: &str, arrived: u64) {
         // A fill that began again counts only once it passes its earlier position.
         if let Some(bar) = self.blobs.get(&(image.to_owned(), digest.to_owned()))
@@ -135,6 +137,7 @@ impl Bars {
         }
     }
 
+    /// Takes a blob off the bytes that the image still misses.
     fn arrived(&mut self, image: &str, size: u64) {
         if let Some(missing) = self.missing.get_mut(image) {
             *missing = missing.saturating_sub(size);
