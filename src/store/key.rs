@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The place of an object below the root of a storage: one or more names with slashes between them, or nothing for the root itself.
-/// A key is relative, and no name in it is empty, `.` or `..`, so a driver may use it as a path.
+/// The place of an object below the root of a storage: one or more names with slashes between them, or nothing for the
+/// root itself. A key is relative, and no name in it is empty, `.` or `..`, so a driver may use it as a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(String);
 
@@ -11,8 +11,8 @@ impl ObjectKey {
     /// Makes a key of names with slashes between them.
     ///
     /// # Panics
-    /// Panics if `names` is not a valid key. The callers build keys of digests, repository names, tags and names that a driver
-    /// listed, all of which are valid.
+    /// Panics if `names` is not a valid key. The callers build keys of digests, repository names, tags and names that a
+    /// driver listed, all of which are valid.
     pub fn new(names: &str) -> Self {
         Self::default().join(names)
     }

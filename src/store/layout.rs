@@ -1,6 +1,8 @@
-//! The keys of hosted content: `registry:2`'s layout below `docker/registry/v2`, and Entrepot's own records below `entrepot`.
+//! The keys of hosted content: `registry:2`'s layout below `docker/registry/v2`, and Entrepot's own records below
+//! `entrepot`.
 //!
-//! This is the only file that knows these keys. Both processes of a migration read the same bytes, so the keys never change.
+//! This is the only file that knows these keys. Both processes of a migration read the same bytes, so the keys never
+//! change.
 
 use super::UploadId;
 use super::key::ObjectKey;

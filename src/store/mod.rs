@@ -1,8 +1,8 @@
 //! Stores bytes and links atomically.
 //!
-//! Floor 3. May import floors 0–1. Pushed content ([`HostedStore`]) is stored through a driver: keys and a few verbs, which
-//! a disk or an object store can provide. Cached content ([`CacheStore`]) always lies on a local disk and may be lost. The two have
-//! separate roots, and code that works on one cannot name a file of the other.
+//! Floor 3. May import floors 0–1. Pushed content ([`HostedStore`]) is stored through a driver: keys and a few verbs,
+//! which a disk or an object store can provide. Cached content ([`CacheStore`]) always lies on a local disk and may be
+//! lost. The two have separate roots, and code that works on one cannot name a file of the other.
 
 mod error;
 mod page;
@@ -21,7 +21,7 @@ mod index;
 
 pub use blob::StoredBlob;
 pub use cache::{
-    Arrivals, CacheStore, CachedBlob, Extents, LeftPartial, LinkRecord, Partial, PrefixHash, ReferrersRecord, Right,
+    Arrivals, CacheStore, CachedBlob, Extents, LinkRecord, Partial, PrefixHash, ReferrersRecord, Right, StoredPartial,
     TagRecord, verified,
 };
 pub use error::StoreError;

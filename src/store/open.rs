@@ -19,7 +19,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Returns the store below `root`. It touches no file: existing content can be read, and [`Store::prepare`] makes it writable.
+    /// Returns the store below `root`. It touches no file: existing content can be read, and [`Store::prepare`] makes
+    /// it writable.
     pub fn new(root: &Path, clock: Clock) -> Self {
         let driver: Arc<dyn Driver> = Arc::new(DiskDriver::new(root));
         let hosted = HostedStore::new(Arc::clone(&driver), clock.clone());
@@ -31,7 +32,8 @@ impl Store {
         let (root, driver) = (Arc::clone(&self.root), DiskDriver::new(&self.root));
         on_disk("write to", &self.root, move || {
             disk::make_dir(&root)?;
-            // The lock files come first: if the disk is full already, these small files may still fit, and content can be deleted.
+            // The lock files come first: if the disk is full already, these small files may still fit, and content can
+            // be deleted.
             let locks = disk::make_private_dir(&root.join(layout::PRIVATE)).and_then(|()| create_lock_files(&driver));
             disk::probe_writable(&root)?;
             locks?;
@@ -46,8 +48,8 @@ impl Store {
         on_disk("write to", &self.root, move || disk::probe_writable(&root)).await
     }
 
-    /// Checks that [`Store::prepare`] could do its work. If the directory does not exist, one is created in the nearest existing directory
-    /// above it, and removed.
+    /// Checks that [`Store::prepare`] could do its work. If the directory does not exist, one is created in the nearest
+    /// existing directory above it, and removed.
     pub async fn rehearse(&self) -> Result<(), StoreError> {
         let root = Arc::clone(&self.root);
         on_disk("write to", &self.root, move || disk::probe_makeable(&root)).await

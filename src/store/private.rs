@@ -1,7 +1,8 @@
-//! Entrepot's own records of hosted repositories: the account that pushed a manifest and when, and the last pull of each tag.
+//! Entrepot's own records of hosted repositories: the account that pushed a manifest and when, and the last pull of
+//! each tag.
 //!
-//! Retention decides by these records. A crash may lose the newest of them, so that a push and a pull never wait for them to be synced.
-//! Everything here lies below `entrepot/`, which only the owner of the process may read.
+//! Retention decides by these records. A crash may lose the newest of them, so that a push and a pull never wait for
+//! them to be synced. Everything here lies below `entrepot/`, which only the owner of the process may read.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,8 @@ use crate::sys::Clock;
 /// A tag's last pull is written at most once in this time.
 const PULL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The number of tags whose last written pull is kept in memory. A tag that was dropped from memory is written once more.
+/// The number of tags whose last written pull is kept in memory. A tag that was dropped from memory is written once
+/// more.
 const REMEMBERED_PULLS: u64 = 10_000;
 
 /// The latest push of a manifest.
@@ -87,7 +89,8 @@ impl PrivateStore {
         self.write(layout::pull(repository, tag), &PullRecord { at: self.seconds() }).await
     }
 
-    /// Returns when a tag was last pulled, in seconds since 1970, if that was recorded. The answer may be a minute too old.
+    /// Returns when a tag was last pulled, in seconds since 1970, if that was recorded. The answer may be a minute too
+    /// old.
     pub async fn last_pull(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<u64>, StoreError> {
         Ok(self.read::<PullRecord>(layout::pull(repository, tag)).await?.map(|record| record.at))
     }

@@ -12,7 +12,8 @@ use super::blocking;
 
 /// Content that can be read at any offset: an open file, or an object of another storage.
 pub trait ReadAt: fmt::Debug + Send + Sync {
-    /// Reads into `buffer` from `offset` on and returns the number of bytes read; 0 at the end of the content. May block.
+    /// Reads into `buffer` from `offset` on and returns the number of bytes read; 0 at the end of the content. May
+    /// block.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Returns up to `most` bytes that are in memory already; `None` when a thread must wait for them. Never blocks.
@@ -40,8 +41,8 @@ impl Extent {
         self.len == 0
     }
 
-    /// Reads up to `most` bytes from the beginning of the extent and moves past them. Returns no bytes only at the end; content
-    /// that is shorter than the extent is an error.
+    /// Reads up to `most` bytes from the beginning of the extent and moves past them. Returns no bytes only at the end;
+    /// content that is shorter than the extent is an error.
     pub async fn read(&mut self, most: usize) -> io::Result<Bytes> {
         let want = usize::try_from(self.len).unwrap_or(usize::MAX).min(most);
         if want == 0 {

@@ -30,7 +30,7 @@ impl Transfer<'_> {
             self.fill.doubt();
             self.suspects().clear();
             self.forget_hash().await;
-            self.partial.doubt(own).await.map_err(|error| Broken::Storage(Some(error)))?;
+            self.partial.keep_only(own).await.map_err(|error| Broken::Storage(Some(error)))?;
             let routes = Routes::through(vec![endpoint], self.means.clock.clone()).impatient();
             match self.fetch_through(source, &routes).await {
                 Err(Broken::Source(error)) => tracing::warn!(%digest, %host, %error, "it cannot bring all of it"),

@@ -64,8 +64,8 @@ impl Arrivals {
     }
 }
 
-/// The running hash over the bytes that have arrived without a hole. It reads the bytes back, mostly from the page cache, so they may
-/// arrive in any order and do not wait for each other.
+/// The running hash over the bytes that have arrived without a hole. It reads the bytes back, mostly from the page
+/// cache, so they may arrive in any order and do not wait for each other.
 #[derive(Clone)]
 pub struct PrefixHash {
     hasher: Hasher,

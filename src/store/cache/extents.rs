@@ -27,7 +27,8 @@ impl Extents {
         self.spans.iter().map(|span| span.len()).sum()
     }
 
-    /// Returns the end of the bytes that have arrived from `position` on without a hole; `position` itself if its byte has not arrived.
+    /// Returns the end of the bytes that have arrived from `position` on without a hole; `position` itself if its byte
+    /// has not arrived.
     pub fn end_of(&self, position: u64) -> u64 {
         let at = self.spans.partition_point(|span| span.end <= position);
         self.spans.get(at).filter(|span| span.start <= position).map_or(position, |span| span.end)
@@ -73,7 +74,8 @@ impl Extents {
         self.spans.iter().map(|span| format!("{} {}\n", span.start, span.end)).collect()
     }
 
-    /// Reads a journal. A malformed line and all lines after it are left out: a journal may claim less than the file holds, never more.
+    /// Reads a journal. A malformed line and all lines after it are left out: a journal may claim less than the file
+    /// holds, never more.
     pub fn from_journal(text: &str) -> Self {
         let mut extents = Self::default();
         for line in text.lines() {

@@ -130,8 +130,8 @@ impl CacheStore {
         on_disk("remove", &path, move || disk::remove(&gone)).await
     }
 
-    /// Returns up to `limit` repositories after `after`, each as `UPSTREAM/NAME`, in byte order. A repository counts once it may serve
-    /// anything.
+    /// Returns up to `limit` repositories after `after`, each as `UPSTREAM/NAME`, in byte order. A repository counts
+    /// once it may serve anything.
     pub async fn names(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
         self.names.page(LINKED, after, limit).await
     }

@@ -11,8 +11,8 @@ use crate::store::StoreError;
 use crate::sys::disk;
 
 impl CacheStore {
-    /// Reads the list of an upstream's tags. Returns when the upstream sent it, in seconds since 1970, and the value that `read` makes of the
-    /// tags. `read` gets them in byte order, one after the other: there may be millions.
+    /// Reads the list of an upstream's tags. Returns when the upstream sent it, in seconds since 1970, and the value
+    /// that `read` makes of the tags. `read` gets them in byte order, one after the other: there may be millions.
     pub async fn tag_list<T: Send + 'static>(
         &self,
         upstream: &HostName,
@@ -106,7 +106,8 @@ impl CacheStore {
     }
 }
 
-/// Opens a list of tags and returns its head and its lines. Returns `None` for a damaged list: the upstream is then asked again.
+/// Opens a list of tags and returns its head and its lines. Returns `None` for a damaged list: the upstream is then
+/// asked again.
 fn open(path: &Path) -> io::Result<Option<(ListHead, impl Iterator<Item = io::Result<String>> + use<>)>> {
     let Some(file) = disk::optional(disk::open(path))? else { return Ok(None) };
     let mut lines = BufReader::new(file).lines();

@@ -1,4 +1,5 @@
-//! Copies of the content of upstreams: complete blobs, partial ones, and the records that say which repository may serve them.
+//! Copies of the content of upstreams: complete blobs, partial ones, and the records that say which repository may
+//! serve them.
 //!
 //! The cache always lies on a local disk, and everything in it may be lost at any time.
 
@@ -14,7 +15,7 @@ mod usage;
 
 pub use arrivals::{Arrivals, PrefixHash};
 pub use extents::Extents;
-pub use partial::{LeftPartial, Partial, verified};
+pub use partial::{Partial, StoredPartial, verified};
 pub use paths::on_disk;
 pub use records::{LinkRecord, ReferrersRecord, Right, TagRecord};
 pub use store::{CacheStore, CachedBlob, parse_mirrored};

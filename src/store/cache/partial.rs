@@ -15,35 +15,36 @@ use crate::oci::{Digest, Hasher, Span};
 use crate::store::StoreError;
 use crate::sys::{disk, random_id};
 
-/// The journal is written again after a 128th of the blob has arrived, but not earlier and not later than after this many bytes.
+/// The journal is written again after a 128th of the blob has arrived, but not earlier and not later than after this
+/// many bytes.
 const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 256 << 10..=16 << 20;
 
-/// A blob that is arriving, held by one fill. Dropping it leaves it resumable.
+/// A blob that is arriving, held by one fill. If the fill drops it, another fill can resume it.
 pub struct Partial {
     directory: PathBuf,
     data: PathBuf,
-    /// Locked (`flock`) as long as it is open.
+    /// The file of the blob, locked (`flock`) as long as it is open.
     file: Arc<File>,
     arrivals: Arc<Arrivals>,
-    /// The number of bytes that the journal knows. A std `Mutex`: held for one assignment.
+    /// The number of bytes in the journal. A std `Mutex`: held for one assignment.
     journalled: Mutex<u64>,
-    /// The number of times that earlier writes were shut out: a dropped connection leaves its last write running. A std lock, held only by
-    /// blocking threads.
+    /// The number of times that the gate was closed. A write whose number is older is refused: a dropped connection may
+    /// leave its last write running. A std lock, held only by blocking threads.
     gate: Arc<RwLock<u64>>,
     shared: Shared,
 }
 
-/// Whether the file can be resumed later.
+/// Says whether the file can be resumed later.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shared {
     Resumable,
-    /// Another process fills the same digest, so this file has a name of its own and is removed at the end.
+    /// Another process fills the same digest, so this file has another name and is removed at the end.
     Own,
 }
 
-/// A partial blob, as a walk finds it.
+/// A partial blob, as a list of all of them shows it.
 #[derive(Clone, Copy, Debug)]
-pub struct LeftPartial {
+pub struct StoredPartial {
     pub digest: Digest,
     /// The space that it takes on the disk.
     pub bytes: u64,
@@ -57,7 +58,8 @@ impl Partial {
         on_disk("open partial", &directory, move || {
             let data = within.join("data");
             let file = disk::open_writable(&data)?;
-            // Another process fills it, or has just turned it into a complete blob.
+            // If the lock fails, another process fills the file. If the name differs, another process has just
+            // completed it.
             if !(disk::try_lock(&file)? && disk::names(&data, &file)?) {
                 let data = within.join(format!("data-{}", random_id()));
                 let file = disk::open_writable(&data)?;
@@ -95,7 +97,7 @@ impl Partial {
         let file = Arc::clone(&self.file);
         let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let pass = self.pass();
-        on_disk("write partial", &self.data, move || pass.through(|| write_all(&file, offset, &pieces))).await?;
+        on_disk("write partial", &self.data, move || pass.run(|| write_all(&file, offset, &pieces))).await?;
         self.arrivals.extents().insert(Span { start: offset, end });
         Ok(())
     }
@@ -106,7 +108,7 @@ impl Partial {
         let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let pass = self.pass();
         let differs = on_disk("write partial", &self.data, move || {
-            pass.through(|| {
+            pass.run(|| {
                 let differs = differs(&file, offset, &pieces)?;
                 write_all(&file, offset, &pieces).map(|()| differs)
             })
@@ -124,7 +126,7 @@ impl Partial {
 
     /// Returns the number of bytes that have arrived and are not in the journal.
     pub fn unjournalled(&self) -> u64 {
-        self.arrivals.total().saturating_sub(*self.known())
+        self.arrivals.total().saturating_sub(*self.journalled())
     }
 
     /// Writes the journal. The data is synced first, so that the journal never claims more than the file holds.
@@ -140,18 +142,19 @@ impl Partial {
             disk::write_replace(&journal, text.as_bytes())
         })
         .await?;
-        *self.known() = total;
+        *self.journalled() = total;
         Ok(())
     }
 
     /// Releases the lock: from now on another fill may resume the file.
     pub fn unlock(&self) {
         close(&self.gate);
-        // It fails only for a file that was never locked.
+        // This fails only for a file that was never locked.
         let _ = self.file.unlock();
     }
 
-    /// Leaves the file to be resumed. A file beside that of another process cannot be resumed and is removed.
+    /// Leaves the file for a later fill to resume. A file beside that of another process cannot be resumed and is
+    /// removed.
     pub async fn abandon(self) {
         if self.shared == Shared::Own
             && let Err(error) = self.discard().await
@@ -160,23 +163,24 @@ impl Partial {
         }
     }
 
-    /// Forgets all stretches but these, because the others may be wrong. The journal is removed first, so that it never claims more than
-    /// the file holds.
-    pub async fn doubt(&self, all_but: Extents) -> Result<(), StoreError> {
-        *self.known() = 0;
+    /// Keeps only these stretches, because the others may be wrong. The journal is removed first, so that it never
+    /// claims more than the file holds.
+    pub async fn keep_only(&self, kept: Extents) -> Result<(), StoreError> {
+        *self.journalled() = 0;
         let (journal, gate) = (self.directory.join("extents"), Arc::clone(&self.gate));
         let removed = on_disk("remove journal", &self.directory, move || {
             close(&gate);
             disk::remove(&journal).map(|_| ())
         });
         let removed = removed.await;
-        *self.arrivals.extents() = all_but;
+        *self.arrivals.extents() = kept;
         removed
     }
 
-    /// Forgets everything that has arrived, because it is not the beginning of this blob. No reader may have read any of it.
+    /// Forgets everything that has arrived, because it is not the beginning of this blob. No reader may have read any
+    /// of it.
     pub async fn restart(&self) -> Result<(), StoreError> {
-        self.doubt(Extents::default()).await?;
+        self.keep_only(Extents::default()).await?;
         let file = Arc::clone(&self.file);
         on_disk("empty partial", &self.data, move || file.set_len(0)).await
     }
@@ -211,30 +215,26 @@ impl Partial {
         .await
     }
 
-    /// A write that begins now may land until the gate is closed.
+    /// Returns the right to write until the gate is closed.
     fn pass(&self) -> Pass {
         Pass { opened: *self.gate.read().unwrap_or_else(PoisonError::into_inner), gate: Arc::clone(&self.gate) }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, u64> {
+    fn journalled(&self) -> std::sync::MutexGuard<'_, u64> {
         self.journalled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to write to a partial file until its gate is closed.
+/// Permits writes to a partial file until its gate is closed.
 struct Pass {
     gate: Arc<RwLock<u64>>,
     opened: u64,
 }
 
 impl Pass {
-    fn through<T>(&self, write: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    fn run<T>(&self, write: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
         let now = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        if *now == self.opened {
-            write()
-        } else {
-            Err(std::io::Error::other("the fill has gone on without this write"))
-        }
+        if *now == self.opened { write() } else { Err(std::io::Error::other("the fill no longer accepts this write")) }
     }
 }
 
@@ -243,7 +243,8 @@ fn close(gate: &RwLock<u64>) {
     *gate.write().unwrap_or_else(PoisonError::into_inner) += 1;
 }
 
-/// Returns the space that a directory of partial files takes, and when it was last written to; `None` if it holds no file.
+/// Returns the space that a directory of partial files takes, and when it was last written to; `None` if it holds no
+/// file.
 pub(super) fn measure(directory: &Path) -> std::io::Result<Option<(u64, SystemTime)>> {
     let mut found: Option<(u64, SystemTime)> = None;
     for entry in disk::list(directory)? {
@@ -254,7 +255,8 @@ pub(super) fn measure(directory: &Path) -> std::io::Result<Option<(u64, SystemTi
     Ok(found)
 }
 
-/// Removes a directory of partial files, unless a fill of this process or another holds one of them. Returns false if nothing was removed.
+/// Removes a directory of partial files, unless a fill of this process or another holds one of them. Returns false if
+/// nothing was removed.
 pub(super) fn remove(directory: &Path) -> std::io::Result<bool> {
     let mut locked = Vec::new();
     for entry in disk::list(directory)?.iter().filter(|entry| entry.name.starts_with("data")) {

@@ -77,7 +77,7 @@ fn addressed(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(digest.algorithm().as_str()).join(digest.hex())
 }
 
-/// Runs file operations off the async threads. Their error says what was attempted on which path.
+/// Runs file operations off the async threads. Their error names the action and the path.
 pub async fn on_disk<T: Send + 'static>(
     action: &'static str,
     path: &Path,

@@ -1,5 +1,5 @@
-//! The small records of the cache: the manifest that a tag named last, the manifests that refer to one, and the reason why a repository
-//! may serve a digest.
+//! The small records of the cache: the manifest that a tag named last, the manifests that refer to one, and the reason
+//! why a repository may serve a digest.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,7 +16,8 @@ pub struct TagRecord {
     pub seen: u64,
 }
 
-/// The reason why a mirrored repository may serve a digest. A right is recorded, never inferred from what a client wrote.
+/// The reason why a mirrored repository may serve a digest. A right is recorded, never inferred from what a client
+/// wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {

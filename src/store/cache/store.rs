@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::partial::{self, LeftPartial, Partial};
+use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, on_disk};
 use crate::oci::{Digest, HostName, RepositoryName};
 use crate::store::directory::{Holders, Names};
@@ -22,7 +22,8 @@ pub struct CacheStore {
     pub(super) names: Names,
     pub(in crate::store) holders: Arc<Holders>,
     clock: Clock,
-    /// A link is read and then replaced, one at a time, so that no right is lowered. A std `Mutex`, held only by blocking threads.
+    /// A link is read and then replaced, one at a time, so that no right is lowered. A std `Mutex`, held only by
+    /// blocking threads.
     pub(super) linking: Arc<Mutex<()>>,
 }
 
@@ -50,7 +51,8 @@ impl CacheStore {
         on_disk("open", &path, move || file.open()).await
     }
 
-    /// Returns the file of a complete blob, for [`HostedStore::adopt`](crate::store::HostedStore::adopt). It need not exist.
+    /// Returns the file of a complete blob, for [`HostedStore::adopt`](crate::store::HostedStore::adopt). It need not
+    /// exist.
     pub(in crate::store) fn local_file(&self, digest: &Digest) -> LocalFile {
         LocalFile::new(self.paths.blob(digest))
     }
@@ -80,7 +82,7 @@ impl CacheStore {
         on_disk("remove", &path, move || disk::remove(&gone)).await
     }
 
-    /// Records on disk that a blob was used now.
+    /// Records on disk that a blob was used now, as the modification time of its file.
     pub async fn touch(&self, digest: &Digest) -> Result<(), StoreError> {
         let (path, now) = (self.paths.blob(digest), self.clock.now());
         let touched = path.clone();
@@ -98,14 +100,14 @@ impl CacheStore {
     }
 
     /// Returns every partial blob, whether or not a fill holds it.
-    pub async fn partials(&self) -> Result<Vec<LeftPartial>, StoreError> {
+    pub async fn partials(&self) -> Result<Vec<StoredPartial>, StoreError> {
         let root = self.paths.partials();
         let listed = root.clone();
         on_disk("list", &root, move || {
             let mut found = Vec::new();
             for (digest, directory) in digests_below(&listed)? {
                 if let Some((bytes, last_used)) = partial::measure(&directory)? {
-                    found.push(LeftPartial { digest, bytes, last_used });
+                    found.push(StoredPartial { digest, bytes, last_used });
                 }
             }
             Ok(found)

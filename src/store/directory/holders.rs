@@ -12,8 +12,9 @@ use crate::oci::Digest;
 /// The repositories that may hold each digest.
 #[derive(Default)]
 pub struct Holders {
-    /// The first bytes of a digest with a repository's name, which all entries of the repository share: about 40 bytes for each entry.
-    /// Two digests that begin alike cost one more look at a link. A std `Mutex`: held only for operations on the set.
+    /// The first bytes of a digest with a repository's name, which all entries of the repository share: about 40 bytes
+    /// for each entry. Two digests that begin alike cost one more look at a link. A std `Mutex`: held only for
+    /// operations on the set.
     hints: Mutex<BTreeSet<(u64, Arc<str>)>>,
     /// True once everything was entered that was stored when the process started.
     complete: AtomicBool,

@@ -1,8 +1,8 @@
 //! The names of repositories in byte order, from a tree of folders that is kept in memory.
 //!
-//! The tree is a hint: each page compares every folder that could contribute a name, one `stat` for each, and lists those again in
-//! which an entry appeared or disappeared, whichever process caused it. So a page shows the folders as they are when it is asked for,
-//! whether or not the tree was known before; it only costs more the first time.
+//! The tree is a hint: each page compares every folder that could contribute a name, one `stat` for each, and lists
+//! those again in which an entry appeared or disappeared, whichever process caused it. So a page shows the folders as
+//! they are when it is asked for, whether or not the tree was known before; it only costs more the first time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -74,7 +74,8 @@ struct Reader<'r> {
 }
 
 impl Names {
-    /// Returns the repositories below `root`. A folder whose path is no name (`is_name`) is left out with everything in it.
+    /// Returns the repositories below `root`. A folder whose path is no name (`is_name`) is left out with everything in
+    /// it.
     pub fn new(backend: Backend, root: ObjectKey, is_name: fn(&str) -> bool, clock: Clock) -> Self {
         let tree = Arc::new(Mutex::new(Tree::new(root.clone(), is_name)));
         Self { backend, root, is_name, tree, clock }
@@ -98,7 +99,8 @@ impl Names {
         self.backend.run("list", &self.root, list).await
     }
 
-    /// Returns all repositories. It reads a thousand at a time, so that a caller that wants one page does not wait for the end.
+    /// Returns all repositories. It reads a thousand at a time, so that a caller that wants one page does not wait for
+    /// the end.
     pub async fn all(&self, parts: &'static [Part]) -> Result<Vec<String>, StoreError> {
         let mut all = Vec::new();
         loop {
@@ -209,8 +211,8 @@ impl Parts {
     }
 }
 
-/// Returns the folders that sort before `after`, or are it, and may contain names after it; the outermost comes first. For `a/b/c` they
-/// include `a` and `a/b`. For `a-b` they include `a`, since `a-b` sorts before `a/b`.
+/// Returns the folders that sort before `after`, or are it, and may contain names after it; the outermost comes first.
+/// For `a/b/c` they include `a` and `a/b`. For `a-b` they include `a`, since `a-b` sorts before `a/b`.
 fn ancestors(after: &str) -> impl Iterator<Item = &str> {
     let ends = after.bytes().enumerate().filter(|(_, byte)| *byte <= b'/').map(|(end, _)| end);
     let root = (!after.is_empty()).then_some("");

@@ -1,6 +1,7 @@
 //! A queue in which one caller lists a folder and the others wait for the same result.
 //!
-//! A listing serves every caller that had arrived before it began. The queue of a folder is forgotten with its last caller.
+//! A listing serves every caller that had arrived before it began. The queue of a folder is forgotten with its last
+//! caller.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,8 @@ pub struct QueuePlace<'q, T> {
     last: Arc<Mutex<LastListing<T>>>,
 }
 
-/// The right to list the folder, which one caller has at a time. It holds a std `Mutex`: only callers that may block wait for it.
+/// The right to list the folder, which one caller has at a time. It holds a std `Mutex`: only callers that may block
+/// wait for it.
 pub struct ListPermit<'p, T> {
     place: &'p QueuePlace<'p, T>,
     last: MutexGuard<'p, LastListing<T>>,
@@ -96,7 +98,8 @@ impl<T> Drop for QueuePlace<'_, T> {
 }
 
 impl<T> ListPermit<'_, T> {
-    /// Returns the result of a listing that began after this caller arrived. With one, the caller need not list the folder itself.
+    /// Returns the result of a listing that began after this caller arrived. With one, the caller need not list the
+    /// folder itself.
     pub fn result(&self) -> Option<Arc<T>> {
         let serves = self.place.number <= self.last.serves;
         self.last.result.as_ref().filter(|_| serves).cloned()

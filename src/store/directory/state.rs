@@ -27,8 +27,9 @@ impl FolderState {
         self.0.is_some()
     }
 
-    /// Compares the folder with this state. A folder that changed within the last tick of its file system's clock may change again
-    /// without showing it, so it counts as changed until that tick is over. Without the driver's help it always counts as changed.
+    /// Compares the folder with this state. A folder that changed within the last tick of its file system's clock may
+    /// change again without showing it, so it counts as changed until that tick is over. Without the driver's help it
+    /// always counts as changed.
     pub fn compare(self, driver: &dyn Driver, folder: &ObjectKey, now: SystemTime) -> io::Result<Comparison> {
         let Some(changes) = driver.changes() else { return Ok(Comparison::Stale(Self::default())) };
         Ok(match changes.changed(folder)? {

@@ -1,7 +1,7 @@
 //! The tags of a repository in byte order, a page at a time.
 //!
-//! A long list is kept in memory, so that a client that pages through it does not have the whole folder listed for every page. Each
-//! page looks first whether an entry appeared or disappeared since, whichever process caused it.
+//! A long list is kept in memory, so that a client that pages through it does not have the whole folder listed for
+//! every page. Each page looks first whether an entry appeared or disappeared since, whichever process caused it.
 
 use std::collections::BinaryHeap;
 use std::io;
@@ -18,7 +18,8 @@ use crate::store::key::ObjectKey;
 /// The lists of tags in memory, by their folders.
 pub struct TagLists {
     kept: moka::sync::Cache<ObjectKey, Arc<Kept>>,
-    /// The callers that list a folder now. A folder that has just changed must be listed for each page, but by one caller at a time.
+    /// The callers that list a folder now. A folder that has just changed must be listed for each page, but by one
+    /// caller at a time.
     queue: ListQueue<Sorted>,
 }
 
@@ -192,7 +193,8 @@ impl Sorted {
     }
 }
 
-/// Selects the first of many names while they are read. It holds one name more than the limit, so that it knows whether others follow.
+/// Selects the first of many names while they are read. It holds one name more than the limit, so that it knows whether
+/// others follow.
 struct First {
     after: Option<String>,
     limit: usize,

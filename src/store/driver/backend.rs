@@ -21,7 +21,7 @@ impl Backend {
         &*self.0
     }
 
-    /// Runs work on the driver. Its error says what was attempted at which key.
+    /// Runs work on the driver. Its error names the action and the key.
     pub async fn run<T: Send + 'static>(
         &self,
         action: &'static str,

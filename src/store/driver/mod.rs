@@ -1,7 +1,7 @@
 //! The storage of hosted content, as a few verbs over keys.
 //!
-//! A driver knows objects and folders, not repositories. Hosted content is written once, above this interface, and works the same over
-//! each driver.
+//! A driver knows objects and folders, not repositories. Hosted content is written once, above this interface, and
+//! works the same over each driver.
 
 mod verbs;
 mod disk;

@@ -13,7 +13,8 @@ use crate::sys::{Clock, ReadAt};
 
 /// A storage of objects under keys. Every verb may block; call them through [`Backend::run`](super::Backend::run).
 ///
-/// Drivers need no folders of their own: a folder is the common beginning of some keys, and one without objects may not exist.
+/// Drivers need no folders of their own: a folder is the common beginning of some keys, and one without objects may not
+/// exist.
 pub trait Driver: fmt::Debug + Send + Sync {
     /// Returns the place of an object for messages, e.g. the path of its file.
     fn describe(&self, key: &ObjectKey) -> String;
@@ -33,8 +34,8 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Returns true if there is such an object or folder.
     fn exists(&self, key: &ObjectKey) -> io::Result<bool>;
 
-    /// Shows each child of a folder to `visit` while the folder is read, in no order: there may be millions. A folder that does not
-    /// exist has no children.
+    /// Shows each child of a folder to `visit` while the folder is read, in no order: there may be millions. A folder
+    /// that does not exist has no children.
     fn each_child(&self, folder: &ObjectKey, visit: &mut dyn FnMut(Child)) -> io::Result<()>;
 
     /// Removes an object. Returns false if there was none.
@@ -43,11 +44,12 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Removes a folder with everything in it. Returns false if there was none.
     fn remove_tree(&self, folder: &ObjectKey) -> io::Result<bool>;
 
-    /// Opens an object for writing at its end; creates it if it does not exist. Excludes other writers where the driver can.
+    /// Opens an object for writing at its end; creates it if it does not exist. Excludes other writers where the driver
+    /// can.
     fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter>;
 
-    /// Moves a written and synced object to its final key, durably. An object that has this key already is replaced; its readers
-    /// keep the old content.
+    /// Moves a written and synced object to its final key, durably. An object that has this key already is replaced;
+    /// its readers keep the old content.
     fn commit(&self, from: &ObjectKey, to: &ObjectKey) -> io::Result<()>;
 
     /// Copies a local file to a key, or links it if the driver can. Returns false if the file does not exist.
@@ -154,7 +156,8 @@ impl ObjectStat {
     }
 }
 
-/// A file of the local disk whose content may be adopted into the storage. Its path stays inside the driver and the cache.
+/// A file of the local disk whose content may be adopted into the storage. Its path stays inside the driver and the
+/// cache.
 #[derive(Clone, Debug)]
 pub struct LocalFile(PathBuf);
 

@@ -22,7 +22,8 @@ pub struct HostedBlob {
 }
 
 impl HostedStore {
-    /// Opens the bytes that the repository's link for `digest` names. Returns `None` if there is no such link, or if the bytes are gone.
+    /// Opens the bytes that the repository's link for `digest` names. Returns `None` if there is no such link, or if
+    /// the bytes are gone.
     pub async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<StoredBlob>, StoreError> {
         let Some(content) = self.layer(repository, digest).await? else { return Ok(None) };
         let key = layout::blob(&content);
@@ -64,7 +65,8 @@ impl HostedStore {
         Ok(())
     }
 
-    /// Takes the right to a blob away. Returns false if the repository had none. The bytes stay until garbage is collected.
+    /// Takes the right to a blob away. Returns false if the repository had none. The bytes stay until garbage is
+    /// collected.
     pub async fn unlink_layer(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let folder = layout::layer(repository, digest);
         let link = layout::layer_link(repository, digest);
@@ -73,8 +75,8 @@ impl HostedStore {
         Ok(removed)
     }
 
-    /// Copies a complete blob from the cache to hosted content, or links it if the driver can. The content is verified on the way.
-    /// Returns its sha256; `None` if the cache does not hold the blob any more.
+    /// Copies a complete blob from the cache to hosted content, or links it if the driver can. The content is verified
+    /// on the way. Returns its sha256; `None` if the cache does not hold the blob any more.
     pub async fn adopt(&self, cache: &CacheStore, digest: &Digest) -> Result<Option<Digest>, StoreError> {
         let (file, expected, place) = (cache.local_file(digest), *digest, layout::blob(digest));
         let adopted = self.backend.run("adopt", &place, move |driver| {
@@ -96,8 +98,8 @@ impl HostedStore {
         }
     }
 
-    /// Walks over all stored bytes, whichever repositories have links to them, and calls `visit` with each. The walk ends when `visit`
-    /// breaks it.
+    /// Walks over all stored bytes, whichever repositories have links to them, and calls `visit` with each. The walk
+    /// ends when `visit` breaks it.
     pub async fn walk_blobs(
         &self,
         mut visit: impl FnMut(HostedBlob) -> ControlFlow<()> + Send + 'static,
@@ -105,8 +107,8 @@ impl HostedStore {
         self.backend.run("list", &layout::blobs(), move |driver| walk(driver, &|_| true, &mut visit)).await
     }
 
-    /// Removes stored bytes. The caller makes sure, under all locks, that no repository has a link to them. Returns false if they were
-    /// not stored.
+    /// Removes stored bytes. The caller makes sure, under all locks, that no repository has a link to them. Returns
+    /// false if they were not stored.
     pub async fn remove_blob(&self, content: &Digest) -> Result<bool, StoreError> {
         let key = layout::blob(content);
         let folder = layout::blob_folder(content);

@@ -9,7 +9,8 @@ use crate::store::driver::{Driver, Durability};
 use crate::store::key::ObjectKey;
 use crate::store::layout;
 
-/// Reads the digest that a link names; `None` if there is no link. A link that names no digest is damaged and counts as missing.
+/// Reads the digest that a link names; `None` if there is no link. A link that names no digest is damaged and counts as
+/// missing.
 pub fn read(driver: &dyn Driver, link: &ObjectKey) -> io::Result<Option<Digest>> {
     let content = driver.read(link)?;
     Ok(content.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()))
@@ -28,7 +29,8 @@ pub fn manifest_content(
 ) -> io::Result<Option<Digest>> {
     let link = |digest: &Digest| read(driver, &layout::revision_link(repository, digest));
     match link(digest)? {
-        // `registry:2` removes the link by sha256, the only one that it knows. Then the manifest is gone under every digest.
+        // `registry:2` removes the link by sha256, the only one that it knows. Then the manifest is gone under every
+        // digest.
         Some(content) if content != *digest && link(&content)?.is_none() => Ok(None),
         content => Ok(content),
     }
@@ -57,8 +59,8 @@ pub fn has_content(driver: &dyn Driver, content: &Digest) -> io::Result<bool> {
     Ok(found.is_some_and(|found| can_have_size(content, found.size)))
 }
 
-/// Returns true if content of this size can have this digest. An empty object is mostly the rest of a write that was not synced before a
-/// power cut; `registry:2` does not sync. Longer content would have to be hashed to know.
+/// Returns true if content of this size can have this digest. An empty object is mostly the rest of a write that was
+/// not synced before a power cut; `registry:2` does not sync. Longer content would have to be hashed to know.
 pub fn can_have_size(content: &Digest, size: u64) -> bool {
     size > 0 || *content == Digest::of(content.algorithm(), b"")
 }

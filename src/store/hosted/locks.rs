@@ -1,8 +1,9 @@
-//! The locks of repositories. A request that only adds to a repository shares the lock with others; a request that removes holds it
-//! alone. So nothing is removed between the check that content exists and the link to it.
+//! The locks of repositories. A request that only adds to a repository shares the lock with others; a request that
+//! removes holds it alone. So nothing is removed between the check that content exists and the link to it.
 //!
-//! Repositories share a fixed number of locks. Each is a lock in this process and, if the driver can, a locked file that excludes the
-//! other processes on the same storage. A caller that takes all of them is alone with all pushed content.
+//! Repositories share a fixed number of locks. Each is a lock in this process and, if the driver can, a locked file
+//! that excludes the other processes on the same storage. A caller that takes all of them is alone with all pushed
+//! content.
 
 use std::io;
 use std::sync::Arc;
@@ -59,7 +60,8 @@ impl Locks {
         self.lock_number(number(repository), share).await
     }
 
-    /// Waits for the locks of all repositories. They are taken in order, so that two such callers cannot block each other.
+    /// Waits for the locks of all repositories. They are taken in order, so that two such callers cannot block each
+    /// other.
     pub async fn lock_all(&self) -> Result<AllLocks, StoreError> {
         let mut locks = Vec::new();
         for number in 0..LOCKS {
@@ -107,8 +109,9 @@ enum Attempt {
     Excluded(Option<LockGuard>),
 }
 
-/// Tries to lock the files of one lock. A caller that wants the lock alone holds the waiter's lock until it succeeds; each other caller
-/// needs the waiter's lock for a moment, so callers that share the lock cannot follow each other without end.
+/// Tries to lock the files of one lock. A caller that wants the lock alone holds the waiter's lock until it succeeds;
+/// each other caller needs the waiter's lock for a moment, so callers that share the lock cannot follow each other
+/// without end.
 fn attempt(locks: Option<&dyn FileLocks>, number: u8, share: Share, waiter: Option<LockGuard>) -> io::Result<Attempt> {
     let Some(locks) = locks else { return Ok(Attempt::Locked(None)) };
     let waiter = match waiter {

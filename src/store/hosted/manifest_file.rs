@@ -16,8 +16,8 @@ pub struct StoredManifest {
     pub media_type: Option<MediaType>,
 }
 
-/// Reads a manifest of a repository. Returns `None` also if the object does not have its digest: a manifest is short enough to be
-/// hashed whenever it is read. Blocks.
+/// Reads a manifest of a repository. Returns `None` also if the object does not have its digest: a manifest is short
+/// enough to be hashed whenever it is read. Blocks.
 pub fn read(driver: &dyn Driver, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<StoredManifest>> {
     let Some(content) = links::manifest_content(driver, repository, digest)? else { return Ok(None) };
     let key = layout::blob(&content);

@@ -1,8 +1,8 @@
 //! Manifests and tags of hosted repositories.
 //!
-//! `registry:2` knows a manifest by its sha256 alone, and its links say the same. If a manifest was pushed with another digest, a second
-//! link of ours stands beside that of `registry:2`. If a tag was pushed with such a digest, a record below `entrepot/` holds the digest;
-//! it counts only as long as the tag's link agrees with it.
+//! `registry:2` knows a manifest by its sha256 alone, and its links say the same. If a manifest was pushed with another
+//! digest, a second link of ours stands beside that of `registry:2`. If a tag was pushed with such a digest, a record
+//! below `entrepot/` holds the digest; it counts only as long as the tag's link agrees with it.
 
 use std::io;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::store::{Page, StoreError, layout};
 impl HostedStore {
     /// Stores a manifest under `digest`, which must be its own. `media_type` is given if the body does not state it.
     ///
-    /// A manifest that is pushed with another digest than its sha256 is linked under its sha256 too: `registry:2` knows no other, and its
-    /// garbage collection would remove the manifest.
+    /// A manifest that is pushed with another digest than its sha256 is linked under its sha256 too: `registry:2` knows
+    /// no other, and its garbage collection would remove the manifest.
     pub async fn put_manifest(
         &self,
         repository: &RepositoryName,

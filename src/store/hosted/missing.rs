@@ -9,8 +9,9 @@ use crate::store::driver::Driver;
 use crate::store::{StoreError, layout};
 
 impl HostedStore {
-    /// Returns those of `digests` that the repository holds neither as a blob nor as a manifest, in their order. The search ends once
-    /// `limit` are found. One task off the async threads looks for all of them: a manifest may name tens of thousands.
+    /// Returns those of `digests` that the repository holds neither as a blob nor as a manifest, in their order. The
+    /// search ends once `limit` are found. One task off the async threads looks for all of them: a manifest may name
+    /// tens of thousands.
     pub async fn missing(
         &self,
         repository: &RepositoryName,

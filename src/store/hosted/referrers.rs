@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::manifest_file::StoredManifest;
-use super::revisions::Revision;
+use super::revisions::{Revision, hash_type};
 use super::store::HostedStore;
 use super::{links, manifest_file};
 use crate::oci::{Algorithm, Digest, Manifest, Referrers, ReferrersPage, ReferrersQuery, RepositoryName};
@@ -48,15 +48,17 @@ fn page(
     query: &ReferrersQuery,
 ) -> io::Result<ReferrersPage> {
     let refers = |revision: &&Revision| revision.may_refer_to(&query.subject);
-    // A manifest that was pushed by its sha512 is linked by its sha256 too. It is listed once, by the digest that it was pushed with.
+    // A manifest that was pushed by its sha512 is linked by its sha256 too. It is listed once, by the digest that it
+    // was pushed with.
     let mut listed_otherwise = HashSet::new();
     for revision in held.iter().flat_map(|revisions| revisions.iter()).filter(refers) {
         if revision.digest.algorithm() != Algorithm::Sha256 {
             listed_otherwise.extend(links::manifest_content(driver, repository, &revision.digest)?);
         }
     }
+    let wanted_type = query.artifact_type.as_deref().map(|wanted| hash_type(Some(wanted)));
     let is_wanted = |revision: &&Revision| {
-        revision.may_have_type(query.artifact_type.as_deref()) && query.last.is_none_or(|last| last < revision.digest)
+        revision.may_have_type(wanted_type) && query.last.is_none_or(|last| last < revision.digest)
     };
     let mut filling = query.begin();
     let wanted = held.iter().flat_map(|revisions| revisions.iter()).filter(refers).filter(is_wanted);

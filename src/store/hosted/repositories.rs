@@ -13,12 +13,14 @@ use crate::store::{Page, StoreError, layout};
 const INHABITED: &[Part] = &[Part::Manifests, Part::Layers];
 
 impl HostedStore {
-    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once a manifest was pushed to it.
+    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once a manifest was pushed
+    /// to it.
     pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
         self.names.page(&[Part::Manifests], after, limit).await
     }
 
-    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once it holds a layer or a manifest.
+    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once it holds a layer or a
+    /// manifest.
     pub async fn inhabited_after(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
         self.names.page(INHABITED, after, limit).await
     }
@@ -40,8 +42,8 @@ impl HostedStore {
         self.backend.run("list", &key, move |driver| linked(driver, &repository)).await
     }
 
-    /// Removes a whole repository. Tags are removed first, so that none names a removed manifest. Returns the number of its tags; `None`
-    /// if there was no such repository. Its uploads continue.
+    /// Removes a whole repository. Tags are removed first, so that none names a removed manifest. Returns the number of
+    /// its tags; `None` if there was no such repository. Its uploads continue.
     pub async fn remove_repository(&self, repository: &RepositoryName) -> Result<Option<u64>, StoreError> {
         let (key, name) = (layout::repository(repository), repository.clone());
         self.backend

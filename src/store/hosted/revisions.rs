@@ -1,8 +1,9 @@
 //! The manifests of each repository in memory, with the manifest that each refers to.
 //!
-//! The memory only narrows the search. A question first looks whether a manifest appeared or disappeared since they were listed, whichever
-//! process caused it; if so, it lists them again and reads only those that it has not read yet. The answer is then read from the storage:
-//! the link, which a deletion removes, and the manifest. The first question about a repository reads all of it.
+//! The memory only narrows the search. A question first looks whether a manifest appeared or disappeared since they
+//! were listed, whichever process caused it; if so, it lists them again and reads only those that it has not read yet.
+//! The answer is then read from the storage: the link, which a deletion removes, and the manifest. The first question
+//! about a repository reads all of it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,8 +24,8 @@ pub struct Revisions {
     known: Mutex<HashMap<RepositoryName, Shared>>,
 }
 
-/// The known manifests of one repository. An async lock: the request that brings them up to date holds it, and the others wait for the
-/// result instead of doing the same.
+/// The known manifests of one repository. An async lock: the request that brings them up to date holds it, and the
+/// others wait for the result instead of doing the same.
 type Shared = Arc<tokio::sync::Mutex<KnownRevisions>>;
 
 /// The manifests of one repository.
@@ -40,7 +41,8 @@ pub struct KnownRevisions {
 #[derive(Clone, Default)]
 struct Folder {
     state: FolderState,
-    /// The manifests in the order of their digests, 96 bytes for each. Shared with the answers that are being made of them.
+    /// The manifests in the order of their digests, 96 bytes for each. Shared with the answers that are being made of
+    /// them.
     revisions: Arc<[Revision]>,
 }
 
@@ -54,8 +56,9 @@ pub struct Revision {
 /// What a manifest is to others. It never changes, since the content of a digest never changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Not known: the manifest has no link, or it cannot be read. It is looked at again with each question: `registry:2` deletes the link
-    /// alone and leaves an empty folder, and a new link in it does not change the time of the folder above.
+    /// Not known: the manifest has no link, or it cannot be read. It is looked at again with each question:
+    /// `registry:2` deletes the link alone and leaves an empty folder, and a new link in it does not change the time of
+    /// the folder above.
     Unknown,
     /// It refers to no manifest.
     Plain,
@@ -173,10 +176,11 @@ impl Revision {
         }
     }
 
-    /// Returns false if the manifest surely has another artifact type. `None` stands for every type.
-    pub fn may_have_type(&self, wanted: Option<&str>) -> bool {
+    /// Returns false if the manifest surely has another artifact type than the one with the hash `wanted`. `None`
+    /// stands for every type.
+    pub fn may_have_type(&self, wanted: Option<u64>) -> bool {
         match self.role {
-            Role::Refers { artifact_type, .. } => wanted.is_none_or(|wanted| hash(Some(wanted)) == artifact_type),
+            Role::Refers { artifact_type, .. } => wanted.is_none_or(|wanted| wanted == artifact_type),
             Role::Unknown | Role::Plain => false,
         }
     }
@@ -189,13 +193,14 @@ impl Role {
             Err(_) => Self::Unknown,
             Ok(manifest) => manifest.subject().map_or(Self::Plain, |subject| Self::Refers {
                 subject: subject.digest.prefix(),
-                artifact_type: hash(manifest.artifact_type()),
+                artifact_type: hash_type(manifest.artifact_type()),
             }),
         })
     }
 }
 
-fn hash(artifact_type: Option<&str>) -> u64 {
+/// Returns the hash by which artifact types are compared.
+pub fn hash_type(artifact_type: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
     artifact_type.hash(&mut hasher);
     hasher.finish()

@@ -49,7 +49,8 @@ impl HostedStore {
         self.locks.lock(repository, share).await
     }
 
-    /// Waits for the locks of all repositories: nothing that was pushed changes while they are held, apart from uploads.
+    /// Waits for the locks of all repositories: nothing that was pushed changes while they are held, apart from
+    /// uploads.
     pub async fn lock_all(&self) -> Result<AllLocks, StoreError> {
         self.locks.lock_all().await
     }

@@ -14,8 +14,8 @@ use crate::store::{StoreError, UploadId, layout};
 /// The state of uploads in this process.
 #[derive(Default)]
 pub struct UploadTable {
-    /// The hashes of uploads that no request holds at the moment, so that a resumed one need not be read again. A std `Mutex`: held only
-    /// for operations on the map.
+    /// The hashes of uploads that no request holds at the moment, so that a resumed one need not be read again. A std
+    /// `Mutex`: held only for operations on the map.
     parked: Mutex<HashMap<UploadId, Hashed>>,
     /// The uploads that a request of this process holds.
     held: Mutex<HashSet<UploadId>>,
@@ -167,8 +167,8 @@ impl Upload {
         self.hashed = None;
     }
 
-    /// Announces that the content will be pushed with a digest of this algorithm. If it is hashed so while it arrives, it need not be
-    /// read again at the end.
+    /// Announces that the content will be pushed with a digest of this algorithm. If it is hashed so while it arrives,
+    /// it need not be read again at the end.
     pub fn expect(&mut self, algorithm: Algorithm) {
         if self.size == 0 && algorithm != Algorithm::Sha256 {
             self.hashed = Some(Hashed::by(algorithm));
@@ -193,7 +193,8 @@ impl Upload {
 
     /// Checks the content against `expected` and syncs it. Returns the sha256, which the content is stored under.
     pub async fn verify(&mut self, expected: &Digest) -> Result<Digest, StoreError> {
-        // The hashes are taken, so they are not parked again: an upload that ends is not resumed, and one that fails is read again.
+        // The hashes are taken, so they are not parked again: an upload that ends is not resumed, and one that fails is
+        // read again.
         let (lease, size, hashed) = (self.lease(), self.size, self.hashed.take());
         let algorithm = expected.algorithm();
         let verified = self.backend.run("sync upload", &self.folder, move |_| {

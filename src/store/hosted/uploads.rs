@@ -22,7 +22,8 @@ pub struct VerifiedUpload {
 }
 
 impl HostedStore {
-    /// Begins an upload of content that will be pushed with a digest of this algorithm, unless the end of the upload says otherwise.
+    /// Begins an upload of content that will be pushed with a digest of this algorithm, unless the end of the upload
+    /// says otherwise.
     pub async fn start_upload(
         &self,
         repository: &RepositoryName,
@@ -34,7 +35,8 @@ impl HostedStore {
         let key = folder.join("startedat");
         let write = move |driver: &dyn Driver| driver.write(&key, started.as_bytes(), Durability::Synced);
         self.backend.run("begin upload", &folder, write).await?;
-        // The algorithm is remembered with the hashes. Without them the upload is read again at the end, when it is known anyway.
+        // The algorithm is remembered with the hashes. Without them the upload is read again at the end, when it is
+        // known anyway.
         if algorithm != Algorithm::Sha256 {
             self.uploads.park(id.clone(), Hashed::by(algorithm));
         }
@@ -87,7 +89,8 @@ impl HostedStore {
     pub async fn publish(&self, verified: VerifiedUpload) -> Result<(), StoreError> {
         let VerifiedUpload { upload, digest, content } = verified;
         let (folder, lease) = (upload.folder().clone(), upload.lease());
-        // The link comes first: a link to missing content counts for nothing, and if the storage is full, everything can be tried again.
+        // The link comes first: a link to missing content counts for nothing, and if the storage is full, everything
+        // can be tried again.
         self.link_layer(upload.repository(), &digest, &content).await?;
         let (from, to) = (folder.join("data"), layout::blob(&content));
         let commit = move |driver: &dyn Driver| {

@@ -79,7 +79,8 @@ async fn changes_of_other_processes_are_seen() {
     for ahead in [Duration::ZERO, Duration::from_secs(10)] {
         let directory = tempfile::tempdir().unwrap();
         let (root, clock) = (directory.path().to_owned(), Clock::system());
-        // With a clock that is ahead, each change seems settled at once. Then a tick of the file system's clock must pass before the next change.
+        // With a clock that is ahead, each change seems settled at once. Then a tick of the file system's clock must
+        // pass before the next change.
         clock.advance(ahead);
         let tick = || std::thread::sleep(if ahead.is_zero() { Duration::ZERO } else { Duration::from_millis(25) });
         let names = names(&root, &clock);

@@ -65,8 +65,8 @@ impl Tags {
     }
 }
 
-/// Waits for a tick of the file system's clock. With a clock that is ahead, each change seems settled at once, so the next one must get
-/// another time.
+/// Waits for a tick of the file system's clock. With a clock that is ahead, each change seems settled at once, so the
+/// next one must get another time.
 fn tick() {
     std::thread::sleep(Duration::from_millis(25));
 }

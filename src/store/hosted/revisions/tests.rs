@@ -58,7 +58,8 @@ impl Both {
 async fn changes_of_other_processes_are_seen() {
     for ahead in [Duration::ZERO, Duration::from_secs(10)] {
         let both = Both::new(ahead);
-        // With a clock that is ahead, each change seems settled at once. Then a tick of the file system's clock must pass before the next change.
+        // With a clock that is ahead, each change seems settled at once. Then a tick of the file system's clock must
+        // pass before the next change.
         let tick = || std::thread::sleep(if ahead.is_zero() { Duration::ZERO } else { Duration::from_millis(25) });
         assert_eq!(both.listed().await, 0);
         assert!(both.ours.revisions.known().is_empty(), "names without manifests are not kept");

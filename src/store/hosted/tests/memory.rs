@@ -1,4 +1,5 @@
-//! A driver without files, paths, folders, times of change and locks between processes: it proves that hosted content needs none of them.
+//! A driver without files, paths, folders, times of change and locks between processes: it proves that hosted content
+//! needs none of them.
 
 use std::collections::BTreeMap;
 use std::io;
