@@ -55,7 +55,7 @@ pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), CommandEr
 /// Builds the clients for all upstreams, as `serve` does. This is the last check: it needs a configuration that is right
 /// otherwise.
 async fn try_upstreams(draft: &mut Draft) {
-    let Some(config) = draft.config().filter(|_| draft.is_right()).cloned() else { return };
+    let Some(config) = draft.config().filter(|_| draft.is_valid()).cloned() else { return };
     let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
     if let Err(error) = examine_upstreams(&config, &machine).await {
         for line in error.to_string().lines() {
@@ -67,7 +67,7 @@ async fn try_upstreams(draft: &mut Draft) {
 /// Prints one line for each problem, in the format of compilers, which editors understand. The last line counts them.
 fn report(warnings: &[Problem], mistakes: &[Problem], notes: &[String]) {
     for warning in warnings {
-        remark(format!("{}: warning: {}", warning.place(), warning.message()));
+        remark(format!("{}: warning: {}", warning.location(), warning.message()));
     }
     for note in notes {
         remark(format!("note: {note}"));

@@ -1,10 +1,14 @@
-//! Addresses as a configuration writes them: where to listen, and whom to ask.
+//! Addresses in a configuration: those to listen on, those of upstreams, and those of proxies.
 
 use http::Uri;
 
+use super::keys::Notation;
 use crate::oci::HostName;
 
-/// Host (empty: every address) and port of `HOST:PORT` or `:PORT`.
+/// The notation of an optional http:// or https:// URL.
+pub(super) const URL: Notation = Notation::Pattern("^$|^https?://");
+
+/// Returns the host and the port of `HOST:PORT` or `:PORT`. An empty host stands for every address.
 pub(super) fn listen(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
@@ -12,7 +16,7 @@ pub(super) fn listen(text: &str) -> Option<(&str, u16)> {
     (host.is_empty() || host.parse::<HostName>().is_ok_and(|name| !has_port(name.as_str()))).then_some((host, port))
 }
 
-/// Would two listeners want the same port of the same address?
+/// Returns true if two listeners would need the same port of the same address.
 pub(super) fn collide(a: &str, b: &str) -> bool {
     let every = |host: &str| matches!(host, "" | "0.0.0.0" | "[::]");
     match (listen(a), listen(b)) {
@@ -21,33 +25,34 @@ pub(super) fn collide(a: &str, b: &str) -> bool {
     }
 }
 
-/// The base address of a registry, without `/v2` and without a slash at its end; or what is wrong with it,
-/// without repeating it, since it may hold a password.
+/// Returns the base address of a registry, without `/v2` and without a slash at its end.
+///
+/// An error does not repeat the address, since it may hold a password.
 pub(super) fn base(text: &str) -> Result<String, &'static str> {
     let uri = uri(text, &["http", "https"])
-        .ok_or("is not an http:// or https:// URL; write one such as https://registry-1.docker.io")?;
+        .ok_or("is not an http:// or https:// URL; write a URL such as https://registry-1.docker.io")?;
     if has_userinfo(&uri) {
         return Err("holds a user or a password; write them as `username` and `password`");
     }
     if uri.query().is_some() || text.contains('#') {
-        return Err("holds a query or a fragment; write scheme, host and port alone");
+        return Err("holds a query or a fragment; write only scheme, host and port");
     }
     let text = text.trim_end_matches('/');
     let text = text.strip_suffix("/v2").unwrap_or(text);
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// Is it the address of a proxy?
+/// Returns true for the address of a proxy.
 pub(super) fn is_proxy(text: &str) -> bool {
     uri(text, &["http", "https", "socks5", "socks5h"]).is_some()
 }
 
-/// Host, with its port if one is written, of a base address.
+/// Returns the host of a base address, with the port if one is written.
 pub(super) fn host_of(base: &str) -> Option<HostName> {
     base.parse::<Uri>().ok()?.authority()?.as_str().parse().ok()
 }
 
-/// The address with user and password masked.
+/// Returns the address with user and password masked.
 pub(super) fn masked(text: &str) -> String {
     match text.split_once("://") {
         Some((scheme, rest)) => match rest.rsplit_once('@') {
@@ -79,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listening() {
+    fn listen_addresses_are_parsed_and_compared() {
         for good in [":5000", "0.0.0.0:5000", "localhost:0", "[::1]:5000", "[::]:5000"] {
             assert!(listen(good).is_some(), "{good}");
         }
@@ -98,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn bases_and_proxies() {
+    fn base_addresses_and_proxies_are_parsed() {
         for (text, want) in [
             ("https://ghcr.io", "https://ghcr.io"),
             ("https://ghcr.io/", "https://ghcr.io"),

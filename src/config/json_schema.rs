@@ -1,127 +1,116 @@
-//! The JSON Schema (draft 2020-12) of a configuration, for editors: made of the one table of keys, of the sentences in
-//! `config/reference.yml`, and of the defaults that an empty configuration has.
+//! The JSON Schema (draft 2020-12) of a configuration, for editors.
 //!
-//! It takes everything that `read` takes, and refuses what it can; contradictions are found by `check` alone.
+//! It is made of the declared keys, their defaults, and the descriptions in `config/reference.yml`. It accepts every value that
+//! `check` accepts, and refuses most of the others. Only `check` finds contradictions.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{self, Form, Key, Kind, Status};
-use super::{Source, print, reference};
+use super::keys::{Key, KeyShape, Notation, Support, descriptions, join};
+use super::mirror::SAMPLE;
+use super::root;
 
-/// An upstream about which nothing is written: what mentions it is no default.
-const SAMPLE: &str = "registry.example";
+/// Returns the JSON Schema of a configuration.
+pub fn json_schema() -> String {
+    format!("{:#}\n", document())
+}
 
-pub(super) fn json_schema() -> Value {
-    let defaults = defaults();
-    let sentences = reference::sentences();
-    let maker = Maker { sentences: &sentences };
-    let mut top = maker.section(schema::TOP, "", Some(&defaults));
+/// Returns the JSON Schema as a value.
+pub(super) fn document() -> Value {
+    let builder = Builder { descriptions: descriptions() };
+    let mut top = builder.section(root::schema(), "");
     top.insert("required".to_owned(), json!(["version"]));
-    // Anything may stand under these; parts of the file refer to it.
+    // Any value may be written under these keys, for anchors.
     top.insert("patternProperties".to_owned(), json!({"^x-": {}}));
-    let mut whole = Map::new();
-    whole.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
-    whole.insert("title".to_owned(), json!("Configuration of Entrepot"));
-    whole.insert(
+    let mut document = Map::new();
+    document.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    document.insert("title".to_owned(), json!("Configuration of Entrepot"));
+    document.insert(
         "description".to_owned(),
-        json!("What `entrepot serve` runs: registry:2's format, with `mirror` besides."),
+        json!("The configuration of `entrepot serve`: the format of registry:2, and `mirror`."),
     );
-    whole.extend(top);
-    whole.insert("type".to_owned(), json!("object"));
-    Value::Object(whole)
+    document.extend(top);
+    document.insert("type".to_owned(), json!("object"));
+    Value::Object(document)
 }
 
-/// What an empty configuration with one upstream means.
-fn defaults() -> Value {
-    let text = format!("version: 0.1\nmirror: {{upstreams: {{{SAMPLE}: }}}}");
-    let source = Source { name: String::new(), text: &text, built_in: false };
-    let loaded = super::load(source, &[], &|_| Err(String::new()));
-    loaded.map_or(Value::Null, |loaded| print::tree(&loaded.config))
+struct Builder {
+    descriptions: BTreeMap<String, String>,
 }
 
-struct Maker<'s> {
-    sentences: &'s BTreeMap<String, String>,
-}
-
-impl Maker<'_> {
-    fn section(&self, keys: &[Key], path: &str, defaults: Option<&Value>) -> Map<String, Value> {
+impl Builder {
+    fn section(&self, keys: &[Key], path: &str) -> Map<String, Value> {
         let mut properties = Map::new();
         for key in keys {
-            let path = schema::join(path, key.name);
-            let default = defaults.and_then(|defaults| defaults.get(key.name));
-            properties.insert(key.name.to_owned(), Value::Object(self.key(key, &path, default)));
+            let schema = self.key(key, &join(path, key.name));
+            properties.insert(key.name.to_owned(), Value::Object(schema));
         }
         object(json!({"type": ["object", "null"], "properties": properties, "additionalProperties": false}))
     }
 
-    fn key(&self, key: &Key, path: &str, default: Option<&Value>) -> Map<String, Value> {
+    fn key(&self, key: &Key, path: &str) -> Map<String, Value> {
         let mut schema = Map::new();
-        match key.status {
-            Status::Supported => {
-                if let Some(sentence) = self.sentences.get(path) {
-                    schema.insert("description".to_owned(), json!(sentence));
-                }
-                schema.extend(self.supported(key, path, default));
+        let description = match key.support {
+            Support::Supported => self.descriptions.get(path).cloned(),
+            Support::Silent => Some("A key of registry:2. Nothing is lost without it.".to_owned()),
+            Support::Ignored { why, .. } => Some(format!("This key has no effect: {why}.")),
+            Support::Refused { instead, .. } => Some(format!("This key is not supported: {instead}.")),
+        };
+        if let Some(description) = description {
+            schema.insert("description".to_owned(), json!(description));
+        }
+        match key.support {
+            Support::Supported => schema.extend(self.supported(key, path)),
+            Support::Silent => {}
+            Support::Ignored { .. } => {
+                schema.insert("deprecated".to_owned(), json!(true));
             }
-            Status::Silent => {
-                schema.insert("description".to_owned(), json!("Of registry:2; nothing is lost without it."));
-            }
-            Status::Ignored { why, .. } => {
-                schema = object(json!({"description": format!("Has no effect: {why}."), "deprecated": true}));
-            }
-            Status::Refused { unless, instead } => {
-                schema.insert("description".to_owned(), json!(format!("Not supported: {instead}.")));
-                schema.extend(refused(path, unless));
-            }
+            Support::Refused { unless, .. } => schema.extend(refused(key, unless)),
         }
         schema
     }
 
-    fn supported(&self, key: &Key, path: &str, default: Option<&Value>) -> Map<String, Value> {
-        let mut schema = match key.kind {
-            Kind::Leaf(form) => object(leaf(form)),
-            Kind::List => list(),
-            Kind::Texts => object(json!({"type": ["object", "null"], "additionalProperties": list()})),
-            Kind::Section(keys) => self.section(keys, path, default),
-            Kind::Driver(keys) => {
-                let mut schema = self.section(keys, path, default);
+    fn supported(&self, key: &Key, path: &str) -> Map<String, Value> {
+        let mut schema = match &key.shape {
+            KeyShape::Scalar(notation) => object(scalar(*notation)),
+            KeyShape::List => list(),
+            KeyShape::Texts => object(json!({"type": ["object", "null"], "additionalProperties": list()})),
+            KeyShape::Section(keys) => self.section(keys, path),
+            KeyShape::DriverSection(keys) => {
+                let mut schema = self.section(keys, path);
                 schema.insert("type".to_owned(), json!(["object", "string", "null"]));
                 schema.insert("pattern".to_owned(), json!(format!("^(?:{})$", drivers(keys).join("|"))));
                 schema
             }
-            Kind::Named(keys) => {
-                let default = default.and_then(|default| default.get(SAMPLE));
-                let section = self.section(keys, &schema::join(path, "NAME"), default);
+            KeyShape::Named(keys) => {
+                let section = self.section(keys, &join(path, "NAME"));
                 object(json!({"type": ["object", "null"], "additionalProperties": section}))
             }
-            Kind::Sections(keys) => {
-                let mut section = self.section(keys, &schema::join(path, "0"), None);
+            KeyShape::Sections(keys) => {
+                let mut section = self.section(keys, &join(path, "0"));
                 section.insert("type".to_owned(), json!("object"));
                 object(json!({"type": ["array", "null"], "items": section}))
             }
-            Kind::Free => Map::new(),
+            KeyShape::Anything => Map::new(),
         };
-        if matches!(key.kind, Kind::Leaf(_) | Kind::List)
-            && let Some(default) = default
-            && !default.to_string().contains(SAMPLE)
-        {
+        // A default that contains the name of the upstream is none for other upstreams.
+        if let Some(default) = key.default.as_ref().filter(|default| !default.to_string().contains(SAMPLE)) {
             schema.insert("default".to_owned(), default.clone());
         }
         schema
     }
 }
 
-/// What a bare word may name.
+/// Returns the drivers that a bare word may choose.
 fn drivers(keys: &[Key]) -> Vec<&'static str> {
-    let supported = keys.iter().filter(|key| matches!(key.status, Status::Supported));
-    supported.map(|key| key.name).filter(|name| !schema::NOT_DRIVERS.contains(name)).collect()
+    let supported = keys.iter().filter(|key| key.is_driver && matches!(key.support, Support::Supported));
+    supported.map(|key| key.name).collect()
 }
 
-/// Nothing may be written, or what means that it is not asked for.
-fn refused(path: &str, unless: &str) -> Map<String, Value> {
-    if super::check::is_driver(path) {
+/// Allows the values of a refused key that are no mistake: an empty one, and `unless`.
+fn refused(key: &Key, unless: &str) -> Map<String, Value> {
+    if key.is_driver {
         return object(json!({"not": {}}));
     }
     let mut harmless = vec![json!(null), json!(""), json!([]), json!({})];
@@ -136,41 +125,44 @@ fn refused(path: &str, unless: &str) -> Map<String, Value> {
     object(json!({"enum": harmless}))
 }
 
-/// YAML 1.1's booleans, which YAML 1.2 takes for texts.
+/// The booleans of YAML 1.1, which are texts in YAML 1.2.
 const YES: &[&str] = &["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"];
 const NO: &[&str] = &["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"];
 const UNITS: &str = "nanos|nsec|ns|usec|us|µs|μs|millis|msec|ms|seconds?|secs?|s|minutes?|mins?|min|m|hours?|hrs?|h|days?|d|weeks?|w|months?|years?|y";
 const DIGITS: &str = "\\s*\\+?(?:[0-9][0-9_]*|0x[0-9A-Fa-f_]+|0o[0-7_]+|0b[01_]+)\\s*";
 
-fn leaf(form: Form) -> Value {
+fn scalar(notation: Notation) -> Value {
     let number = |first: u64, last: u64, pattern: String| json!({"type": ["integer", "string", "null"], "minimum": first, "maximum": last, "pattern": pattern});
-    match form {
-        Form::Text => json!({"type": ["string", "number", "boolean", "null"]}),
-        Form::Flag => {
+    match notation {
+        Notation::Text => json!({"type": ["string", "number", "boolean", "null"]}),
+        Notation::Flag => {
             let words = [YES, NO].concat().join("|");
             json!({"type": ["boolean", "string", "null"], "pattern": format!("^(?:{words})$")})
         }
-        // The number is 0: without a unit there is no other.
-        Form::Duration => number(0, 0, format!("^\\s*\\+?(?:0|(?:[0-9]+(?:\\.[0-9]+)?(?:{UNITS}))+)\\s*$")),
-        Form::Size => number(0, u64::MAX, "^\\s*[0-9]+(?:\\.[0-9]*)?\\s*(?:[kKmMgGtTpPeE]?[iI]?[bB]?)\\s*$".to_owned()),
-        Form::Number(first, last) => number(first, last, format!("^{DIGITS}$")),
-        Form::Auto(first, last) => number(first, last, format!("^(?:auto|{DIGITS})$")),
-        Form::Words(words) => {
+        // A number without a unit can only be 0.
+        Notation::Duration => number(0, 0, format!("^\\s*\\+?(?:0|(?:[0-9]+(?:\\.[0-9]+)?(?:{UNITS}))+)\\s*$")),
+        Notation::Size => {
+            number(0, u64::MAX, "^\\s*[0-9]+(?:\\.[0-9]*)?\\s*(?:[kKmMgGtTpPeE]?[iI]?[bB]?)\\s*$".to_owned())
+        }
+        Notation::Number(first, last) => number(first, last, format!("^{DIGITS}$")),
+        Notation::Auto(first, last) => number(first, last, format!("^(?:auto|{DIGITS})$")),
+        Notation::Words(words) => {
             let letters: Vec<String> = words.iter().map(|word| in_any_case(word)).collect();
             let pattern = format!("^(?:{})$", letters.join("|"));
             json!({"anyOf": [{"enum": words}, {"type": "string", "pattern": pattern}, {"type": "null"}]})
         }
-        Form::Like(pattern) => json!({"type": ["string", "null"], "pattern": pattern}),
-        Form::Version => json!({"enum": [0.1, "0.1"]}),
+        Notation::Pattern(pattern) => json!({"type": ["string", "null"], "pattern": pattern}),
+        Notation::Version => json!({"enum": [0.1, "0.1"]}),
     }
 }
 
-/// A list, or one alone.
+/// Describes a list of scalars, or a single one.
 fn list() -> Map<String, Value> {
     let scalar = ["string", "number", "boolean"];
     object(json!({"type": ["array", "string", "number", "boolean", "null"], "items": {"type": scalar}}))
 }
 
+/// Returns a regular expression that matches the word in upper and lower case.
 fn in_any_case(word: &str) -> String {
     word.chars().map(|c| format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase())).collect()
 }

@@ -168,7 +168,7 @@ fn check_finds_what_is_wrong_in_the_text_and_behind_it_in_one_run() {
     let expected = [
         ("config.yml:4:3: warning: log.hooks", "no mail is sent"),
         ("config.yml:29:11: warning: mirror.fill.keep", "write 168h"),
-        ("config.yml:2:8: nobody knows the key `adr` in http", "did you mean `addr`?"),
+        ("config.yml:2:8: the key `adr` in http is unknown", "did you mean `addr`?"),
         ("config.yml:8:35: auth.htpasswd.path names users:1: ", "`entrepot user add users alice`"),
         ("config.yml:8:35: auth.htpasswd.path names users:2: ", "USER:HASH"),
         (

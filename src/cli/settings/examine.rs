@@ -19,7 +19,7 @@ use crate::sys::{Clock, blocking, disk};
 pub(in crate::cli) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
     let Some(config) = draft.config().cloned() else { return Vec::new() };
     // If a rule in the text is wrong, the names that it hides mean nothing.
-    let is_right = draft.is_right();
+    let is_right = draft.is_valid();
     examine_named_files(&config, draft).await;
     let store = Store::new(&config.storage.root, Clock::system());
     let hidden = if is_right { hidden_by(&config.mirror, &store).await } else { Ok(Vec::new()) };

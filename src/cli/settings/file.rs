@@ -67,6 +67,6 @@ fn read_secret(path: &Path) -> Result<String, String> {
 async fn place_store(draft: &mut Draft) {
     if draft.config().is_some_and(|config| config.storage.origin == RootOrigin::Default) {
         let has_volume = blocking(|| disk::metadata(Path::new(VOLUME)).is_ok_and(|found| found.is_dir())).await;
-        draft.place_store(PathBuf::from(if has_volume { VOLUME } else { "./data" }));
+        draft.set_store_root(PathBuf::from(if has_volume { VOLUME } else { "./data" }));
     }
 }

@@ -1,15 +1,15 @@
-//! The JSON Schema that editors use: what it takes and what it refuses, by a validator that others wrote.
+//! The JSON Schema for editors, checked with an independent validator.
 
 use jsonschema::Validator;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::config::schema::{Key, Kind, Status};
-use crate::config::{json_schema, reference};
+use crate::config::json_schema;
+use crate::config::keys::{Key, KeyShape, Support};
 
 fn validator() -> (Value, Validator) {
-    let schema = json_schema::json_schema();
+    let schema = json_schema::document();
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     (schema, validator)
 }
@@ -19,7 +19,7 @@ fn instance(text: &str) -> Value {
     documents.first().map_or(Value::Null, json_of)
 }
 
-/// What an editor, which reads YAML 1.2, makes of a node.
+/// Returns the value of a node to an editor, which reads YAML 1.2.
 fn json_of(node: &Yaml<'_>) -> Value {
     match node {
         Yaml::Sequence(items) => items.iter().map(json_of).collect(),
@@ -37,9 +37,9 @@ fn key_of(key: &Yaml<'_>) -> String {
     key.as_str().unwrap_or_else(|| panic!("{key:?} is not a text")).to_owned()
 }
 
-/// As Debian's, with what distribution's own examples have besides: caches, notifications, Redis, health checks, a proxy.
-#[rustfmt::skip] // One row a line.
-const TAKEN: &[&str] = &[
+/// Configurations like Debian's and the examples of distribution: caches, notifications, Redis, health checks, a proxy.
+#[rustfmt::skip] // One row per line.
+const VALID: &[&str] = &[
     "version: 0.1\nstorage: filesystem\nauth: htpasswd",
     "version: \"0.1\"\nstorage: {filesystem: {rootdirectory: /a}, cache: {blobdescriptor: inmemory}}\nx-common: {a: [1]}",
     "version: 0.1\nlog: {accesslog: {disabled: true}, level: debug, formatter: text, fields: {service: registry, environment: staging}, hooks: [{type: mail, options: {smtp: {addr: a}}}]}\nloglevel: debug",
@@ -55,8 +55,8 @@ const TAKEN: &[&str] = &[
     "version: 0.1\nmirror: {upstreams: {docker.io: {default: true}}, prefetch: [{image: alpine, platforms: all, every: 24h, at: \"02:30\"}]}",
 ];
 
-#[rustfmt::skip] // One row a line.
-const REFUSED: &[&str] = &[
+#[rustfmt::skip] // One row per line.
+const INVALID: &[&str] = &[
     "log: {level: info}", "- version", "version: 0.2", "version: 0.1\nstorrage: {}", "version: 0.1\nhttp: {adr: \":5000\"}",
     "version: 0.1\nhttp: {addr: 5000}", "version: 0.1\nhttp: \":5000\"", "version: 0.1\nhttp: {x-mine: 1}", "version: 0.1\nhttp: {addr: [a]}",
     "version: 0.1\nhttp: {prefix: /a}", "version: 0.1\nhttp: {host: registry.lan}", "version: 0.1\nhttp: {draintimeout: 60}",
@@ -77,30 +77,30 @@ const REFUSED: &[&str] = &[
 ];
 
 #[test]
-fn takes_what_is_right_and_refuses_what_is_not() {
+fn schema_accepts_valid_and_refuses_invalid_files() {
     let (schema, validator) = validator();
     jsonschema::draft202012::meta::validate(&schema).unwrap_or_else(|error| panic!("{error}"));
     let uncommented = shipped::uncommented();
-    for text in [STOCK, DEFAULT, REFERENCE, &uncommented].iter().chain(TAKEN) {
+    for text in [STOCK, DEFAULT, REFERENCE, &uncommented].iter().chain(VALID) {
         let instance = instance(text);
         let wrong: Vec<String> =
             validator.iter_errors(&instance).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(wrong.is_empty(), "{text}\n{wrong:?}");
     }
-    for text in TAKEN {
+    for text in VALID {
         let found = load_text(text, &[]).map(|_| String::new()).unwrap_or_else(|problems| problems.to_string());
-        // A bare `auth: htpasswd` has its path from a variable.
+        // A bare `auth: htpasswd` gets its path from a variable.
         assert!(found.is_empty() || found.contains("auth.htpasswd.path is missing"), "{text}\n{found}");
     }
-    for text in REFUSED {
+    for text in INVALID {
         assert!(!validator.is_valid(&instance(text)), "{text}");
         assert!(load_text(text, &[]).is_err(), "{text}");
     }
 }
 
-/// For every key: what `check` takes, an editor must not mark.
+/// For every key, an editor must not mark a value that `check` accepts.
 #[test]
-fn never_marks_what_check_takes() {
+fn schema_accepts_every_value_that_check_accepts() {
     let values = [
         "",
         "5000",
@@ -152,9 +152,9 @@ fn never_marks_what_check_takes() {
         "~/x",
     ];
     let (_, validator) = validator();
-    for path in crate::config::schema::supported() {
+    for path in keys::supported(root::schema()) {
         for value in values {
-            // A number is one, as an editor reads it.
+            // An editor reads a number as a number.
             let typed =
                 Yaml::load_from_str(value).map_or(json!(value), |found| found.first().map_or(Value::Null, json_of));
             for leaf in [typed, json!(value)] {
@@ -163,14 +163,14 @@ fn never_marks_what_check_takes() {
                 let text = instance.to_string();
                 let said = load_text(&text, &[]).err().map(|problems| problems.to_string()).unwrap_or_default();
                 let shown = path.replace("NAME", "a.io");
-                let taken = !said.contains(&format!(": {shown} ")) && !said.contains(&format!(": {shown}:"));
-                assert!(!taken || validator.is_valid(&instance), "{text}\n{said}");
+                let accepted = !said.contains(&format!(": {shown} ")) && !said.contains(&format!(": {shown}:"));
+                assert!(!accepted || validator.is_valid(&instance), "{text}\n{said}");
             }
         }
     }
 }
 
-/// A configuration with nothing but this key.
+/// Returns a configuration with only this key.
 fn nested(path: &str, leaf: Value) -> Value {
     let inner = path.rsplit('.').fold(leaf, |inner, part| match part {
         "0" => json!([inner]),
@@ -185,35 +185,35 @@ fn nested(path: &str, leaf: Value) -> Value {
     Value::Object(whole)
 }
 
-/// The paths of the properties in `schema` that nothing is said of.
-fn wordless(schema: &Value, path: &str, found: &mut Vec<String>) {
+/// Collects the paths of the properties in `schema` without a description.
+fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
         if property["description"].as_str().is_none_or(str::is_empty) {
             found.push(path.clone());
         }
         for inner in [property, &property["additionalProperties"], &property["items"]] {
-            wordless(inner, &path, found);
+            undescribed(inner, &path, found);
         }
     }
 }
 
 #[test]
-fn no_key_is_without_a_description() {
+fn every_key_has_a_description() {
     let (schema, _) = validator();
     let mut found = Vec::new();
-    wordless(&schema, "", &mut found);
-    assert!(found.is_empty(), "config/reference.yml says nothing of {found:?}");
+    undescribed(&schema, "", &mut found);
+    assert!(found.is_empty(), "config/reference.yml does not describe {found:?}");
     assert!(schema["description"].is_string() && schema["title"].is_string());
 }
 
 #[test]
-fn says_what_each_key_is() {
-    let sentences = reference::sentences();
-    crate::config::schema::walk(crate::config::schema::TOP, "", &mut |path, key: &Key| {
-        let leaf =
-            matches!(key.kind, Kind::Leaf(_) | Kind::List | Kind::Texts) && matches!(key.status, Status::Supported);
-        assert!(!leaf || sentences.contains_key(path), "config/reference.yml says nothing of {path}");
+fn schema_has_descriptions_defaults_and_words() {
+    let descriptions = keys::descriptions();
+    keys::walk(root::schema(), "", &mut |path, key: &Key| {
+        let value = matches!(key.shape, KeyShape::Scalar(_) | KeyShape::List | KeyShape::Texts);
+        let supported = value && matches!(key.support, Support::Supported);
+        assert!(!supported || descriptions.contains_key(path), "config/reference.yml does not describe {path}");
     });
     let (schema, _) = validator();
     let at = |pointer: &str| schema.pointer(&format!("/properties/{}", pointer.replace('.', "/properties/"))).unwrap();

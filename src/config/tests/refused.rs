@@ -1,9 +1,9 @@
-//! What is refused, with line and words.
+//! Mistakes, with the line and the words of each message.
 
 use super::*;
 
-/// Each is the text after `version: 0.1` on line 1, the line of the mistake, and words of the message.
-#[rustfmt::skip] // One row a line.
+/// Each row has the text after `version: 0.1` on line 1, the line of the mistake, and words of its message.
+#[rustfmt::skip] // One row per line.
 const BAD: &[(&str, u32, &str)] = &[
     ("htpp: {addr: :5000}", 2, "did you mean `http`?"),
     ("http:\n  adr: :5000", 3, "did you mean `addr`?"),
@@ -14,7 +14,7 @@ const BAD: &[(&str, u32, &str)] = &[
     ("http:\naddr: :5000", 3, "indent it below `http`"),
     ("storage:\n  filesystem:\n  rootdirectory: /a", 4, "indent it below `filesystem`"),
     ("addr: :5000", 2, "it belongs at http.addr or http.debug.addr"),
-    ("auth: none", 2, "leave `auth` out for a server that is open to everybody"),
+    ("auth: none", 2, "remove `auth` to let every client in without a login"),
     ("auth: banana", 2, "the keys here are htpasswd"),
     ("HTTP: {}", 2, "did you mean `http`?"),
     ("http:\n  addr: :5000\n  x-mine: 1", 4, "x-mine"),
@@ -32,11 +32,11 @@ const BAD: &[(&str, u32, &str)] = &[
     ("http:\n  debug:\n    addr: :5001\n    prometheus: {enabled: maybe}", 5, "true or false"),
     ("http:\n  debug: {addr: :5001, prometheus: {enabled: true, path: metrics}}", 3, "begins with '/'"),
     ("http:\n  tls:\n    certificate: /a\n    key: /b", 3, "http.tls is not supported"),
-    ("http:\n  net: unix", 3, "only TCP"),
+    ("http:\n  net: unix", 3, "TCP only"),
     ("http:\n  headers:\n    \"X Y\": [a]", 4, "header's name"),
     ("http:\n  headers:\n    A:\n      - \"b\\nc\"", 5, "header's value"),
     ("http:\n  headers:\n    A: {b: c}", 4, "list of texts"),
-    ("http:\n  addr: :5000\n  addr: :5001", 4, "first on line 3"),
+    ("http:\n  addr: :5000\n  addr: :5001", 4, "first on line 3; remove one"),
     ("log:\n  level: loud", 3, "error, warn, info or debug"),
     ("log:\n  formatter: xml", 3, "text or json"),
     ("log:\n  fields: [a]", 3, "a map of names"),
@@ -115,13 +115,13 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  local: [\"*/**\"]\n  upstreams: {ghcr.io: {}}", 3, "covers names"),
     ("mirror:\n  local: [a/**, \"**\"]\n  upstreams: {a.io: {default: true}}", 3, "upstream a.io"),
     ("mirror:\n  upstreams: {a.io: {aliases: [local]}}", 3, "\"local/**\" covers"),
-    ("mirror:\n  names: [ghcr.io]\n  upstreams: {ghcr.io: {}}", 3, "our own names"),
+    ("mirror:\n  names: [ghcr.io]\n  upstreams: {ghcr.io: {}}", 3, "only our own names"),
     ("storage:\n  filesystem: {rootdirectory: ~/data}", 3, "begins with `~`"),
-    ("http:\n  headers:\n    Content-length: [\"5\"]", 4, "says how an answer is sent"),
+    ("http:\n  headers:\n    Content-length: [\"5\"]", 4, "says how a response is sent"),
     ("http:\n  headers: {Transfer-Encoding: chunked}", 3, "remove it"),
     ("http:\n  debug: {addr: :5001, prometheus: {enabled: true, path: /debug/health}}", 3, "write /metrics"),
     ("mirror:\n  upstreams:\n    a.io: {endpoints: [https://a.io, https://A.io/]}", 4, "a second time"),
-    ("mirror:\n  upstreams:\n    a.io:\n      endpoints:\n        - https://b.io\n        - https://b.io/v2", 7, "keep one"),
+    ("mirror:\n  upstreams:\n    a.io:\n      endpoints:\n        - https://b.io\n        - https://b.io/v2", 7, "remove one"),
     ("mirror:\n  upstreams:\n    docker.io: {endpoints: [https://hub.docker.com]}", 4, "write https://registry-1.docker.io"),
     ("mirror:\n  upstreams:\n    hub.docker.com: {}", 4, "which is no registry"),
     ("mirror:\n  upstreams:\n    a.io: {endpoints: [\"http://localhost:5000\"]}", 4, "this server itself"),
@@ -143,8 +143,8 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - {image: app}\n    - every: 1h", 6, "mirror.prefetch.1.image is missing"),
     ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - image: App", 5, "is not an image's name"),
     ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - image: b.io/app", 5, "add b.io to mirror.upstreams"),
-    ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - image: local/app", 5, "which lives here"),
-    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: app", 5, "none is the default"),
+    ("mirror:\n  upstreams: {a.io: {default: true}}\n  prefetch:\n    - image: local/app", 5, "which is local"),
+    ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: app", 5, "no upstream is the default"),
     ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      platforms: [linux/amd64,\n        arm]", 7, "\"arm\" is not a platform"),
     ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      platforms: [all, linux/amd64]", 6, "write it alone"),
     ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      platforms: []", 6, "at least one"),
@@ -155,18 +155,18 @@ const BAD: &[(&str, u32, &str)] = &[
     ("validation:\n  manifests:\n    urls: {allow: [a]}", 4, "urls is not supported"),
     ("validation:\n  manifests:\n    indexes: {platforms: none}", 4, "sparse: allow"),
     ("validation:\n  manifests: {sparse: maybe}", 3, "refuse or allow"),
-    ("log: {fields: *nowhere}", 2, "needs quotes"),
-    ("log: {fields: &a {b: *a}}", 2, "inside what it names"),
+    ("log: {fields: *nowhere}", 2, "in quotes"),
+    ("log: {fields: &a {b: *a}}", 2, "inside the value that it names"),
     ("log:\n\tlevel: info", 3, "not YAML"),
     ("log: {level: info", 3, "not YAML"),
     ("---\nversion: 0.1", 2, "second document"),
     ("log:\n  fields:\n    <<: 7", 4, "takes a map"),
-    ("log:\n  fields: {? [a, b] : c}", 3, "a key is a word"),
+    ("log:\n  fields: {? [a, b] : c}", 3, "a key is a list or a map"),
     ("log:\n  fields: {a: !secret b}", 3, "a tag"),
 ];
 
 #[test]
-fn refused_with_line_and_words() {
+fn mistakes_are_reported_with_line_and_words() {
     for (text, line, words) in BAD {
         let text = format!("version: 0.1\n{text}");
         let problems = load_text(&text, &[]).expect_err(&text);
@@ -181,7 +181,7 @@ fn refused_with_line_and_words() {
         ["storage: {filesystem: {rootdirectory: /a}, cahce: {}}", "auth: {htpasswd: {realm: a, path: /b}, htpaswd: {}}"]
     {
         let problems = load_text(&format!("version: 0.1\n{text}"), &[]).expect_err(text);
-        assert_eq!(problems.problems().len(), 1, "one slip is one mistake: {problems}");
+        assert_eq!(problems.problems().len(), 1, "one misspelling is one mistake: {problems}");
     }
     for (text, words) in [
         ("", "is empty"),
@@ -198,7 +198,7 @@ fn refused_with_line_and_words() {
 }
 
 #[test]
-fn every_mistake_at_once_in_order() {
+fn all_mistakes_are_reported_sorted_by_line() {
     let text = "version: 0.1\nhttp: {adr: :1, prefix: x}\nstorage: {delete: {enabled: maybe}}\nlog: {level: loud}\nnotifications: {endpoints: [a]}\n";
     let problems = load_text(text, &[("REGISTRY_HTTP_ADDR", "nowhere")]).unwrap_err();
     let shown: Vec<String> =
@@ -213,7 +213,7 @@ fn every_mistake_at_once_in_order() {
 }
 
 #[test]
-fn what_is_near_to_a_mistake_is_none() {
+fn valid_values_close_to_mistakes_are_accepted() {
     for text in [
         "http: {addr: \"10.0.0.1:5000\"}\nmirror: {upstreams: {a.io: {endpoints: [\"http://127.0.0.1:5000\"]}}}",
         "mirror: {upstreams: {a.io: {endpoints: [\"http://localhost:5001\"]}}}",
@@ -228,18 +228,18 @@ fn what_is_near_to_a_mistake_is_none() {
     }
 }
 
-/// What is found above, in files and on the disk, stands among the rest, at the key that it is about.
+/// Mistakes that callers find, in files and on the disk, are listed among the others, each at its key.
 #[test]
-fn a_draft_takes_what_is_found_above() {
+fn draft_lists_mistakes_that_callers_add() {
     let text = "version: 0.1\nhttp: {adr: :1}\nauth:\n  htpasswd:\n    path: users\nmirror:\n  upstreams:\n    GHCR.io: {ca: x.pem}\n";
     let source = Source { name: "config.yml".to_owned(), text, built_in: false };
     let of_variable = variables(&[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/data")]);
     let mut draft = Draft::read(source, &of_variable, &read);
-    assert!(!draft.is_right() && draft.print().is_none());
+    assert!(!draft.is_valid() && draft.print().is_none());
     assert_eq!(
         draft.config().map(|config| config.mirror.upstreams.len()),
         Some(1),
-        "what is right can be looked behind"
+        "the valid values can be examined further"
     );
     draft.error(&["mirror", "upstreams", "ghcr.io", "ca"], "names x.pem: it is gone");
     draft.error(&["auth", "htpasswd", "path"], "names users: it is gone");
@@ -259,9 +259,9 @@ fn a_draft_takes_what_is_found_above() {
     assert_eq!(problems.warnings()[0].to_string(), "config.yml:6:1: mirror.cache.maxsize is large");
 }
 
-/// `registry:2`'s and `registry:3`'s keys, of every release: none is unknown, and none passes in silence that would be missed.
+/// Checks the keys of every release of `registry:2` and `registry:3`: none is unknown, and a missing function is never silent.
 #[test]
-fn no_key_of_other_registries_is_unknown() {
+fn keys_of_other_registries_are_known() {
     const WARNED: &str = "log.hooks log.reportcaller storage.redirect storage.filesystem.maxthreads \
         storage.maintenance.uploadpurging.interval http.secret http.http2 http.h2c notifications redis middleware reporting catalog tags \
         compatibility policy health.file health.http health.tcp proxy.ttl proxy.remotenamespace proxy.cachewritetimeout validation.disabled";

@@ -1,10 +1,9 @@
-//! The shipped files, and what is printed.
+//! The shipped files, and the output of `check --print`.
 
 use super::*;
-use crate::config::problem::Report;
-use crate::config::tree::{Node, Origin};
+use crate::config::document::{Node, NodeContent, Origin, Report};
 
-/// `reference.yml` with every key that it shows behind a bare `#`.
+/// Returns `reference.yml` with every key behind a bare `#` uncommented.
 pub(super) fn uncommented() -> String {
     let open = |line: &str| match line.strip_prefix('#') {
         Some(key) if first_word(key).is_some_and(|word| word.ends_with(':')) => key.to_owned(),
@@ -13,7 +12,7 @@ pub(super) fn uncommented() -> String {
     REFERENCE.lines().map(|line| open(line) + "\n").collect()
 }
 
-/// The first word of a line, behind the dash of a list's item.
+/// Returns the first word of a line, after the dash of a list's item.
 fn first_word(line: &str) -> Option<&str> {
     line.split_whitespace().find(|word| *word != "-")
 }
@@ -22,39 +21,47 @@ fn holds(node: &Node, path: &str) -> bool {
     let (first, rest) = path.split_once('.').unwrap_or((path, ""));
     let found = |node: &Node| rest.is_empty() || holds(node, rest);
     match first {
-        "NAME" => node.entries().iter().any(|entry| found(&entry.value)),
-        "0" => matches!(&node.value, tree::Value::List(items) if items.iter().any(found)),
-        _ => node.get(first).is_some_and(|entry| found(&entry.value)),
+        "NAME" => node.members().iter().any(|member| found(&member.value)),
+        "0" => matches!(&node.content, NodeContent::List(items) if items.iter().any(found)),
+        _ => node.get(first).is_some_and(|member| found(&member.value)),
     }
 }
 
 #[test]
-fn the_reference_is_whole() {
+fn reference_shows_every_key() {
     let loaded = good(REFERENCE);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 
     let mut report = Report::default();
     let text = uncommented();
-    let root = parse::parse(&text, &Origin::File("reference.yml".into()), &mut report);
-    if let Some(root) = &root {
-        check::check(root, &mut report);
-        for path in schema::supported() {
-            assert!(holds(root, &path), "config/reference.yml does not show {path}");
+    let root_node = document::parse(&text, &Origin::File("reference.yml".into()), &mut report);
+    if let Some(tree) = &root_node {
+        keys::check(tree, root::schema(), &mut report);
+        for path in keys::supported(root::schema()) {
+            assert!(holds(tree, &path), "config/reference.yml does not show {path}");
         }
     }
-    report.conclude(root).unwrap_or_else(|problems| panic!("{problems}"));
-    // With all of it, the contradictions that the file says, and no others.
+    report.conclude(root_node).unwrap_or_else(|problems| panic!("{problems}"));
+    // With every key, only the contradictions that the file explains are left.
     let problems = load_text(&text, &[]).unwrap_err();
     let said = |problem: &Problem| ["both written", "excludes"].iter().any(|words| problem.message().contains(words));
     assert!(problems.problems().len() == 3 && problems.problems().iter().all(said), "{problems}");
 }
 
-/// What a newcomer copies; the files that it names are somebody else's.
+/// Checks the configurations that a newcomer copies. The files that they name are not read here.
 #[test]
-fn the_readme_s_configurations_are_right() {
-    let readme = include_str!("../../../README.md");
-    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() >= 6, "{blocks:?}");
+fn configurations_of_the_guides_are_valid_without_warnings() {
+    let guides = [
+        include_str!("../../../docs/guide/mirror.md"),
+        include_str!("../../../docs/guide/private-registry.md"),
+        include_str!("../../../docs/guide/slow-links.md"),
+        include_str!("../../../docs/guide/upstream-accounts.md"),
+        include_str!("../../../docs/guide/logins.md"),
+        include_str!("../../../docs/guide/warm.md"),
+    ];
+    let blocks = |guide: &'static str| guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks: Vec<&str> = guides.into_iter().flat_map(blocks).collect();
+    assert!(blocks.len() >= 12, "{blocks:?}");
     for block in blocks {
         let version = if block.contains("version:") { "" } else { "version: 0.1\n" };
         let upstreams = "  upstreams: {docker.io: {default: true}, ghcr.io: {}}\n";
@@ -65,15 +72,15 @@ fn the_readme_s_configurations_are_right() {
 }
 
 #[test]
-fn the_reference_shows_the_defaults() {
+fn reference_shows_the_defaults() {
     let bare = good(
         "version: 0.1\nlog: {fields: {service: registry}}\nhttp: {headers: {X-Content-Type-Options: nosniff}}\nmirror: {upstreams: {docker.io: {default: true}, ghcr.io: }}",
     );
-    assert_eq!(print::print(&good(REFERENCE).config), print::print(&bare.config));
+    assert_eq!(root::print(&good(REFERENCE).config), root::print(&bare.config));
 }
 
 #[test]
-fn printed_and_read_again() {
+fn printed_configuration_reads_the_same() {
     let secret = "mirror: {upstreams: {a.io: {username: me, password: s3cret, proxy: \"http://me:s3cret@p:1\", insecure: true}}, cache: {maxsize: 3GiB, reserve: 5}}";
     for text in [
         STOCK.to_owned(),
@@ -90,10 +97,10 @@ fn printed_and_read_again() {
         "version: 0.1\nlog: {fields: {a: 'yes', b: '', c: '1.0'}, accesslog: {disabled: true}}\nhttp: {host: https://a:1, debug: {addr: :1}}".to_owned(),
     ] {
         let first = good(&text);
-        let printed = print::print(&first.config);
+        let printed = root::print(&first.config);
         assert!(!printed.contains("s3cret"), "{printed}");
         let again = good(&printed);
-        // Nothing may be lost: what is not printed would not be read again either. That a default is now written is no loss.
+        // A value that is not printed would be lost here. A default may count as written afterwards.
         let values = |loaded: &Loaded| {
             let shown = format!("{:?}", loaded.config);
             shown.replace("origin: Default", "origin: Written").replace("origin: BuiltIn", "origin: Written")
@@ -102,6 +109,6 @@ fn printed_and_read_again() {
         let said = |warning: &Problem| first.warnings.iter().any(|other| other.message() == warning.message());
         let known = |warning: &Problem| warning.message().contains("`check --print`") || said(warning);
         assert!(again.warnings.iter().all(known), "{printed}\n{:?}", again.warnings);
-        assert_eq!(print::print(&again.config), printed);
+        assert_eq!(root::print(&again.config), printed);
     }
 }

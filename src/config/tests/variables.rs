@@ -1,9 +1,9 @@
-//! `REGISTRY_*`, and the built-in configuration under them.
+//! `REGISTRY_*` variables over a file and over the built-in configuration.
 
 use super::*;
 
 #[test]
-fn environment() {
+fn variables_override_the_file() {
     let config = with(
         "version: 0.1",
         &[
@@ -41,7 +41,7 @@ fn environment() {
     let local: Vec<&str> = config.mirror.local.iter().map(|pattern| pattern.as_str()).collect();
     assert_eq!(local, ["a/**", "b/**"]);
 
-    // A file's own values are overridden, a bare word included.
+    // A variable also overrides a bare word in the file.
     let config = with(
         "version: 0.1\nauth: htpasswd\nlog: {level: debug}\nmirror: {local: x/**, upstreams: {a.io: }}\n",
         &[
@@ -53,12 +53,12 @@ fn environment() {
     assert_eq!(config.auth.unwrap().path, Path::new("/p"));
     assert_eq!(config.log.level, LogLevel::Error);
     assert_eq!(config.mirror.local.len(), 2);
-    // An empty variable unsets.
+    // An empty variable unsets a key.
     assert!(with(STOCK, &[("REGISTRY_AUTH", "")]).auth.is_none());
 }
 
 #[test]
-fn environment_warned_of_and_refused() {
+fn unknown_variables_are_warned_of_and_invalid_ones_refused() {
     for (name, value, words) in [
         ("REGISTRY_PORT", "tcp://10.0.0.1:5000", "Kubernetes"),
         ("REGISTRY_SERVICE_HOST", "10.0.0.1", "Kubernetes"),
@@ -105,7 +105,7 @@ fn environment_warned_of_and_refused() {
 }
 
 #[test]
-fn built_in() {
+fn built_in_configuration_gives_way_to_variables() {
     let loaded = load_default(&[]).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let config = loaded.config;

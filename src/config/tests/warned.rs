@@ -1,9 +1,9 @@
-//! What draws a warning.
+//! Warnings.
 
 use super::*;
 
 #[test]
-fn warned_of() {
+fn keys_without_effect_are_warned_of() {
     for (text, words) in [
         ("http: {secret: abc}", "http.secret has no effect"),
         ("http: {relativeurls: false}", "http.relativeurls has no effect"),
@@ -20,13 +20,13 @@ fn warned_of() {
         ("proxy: {remoteurl: https://a, ttl: 24h}", "mirror.cache.maxsize"),
         ("validation: {disabled: true}", "validation.disabled"),
         ("mirror: {}", "no upstreams"),
-        ("auth:", "everybody may do everything"),
+        ("auth:", "every client may do everything"),
         ("auth: {}", "remove it"),
         ("tags: {maxtags: 100}", "tags has no effect"),
         ("proxy: {remoteurl: https://a, remotenamespace: b}", "remotenamespace"),
         ("storage: {maintenance: {uploadpurging: {age: 5m}}}", "shorter than 1h"),
         ("health: {storagedriver: {enabled: true, interval: 10ms}}", "write 10s"),
-        ("proxy: {remoteurl: https://a, username: me, password: \"${PASSWORD}\"}", "nobody fills in"),
+        ("proxy: {remoteurl: https://a, username: me, password: \"${PASSWORD}\"}", "is not expanded"),
     ] {
         let loaded = good(&format!("version: 0.1\n{text}"));
         let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
@@ -37,16 +37,16 @@ fn warned_of() {
     }
 }
 
-/// What works and is not meant. Each is the text under `mirror:` from line 3 on, the line, and words of the one warning.
-#[rustfmt::skip] // One row a line.
+/// Valid values that are surely not meant. Each row has the text under `mirror:` from line 3 on, the line, and words of the warning.
+#[rustfmt::skip] // One row per line.
 const DOUBTFUL: &[(&str, u32, &str)] = &[
     ("cache: {maxsize: 200}", 3, "is 200, which holds no image; write it with a unit"),
     ("cache: {maxsize: 1MB}", 3, "such as 200GiB"),
     ("cache: {reserve: 10}", 3, "such as 10GiB"),
     ("fill: {segment: 100TiB}", 3, "is 100TiB, longer than a layer"),
     ("fill: {segment: 1.1GiB}", 3, "write 8MiB"),
-    ("fill: {connections: 17}", 3, "of which `perhost` allows 16"),
-    ("fill: {connections: 3, perhost: 2}", 3, "of which `perhost` allows 2"),
+    ("fill: {connections: 17}", 3, "but `perhost` allows 16"),
+    ("fill: {connections: 3, perhost: 2}", 3, "but `perhost` allows 2"),
     ("fill: {stall: 10ms}", 3, "write 15s"),
     ("fill: {keep: 0s}", 3, "write 168h"),
     ("local: [a/**, \"library/*\"]", 3, "official images"),
@@ -63,11 +63,11 @@ const DOUBTFUL: &[(&str, u32, &str)] = &[
     ("upstreams:\n    docker.io: {default: true, connecttimeout: 1m}", 4, "longer than `firstbytetimeout` (15s)"),
     ("upstreams:\n    docker.io: {default: true, username: me, password: \"****\"}", 4, "`check --print`"),
     ("upstreams:\n    docker.io: {default: true, proxy: \"http://****@p:1\"}", 4, "`check --print`"),
-    ("upstreams:\n    docker.io: {default: true, username: \"${USER}\", password: pw}", 4, "nobody fills in"),
+    ("upstreams:\n    docker.io: {default: true, username: \"${USER}\", password: pw}", 4, "is not expanded"),
 ];
 
 #[test]
-fn what_works_and_is_not_meant() {
+fn valid_values_that_are_not_meant_are_warned_of() {
     for (text, line, words) in DOUBTFUL {
         let upstream = if text.contains("upstreams") { "" } else { "\n  upstreams: {docker.io: {default: true}}" };
         let loaded = good(&format!("version: 0.1\nmirror:\n  {text}{upstream}"));
@@ -76,7 +76,7 @@ fn what_works_and_is_not_meant() {
     }
     let masked = good("version: 0.1\nproxy: {remoteurl: https://a, username: me, password: \"****\"}");
     assert!(masked.warnings[0].message().starts_with("proxy.password holds the ****"), "{:?}", masked.warnings);
-    for right in [
+    for meant in [
         "cache: {maxsize: 64MiB, reserve: 0}",
         "fill: {segment: 1GiB, connections: 16, stall: 1s, keep: 1m}",
         "local: [\"app\", \"local/**\"]",
@@ -85,8 +85,8 @@ fn what_works_and_is_not_meant() {
         "local: [\"library/mine\", \"library/mine-*\", \"team/**\"]",
         "prefetch: [{image: alpine, every: 1m}, {image: \"alpine:3\"}]",
     ] {
-        let upstream = if right.contains("upstreams") { "" } else { "\n  upstreams: {docker.io: {default: true}}" };
-        let loaded = good(&format!("version: 0.1\nmirror:\n  {right}{upstream}"));
-        assert!(loaded.warnings.is_empty(), "{right}\n{:?}", loaded.warnings);
+        let upstream = if meant.contains("upstreams") { "" } else { "\n  upstreams: {docker.io: {default: true}}" };
+        let loaded = good(&format!("version: 0.1\nmirror:\n  {meant}{upstream}"));
+        assert!(loaded.warnings.is_empty(), "{meant}\n{:?}", loaded.warnings);
     }
 }

@@ -1,4 +1,4 @@
-//! What is taken, and what it means; the tables of what is not are below.
+//! The meaning of valid configurations. The submodules have the tables of mistakes and warnings.
 
 mod damaged;
 mod editors;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::*;
 use crate::oci::{HostName, Platform, Platforms};
 
-const REFERENCE: &str = include_str!("../../config/reference.yml");
+const REFERENCE: &str = include_str!("../../../config/reference.yml");
 
 fn read(path: &Path) -> Result<String, String> {
     match path.to_str() {
@@ -38,7 +38,7 @@ fn load_default(environment: &[(&str, &str)]) -> Result<Loaded, Problems> {
     load(source, &variables(environment), &read)
 }
 
-/// Good, or a panic that shows what was found.
+/// Returns a valid configuration, or panics with its mistakes.
 fn good(text: &str) -> Loaded {
     load_text(text, &[]).unwrap_or_else(|problems| panic!("{text}\n{problems}"))
 }
@@ -58,7 +58,7 @@ fn host(text: &str) -> HostName {
     text.parse().unwrap()
 }
 
-/// What Debian's docker-registry ships, with every section that the stock files use.
+/// The file of Debian's docker-registry, with every section that the stock files use.
 const STOCK: &str = "\
 version: 0.1
 log:
@@ -87,7 +87,7 @@ health:
 ";
 
 #[test]
-fn stock_files_draw_no_word() {
+fn stock_file_has_no_warnings() {
     let loaded = good(STOCK);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let config = loaded.config;
@@ -102,7 +102,7 @@ fn stock_files_draw_no_word() {
 }
 
 #[test]
-fn defaults() {
+fn defaults_are_as_documented() {
     let config = good("version: 0.1").config;
     assert_eq!(config.log.level, LogLevel::Info);
     assert_eq!(config.log.formatter, LogFormat::Text);
@@ -131,7 +131,7 @@ fn defaults() {
 }
 
 #[test]
-fn what_the_product_page_writes() {
+fn documented_example_is_valid() {
     let config = good(
         "
 version: 0.1
@@ -179,7 +179,7 @@ validation:
 }
 
 #[test]
-fn yaml_as_go_takes_it() {
+fn yaml_is_read_as_go_reads_it() {
     for text in [
         "version: '0.1'\nstorage: filesystem",
         "version: 0.1\nx-common: &c {enabled: yes}\nstorage: {delete: *c, filesystem: }",
@@ -222,7 +222,7 @@ mirror:
 }
 
 #[test]
-fn the_proxy_shorthand() {
+fn proxy_becomes_one_default_upstream() {
     for (url, name, endpoint) in [
         ("https://registry-1.docker.io", "docker.io", "https://registry-1.docker.io"),
         ("https://index.docker.io/", "docker.io", "https://index.docker.io"),
@@ -251,7 +251,7 @@ fn the_proxy_shorthand() {
 }
 
 #[test]
-fn what_is_fetched_ahead() {
+fn prefetch_is_read_from_files_and_variables() {
     let mirror = "mirror:\n  names: [mirror.lan:5000]\n  upstreams: {docker.io: {default: true}, ghcr.io: {aliases: [hub]}}\n  prefetch:";
     let images =
         "[{image: alpine}, {image: hub/org/app}, {image: mirror.lan:5000/ghcr.io/org/app, at: \"02:30\", every: 12h}]";

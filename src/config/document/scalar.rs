@@ -1,11 +1,11 @@
-//! Scalars into values: what Go's yaml.v2 and `registry:2` take for a boolean, a number, a duration, a size.
+//! Scalars as Go's yaml.v2 and `registry:2` read them: booleans, numbers, durations and sizes.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// YAML 1.1's booleans.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+/// Reads a boolean of YAML 1.1.
+pub(in crate::config) fn boolean(text: &str) -> Option<bool> {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(true),
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Some(false),
@@ -13,8 +13,8 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A whole number, decimal, `0x` or `0o`, with `_` between digits as YAML 1.1 has it.
-pub(super) fn number(text: &str) -> Option<u64> {
+/// Reads a whole number of YAML 1.1: decimal, or after `0x`, `0o` or `0b`, with `_` between digits.
+pub(in crate::config) fn number(text: &str) -> Option<u64> {
     let digits = text.trim().replace('_', "");
     let digits = digits.strip_prefix('+').unwrap_or(&digits);
     let (digits, radix) = match digits.get(..2) {
@@ -27,27 +27,29 @@ pub(super) fn number(text: &str) -> Option<u64> {
     plain.then(|| u64::from_str_radix(digits, radix).ok()).flatten()
 }
 
-/// A Go duration (`1h30m`, `1.5h`, `500ms`, `0`), and `7d`. At most a hundred years, so that it can be added to any time.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+/// Reads a Go duration (`1h30m`, `1.5h`, `500ms`, `0`), or one with days such as `7d`.
+///
+/// The longest duration is a hundred years, so that it can be added to any time.
+pub(in crate::config) fn duration(text: &str) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
     let text = text.trim().strip_prefix('+').unwrap_or(text.trim());
     if text == "0" {
         return Some(Duration::ZERO);
     }
-    // humantime takes `M` for months, which nobody who writes `10M` here means.
+    // humantime reads `M` as months, but `10M` in a configuration is a misspelt `10m`.
     let go = text.chars().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase() || ".µμ".contains(c));
     let parsed = go.then(|| humantime::parse_duration(&text.replace(['µ', 'μ'], "u")).ok()).flatten()?;
     (parsed <= LONGEST).then_some(parsed)
 }
 
-/// A size in bytes: `200GiB`, `10GB`, `1048576`.
-pub(super) fn size(text: &str) -> Option<u64> {
+/// Reads a size in bytes: `200GiB`, `10GB`, `1048576`.
+pub(in crate::config) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
     text.starts_with(|c: char| c.is_ascii_digit()).then(|| text.parse::<ByteSize>().ok()).flatten().map(|size| size.0)
 }
 
-/// A duration as Go writes it, without parts that are zero.
-pub(super) fn show_duration(duration: Duration) -> String {
+/// Writes a duration as Go does, without the parts that are zero.
+pub(in crate::config) fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [
         (u128::from(seconds / 3600), "h"),
@@ -60,8 +62,8 @@ pub(super) fn show_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// A size in the largest unit that divides it.
-pub(super) fn show_size(bytes: u64) -> String {
+/// Writes a size in the largest unit that divides it.
+pub(in crate::config) fn show_size(bytes: u64) -> String {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let fits = units.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
     fits.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn durations_are_read_and_written() {
         for (text, millis) in [
             ("1h30m", 5_400_000),
             ("168h", 604_800_000),
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_numbers_booleans() {
+    fn sizes_numbers_and_booleans_are_read() {
         for (text, bytes) in [("200GiB", 200 << 30), ("10GB", 10_000_000_000), ("1048576", 1 << 20), ("1.5KiB", 1536)] {
             assert_eq!(size(text), Some(bytes), "{text}");
             assert_eq!(size(&show_size(bytes)), Some(bytes), "{text}");

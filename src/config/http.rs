@@ -1,0 +1,191 @@
+//! `http`: where clients reach this server, and how it answers.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::address;
+use super::cursor::{Cursor, Reading};
+use super::keys::{KeyShape, Notation};
+use super::scalar_type::{DURATION, FLAG, ScalarType};
+use super::section::{Keys, Section};
+
+/// The values of `http`.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// `HOST:PORT` or `:PORT`, as written. An empty host stands for every address.
+    pub addr: String,
+    /// `http.host`: the address that clients use. It makes `Location` absolute.
+    pub host: Option<String>,
+    /// `http.prefix`: begins and ends with `/`; `/` by default.
+    pub prefix: String,
+    /// Headers that every response carries.
+    pub headers: Vec<(String, String)>,
+    /// `http.debug`: a second listener, for `/metrics` and `/debug/health`.
+    pub debug: Option<Debug>,
+    /// The longest time that a graceful stop takes.
+    pub drain_timeout: Duration,
+}
+
+/// The values of `http.debug`.
+#[derive(Clone, Debug, Default)]
+pub struct Debug {
+    pub addr: String,
+    /// `debug.prometheus.path`, if `debug.prometheus.enabled`.
+    pub prometheus: Option<String>,
+}
+
+/// Headers that describe how a message is sent, which only the server knows.
+const MESSAGE_HEADERS: &[&str] = &[
+    "Connection",
+    "Content-Encoding",
+    "Content-Length",
+    "Content-Range",
+    "Keep-Alive",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+];
+
+const ADDR: ScalarType<String> = ScalarType {
+    notation: Notation::Pattern(":[0-9]{1,5}$"),
+    write: "write HOST:PORT or :PORT, such as :5000",
+    parse: listen,
+    show: |addr| json!(addr),
+};
+
+/// The address of the second listener. An empty one counts as not written.
+const DEBUG_ADDR: ScalarType<String> = ScalarType {
+    notation: Notation::Pattern("^$|:[0-9]{1,5}$"),
+    parse: |text| if text.is_empty() { Some(String::new()) } else { listen(text) },
+    ..ADDR
+};
+
+const HOST: ScalarType<Option<String>> = ScalarType {
+    notation: address::URL,
+    write: "write the address clients use, without a path, such as https://registry.example:5000",
+    parse: |text| {
+        let base = || address::base(text).ok().filter(|base| base.matches('/').count() == 2);
+        if text.is_empty() { Some(None) } else { base().map(Some) }
+    },
+    show: |host| json!(host),
+};
+
+const PREFIX: ScalarType<String> = ScalarType {
+    notation: Notation::Pattern("^$|^/$|^/.*/$"),
+    write: "write a path that begins and ends with '/', such as /registry/",
+    parse: prefix,
+    show: |prefix| json!(prefix),
+};
+
+const METRICS_PATH: ScalarType<String> = ScalarType {
+    notation: Notation::Pattern("^/"),
+    write: "write a path that begins with '/', such as /metrics",
+    parse: |text| (text.starts_with('/') && !text.contains(char::is_whitespace)).then(|| text.to_owned()),
+    show: |path| json!(path),
+};
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            addr: ":5000".to_owned(),
+            host: None,
+            prefix: "/".to_owned(),
+            headers: Vec::new(),
+            debug: None,
+            drain_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Section for Http {
+    fn keys(&mut self, keys: &mut Keys<'_, '_>) {
+        keys.scalar("addr", &ADDR, &mut self.addr);
+        let mut host = self.host.take().map(Some);
+        keys.scalar("host", &HOST, &mut host);
+        self.host = host.flatten();
+        keys.scalar("prefix", &PREFIX, &mut self.prefix);
+        headers(&mut self.headers, keys);
+        keys.scalar("draintimeout", &DURATION, &mut self.drain_timeout);
+        keys.optional("debug", &mut self.debug);
+        self.debug = self.debug.take().filter(|debug| !debug.addr.is_empty());
+        if let Some(debug) = self.debug.as_ref().filter(|debug| address::collide(&debug.addr, &self.addr)) {
+            let message =
+                format!("is {:?}, where `http.addr` {:?} listens already; write another port", debug.addr, self.addr);
+            keys.error("debug.addr", &message);
+        }
+        keys.refused("tls", "TLS comes with a later version; remove it and put a proxy that speaks TLS in front");
+        let instead = "the server listens on TCP only; remove it and write HOST:PORT in `http.addr`";
+        keys.refused_unless("net", "tcp", instead);
+        keys.ignored_unless("relativeurls", "true", "URLs are relative unless `http.host` is set");
+        keys.ignored(&[
+            ("secret", "uploads need no signed state"),
+            ("http2", "clients may always speak HTTP/2 or HTTP/1.1"),
+            ("h2c", "HTTP/2 without TLS is always accepted"),
+        ]);
+    }
+}
+
+impl Section for Debug {
+    fn keys(&mut self, keys: &mut Keys<'_, '_>) {
+        let mut addr = Some(std::mem::take(&mut self.addr)).filter(|addr| !addr.is_empty());
+        keys.scalar("addr", &DEBUG_ADDR, &mut addr);
+        self.addr = addr.unwrap_or_default();
+        if keys.raw("addr").is_none_or(str::is_empty) && keys.is_written("prometheus") {
+            keys.warn("prometheus", "has no effect without `http.debug.addr`: /metrics is on the main port");
+        }
+        let (mut enabled, mut path) = (self.prometheus.is_some(), self.prometheus.take());
+        keys.group("prometheus", |keys| {
+            keys.scalar("enabled", &FLAG, &mut enabled);
+            keys.scalar("path", &METRICS_PATH, &mut path);
+            if path.as_deref() == Some("/debug/health") {
+                keys.error("path", "is /debug/health, which has its own response there; write /metrics");
+            }
+        });
+        self.prometheus = enabled.then(|| path.unwrap_or_else(|| "/metrics".to_owned()));
+    }
+}
+
+fn listen(text: &str) -> Option<String> {
+    address::listen(text).map(|_| text.to_owned())
+}
+
+fn prefix(text: &str) -> Option<String> {
+    let whole = text.starts_with('/') && text.ends_with('/') && !text.contains("//");
+    let path = whole && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#%\"<>\\^`{|}".contains(&b));
+    if text.is_empty() { Some("/".to_owned()) } else { path.then(|| text.to_owned()) }
+}
+
+fn headers(headers: &mut Vec<(String, String)>, keys: &mut Keys<'_, '_>) {
+    let mut shown = Map::new();
+    for (name, value) in headers.iter() {
+        if let Value::Array(values) = shown.entry(name.as_str()).or_insert_with(|| json!([])) {
+            values.push(json!(value));
+        }
+    }
+    if let Some((cursor, reading)) = keys.key("headers", KeyShape::Texts, Some(Value::Object(shown))) {
+        *headers = read_headers(&cursor, reading);
+    }
+}
+
+fn read_headers(cursor: &Cursor<'_>, reading: &mut Reading<'_>) -> Vec<(String, String)> {
+    let mut headers = Vec::new();
+    for (name, cursor) in cursor.children() {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            cursor.error(reading, "is not a header's name; write letters, digits and '-'");
+        }
+        if MESSAGE_HEADERS.iter().any(|header| header.eq_ignore_ascii_case(name)) {
+            cursor.error(reading, "says how a response is sent, which only the server knows; remove it");
+        }
+        for (value, location) in cursor.texts(reading) {
+            if HeaderValue::from_str(value).is_err() {
+                let message = format!("{} is not a header's value; write it on one line", cursor.path);
+                reading.report.error(location, message);
+            }
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    headers
+}

@@ -1,0 +1,21 @@
+//! `mirror` and `proxy`: the upstreams, the local names, the cache, fills and prefetching.
+
+mod login;
+mod upstream;
+mod fill;
+mod cache;
+mod time_of_day;
+mod prefetch;
+mod proxy;
+mod settings;
+mod cross_checks;
+
+pub use cache::Cache;
+pub(super) use cross_checks::check;
+pub use fill::{Connections, Fill, Unattended};
+pub use login::{Credentials, Helper, Login};
+pub use prefetch::Prefetch;
+pub use settings::{Mirror, MirrorOrigin};
+pub(super) use settings::{SAMPLE, keys};
+pub use time_of_day::TimeOfDay;
+pub use upstream::{Identity, Stale, Trust, Upstream};
