@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use entrepot::config::{Draft, Source};
+use entrepot::config::{Draft, SourceText};
 
 /// What every `file:` secret reads as.
 const SECRET: &str = "zq9-Kx7vWm";
@@ -22,7 +22,7 @@ pub fn run(text: &str) {
     // Whoever writes a secret where none belongs has shown it already.
     let shown_already = text.contains(SECRET) || variables.contains(SECRET);
     let read = |_: &Path| Ok(SECRET.to_owned());
-    let source = |text| Source { name: "config.yml".to_owned(), text, built_in: false };
+    let source = |text| SourceText { name: "config.yml".to_owned(), text, built_in: false };
     let hidden = |shown: &str| assert!(shown_already || !shown.contains(SECRET), "a secret is shown: {shown}");
     let printed = Draft::read(source(text), &environment, &read).print();
     match Draft::read(source(text), &environment, &read).conclude() {

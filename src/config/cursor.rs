@@ -13,7 +13,7 @@ use super::secret::Secret;
 pub type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
 
 /// Holds what reading needs besides the tree.
-pub(super) struct Reading<'a> {
+pub(super) struct ReadContext<'a> {
     pub(super) report: Report,
     pub(super) secrets: ReadSecret<'a>,
 }
@@ -114,24 +114,24 @@ impl<'t> Cursor<'t> {
     }
 
     /// Reports a mistake here. The message continues the key's name.
-    pub(super) fn error(&self, reading: &mut Reading<'_>, message: &str) {
+    pub(super) fn error(&self, reading: &mut ReadContext<'_>, message: &str) {
         reading.report.error(self.location(), format!("{} {message}", self.path));
     }
 
     /// Reports a warning here. The message continues the key's name.
-    pub(super) fn warn(&self, reading: &mut Reading<'_>, message: &str) {
+    pub(super) fn warn(&self, reading: &mut ReadContext<'_>, message: &str) {
         reading.report.warn(self.location(), format!("{} {message}", self.path));
     }
 
     /// Reads a scalar as text. `""` counts as not written, as in Go.
-    pub(super) fn text(&self, reading: &mut Reading<'_>) -> Option<&'t str> {
+    pub(super) fn text(&self, reading: &mut ReadContext<'_>) -> Option<&'t str> {
         self.scalar(reading, "write one text").filter(|text| !text.is_empty())
     }
 
     /// Reads a scalar with `parse`, or reports a mistake that ends with `write`.
     pub(super) fn parsed<T>(
         &self,
-        reading: &mut Reading<'_>,
+        reading: &mut ReadContext<'_>,
         parse: impl Fn(&str) -> Option<T>,
         write: &str,
     ) -> Option<T> {
@@ -144,7 +144,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Reads a secret: the value, or the content of the file that `file:/path` names.
-    pub(super) fn secret(&self, reading: &mut Reading<'_>) -> Option<Secret> {
+    pub(super) fn secret(&self, reading: &mut ReadContext<'_>) -> Option<Secret> {
         let text = self.text(reading)?;
         let Some(path) = text.strip_prefix("file:") else {
             return Some(Secret::new(text.to_owned()));
@@ -165,7 +165,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Reads a list of scalars, each with its location. A single one may be written without brackets.
-    pub(super) fn texts(&self, reading: &mut Reading<'_>) -> Vec<(&'t str, &'t Location)> {
+    pub(super) fn texts(&self, reading: &mut ReadContext<'_>) -> Vec<(&'t str, &'t Location)> {
         let items = match self.node.map(|node| (&node.content, node)) {
             Some((NodeContent::List(items), _)) => items.as_slice(),
             Some((_, node)) => std::slice::from_ref(node),
@@ -186,7 +186,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Reads a list whose elements are parsed. The message of a mistake is that of the parser.
-    pub(super) fn list<T: FromStr<Err: std::fmt::Display>>(&self, reading: &mut Reading<'_>) -> Vec<T> {
+    pub(super) fn list<T: FromStr<Err: std::fmt::Display>>(&self, reading: &mut ReadContext<'_>) -> Vec<T> {
         let mut list = Vec::new();
         for (text, location) in self.texts(reading) {
             match text.parse() {
@@ -197,7 +197,7 @@ impl<'t> Cursor<'t> {
         list
     }
 
-    fn scalar(&self, reading: &mut Reading<'_>, write: &str) -> Option<&'t str> {
+    fn scalar(&self, reading: &mut ReadContext<'_>, write: &str) -> Option<&'t str> {
         let node = self.node?;
         if let NodeContent::Scalar(scalar) = &node.content {
             return Some(scalar.text.as_str());

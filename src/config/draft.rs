@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::cursor::{Cursor, ReadSecret, Reading};
-use super::document::{self, Node, NodeContent, Origin, Problem, Problems, Report};
+use super::cursor::{Cursor, ReadContext, ReadSecret};
+use super::document::{self, Node, NodeContent, Problem, Problems, Report, TextOrigin};
 use super::keys::{self, Overrides};
 use super::mirror::{self, MirrorOrigin};
 use super::root::{self, Config};
@@ -14,7 +14,7 @@ pub const DEFAULT: &str = include_str!("../../config/default.yml");
 
 /// The text of a configuration.
 #[derive(Clone, Debug)]
-pub struct Source<'a> {
+pub struct SourceText<'a> {
     /// The name in messages: the path, or `config/default.yml (built in)`.
     pub name: String,
     pub text: &'a str,
@@ -41,11 +41,11 @@ pub struct Draft {
 
 impl Draft {
     /// Reads `source`, overridden by the `REGISTRY_*` variables in `environment`.
-    pub fn read(source: Source<'_>, environment: &[(String, String)], secrets: ReadSecret<'_>) -> Self {
+    pub fn read(source: SourceText<'_>, environment: &[(String, String)], secrets: ReadSecret<'_>) -> Self {
         let mut report = Report::default();
         let schema = root::schema();
         let overrides = Overrides::new(environment, schema, &mut report);
-        let origin = Origin::File(Arc::from(source.name.as_str()));
+        let origin = TextOrigin::File(Arc::from(source.name.as_str()));
         let Some(mut root) = document::parse(source.text, &origin, &mut report) else {
             return Self { root: Node::null(origin.whole()), config: None, report };
         };
@@ -56,7 +56,7 @@ impl Draft {
         }
         overrides.apply(&mut root, &mut report);
         keys::check(&root, schema, &mut report);
-        let mut reading = Reading { report, secrets };
+        let mut reading = ReadContext { report, secrets };
         let cursor = Cursor::root(&root);
         let mut config = root::read(&cursor, &mut reading);
         if source.built_in && !touched.mirror && config.mirror.origin == MirrorOrigin::Written {
@@ -106,7 +106,11 @@ impl Draft {
 }
 
 /// Reads `source`, overridden by the `REGISTRY_*` variables in `environment`, or returns every mistake in them.
-pub fn load(source: Source<'_>, environment: &[(String, String)], secrets: ReadSecret<'_>) -> Result<Loaded, Problems> {
+pub fn load(
+    source: SourceText<'_>,
+    environment: &[(String, String)],
+    secrets: ReadSecret<'_>,
+) -> Result<Loaded, Problems> {
     Draft::read(source, environment, secrets).conclude()
 }
 

@@ -11,7 +11,7 @@ use super::section::{Keys, Section};
 
 /// The values of `health`.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
+pub struct HealthChecks {
     /// `health.storagedriver`, if it is enabled.
     pub storage: Option<StorageCheck>,
 }
@@ -39,7 +39,7 @@ impl Default for StorageCheck {
     }
 }
 
-impl Section for Health {
+impl Section for HealthChecks {
     fn keys(&mut self, keys: &mut Keys<'_, '_>) {
         keys.group("storagedriver", |keys| storage(&mut self.storage, keys));
         let why = "only the storage is checked";

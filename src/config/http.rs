@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::address;
-use super::cursor::{Cursor, Reading};
+use super::cursor::{Cursor, ReadContext};
 use super::keys::{KeyShape, Notation};
 use super::scalar_type::{DURATION, FLAG, ScalarType};
 use super::section::{Keys, Section};
@@ -170,7 +170,7 @@ fn headers(headers: &mut Vec<(String, String)>, keys: &mut Keys<'_, '_>) {
     }
 }
 
-fn read_headers(cursor: &Cursor<'_>, reading: &mut Reading<'_>) -> Vec<(String, String)> {
+fn read_headers(cursor: &Cursor<'_>, reading: &mut ReadContext<'_>) -> Vec<(String, String)> {
     let mut headers = Vec::new();
     for (name, cursor) in cursor.children() {
         if HeaderName::from_bytes(name.as_bytes()).is_err() {

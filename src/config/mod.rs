@@ -34,14 +34,14 @@ mod tests;
 pub use auth::Htpasswd;
 pub use cursor::ReadSecret;
 pub use document::{Problem, Problems};
-pub use draft::{DEFAULT, Draft, Loaded, Source, load};
-pub use health::{Health, StorageCheck};
+pub use draft::{DEFAULT, Draft, Loaded, SourceText, load};
+pub use health::{HealthChecks, StorageCheck};
 pub use http::{Debug, Http};
 pub use json_schema::json_schema;
 pub use log::{Log, LogFormat, LogLevel};
 pub use mirror::{
-    Cache, Connections, Credentials, Fill, Helper, Identity, Login, Mirror, MirrorOrigin, Prefetch, Stale, TimeOfDay,
-    Trust, Unattended, Upstream,
+    Cache, Credentials, Fill, FillConnections, Helper, Identity, LoginMethod, Mirror, MirrorOrigin, Prefetch, Stale,
+    TimeOfDay, Trust, Unattended, Upstream,
 };
 pub use root::Config;
 pub use secret::Secret;

@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use serde_json::{Value, json};
 
 use super::auth::Htpasswd;
-use super::cursor::{Cursor, Reading};
+use super::cursor::{Cursor, ReadContext};
 use super::document;
-use super::health::Health;
+use super::health::HealthChecks;
 use super::http::Http;
 use super::keys::{Key, KeyShape, Notation};
 use super::log::Log;
@@ -25,7 +25,7 @@ pub struct Config {
     pub http: Http,
     /// `None` lets every client do everything, as `registry:2` does without `auth`.
     pub auth: Option<Htpasswd>,
-    pub health: Health,
+    pub health: HealthChecks,
     pub mirror: Mirror,
     pub validation: Validation,
 }
@@ -37,7 +37,7 @@ impl Config {
             storage: Storage::default(),
             http: Http::default(),
             auth: None,
-            health: Health::default(),
+            health: HealthChecks::default(),
             mirror: Mirror::absent(),
             validation: Validation::default(),
         }
@@ -85,7 +85,7 @@ pub(super) fn schema() -> &'static Arc<[Key]> {
 }
 
 /// Reads the configuration. A value that is wrong is reported and stays at its default.
-pub(super) fn read(root: &Cursor<'_>, reading: &mut Reading<'_>) -> Config {
+pub(super) fn read(root: &Cursor<'_>, reading: &mut ReadContext<'_>) -> Config {
     let mut config = Config::new();
     // Any other root was reported already.
     if root.is_map() {

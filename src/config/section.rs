@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::cursor::{Cursor, Reading};
+use super::cursor::{Cursor, ReadContext};
 use super::keys::{Key, KeyShape, Notation, Support};
 use super::scalar_type::{Choices, ScalarType};
 use super::secret::{MASK, Secret};
@@ -31,7 +31,7 @@ pub(super) fn declare(section: &mut impl Section) -> Arc<[Key]> {
 }
 
 /// Sets the fields of a section from the configuration at `cursor`.
-pub(super) fn read(section: &mut impl Section, cursor: &Cursor<'_>, reading: &mut Reading<'_>) {
+pub(super) fn read(section: &mut impl Section, cursor: &Cursor<'_>, reading: &mut ReadContext<'_>) {
     section.keys(&mut Keys { pass: Pass::Read(cursor.clone(), reading) });
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Keys<'p, 's> {
 
 enum Pass<'p, 's> {
     Declare(Vec<Key>),
-    Read(Cursor<'p>, &'p mut Reading<'s>),
+    Read(Cursor<'p>, &'p mut ReadContext<'s>),
     Print(Map<String, Value>),
 }
 
@@ -180,7 +180,7 @@ impl<'p, 's> Keys<'p, 's> {
         name: &'static str,
         shape: KeyShape,
         shown: Option<Value>,
-    ) -> Option<(Cursor<'p>, &mut Reading<'s>)> {
+    ) -> Option<(Cursor<'p>, &mut ReadContext<'s>)> {
         match &mut self.pass {
             Pass::Declare(keys) => {
                 let default = shown.filter(|_| matches!(shape, KeyShape::Scalar(_) | KeyShape::List));
@@ -357,7 +357,7 @@ impl<'p, 's> Keys<'p, 's> {
     }
 
     /// Returns the section's cursor while a configuration is read, for what concerns several keys.
-    pub(super) fn cursor(&mut self) -> Option<(&Cursor<'p>, &mut Reading<'s>)> {
+    pub(super) fn cursor(&mut self) -> Option<(&Cursor<'p>, &mut ReadContext<'s>)> {
         match &mut self.pass {
             Pass::Read(cursor, reading) => Some((cursor, reading)),
             Pass::Declare(_) | Pass::Print(_) => None,

@@ -301,7 +301,7 @@ mod tests {
             let tags = format!("docker/registry/v2/repositories/r{n:03}/_manifests/tags/1");
             crate::sys::disk::make_dir(&directory.join(tags)).unwrap();
         }
-        let source = config::Source { name: "test".to_owned(), text: "version: 0.1", built_in: false };
+        let source = config::SourceText { name: "test".to_owned(), text: "version: 0.1", built_in: false };
         let config = config::load(source, &[], &|_| Ok(String::new())).unwrap().config;
         let machine = Machine { clock: clock.clone(), tasks: Tasks::new(), metrics: Arc::default() };
         Registry::open(&config, Store::new(directory, clock.clone()), machine).await.unwrap()

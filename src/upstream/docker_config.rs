@@ -246,7 +246,7 @@ mod tests {
     fn several_sites() {
         let spec = |name: &str, endpoints: &[&str]| {
             let text = format!("version: 0.1\nmirror: {{upstreams: {{{name}: {{endpoints: {endpoints:?}}}}}}}");
-            let source = config::Source { name: String::new(), text: &text, built_in: false };
+            let source = config::SourceText { name: String::new(), text: &text, built_in: false };
             let loaded = config::load(source, &[], &|_| Ok(String::new())).unwrap();
             loaded.config.mirror.upstreams.into_values().next().unwrap()
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::docker_config::Site;
 use super::keyring::{self, Places};
-use crate::config::{self, Login, Trust};
+use crate::config::{self, LoginMethod, Trust};
 use crate::outbound::pem::{self, Half};
 use crate::sys::disk;
 
@@ -39,8 +39,8 @@ impl Files {
         };
         let identity = spec.identity.as_ref().and_then(|given| kept(identity(given), &mut wrong));
         let places = match &spec.credentials {
-            Some(Login::File(path)) => kept(places(spec, path), &mut wrong),
-            Some(Login::Written(_) | Login::Helper(_)) | None => None,
+            Some(LoginMethod::File(path)) => kept(places(spec, path), &mut wrong),
+            Some(LoginMethod::Written(_) | LoginMethod::Helper(_)) | None => None,
         };
         if wrong.is_empty() { Ok(Self { authorities, identity, places }) } else { Err(wrong) }
     }

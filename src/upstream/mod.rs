@@ -110,11 +110,11 @@ impl Upstream {
         let seams = (clock.clone(), tasks.clone());
         let source = match &spec.credentials {
             None => Source::Nowhere,
-            Some(config::Login::Written(written)) => {
+            Some(config::LoginMethod::Written(written)) => {
                 Source::Written(Arc::new(Login::password(&written.username, written.password.reveal())))
             }
-            Some(config::Login::File(path)) => Source::Kept(Keyring::of_file(spec, path, files.places, seams)),
-            Some(config::Login::Helper(helper)) => Source::Kept(Keyring::of_program(spec, helper, seams)),
+            Some(config::LoginMethod::File(path)) => Source::Kept(Keyring::of_file(spec, path, files.places, seams)),
+            Some(config::LoginMethod::Helper(helper)) => Source::Kept(Keyring::of_program(spec, helper, seams)),
         };
         let (account, identified) = (Arc::new(Account::new(upstream(), source)), files.identity.is_some());
         let meter = Arc::new(Meter::new(upstream(), metrics, clock.clone()));

@@ -38,7 +38,7 @@ const ALLOWED: &[(&str, &str, usize)] = &[
 ];
 
 /// The type names that may be defined twice, since both are obvious in their place.
-const TWICE: &[&str] = &["Credentials"];
+const TWICE: &[&str] = &["Credentials", "Fill", "Mirror", "Upstream"];
 
 /// The names that every floor, or every command, may define for itself.
 const EXEMPT: &[&str] = &["Error", "Arguments"];

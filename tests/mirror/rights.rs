@@ -180,7 +180,7 @@ async fn a_mount_asks_who_may_pull() {
         tasks: entrepot::sys::Tasks::new(),
         metrics: std::sync::Arc::default(),
     };
-    let source = entrepot::config::Source { name: "test".to_owned(), text: "version: 0.1", built_in: false };
+    let source = entrepot::config::SourceText { name: "test".to_owned(), text: "version: 0.1", built_in: false };
     let config = entrepot::config::load(source, &[], &|_| Ok(String::new())).unwrap().config;
     let inside = entrepot::registry::Registry::open(&config, store, machine).await.unwrap();
     let target = |name: &str| Target::Hosted(name.parse().unwrap());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Credentials, Login, Secret, Stale, Trust, Upstream as Spec};
+use entrepot::config::{Credentials, LoginMethod, Secret, Stale, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
 use entrepot::sys::{Clock, Tasks};
@@ -43,7 +43,7 @@ fn spec(remote: &Remote) -> Spec {
 
 fn named(mut spec: Spec) -> Spec {
     let password = Secret::new(PASSWORD.to_owned());
-    spec.credentials = Some(Login::Written(Credentials { username: "me".to_owned(), password }));
+    spec.credentials = Some(LoginMethod::Written(Credentials { username: "me".to_owned(), password }));
     spec
 }
 

@@ -254,7 +254,7 @@ pub(super) mod tests {
     #[test]
     fn facts_come_from_the_configuration() {
         let text = "version: 0.1\nhttp: {addr: \":5001\"}\nmirror: {upstreams: {docker.io: {default: true}, r.corp:443: {aliases: [r.corp]}}}";
-        let source = crate::config::Source { name: String::new(), text, built_in: false };
+        let source = crate::config::SourceText { name: String::new(), text, built_in: false };
         let loaded = crate::config::load(source, &[], &|_| Ok(String::new())).unwrap();
         let mirror = MirrorProfile::new("a test".to_owned(), &loaded.config);
         assert_eq!(mirror.url(), "http://127.0.0.1:5001");

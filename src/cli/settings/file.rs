@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::outcome::ErrorMessage;
-use crate::config::{self, Draft, RootOrigin, Source};
+use crate::config::{self, Draft, RootOrigin, SourceText};
 use crate::sys::{blocking, disk};
 
 /// The paths that are tried in this order when no file is named.
@@ -30,7 +30,7 @@ pub(in crate::cli) async fn read(path: Option<&Path>) -> Result<(String, Draft),
         None => (BUILT_IN.to_owned(), config::DEFAULT.to_owned()),
     };
     let (built_in, source) = (path.is_none(), name.clone());
-    let draft = blocking(move || Draft::read(Source { name, text: &text, built_in }, &environment, &read_secret));
+    let draft = blocking(move || Draft::read(SourceText { name, text: &text, built_in }, &environment, &read_secret));
     let mut draft = draft.await;
     if built_in {
         place_store(&mut draft).await;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::problem::{Location, Report};
-use super::tree::{Member, Node, NodeContent, Origin, Scalar, Style};
+use super::tree::{Member, Node, NodeContent, Scalar, Style, TextOrigin};
 
 /// The deepest nesting of maps and lists.
 const MAX_DEPTH: usize = 64;
@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_EXPANSION: usize = 1 << 20;
 
 /// Returns the tree of `text`. Reports a syntax error and returns `None` if the text cannot be parsed to its end.
-pub(in crate::config) fn parse(text: &str, origin: &Origin, report: &mut Report) -> Option<Node> {
+pub(in crate::config) fn parse(text: &str, origin: &TextOrigin, report: &mut Report) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::new(origin, report);
     let mut parser = Parser::new_from_str(text);
@@ -32,7 +32,7 @@ pub(in crate::config) fn parse(text: &str, origin: &Origin, report: &mut Report)
 
 /// Builds the tree from the parser's events, without recursion.
 struct Builder<'a> {
-    origin: &'a Origin,
+    origin: &'a TextOrigin,
     report: &'a mut Report,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Anchored>,
@@ -69,7 +69,7 @@ struct Anchored {
 }
 
 impl<'a> Builder<'a> {
-    fn new(origin: &'a Origin, report: &'a mut Report) -> Self {
+    fn new(origin: &'a TextOrigin, report: &'a mut Report) -> Self {
         let (stack, anchors) = (Vec::new(), HashMap::new());
         Self { origin, report, stack, anchors, expansion: 0, documents: 0, root: None }
     }
@@ -203,7 +203,7 @@ impl<'a> Builder<'a> {
             "; put a text that begins with `*` or `&` in quotes, as in \"**\""
         } else if info.contains('\t') || info.contains("tab") {
             "; indent with spaces"
-        } else if matches!(self.origin, Origin::Variable(_)) {
+        } else if matches!(self.origin, TextOrigin::Variable(_)) {
             "; the value is YAML: put a text with special characters in quotes, inside those of the shell"
         } else {
             "; check the indentation, the quotes and the brackets of the lines above"

@@ -118,14 +118,14 @@ impl Scalar {
 
 /// The origin of a text.
 #[derive(Clone, Debug)]
-pub(in crate::config) enum Origin {
+pub(in crate::config) enum TextOrigin {
     /// A file. Its locations have lines and columns.
     File(Arc<str>),
     /// An environment variable. Its name is the whole location.
     Variable(Arc<str>),
 }
 
-impl Origin {
+impl TextOrigin {
     /// Returns the location of the text as a whole.
     pub(in crate::config) fn whole(&self) -> Location {
         match self {

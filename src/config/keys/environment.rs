@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::schema::{Key, KeyShape, Notation, Support, walk};
-use crate::config::document::{Location, Member, Node, NodeContent, Origin, Report, Scalar, parse};
+use crate::config::document::{Location, Member, Node, NodeContent, Report, Scalar, TextOrigin, parse};
 
 const PREFIX: &str = "REGISTRY_";
 /// A limit for the parts of a variable's name; no key has as many.
@@ -83,7 +83,7 @@ impl<'e> Overrides<'e> {
     pub(in crate::config) fn apply(&self, root: &mut Node, report: &mut Report) {
         for variable in &self.variables {
             let location = Location::whole(variable.name);
-            let Some(value) = parse(variable.value, &Origin::Variable(Arc::from(variable.name)), report) else {
+            let Some(value) = parse(variable.value, &TextOrigin::Variable(Arc::from(variable.name)), report) else {
                 continue;
             };
             let shape = KeyShape::Section(self.keys.clone());

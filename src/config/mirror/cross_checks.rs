@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use super::proxy::NOT_REGISTRIES;
 use super::settings::{Mirror, MirrorOrigin};
 use super::upstream::Upstream;
-use crate::config::cursor::{Cursor, Reading};
+use crate::config::cursor::{Cursor, ReadContext};
 use crate::config::http::Http;
 use crate::config::{address, document};
 use crate::oci::{HostName, ImagePattern, Pattern};
 
 /// Reports every contradiction.
-pub(in crate::config) fn check(root: &Cursor<'_>, http: &Http, mirror: &Mirror, reading: &mut Reading<'_>) {
+pub(in crate::config) fn check(root: &Cursor<'_>, http: &Http, mirror: &Mirror, reading: &mut ReadContext<'_>) {
     let written = root.get("mirror");
     if written.is_written() {
         one_default(&written.get("upstreams"), reading);
@@ -36,7 +36,7 @@ pub(in crate::config) fn check(root: &Cursor<'_>, http: &Http, mirror: &Mirror, 
 }
 
 /// Checks that at most one upstream is the default.
-fn one_default(upstreams: &Cursor<'_>, reading: &mut Reading<'_>) {
+fn one_default(upstreams: &Cursor<'_>, reading: &mut ReadContext<'_>) {
     let is_default = |cursor: &Cursor<'_>| cursor.get("default").raw().and_then(document::boolean) == Some(true);
     let mut first: Option<HostName> = None;
     for (name, cursor) in upstreams.children().filter(|(_, cursor)| is_default(cursor)) {
@@ -56,7 +56,7 @@ fn one_default(upstreams: &Cursor<'_>, reading: &mut Reading<'_>) {
 }
 
 /// Checks that each name and alias leads to one upstream only.
-fn distinct_aliases(upstreams: &Cursor<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
+fn distinct_aliases(upstreams: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>) {
     let mut seen: BTreeMap<HostName, HostName> =
         mirror.upstreams.keys().map(|name| (name.clone(), name.clone())).collect();
     for (name, cursor) in upstreams.children() {
@@ -74,7 +74,7 @@ fn distinct_aliases(upstreams: &Cursor<'_>, mirror: &Mirror, reading: &mut Readi
 }
 
 /// Checks that no local pattern covers the names of an upstream.
-fn local_patterns(written: &Cursor<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
+fn local_patterns(written: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>) {
     let local = written.get("local");
     let patterns = if local.is_written() {
         parsed::<Pattern>(&local)
@@ -106,7 +106,7 @@ fn covered<'m>(pattern: &Pattern, mirror: &'m Mirror) -> Option<&'m HostName> {
 }
 
 /// Checks that no name of this server is an upstream's, since `?ns=` with that name would never reach the upstream.
-fn own_names(names: &Cursor<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
+fn own_names(names: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>) {
     for (name, cursor) in parsed::<HostName>(names) {
         if let Some(upstream) = mirror.upstreams.values().find(|upstream| names_of(upstream).any(|n| *n == name)) {
             let message =
@@ -117,7 +117,7 @@ fn own_names(names: &Cursor<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
 }
 
 /// Checks that no name or alias of an upstream is this server's host.
-fn own_host(cursor: &Cursor<'_>, upstream: &Upstream, http: &Http, reading: &mut Reading<'_>) {
+fn own_host(cursor: &Cursor<'_>, upstream: &Upstream, http: &Http, reading: &mut ReadContext<'_>) {
     let Some(host) = http.host.as_deref().and_then(address::host_of) else { return };
     let message = format!("is {host}, which is `http.host`, our own name; write only names of other registries");
     if upstream.name == host {
@@ -130,7 +130,12 @@ fn own_host(cursor: &Cursor<'_>, upstream: &Upstream, http: &Http, reading: &mut
 }
 
 /// Checks that the endpoints are registries, other than this server, and distinct.
-fn endpoints(cursor: &Cursor<'_>, upstream: &Upstream, (http, mirror): (&Http, &Mirror), reading: &mut Reading<'_>) {
+fn endpoints(
+    cursor: &Cursor<'_>,
+    upstream: &Upstream,
+    (http, mirror): (&Http, &Mirror),
+    reading: &mut ReadContext<'_>,
+) {
     let mut cursors = cursor.get("endpoints").each();
     if cursors.len() != upstream.endpoints.len() {
         let remote = cursor.get("remoteurl");
@@ -169,7 +174,7 @@ fn is_this_server(endpoint: &str, host: &HostName, http: &Http, mirror: &Mirror)
 }
 
 /// Checks that an upstream has each image of `prefetch`. The rules are those by which `registry` resolves names.
-fn prefetched_images(prefetch: &Cursor<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
+fn prefetched_images(prefetch: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>) {
     for cursor in prefetch.items() {
         let cursor = cursor.get("image");
         let Some(text) = cursor.raw() else { continue };

@@ -13,7 +13,7 @@ use crate::config::section::{Keys, Section};
 #[derive(Clone, Debug)]
 pub struct Fill {
     /// The connections that feed one fill.
-    pub connections: Connections,
+    pub connections: FillConnections,
     /// The most connections to one host for all fills together (`perhost`, 16).
     pub per_host: usize,
     /// The most bytes that one of several connections requests at a time (`segment`, 8 MiB).
@@ -27,7 +27,7 @@ pub struct Fill {
 
 /// The number of connections that feed one fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connections {
+pub enum FillConnections {
     /// As many as raise the throughput; four at first.
     Auto,
     /// This number, at least one.
@@ -48,13 +48,15 @@ const SMALLEST_SEGMENT: u64 = 64 << 10;
 /// A size that most layers do not reach.
 const LONG_SEGMENT: u64 = 1 << 30;
 
-const CONNECTIONS: ScalarType<Connections> = ScalarType {
+const CONNECTIONS: ScalarType<FillConnections> = ScalarType {
     notation: Notation::Auto(1, 64),
     write: "write auto, or a number from 1 to 64",
-    parse: |text| if text == "auto" { Some(Connections::Auto) } else { count(text, 64).map(Connections::Fixed) },
+    parse: |text| {
+        if text == "auto" { Some(FillConnections::Auto) } else { count(text, 64).map(FillConnections::Fixed) }
+    },
     show: |connections| match connections {
-        Connections::Auto => json!("auto"),
-        Connections::Fixed(count) => json!(count),
+        FillConnections::Auto => json!("auto"),
+        FillConnections::Fixed(count) => json!(count),
     },
 };
 
@@ -72,7 +74,7 @@ const UNATTENDED: Choices<bool> =
 impl Default for Fill {
     fn default() -> Self {
         Self {
-            connections: Connections::Auto,
+            connections: FillConnections::Auto,
             per_host: 16,
             segment: 8 << 20,
             stall: 15 * SECOND,
@@ -121,7 +123,7 @@ fn warn(fill: &Fill, keys: &mut Keys<'_, '_>) {
         );
         keys.warn("segment", &message);
     }
-    if let Connections::Fixed(count) = fill.connections
+    if let FillConnections::Fixed(count) = fill.connections
         && count > fill.per_host
     {
         let message =

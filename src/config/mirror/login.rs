@@ -10,7 +10,7 @@ use crate::config::section::{Keys, Section};
 
 /// The login at an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Login {
+pub enum LoginMethod {
     /// `username` and `password`.
     Written(Credentials),
     /// `credentials`: a file in the format of docker's `config.json`. The path may begin with `~/`.
@@ -44,11 +44,11 @@ const ONE_LOGIN: &str = "excludes `username` and `password`; keep one kind of lo
 const ONE_OF_TWO: &str = "write both or neither";
 
 /// Declares `username`, `password` and `credentials`.
-pub(super) fn upstream_keys(login: &mut Option<Login>, keys: &mut Keys<'_, '_>) {
+pub(super) fn upstream_keys(login: &mut Option<LoginMethod>, keys: &mut Keys<'_, '_>) {
     let mut password = written(login.as_ref());
     password_keys(&mut password, keys);
     let mut file = match login.take() {
-        Some(Login::File(path)) => Some(path),
+        Some(LoginMethod::File(path)) => Some(path),
         _ => None,
     };
     keys.path("credentials", &mut file);
@@ -56,15 +56,15 @@ pub(super) fn upstream_keys(login: &mut Option<Login>, keys: &mut Keys<'_, '_>) 
     if file.is_some() && has_password {
         keys.error("credentials", ONE_LOGIN);
     }
-    *login = file.map(Login::File).or(password.map(Login::Written));
+    *login = file.map(LoginMethod::File).or(password.map(LoginMethod::Written));
 }
 
 /// Declares `username`, `password` and `exec`.
-pub(super) fn proxy_keys(login: &mut Option<Login>, keys: &mut Keys<'_, '_>) {
+pub(super) fn proxy_keys(login: &mut Option<LoginMethod>, keys: &mut Keys<'_, '_>) {
     let mut password = written(login.as_ref());
     password_keys(&mut password, keys);
     let mut helper = match login.take() {
-        Some(Login::Helper(helper)) => Some(helper),
+        Some(LoginMethod::Helper(helper)) => Some(helper),
         _ => None,
     };
     keys.optional("exec", &mut helper);
@@ -72,7 +72,7 @@ pub(super) fn proxy_keys(login: &mut Option<Login>, keys: &mut Keys<'_, '_>) {
     if password.is_some() && helper.is_some() {
         keys.error("exec", ONE_LOGIN);
     }
-    *login = password.map(Login::Written).or(helper.map(Login::Helper));
+    *login = password.map(LoginMethod::Written).or(helper.map(LoginMethod::Helper));
 }
 
 impl Section for Helper {
@@ -86,9 +86,9 @@ impl Section for Helper {
     }
 }
 
-fn written(login: Option<&Login>) -> Option<Credentials> {
+fn written(login: Option<&LoginMethod>) -> Option<Credentials> {
     match login {
-        Some(Login::Written(credentials)) => Some(credentials.clone()),
+        Some(LoginMethod::Written(credentials)) => Some(credentials.clone()),
         _ => None,
     }
 }

@@ -12,8 +12,8 @@ mod cross_checks;
 
 pub use cache::Cache;
 pub(super) use cross_checks::check;
-pub use fill::{Connections, Fill, Unattended};
-pub use login::{Credentials, Helper, Login};
+pub use fill::{Fill, FillConnections, Unattended};
+pub use login::{Credentials, Helper, LoginMethod};
 pub use prefetch::Prefetch;
 pub use settings::{Mirror, MirrorOrigin};
 pub(super) use settings::{SAMPLE, keys};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::time_of_day::TimeOfDay;
-use crate::config::cursor::{Cursor, Reading};
+use crate::config::cursor::{Cursor, ReadContext};
 use crate::config::keys::{KeyShape, Notation};
 use crate::config::scalar_type::{ScalarType, TIMEOUT};
 use crate::config::section::{self, Keys, Section};
@@ -78,7 +78,7 @@ impl Section for Item {
     }
 }
 
-fn read(cursor: &Cursor<'_>, reading: &mut Reading<'_>) -> Option<Prefetch> {
+fn read(cursor: &Cursor<'_>, reading: &mut ReadContext<'_>) -> Option<Prefetch> {
     let mut item = Item { image: None, platforms: None, every: Duration::from_secs(DAY), at: None };
     section::read(&mut item, cursor, reading);
     let platforms = item.platforms.unwrap_or_else(|| Platforms::These(vec![Platform::native()]));
@@ -116,7 +116,7 @@ fn platforms(platforms: &mut Option<Platforms>, keys: &mut Keys<'_, '_>) {
 }
 
 /// Warns of values that are valid and surely not meant.
-fn warn(cursor: &Cursor<'_>, prefetch: &[Prefetch], reading: &mut Reading<'_>) {
+fn warn(cursor: &Cursor<'_>, prefetch: &[Prefetch], reading: &mut ReadContext<'_>) {
     let mut seen: Vec<&str> = Vec::new();
     for cursor in cursor.items() {
         let image = cursor.get("image");

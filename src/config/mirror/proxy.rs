@@ -1,6 +1,6 @@
 //! `proxy`: the shorthand of `registry:2` for a single upstream.
 
-use super::login::{self, Login};
+use super::login::{self, LoginMethod};
 use super::upstream::{HUB, HUB_ENDPOINT, Upstream};
 use crate::config::address;
 use crate::config::keys::KeyShape;
@@ -11,7 +11,7 @@ use crate::config::section::{Keys, Section};
 pub(super) struct Proxy {
     /// The base address; `None` if no registry is named, as in an empty `proxy`, which `registry:2` accepts.
     endpoint: Option<String>,
-    login: Option<Login>,
+    login: Option<LoginMethod>,
 }
 
 /// Hosts that users write for Docker Hub.

@@ -9,7 +9,7 @@ use super::fill::Fill;
 use super::prefetch::{self, Prefetch};
 use super::proxy::Proxy;
 use super::upstream::{HUB, NamedUpstream, Upstream};
-use crate::config::cursor::{Cursor, Reading};
+use crate::config::cursor::{Cursor, ReadContext};
 use crate::config::document::Location;
 use crate::config::keys::KeyShape;
 use crate::config::section::{self, Keys, Section};
@@ -140,7 +140,7 @@ fn upstreams(mirror: &mut Mirror, keys: &mut Keys<'_, '_>) {
 }
 
 /// Reads the upstreams in the order in which they are written.
-fn read_upstreams(cursor: &Cursor<'_>, reading: &mut Reading<'_>) -> Vec<NamedUpstream> {
+fn read_upstreams(cursor: &Cursor<'_>, reading: &mut ReadContext<'_>) -> Vec<NamedUpstream> {
     let mut upstreams: Vec<NamedUpstream> = Vec::new();
     let mut locations: BTreeMap<HostName, &Location> = BTreeMap::new();
     for (name, cursor) in cursor.children() {
@@ -165,7 +165,7 @@ fn read_upstreams(cursor: &Cursor<'_>, reading: &mut Reading<'_>) -> Vec<NamedUp
 }
 
 /// Warns of local patterns that are valid and surely not meant.
-fn warn(cursor: &Cursor<'_>, mirror: &Mirror, reading: &mut Reading<'_>) {
+fn warn(cursor: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>) {
     let of_hub = mirror.default.as_ref().is_some_and(|name| name.as_str() == HUB);
     let exact_only = !mirror.local.iter().any(|pattern| pattern.as_str().contains('*'));
     for cursor in cursor.each() {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::login::{self, Login, PRINTED_MASK};
+use super::login::{self, LoginMethod, PRINTED_MASK};
 use crate::config::address;
-use crate::config::cursor::{Cursor, Reading};
+use crate::config::cursor::{Cursor, ReadContext};
 use crate::config::document::show_duration;
 use crate::config::keys::{KeyShape, Notation};
 use crate::config::scalar_type::{Choices, DURATION, FLAG, TIMEOUT};
@@ -21,7 +21,7 @@ pub struct Upstream {
     pub name: HostName,
     /// Base addresses (`https://ghcr.io`), without `/v2/` and without a slash at the end; at least one.
     pub endpoints: Vec<String>,
-    pub credentials: Option<Login>,
+    pub credentials: Option<LoginMethod>,
     /// The time that a tag is trusted before a HEAD confirms it.
     pub tag_ttl: Duration,
     /// An `http://`, `https://`, `socks5://` or `socks5h://` proxy to the upstream. It may hold a password.
@@ -147,7 +147,7 @@ fn endpoints(endpoints: &mut Vec<String>, keys: &mut Keys<'_, '_>) {
     }
 }
 
-fn read_endpoints(cursor: &Cursor<'_>, reading: &mut Reading<'_>) -> Option<Vec<String>> {
+fn read_endpoints(cursor: &Cursor<'_>, reading: &mut ReadContext<'_>) -> Option<Vec<String>> {
     let texts = cursor.texts(reading);
     if cursor.is_written() && texts.is_empty() {
         cursor.error(reading, "is empty; write at least one, such as https://ghcr.io, or remove the key");
@@ -265,7 +265,7 @@ fn warn(upstream: &Upstream, keys: &mut Keys<'_, '_>) {
 }
 
 /// Warns of a name that cannot be a host's, unless `endpoints` say where the upstream is.
-fn nickname(cursor: &Cursor<'_>, name: &str, reading: &mut Reading<'_>) {
+fn nickname(cursor: &Cursor<'_>, name: &str, reading: &mut ReadContext<'_>) {
     if name.contains(['.', ':']) || name == "localhost" || cursor.get("endpoints").is_written() {
         return;
     }

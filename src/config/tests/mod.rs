@@ -29,12 +29,12 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Problems> {
-    let source = Source { name: "config.yml".to_owned(), text, built_in: false };
+    let source = SourceText { name: "config.yml".to_owned(), text, built_in: false };
     load(source, &variables(environment), &read)
 }
 
 fn load_default(environment: &[(&str, &str)]) -> Result<Loaded, Problems> {
-    let source = Source { name: "config/default.yml (built in)".to_owned(), text: DEFAULT, built_in: true };
+    let source = SourceText { name: "config/default.yml (built in)".to_owned(), text: DEFAULT, built_in: true };
     load(source, &variables(environment), &read)
 }
 
@@ -49,7 +49,7 @@ fn with(text: &str, environment: &[(&str, &str)]) -> Config {
 
 fn password(upstream: &Upstream) -> &str {
     match &upstream.credentials {
-        Some(Login::Written(credentials)) => credentials.password.reveal(),
+        Some(LoginMethod::Written(credentials)) => credentials.password.reveal(),
         other => panic!("{other:?} is no password"),
     }
 }
@@ -244,7 +244,7 @@ fn proxy_becomes_one_default_upstream() {
     let helper =
         "version: 0.1\nproxy: {remoteurl: https://a, exec: {command: docker-credential-ecr-login, lifetime: 1h}}";
     let want = Helper { command: "docker-credential-ecr-login".to_owned(), lifetime: Some(Duration::from_secs(3600)) };
-    assert_eq!(good(helper).config.mirror.upstreams[&host("a")].credentials, Some(Login::Helper(want)));
+    assert_eq!(good(helper).config.mirror.upstreams[&host("a")].credentials, Some(LoginMethod::Helper(want)));
     for text in ["proxy:", "proxy: {}", "proxy: {remoteurl: \"\"}"] {
         assert_eq!(good(&format!("version: 0.1\n{text}")).config.mirror.origin, MirrorOrigin::Absent, "{text}");
     }

@@ -232,7 +232,7 @@ fn valid_values_close_to_mistakes_are_accepted() {
 #[test]
 fn draft_lists_mistakes_that_callers_add() {
     let text = "version: 0.1\nhttp: {adr: :1}\nauth:\n  htpasswd:\n    path: users\nmirror:\n  upstreams:\n    GHCR.io: {ca: x.pem}\n";
-    let source = Source { name: "config.yml".to_owned(), text, built_in: false };
+    let source = SourceText { name: "config.yml".to_owned(), text, built_in: false };
     let of_variable = variables(&[("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/data")]);
     let mut draft = Draft::read(source, &of_variable, &read);
     assert!(!draft.is_valid() && draft.print().is_none());

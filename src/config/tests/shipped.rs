@@ -1,7 +1,7 @@
 //! The shipped files, and the output of `check --print`.
 
 use super::*;
-use crate::config::document::{Node, NodeContent, Origin, Report};
+use crate::config::document::{Node, NodeContent, Report, TextOrigin};
 
 /// Returns `reference.yml` with every key behind a bare `#` uncommented.
 pub(super) fn uncommented() -> String {
@@ -34,7 +34,7 @@ fn reference_shows_every_key() {
 
     let mut report = Report::default();
     let text = uncommented();
-    let root_node = document::parse(&text, &Origin::File("reference.yml".into()), &mut report);
+    let root_node = document::parse(&text, &TextOrigin::File("reference.yml".into()), &mut report);
     if let Some(tree) = &root_node {
         keys::check(tree, root::schema(), &mut report);
         for path in keys::supported(root::schema()) {

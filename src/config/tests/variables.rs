@@ -15,7 +15,7 @@ fn variables_override_the_file() {
             ("REGISTRY_STORAGE_DELETE_ENABLED", "yes"),
             ("REGISTRY_HTTP_ADDR", "0.0.0.0:5000"),
             ("REGISTRY_HTTP_HEADERS", "{A: [b]}"),
-            ("REGISTRY_HTTP_HEADERS_Access-Control-Allow-Origin", "['*']"),
+            ("REGISTRY_HTTP_HEADERS_Access-Control-Allow-TextOrigin", "['*']"),
             ("REGISTRY_LOG_LEVEL", "warning"),
             ("REGISTRY_LOG_FIELDS_ROOM", "12"),
             ("REGISTRY_NOTIFICATIONS_ENDPOINTS_0_NAME", "x"),

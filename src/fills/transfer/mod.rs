@@ -307,8 +307,8 @@ impl<'a> Transfer<'a> {
         let wanted: Vec<Span> = self.fill.audience().wanted(plan.size());
         let arrived = self.partial.arrivals().snapshot();
         let connections = match self.means.settings.connections {
-            config::Connections::Auto => pace::FIRST,
-            config::Connections::Fixed(count) => count,
+            config::FillConnections::Auto => pace::FIRST,
+            config::FillConnections::Fixed(count) => count,
         };
         choose(&mut plan, &Needs { arrived: &arrived, wanted: &wanted, connections, reach })
     }

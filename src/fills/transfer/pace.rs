@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Connections;
+use crate::config::FillConnections;
 
 /// `auto` begins with so many.
 pub(super) const FIRST: usize = 4;
@@ -40,10 +40,10 @@ enum Manner {
 }
 
 impl Pace {
-    pub(super) fn new(connections: Connections) -> Self {
+    pub(super) fn new(connections: FillConnections) -> Self {
         let (count, manner) = match connections {
-            Connections::Auto => (FIRST, Manner::Settled { wait: 0 }),
-            Connections::Fixed(count) => (count, Manner::Fixed),
+            FillConnections::Auto => (FIRST, Manner::Settled { wait: 0 }),
+            FillConnections::Fixed(count) => (count, Manner::Fixed),
         };
         Self { count, manner, bytes: 0, time: Duration::ZERO }
     }
@@ -108,7 +108,7 @@ mod tests {
 
     /// What `count` connections bring in the end, where each brings `each` and all together at most `all`.
     fn settles(each: u64, all: u64) -> usize {
-        let mut pace = Pace::new(Connections::Auto);
+        let mut pace = Pace::new(FillConnections::Auto);
         for _ in 0..9 {
             pace.measured((2 * each * pace.count() as u64).min(2 * all), MEASURED);
         }
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_refusal_takes_one_away_but_never_the_last() {
-        let mut pace = Pace::new(Connections::Auto);
+        let mut pace = Pace::new(FillConnections::Auto);
         for want in [3, 2, 1, 1] {
             pace.refused();
             assert_eq!(pace.count(), want);
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_number_is_a_number() {
-        let mut pace = Pace::new(Connections::Fixed(2));
+        let mut pace = Pace::new(FillConnections::Fixed(2));
         pace.refused();
         pace.measured(1000, MEASURED * 3);
         assert_eq!(pace.count(), 2);
