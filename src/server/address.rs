@@ -1,4 +1,4 @@
-//! Where to listen.
+//! Binding the configured addresses.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::web::Listener;
 
-/// Why a listener cannot listen.
+/// A configured address that cannot be bound, and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr} ({key}): {error}; {advice}")]
 pub struct BindError {
@@ -25,16 +25,16 @@ impl BindError {
             Listener::Debug => "http.debug.addr",
         };
         let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "stop what is using the port (ss -ltnp shows it), or write another",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; or write a higher one",
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address; :PORT listens on all that it has",
+            io::ErrorKind::AddrInUse => "stop the process that uses the port (ss -ltnp shows it), or write another port",
+            io::ErrorKind::PermissionDenied => "a port below 1024 needs CAP_NET_BIND_SERVICE; write a higher port, or grant it",
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address; :PORT listens on all addresses",
             _ => "write HOST:PORT or :PORT",
         };
         Self { addr: addr.to_owned(), key, advice, error }
     }
 }
 
-/// Listens on `HOST:PORT`; with an empty host on every address, of both families where the machine has both.
+/// Binds `HOST:PORT`. An empty host binds every address, of both families if the machine has both.
 pub(super) async fn bind(written: &str, listener: Listener) -> Result<TcpListener, BindError> {
     let socket = match written.strip_prefix(':') {
         Some(port) => bind_everywhere(port).await,
@@ -45,7 +45,7 @@ pub(super) async fn bind(written: &str, listener: Listener) -> Result<TcpListene
 
 async fn bind_everywhere(port: &str) -> io::Result<TcpListener> {
     match TcpListener::bind(format!("[::]:{port}")).await {
-        // A machine without IPv6: its own error says nothing about the port.
+        // On a machine without IPv6 this error says nothing about the port, so IPv4 is tried.
         Err(error) if !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
             TcpListener::bind(format!("{}:{port}", Ipv4Addr::UNSPECIFIED)).await
         }

@@ -1,4 +1,4 @@
-//! One connection, and all of them.
+//! Serving connections, each in a task of its own.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,24 +16,27 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::unread::{Explaining, Guarded, Turn};
+use super::activity::{Activity, Guarded};
+use super::bad_request::Explaining;
 use crate::sys::Tasks;
 use crate::web::{self, App, Listener};
 
-/// A head that is not whole within this is given up, and so is a connection that begins with nothing.
-const HEAD: Duration = Duration::from_secs(30);
-/// A connection that asks nothing more for so long is closed without a word: whoever begins to ask in the first half of it hears one first.
-const IDLE: Duration = Duration::from_secs(60);
-/// The largest head of a request that is read; `web` refuses smaller ones already, in words. It also bounds what is read from, and held for, one client at a time, so that many slow ones cost little.
+/// How long a request head may take, and how long a new connection may send nothing.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may be idle between requests. It is closed without an answer, but a head that begins in the first half of this
+/// time is answered first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest request head. `web` has a smaller limit and answers with an explanation. This also limits the memory for each
+/// connection, so that many slow clients cost little.
 const BUFFER: usize = 64 << 10;
-/// HTTP/2's windows: the default of 64 KiB would slow pushes over links with a long way.
+/// The windows of HTTP/2. The default of 64 KiB would slow pushes over links with a long round trip.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// A peer that vanished without a word is noticed after so long.
+/// How often a silent HTTP/2 peer is pinged, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// All connections of a server.
+/// All connections of a server, with their shared settings.
 pub(super) struct Connections {
     app: Arc<App>,
     tasks: Tasks,
@@ -43,7 +46,7 @@ pub(super) struct Connections {
     cut: CancellationToken,
 }
 
-/// Runs HTTP/2's streams as tasks of ours.
+/// Spawns the streams of HTTP/2 through [`Tasks`].
 #[derive(Clone)]
 struct Spawner(Tasks);
 
@@ -55,16 +58,16 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner
 
 impl Connections {
     pub(super) fn new(app: Arc<App>, tasks: Tasks) -> Self {
-        // Scripts that look for `Docker-Content-Digest:` as `registry:2` writes it go on finding it.
+        // Some scripts search for `Docker-Content-Digest:` in the case that `registry:2` writes.
         let mut http = auto::Builder::new(Spawner(tasks.clone())).title_case_headers(true);
-        http.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER);
+        http.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(BUFFER);
         http.http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            // Beyond it HTTP/2 has no words for its refusal.
+            // HTTP/2 refuses a larger head without an explanation.
             .max_header_list_size(2 * BUFFER as u32)
             .max_send_buf_size(BUFFER);
         Self {
@@ -77,17 +80,17 @@ impl Connections {
         }
     }
 
-    /// Runs what the server waits for when it stops.
+    /// Spawns a task that the server waits for when it stops.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.open.track_future(work));
     }
 
-    /// Ready when no more connections are to be accepted.
+    /// Ready when the server stops accepting connections.
     pub(super) async fn stopping(&self) {
         self.stopping.cancelled().await;
     }
 
-    /// Lets running requests finish for `drain`, then cuts them. Says whether all had finished.
+    /// Lets running requests finish for `drain`, then cuts them. Returns true if all of them finished.
     pub(super) async fn finish(&self, drain: Duration) -> bool {
         self.stopping.cancel();
         self.open.close();
@@ -98,15 +101,14 @@ impl Connections {
     }
 }
 
-/// Serves a connection until it ends. `stream` is anything that carries bytes: TLS, which the same port will answer, is
-/// unwrapped before this.
+/// Serves a connection until it ends. `stream` carries plain HTTP; TLS is removed before.
 pub(super) async fn serve<S>(connections: Arc<Connections>, stream: S, peer: SocketAddr, listener: Listener)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let turn = Turn::new();
+    let activity = Activity::new();
     let service = service_fn(|request: Request<Incoming>| {
-        let (app, answering, reading) = (Arc::clone(&connections.app), turn.begin(), turn.read());
+        let (app, answering, reading) = (Arc::clone(&connections.app), activity.begin_answer(), activity.begin_body());
         let request = request.map(|body| Guarded { body, _guard: reading });
         async move {
             let answer = web::handle(&app, listener, request, peer).await;
@@ -114,11 +116,11 @@ where
         }
     });
     let app = Arc::clone(&connections.app);
-    let stream = Explaining::new(stream, Arc::clone(&turn), HEAD, move |status, greeting| {
+    let stream = Explaining::new(stream, Arc::clone(&activity), HEAD_TIMEOUT, move |status, greeting| {
         web::bad_request(&app, status, greeting, peer)
     });
     let mut connection = pin!(connections.http.serve_connection(TokioIo::new(stream), service));
-    let mut first = pin!(tokio::time::sleep(HEAD));
+    let mut first = pin!(tokio::time::sleep(HEAD_TIMEOUT));
     let (mut waiting, mut stopping) = (true, false);
     loop {
         tokio::select! {
@@ -129,15 +131,15 @@ where
                 return;
             }
             () = connections.cut.cancelled() => return,
-            // hyper waits without end for the first bytes, which tell it the version.
+            // Hyper waits without a limit for the first bytes, which tell it the version.
             () = &mut first, if waiting => waiting = false,
             () = connections.stopping.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
-        // Who has begun to ask is told why it ends.
-        if !turn.was_asked() && (stopping || !waiting && !turn.was_addressed()) {
+        // A client whose head has begun gets an answer before the connection ends.
+        if !activity.had_request() && (stopping || !waiting && !activity.head_began()) {
             return;
         }
     }

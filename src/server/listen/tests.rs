@@ -12,7 +12,7 @@ fn http(addr: &str) -> config::Http {
 }
 
 #[tokio::test]
-async fn listens_where_it_is_told() {
+async fn server_binds_the_configured_addresses() {
     for addr in [":0", "127.0.0.1:0", "localhost:0"] {
         let server = Server::bind(&http(addr)).await.unwrap();
         assert_ne!(server.addr(Listener::Main).unwrap().port(), 0, "{addr}");
@@ -21,14 +21,14 @@ async fn listens_where_it_is_told() {
 }
 
 #[tokio::test]
-async fn says_what_to_do_when_it_cannot() {
+async fn bind_error_names_the_address_the_key_and_the_remedy() {
     let taken = Server::bind(&http("127.0.0.1:0")).await.unwrap();
     let addr = taken.addr(Listener::Main).unwrap().to_string();
     let debug =
         config::Http { debug: Some(config::Debug { addr: addr.clone(), prometheus: None }), ..http("127.0.0.1:0") };
     for (http, words) in [
-        (http(&addr), [addr.as_str(), "http.addr", "stop what is using"]),
-        (debug, [addr.as_str(), "http.debug.addr", "stop what is using"]),
+        (http(&addr), [addr.as_str(), "http.addr", "stop the process"]),
+        (debug, [addr.as_str(), "http.debug.addr", "stop the process"]),
         (http("192.0.2.1:5000"), ["192.0.2.1:5000", "http.addr", "no such address"]),
         (http(":99999"), [":99999", "http.addr", "HOST:PORT"]),
         (http("nonsense"), ["nonsense", "http.addr", "HOST:PORT"]),
