@@ -25,8 +25,12 @@ impl BindError {
             Listener::Debug => "http.debug.addr",
         };
         let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "stop the process that uses the port (ss -ltnp shows it), or write another port",
-            io::ErrorKind::PermissionDenied => "a port below 1024 needs CAP_NET_BIND_SERVICE; write a higher port, or grant it",
+            io::ErrorKind::AddrInUse => {
+                "stop the process that uses the port (ss -ltnp shows it), or write another port"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "a port below 1024 needs CAP_NET_BIND_SERVICE; write a higher port, or grant it"
+            }
             io::ErrorKind::AddrNotAvailable => "this machine has no such address; :PORT listens on all addresses",
             _ => "write HOST:PORT or :PORT",
         };

@@ -61,7 +61,11 @@ enum Length {
 
 impl Length {
     fn of(head: &[u8]) -> Self {
-        if head.windows(IMPOSSIBLE_LENGTH.len()).any(|text| text == IMPOSSIBLE_LENGTH) { Self::Impossible } else { Self::Possible }
+        if head.windows(IMPOSSIBLE_LENGTH.len()).any(|text| text == IMPOSSIBLE_LENGTH) {
+            Self::Impossible
+        } else {
+            Self::Possible
+        }
     }
 }
 
@@ -137,8 +141,11 @@ where
             && self.activity.expects_head()
         {
             self.activity.begin_head();
-            self.head =
-                Head::Begun { after, until: Box::pin(tokio::time::sleep(self.head_timeout)), length: Length::of(bytes) };
+            self.head = Head::Begun {
+                after,
+                until: Box::pin(tokio::time::sleep(self.head_timeout)),
+                length: Length::of(bytes),
+            };
         }
     }
 
