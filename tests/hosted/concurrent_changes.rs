@@ -1,5 +1,5 @@
-//! A change of what was pushed happens whole or not at all: its client leaves in the middle, others come between, another process
-//! works on the same root.
+//! Changes of pushed content are complete or do not happen: while the client leaves, other clients push, or another process works on
+//! the same directory.
 
 use std::fs;
 use std::io::{BufReader, Write as _};
@@ -14,7 +14,7 @@ use crate::support::registry::{Registry, eventually};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A repository whose deletion takes a while: so many tags of one image, written as `registry:2` does.
+/// Writes a repository that takes long to delete: many tags of one image, in the layout of `registry:2`.
 fn with_many_tags(registry: &Registry, repository: &str, tags: usize) {
     let image = registry.client().push_image(repository, "base", b"layer");
     let directory = registry.data().join(format!("docker/registry/v2/repositories/{repository}/_manifests/tags"));
@@ -25,7 +25,7 @@ fn with_many_tags(registry: &Registry, repository: &str, tags: usize) {
     }
 }
 
-/// The statuses of pushes of an image under several tags, and of what a GET of each says afterwards.
+/// Pushes an image under several tags. Returns the statuses of the pushes, and of a GET of each tag after them.
 fn pushed(client: &Client, repository: &str, tags: &[String]) -> Vec<u16> {
     let image = client.push_image(repository, "new", &noise(tags.len() as u64, 100));
     tags.iter().map(|tag| client.put_manifest(repository, tag, &image.manifest).status).collect()
@@ -35,7 +35,7 @@ fn held(client: &Client, repository: &str, tags: &[String]) -> Vec<u16> {
     tags.iter().map(|tag| client.get(&format!("/v2/{repository}/manifests/{tag}")).status).collect()
 }
 
-/// As a client that is killed leaves: the connection is reset.
+/// Resets the connection, as it happens when a client is killed.
 fn break_off(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
@@ -55,7 +55,7 @@ fn a_deletion_that_is_left_alone_takes_nothing_that_is_pushed_after_it() {
         thread::sleep(Duration::from_millis(5 + 15 * round));
         break_off(stream);
         assert_eq!(pushed(&client, &repository, &tags), [201; 10]);
-        // Either it was never begun, or it was brought to its end before the pushes.
+        // Either the deletion never began, or it was complete before the pushes.
         let left = client.get(&format!("/v2/{repository}/tags/list")).json()["tags"].as_array().map_or(0, Vec::len);
         assert!(left == 11 || left == 512, "{left} tags: it was half done");
         thread::sleep(Duration::from_millis(300));
@@ -77,7 +77,7 @@ fn a_tag_that_is_listed_names_something_though_its_client_left() {
         thread::sleep(Duration::from_micros(40 * number));
         break_off(stream);
     }
-    // What was begun comes to its end.
+    // A change that has begun is completed.
     thread::sleep(Duration::from_millis(300));
     let listed = client.get("/v2/team/app/tags/list").json();
     let listed: Vec<&str> = listed["tags"].as_array().unwrap().iter().filter_map(|tag| tag.as_str()).collect();
@@ -114,7 +114,7 @@ fn a_deletion_keeps_nobody_from_pushing_elsewhere() {
     with_many_tags(&registry, "team/app", 800);
     let client = registry.client();
     let deletion = thread::spawn(move || client.request("DELETE", "/api/v1/images/team/app").send().status);
-    // As long as the deletion goes on, its repository is there.
+    // The repository exists as long as the deletion runs.
     let directory = registry.data().join("docker/registry/v2/repositories/team/app/_manifests");
     registry.client().push_image("team/other", "1", b"x");
     let was_first = directory.exists();

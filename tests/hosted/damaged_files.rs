@@ -1,4 +1,4 @@
-//! Files of pushed content that do not hold what they should: never served as far as that can be told, healed by pushing again.
+//! Files of pushed content with wrong bytes are not served where the server can tell, and pushing the content again repairs them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use entrepot::oci::Digest;
 use crate::support::client::noise;
 use crate::support::registry::Registry;
 
-/// The file that holds a blob or a manifest.
+/// Returns the path of the file that holds a blob or a manifest.
 fn file(registry: &Registry, digest: &Digest) -> PathBuf {
     let hex = digest.hex();
     registry.data().join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(&hex).join("data")
@@ -56,7 +56,7 @@ fn a_damaged_blob_is_healed_by_pushing_it_again() {
         client.push_blob("team/app", &content);
         assert!(client.get(&target).body == content, "after {} wrong bytes", damage.len());
     }
-    // A client asks first whether it is there.
+    // A client asks first whether the blob exists.
     fs::write(&file, b"").unwrap();
     assert_eq!(client.head(&target).status, 404);
     assert_eq!(client.get(&target).code(), "BLOB_UNKNOWN");

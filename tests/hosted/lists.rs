@@ -1,5 +1,5 @@
-//! Lists of hosted repositories: what refers to a manifest, names and tags, and who holds a layer. What another process does in the
-//! directories counts as what is pushed here.
+//! Lists of hosted repositories: referrers, names and tags, and sources for mounts. Changes that another process makes in the
+//! directories count as well.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::support::volume::Volume;
 
 const APP: &str = "team/app";
 
-/// An image that refers to `subject`; `more` is put into it.
+/// Pushes an image whose subject is `subject`; `more` is added to its manifest.
 fn referrer(subject: impl ToString, more: Value) -> Vec<u8> {
     let descriptor = |kind: &str, digest: &str| json!({"mediaType": kind, "digest": digest, "size": 2});
     let empty = Digest::of(Algorithm::Sha256, b"{}").to_string();
@@ -33,7 +33,7 @@ fn ask(client: &Client, subject: impl ToString, query: &str) -> Answer {
     client.get(&format!("/v2/{APP}/referrers/{}{query}", subject.to_string()))
 }
 
-/// The descriptors of an answer that must be an index.
+/// Returns the descriptors of an answer, which must be an index.
 fn listed(answer: &Answer) -> Vec<Value> {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(MediaType::OCI_INDEX)), "{}", answer.text());
     let index = answer.json();
@@ -41,7 +41,7 @@ fn listed(answer: &Answer) -> Vec<Value> {
     index["manifests"].as_array().unwrap().clone()
 }
 
-/// The digests that refer to `subject`.
+/// Returns the digests of the referrers of `subject`.
 fn digests(client: &Client, subject: impl ToString) -> BTreeSet<String> {
     listed(&ask(client, subject, "")).iter().map(|one| one["digest"].as_str().unwrap().to_owned()).collect()
 }
@@ -50,7 +50,7 @@ fn set<const N: usize>(digests: [&Digest; N]) -> BTreeSet<String> {
     digests.iter().map(ToString::to_string).collect()
 }
 
-/// Follows `Link` to the end: all pages.
+/// Follows `Link` to the end and returns all pages.
 fn pages(client: &Client, first: &str) -> Vec<Answer> {
     let (mut pages, mut next) = (Vec::new(), Some(first.to_owned()));
     while let Some(target) = next {
@@ -62,7 +62,7 @@ fn pages(client: &Client, first: &str) -> Vec<Answer> {
     pages
 }
 
-/// All entries of a list of strings, and how many each page had.
+/// Returns all entries of a list of strings, and the number of entries of each page.
 fn walk(client: &Client, first: &str, key: &str) -> (Vec<String>, Vec<usize>) {
     let (mut all, mut sizes) = (Vec::new(), Vec::new());
     for page in pages(client, first) {
@@ -137,7 +137,7 @@ fn what_is_pushed_is_listed() {
         assert_eq!(client.request("DELETE", &format!("/v2/{APP}/manifests/{gone}")).send().status, 202);
     }
     assert_eq!(listed(&ask(&client, image.digest, "")), [typed_one]);
-    // A tag that goes takes no manifest with it.
+    // Deleting a tag does not delete its manifest.
     assert_eq!(client.request("DELETE", &format!("/v2/{APP}/manifests/tag")).send().status, 202);
     assert_eq!(digests(&client, image.digest), set([&digest(&typed)]));
 }
@@ -170,7 +170,7 @@ fn the_subject_may_come_later_and_be_named_by_sha512() {
     let subject = referrer(digest(b"whatever"), json!({"artifactType": "a/subject"}));
     let (by_256, by_512) = (digest(&subject), Digest::of(Algorithm::Sha512, &subject));
     let (about_256, about_512) = (referrer(by_256, json!({})), referrer(by_512, json!({})));
-    // A referrer that is itself pushed under a sha512 is listed under that.
+    // A referrer that was pushed under a sha512 digest is listed under it.
     let sha512 = Digest::of(Algorithm::Sha512, &about_512);
     push(&client, "one", MediaType::OCI_MANIFEST, &about_256);
     push(&client, &sha512.to_string(), MediaType::OCI_MANIFEST, &about_512);
@@ -183,12 +183,12 @@ fn the_subject_may_come_later_and_be_named_by_sha512() {
         push(&client, reference, MediaType::OCI_MANIFEST, &subject);
         check();
     }
-    // Under both names it is one manifest: listed once, by the name that `registry:2` does not give by itself.
+    // The manifest has two names but is one manifest. It is listed once, under the name that `registry:2` would not give it.
     assert_eq!(digests(&client, digest(b"whatever")), set([&by_512]));
     assert_eq!(client.get(&format!("/v2/{APP}/manifests/{sha512}")).body, about_512);
 }
 
-/// A client that does not know the API keeps an index under a tag: that is a tag like others, and the API goes by the manifests.
+/// A client that does not know the API keeps an index under a tag. This tag is an ordinary tag, and the API reads the manifests.
 #[test]
 fn fallback_tags_stay_tags() {
     let registry = Registry::start();
@@ -254,7 +254,7 @@ fn no_page_is_longer_than_clients_read() {
     assert!(pages.iter().all(|page| page.body.len() <= 4 << 20));
 }
 
-/// `registry:2`, or another Entrepot, on the same directories.
+/// `registry:2` or another Entrepot works on the same directories.
 #[test]
 fn what_others_put_there_and_take_away_is_noticed() {
     let mut registry = Registry::start();
@@ -265,15 +265,15 @@ fn what_others_put_there_and_take_away_is_noticed() {
     let all: Vec<Digest> = bodies.iter().map(|body| digest(body)).collect();
     for restarts in 0..2 {
         assert_eq!(digests(&client, subject), set([]));
-        // One after another, faster than a file system's clock may tick.
+        // The changes follow each other faster than the clock of a file system may advance.
         for (n, body) in bodies.iter().enumerate() {
             volume.manifest(APP, body);
             assert_eq!(digests(&client, subject), all[..=n].iter().map(ToString::to_string).collect());
         }
-        // As registry:2 deletes: the link goes, its directory stays.
+        // registry:2 deletes a manifest by removing the link file; the directory stays.
         fs::remove_file(volume.revision(APP, &all[0]).join("link")).unwrap();
         assert_eq!(digests(&client, subject), set([&all[1], &all[2], &all[3]]));
-        // As its garbage collection does after that; and a push that brings all back.
+        // Its garbage collection removes the directories. A push then brings everything back.
         fs::remove_file(volume.data(&all[0])).unwrap();
         assert_eq!(digests(&client, subject), set([&all[1], &all[2], &all[3]]));
         if restarts == 1 {
@@ -282,7 +282,7 @@ fn what_others_put_there_and_take_away_is_noticed() {
         }
         volume.manifest(APP, &bodies[0]);
         assert_eq!(digests(&client, subject).len(), 4);
-        // A link without what it names, and a file that is no manifest.
+        // A link to missing content, and a file that is no manifest.
         fs::remove_file(volume.data(&all[1])).unwrap();
         fs::write(volume.data(&all[2]), b"no manifest").unwrap();
         assert_eq!(digests(&client, subject), set([&all[0], &all[3]]));
@@ -311,7 +311,7 @@ fn the_catalog_is_what_the_directories_hold() {
     assert_eq!(catalog("?n=0"), (vec![], vec![0]));
     assert_eq!(catalog(""), (names.clone(), vec![1008]));
 
-    // While somebody leafs through it.
+    // A change happens while a client reads the pages.
     let first = client.get("/v2/_catalog?n=500");
     fs::remove_dir_all(volume.repository(&names[600])).unwrap();
     fs::remove_dir_all(volume.repository(&names[100])).unwrap();
@@ -351,8 +351,8 @@ fn more_tags_than_one_answer_takes() {
     assert_eq!(walk(&client, &format!("{target}?n=0"), "tags").1, [0]);
 }
 
-/// A mount that does not say from where finds what is pushed here at once, what lay there before when that is read, and believes
-/// nothing that is not there any more.
+/// A mount without `from` finds pushed content at once, and older content once the server has read it. It never uses content that
+/// is gone.
 #[test]
 fn a_mount_from_anywhere_finds_it() {
     let mut registry = Registry::start();

@@ -1,4 +1,4 @@
-//! Pushing: every shape that clients have, and what goes wrong on the way.
+//! Pushes in every form that clients use, and their failures.
 
 use std::io::{BufReader, Read, Write};
 use std::net::Shutdown;
@@ -87,7 +87,7 @@ fn chunks_with_their_offsets() {
     let first = client.request("PATCH", &location).header("Content-Range", "0-999").body(&content[..1000]).send();
     assert_eq!((first.status, first.header("range")), (202, Some("0-999")));
 
-    // A hole, a repetition: refused, and told where to go on.
+    // A gap or a repetition is refused; the answer tells the right offset.
     for range in ["2000-2999", "0-999"] {
         let wrong = client.request("PATCH", &location).header("Content-Range", range).body(&content[..1000]).send();
         assert_eq!((wrong.status, wrong.code().as_str()), (416, "RANGE_INVALID"), "{range}");
@@ -99,7 +99,7 @@ fn chunks_with_their_offsets() {
     assert_eq!(status.header("location"), Some(location.as_str()));
     assert!(status.header("docker-upload-uuid").is_some());
 
-    // Lengths that contradict the range, and ranges that are none.
+    // Lengths that contradict the range, and invalid ranges.
     for range in ["1000-1500", "x", "1999-1000", "1000-"] {
         let wrong = client.request("PATCH", &location).header("Content-Range", range).body(&content[1000..2000]).send();
         assert_eq!((wrong.status, wrong.code().as_str()), (400, "SIZE_INVALID"), "{range}");
@@ -126,7 +126,7 @@ fn a_client_that_breaks_off_can_go_on() {
     stream.write_all(&content[..150_000]).unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
 
-    // What arrived is kept; how much that is, the registry says when it has noticed the end.
+    // Bytes that arrived are kept. The registry reports their number once it has noticed the end of the connection.
     let resumed = eventually("the upload's being free again", || {
         let status = client.get(&location);
         let range = status.header("range")?.strip_prefix("0-")?.parse::<usize>().ok()?;
@@ -202,7 +202,7 @@ fn one_writer_at_a_time() {
     writer.write_all(b"12345").unwrap();
     eventually("the first writer's bytes", || (client.get(&location).header("range") == Some("0-4")).then_some(()));
     let busy = eventually("the first writer's being noticed", || {
-        // At an offset that is never right: whoever comes first, this one writes nothing.
+        // The offset is wrong in any case, so this request writes nothing whichever comes first.
         let answer = client.request("PATCH", &location).header("Content-Range", "99-99").body(b"x").send();
         (answer.status == 409).then_some(answer)
     });
@@ -279,7 +279,7 @@ fn manifests_by_tag_and_by_digest() {
         assert_eq!(answer.header("content-type"), Some(MediaType::OCI_MANIFEST));
         assert_eq!(answer.body, image.manifest);
     }
-    // A parameter says nothing about the type.
+    // A parameter does not change the media type.
     let request = client.request("PUT", "/v2/team/app/manifests/2.0");
     let request = request.header("Content-Type", &format!("{}; charset=utf-8", MediaType::OCI_MANIFEST));
     assert_eq!(request.body(&image.manifest).send().status, 201);
@@ -344,14 +344,14 @@ fn a_body_is_asked_for_only_when_it_is_wanted() {
     stream.get_mut().write_all(content).unwrap();
     assert_created(&Answer::read(&mut stream, false).unwrap(), "local/app", &digest);
 
-    // A mirrored name: no body is asked for.
+    // The name is mirrored, so the server does not ask for the body.
     let mut stream = put("/v2/library/alpine/blobs/uploads/1a2b3c4d-0000-4000-8000-000000000000");
     let refused = Answer::read(&mut stream, false).unwrap();
     assert_eq!((refused.status, refused.code().as_str()), (403, "DENIED"));
     assert!(refused.text().contains("local/**"), "{}", refused.text());
 }
 
-/// Docker sends a layer without waiting to be asked; it must see why it was refused all the same.
+/// Docker sends a layer without waiting for 100-continue. It must still see the reason of a refusal.
 #[test]
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let registry = Registry::with(&mirror());
@@ -365,7 +365,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
     assert_eq!((refused.status, refused.code().as_str()), (403, "DENIED"));
 }
 
-/// After a refusal the connection is still good for the next request.
+/// After a refusal, the connection can be used for the next request.
 #[test]
 fn a_refused_body_does_not_spoil_the_connection() {
     let registry = Registry::with(&mirror());
@@ -381,7 +381,7 @@ fn a_refused_body_does_not_spoil_the_connection() {
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
-/// A mirror of Docker Hub whose upstream nobody can reach.
+/// Starts a mirror of Docker Hub whose upstream cannot be reached.
 fn mirror() -> String {
     "mirror:\n  local: [\"local/**\"]\n  upstreams:\n    docker.io: {default: true, endpoints: [\"http://127.0.0.1:1\"]}\n"
         .to_owned()
@@ -392,7 +392,7 @@ fn what_the_store_has_lost_is_neither_mounted_nor_named() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "1", b"layer");
-    // registry:2's garbage collection removes a blob and leaves the links to it.
+    // The garbage collection of registry:2 removes a blob and leaves the links to it.
     let hex = image.layer.hex();
     let blob = registry.data().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]));
     std::fs::remove_file(blob).unwrap();

@@ -1,4 +1,4 @@
-//! Tags: several at once, of manifests that are called by their sha512, and only if nothing has changed meanwhile.
+//! Tags: several in one push, of manifests with a sha512 digest, and with conditions.
 
 use entrepot::oci::{Algorithm, Digest, MediaType};
 
@@ -13,7 +13,7 @@ fn target(reference: &str) -> String {
     format!("/v2/team/app/manifests/{reference}")
 }
 
-/// An index that names nothing, and is another for each number.
+/// Returns an empty index that is different for each number.
 fn index(number: usize) -> Vec<u8> {
     let json = format!(
         r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[],"annotations":{{"n":"{number}"}}}}"#,
@@ -31,7 +31,7 @@ fn tags(client: &Client) -> Vec<String> {
     json["tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
 }
 
-/// What a tag is answered with, by HEAD and by GET.
+/// Returns the digest that HEAD and GET of a tag return.
 fn named(client: &Client, reference: &str) -> (u16, String) {
     let (head, get) = (client.head(&target(reference)), client.get(&target(reference)));
     assert_eq!((head.status, head.header("docker-content-digest")), (get.status, get.header("docker-content-digest")));
@@ -83,7 +83,7 @@ fn bad_tags_store_nothing() {
     assert_eq!(client.get("/v2/team/app/tags/list").status, 404);
 }
 
-/// registry:2 knows only sha256, and what it does with the directories stays right.
+/// registry:2 knows only sha256. Its changes in the directories remain valid.
 #[test]
 fn a_sha512_tag_beside_registry_2() {
     let registry = Registry::start();
@@ -96,7 +96,7 @@ fn a_sha512_tag_beside_registry_2() {
     let root = registry.data().join("docker/registry/v2/repositories/team/app/_manifests");
     let current = |tag: &str| root.join("tags").join(tag).join("current/link");
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
-    // Its links name the sha256, by which it finds the manifest; ours beside them lead there too.
+    // Its links contain the sha256 digest, by which it finds the manifest. Our additional links lead to the same manifest.
     assert_eq!(read(current("one")), digest_of(&body).to_string());
     assert_eq!(
         read(root.join(format!("revisions/sha256/{}/link", digest_of(&body).hex()))),
@@ -106,11 +106,11 @@ fn a_sha512_tag_beside_registry_2() {
     assert_eq!(named(&client, "one"), (200, digest.to_string()));
     assert_eq!(client.get(&target(&digest_of(&body).to_string())).body, body);
 
-    // It moves a tag, and we hear of it by reading.
+    // When it moves a tag, we read the new link.
     std::fs::write(current("one"), other_digest.to_string()).unwrap();
     assert_eq!(named(&client, "one"), (200, other_digest.to_string()));
     assert_eq!(named(&client, "two"), (200, digest.to_string()));
-    // It deletes the manifest by the name that it knows.
+    // It deletes the manifest by the sha256 digest.
     std::fs::remove_dir_all(root.join(format!("revisions/sha256/{}", digest_of(&body).hex()))).unwrap();
     assert_eq!(client.get(&target(&digest.to_string())).status, 404);
     assert_eq!(client.get(&target("two")).status, 404);
@@ -131,7 +131,7 @@ fn the_last_push_decides_what_a_tag_is_called() {
     assert_eq!(put(&client, "a", &index(7)).status, 201);
     assert_eq!(named(&client, "a"), (200, digest_of(&index(7)).to_string()));
     assert_eq!(named(&client, "b"), (200, long.to_string()));
-    // Untagged and tagged again, it is not called by what it was called before.
+    // A tag that is deleted and pushed again does not get its old digest back.
     assert_eq!(client.request("DELETE", &target("b")).send().status, 202);
     assert_eq!(client.get(&target("b")).status, 404);
     assert_eq!(put(&client, "b", &body).status, 201);
@@ -205,7 +205,7 @@ fn a_push_that_depends_on_what_is_there() {
     assert_eq!((delete_if(&second), delete_if(&first), delete_if(&first)), (412, 202, 404));
 }
 
-/// Of those who all believe the same, one is right: the others would overwrite what they have not seen.
+/// Of several clients that expect the same state, one succeeds. The others would overwrite a change that they have not seen.
 #[test]
 fn of_many_who_expect_the_same_one_is_right() {
     let registry = Registry::start();

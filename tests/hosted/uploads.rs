@@ -1,4 +1,4 @@
-//! Pushing blobs: the parts of the protocol that few clients use.
+//! Blob uploads: the parts of the protocol that few clients use.
 
 use std::io::{BufReader, Write};
 
@@ -17,7 +17,7 @@ fn assert_held(client: &Client, repository: &str, digest: &Digest, content: &[u8
     assert_eq!(answer.header("docker-content-digest"), Some(digest.to_string().as_str()));
 }
 
-/// Where a digest's bytes lie, and what the repository's link to it says.
+/// Returns the directory of a digest's bytes, and the content of the repository's link to it.
 fn on_disk(registry: &Registry, repository: &str, digest: &Digest) -> (Vec<u8>, String) {
     let root = registry.data().join("docker/registry/v2");
     let hex = digest.hex();
@@ -57,21 +57,21 @@ fn sha512_in_every_shape() {
     let patch = |location: &str, content: &[u8]| {
         assert_eq!(client.request("PATCH", location).body(content).send().status, 202);
     };
-    // Announced, and sent in pieces.
+    // The algorithm is announced, and the bytes are sent in pieces.
     let location = announced();
     patch(&location, &contents[0][..10_000]);
     patch(&location, &contents[0][10_000..20_000]);
     assert_eq!(finish(&location, &sha512(&contents[0]), &contents[0][20_000..]).status, 201);
-    // Not announced: it is read again.
+    // The algorithm is not announced, so the bytes are read again.
     let location = client.begin("team/app");
     patch(&location, &contents[1]);
     assert_eq!(finish(&location, &sha512(&contents[1]), b"").status, 201);
-    // Announced, and called by its sha256 in the end.
+    // sha512 is announced, and the upload is completed with the sha256 digest.
     let location = announced();
     patch(&location, &contents[2]);
     assert_eq!(finish(&location, &digest_of(&contents[2]), b"").status, 201);
     assert_held(&client, "team/app", &digest_of(&contents[2]), &contents[2]);
-    // At once.
+    // Everything in one request.
     let target = format!("/v2/team/app/blobs/uploads/?digest={}", sha512(&contents[3]));
     assert_eq!(client.request("POST", &target).body(&contents[3]).send().status, 201);
     for content in [&contents[0], &contents[1], &contents[3]] {
@@ -79,7 +79,7 @@ fn sha512_in_every_shape() {
         assert_held(&client, "team/app", &digest, content);
         assert_eq!(on_disk(&registry, "team/app", &digest), (content.clone(), digest_of(content).to_string()));
     }
-    // What was announced is forgotten by a restart, and what was sent is not.
+    // A restart forgets the announced algorithm, but not the bytes.
     let location = announced();
     patch(&location, &contents[4][..5000]);
     registry.restart();
@@ -138,7 +138,7 @@ fn a_parameter_that_stands_there_twice() {
         assert_eq!((refused.status, refused.code().as_str()), (400, "DIGEST_INVALID"), "{target}");
         assert_eq!(refused.json()["errors"][0]["detail"]["parameter"], "digest");
     }
-    // Nothing came of it, and the upload is still good.
+    // The attempts have no effect, and the upload can still be completed.
     assert_eq!(client.request("PUT", &format!("{location}?digest={digest}")).body(b"x").send().status, 201);
 }
 
@@ -175,7 +175,7 @@ fn a_body_is_asked_for_only_of_who_may_send_it() {
     }
 }
 
-/// Docker writes the query of an upload's address anew, zot's benchmark drops it: its state is in the path.
+/// Docker rewrites the query of an upload's address, and zot's benchmark drops it, so the state must be in the path.
 #[test]
 fn the_state_of_an_upload_is_in_its_path() {
     let registry = Registry::start();

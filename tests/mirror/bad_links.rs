@@ -1,4 +1,4 @@
-//! A link that is slow, cut, stalled or gone, and upstreams of which some lie: what readers notice of it, and what it costs.
+//! Pulls over links that are slow, cut, stalled or gone, and from upstreams that send wrong bytes.
 
 use std::thread;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::support::upstream::{Links, Upstream};
 
 const MIB: usize = 1 << 20;
 
-/// Waits until `line` stands in the metrics.
+/// Waits until the metrics contain `line`.
 fn wait_for_metric(mirror: &Registry, line: &str) {
     eventually(line, || mirror.client().get("/metrics").text().contains(line).then_some(()));
 }
 
-/// The stretches that were asked for, as `Range` says them.
+/// Returns the `Range` headers that the upstream received.
 fn ranges(upstream: &Upstream) -> Vec<String> {
     let log = upstream.log();
     let blobs = log.iter().filter(|logged| logged.method == "GET" && logged.path.contains("/blobs/"));
@@ -65,7 +65,7 @@ fn one_silent_connection_of_several_is_left_before_the_stall() {
     let upstream = Upstream::start();
     let content = noise(27, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
-    // Nobody waits for so long here.
+    // The stall limit is far longer than any test waits.
     let mirror = mirror_with(&upstream, "", "  fill: {stall: 10m, segment: 1MiB}");
     upstream.fault_once("GET", "/blobs/", Fault::Stall(100_000));
     assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
@@ -137,7 +137,7 @@ fn several_connections_bring_each_byte_once() {
     }
 }
 
-/// The first byte of `bytes=FIRST-LAST`.
+/// Returns the first byte of `bytes=FIRST-LAST`.
 fn first_byte(range: &str) -> u64 {
     range.strip_prefix("bytes=").and_then(|range| range.split('-').next()).unwrap().parse().unwrap()
 }
@@ -148,7 +148,7 @@ fn several_connections_run_at_once() {
     let content = noise(7, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
     let mirror = mirror_with(&upstream, "", "  fill: {segment: 2MiB}");
-    // Each answer takes for ever: what has been asked meanwhile was asked at once.
+    // No answer ends, so requests that have arrived run at the same time.
     upstream.fault("GET", "/blobs/", Fault::Stall(64 << 10));
     let (_slow, _) = Slow::begin(&mirror.client(), &blob("library/app", digest), 10);
     eventually("four connections", || (upstream.requests("GET", "/blobs/") >= 4).then_some(()));
@@ -267,7 +267,7 @@ fn who_has_read_a_part_of_a_lie_is_cut() {
     let digest = liar.blob("library/app", &content);
     good.blob("library/app", &content);
     let mirror = mirror_of(&[&liar, &good], "", "  fill: {connections: 1}");
-    // At first only the liar has it. What ends before the last byte is not held back.
+    // At first only the lying endpoint has the blob. A range that ends before the last byte is not withheld.
     liar.fault("GET", "/blobs/", Fault::Corrupt);
     liar.fault("GET", "/blobs/", Fault::Throttle(8 * MIB as u64));
     good.fault("GET", "/blobs/", Fault::Status(404));
@@ -299,7 +299,7 @@ fn a_fill_that_nobody_waits_for_pauses_and_goes_on() {
     assert!(!partial.contains("entrepot_cache_partial_bytes 0\n"), "{partial}");
     upstream.heal();
     assert!(is_right(&mirror.client().get(&target), &content));
-    // What was on its way when it paused is lost.
+    // Bytes in transit when the fill paused are lost.
     assert!(upstream.bytes_sent(&digest) <= content.len() as u64 + 4 * (MIB as u64 / 2));
     wait_for_metric(&mirror, "entrepot_cache_partial_bytes 0\n");
 }
@@ -462,7 +462,7 @@ fn a_range_in_the_middle_of_what_a_slow_connection_brings_is_not_waited_for() {
     let mirror = mirror_with(&upstream, "", "  fill: {connections: 2, stall: 10m}");
     let client = mirror.client();
     assert_eq!(client.get(&manifest("library/app", 1)).status, 200);
-    // Both connections bring a little of their stretches, and then nothing for as long as anybody waits.
+    // Both connections send a little of their parts, and then nothing for longer than the test waits.
     upstream.fault("GET", "/blobs/", Fault::Stall(300_000));
     let (slow, first) = Slow::begin(&client, &blob("library/app", digest), 10);
     eventually("two connections", || (upstream.requests("GET", "/blobs/") == 2).then_some(()));

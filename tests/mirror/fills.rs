@@ -1,4 +1,4 @@
-//! What goes wrong while a blob arrives, and what is never stored and never served.
+//! Failures while a blob arrives, and content that must be neither stored nor served.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use crate::support::upstream::Upstream;
 
 const LAYER: usize = 2 << 20;
 
-/// Every file below the cache's whole blobs.
+/// Returns every file among the complete blobs of the cache.
 fn cached_files(mirror: &Registry) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![mirror.data().join("cache/blobs")];
@@ -39,7 +39,7 @@ fn content_that_is_not_its_digest_reaches_nobody_whole_and_is_not_kept() {
             })
             .collect();
         let answers: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
-        // A reader that came after the damage was found began a new fill, which is right.
+        // A reader that came after the damage was found started a new fill, which is correct.
         assert!(answers.iter().any(|answer| answer.status == 502 || !answer.whole), "{size}");
         for answer in answers.iter().filter(|answer| answer.status == 200 && answer.whole) {
             assert!(answer.body == content, "{size}: damaged content was given out as whole");
@@ -120,7 +120,7 @@ fn what_the_upstream_says_keeps_its_meaning() {
                 assert_eq!(answer.header("retry-after"), Some("17"));
             }
             if matches!(status, 429 | 504) {
-                // It would not ask for a while.
+                // Otherwise the mirror would not ask this upstream for a while.
                 mirror.restart();
             }
             if status == 403 {
@@ -188,7 +188,7 @@ fn the_least_recently_used_goes_first_and_private_images_never() {
         assert_eq!(client.get(&blob("library/app", digest)).status, 200);
         thread::sleep(std::time::Duration::from_millis(5));
     }
-    // The first is used again, so that the second is the older one.
+    // Using the first blob again makes the second one the least recently used.
     assert_eq!(cache(&client.get(&blob("library/app", digests[0]))), "hit");
     let third = upstream.blob("library/app", &noise(30, LAYER));
     assert_eq!(client.get(&blob("library/app", third)).status, 200);
@@ -217,7 +217,7 @@ fn what_cannot_be_stored_is_served_and_not_kept() {
     let damaged = mirror.client().get(&target);
     assert!(!damaged.whole, "it is verified all the same");
     upstream.heal();
-    // A size that is not said is found out in the middle.
+    // Without a `Content-Length`, the server learns the size only while it reads.
     upstream.fault("GET", "/blobs/", Fault::NoLength);
     let answer = mirror.client().get(&target);
     assert!(answer.status == 200 && answer.whole && answer.body == content);
@@ -247,7 +247,7 @@ fn sources_that_disagree_never_make_unverified_bytes_whole() {
     let content = noise(40, LAYER);
     let digest = upstream.blob("library/one", &content);
     upstream.blob("library/two", &content);
-    // The first source lies and is cut in the middle; the second names another size and sends what is missing.
+    // The first source sends wrong bytes and is cut in the middle. The second declares another size and sends the missing bytes.
     upstream.fault("GET", "library/one/blobs", Fault::Corrupt);
     upstream.fault("GET", "library/one/blobs", Fault::Throttle(LAYER as u64 / 4));
     upstream.fault("GET", "library/one/blobs", Fault::Cut(LAYER as u64 / 2));
@@ -273,7 +273,7 @@ fn a_blob_that_is_there_is_served_though_its_right_cannot_be_written_down() {
     upstream.blob("library/two", &content);
     let mirror = mirror(&upstream);
     assert_eq!(mirror.client().get(&blob("library/one", digest)).status, 200);
-    // A file where a directory of records should be.
+    // A file stands where the directory of records should be.
     let links = mirror.data().join("cache/repositories/docker.io/library/two/_links");
     std::fs::create_dir_all(&links).unwrap();
     std::fs::write(links.join("sha256"), "").unwrap();
@@ -290,7 +290,7 @@ fn what_had_arrived_whole_is_not_asked_for_again() {
     let content = noise(42, LAYER);
     let digest = upstream.blob("library/app", &content);
     let mirror = mirror(&upstream);
-    // Chunks without an end: everything arrives, and nobody says so.
+    // Chunks without a final one: all bytes arrive, but the body never ends.
     upstream.fault("GET", "/blobs/", Fault::NoLength);
     upstream.fault("GET", "/blobs/", Fault::Cut(LAYER as u64));
     let answer = mirror.client().get(&blob("library/app", digest));

@@ -1,5 +1,5 @@
-//! The table of PRODUCT.md for tags: how old they may be, when the upstream is asked, what is said when it does not answer; and
-//! how long it is believed that something is not there.
+//! Freshness of tags (docs/reference/freshness.md): when a tag is old, when the upstream is asked, what is served when it does not
+//! answer, and how long a negative answer is kept.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use crate::support::mirror::{age, blob, cache, manifest, mirror, mirror_with};
 use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::Upstream;
 
-/// Older than the TTL, and not than twice that.
+/// Older than the TTL, but not than twice the TTL.
 const AGED: Duration = Duration::from_secs(900);
-/// Older than that.
+/// Older than twice the TTL.
 const OLD: Duration = Duration::from_secs(1300);
 
 fn get(mirror: &Registry) -> Answer {
     mirror.client().get(&manifest("library/app", "1"))
 }
 
-/// Makes the tag that [`get`] asks for so much older.
+/// Makes the tag that [`get`] requests older by this much.
 fn make(mirror: &Registry, by: Duration) {
     age(mirror, "library/app", "_tags/1", by);
 }
@@ -52,7 +52,7 @@ fn a_tag_past_its_ttl_is_answered_at_once_and_asked_about_behind_that() {
     get(&mirror);
     let image = upstream.image("library/app", "1", &[b"new"]);
     make(&mirror, AGED);
-    // Longer than anybody waits for a tag: an answer that had waited would be stale.
+    // The delay is longer than a request waits for a tag, so an answer that had waited would be stale.
     upstream.fault("HEAD", "", Fault::Latency(Duration::from_secs(3)));
     assert_eq!(cache(&get(&mirror)), "hit");
     eventually("the new content", || (get(&mirror).body == image.manifest).then_some(()));
@@ -133,7 +133,7 @@ fn what_is_held_is_served_stale_when_the_upstream_is_down_slow_or_has_enough() {
     }
 }
 
-/// What a fault becomes for whoever may not have old content: `gone` when there is none.
+/// The result of a fault where no old content may be served. `gone` is the result where none is stored.
 const MEANINGS: &[(&str, u16)] = &[("500", 502), ("429", 429), ("hang", 504), ("gone", 503)];
 
 fn befall(upstream: &Upstream, what: &str) {
@@ -157,7 +157,7 @@ fn where_nothing_stale_is_wanted_the_upstreams_words_are_passed_on() {
         get(&mirror);
         make(&mirror, OLD);
         befall(&upstream, what);
-        // The second finds that the upstream has just kept silent: that is no answer either.
+        // The second request finds that the upstream has just failed to answer; that is no answer either.
         for _ in 0..2 {
             let refused = get(&mirror);
             assert_eq!((refused.status, refused.header("warning")), (*status, None), "{what}: {}", refused.text());
@@ -331,7 +331,7 @@ fn where_few_pulls_are_left_they_are_kept_for_what_is_not_held() {
     assert_eq!((cache(&renewed), renewed.body.as_slice()), ("miss", &changed.manifest[..]));
 }
 
-/// Everything in a repository that an upstream may say it does not have.
+/// Requests for everything in a repository that an upstream may report as missing.
 fn absent_things() -> [String; 3] {
     let digest = format!("sha256:{}", "0".repeat(64));
     [manifest("library/app", "none"), manifest("library/app", &digest), blob("library/app", &digest)]
@@ -417,7 +417,7 @@ fn what_a_tag_names_is_there_whatever_was_said_before() {
         assert_eq!(client.get(target).status, 404);
     }
     upstream.image("library/app", "2", &[b"new layer"]);
-    // As containerd does: the digest that a HEAD says must be there, and what its manifest names.
+    // containerd does the same: the digest that HEAD returned must exist, and so must the content that its manifest names.
     assert_eq!(client.head(&manifest("library/app", "2")).status, 200);
     for target in [&by_digest, &layer] {
         assert_eq!(client.get(target).status, 200);

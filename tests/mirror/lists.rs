@@ -1,4 +1,4 @@
-//! Lists of mirrored repositories: tags, and what refers to manifests. Brought whole, kept, aged, and served when nobody answers.
+//! Lists of mirrored repositories: tags and referrers. They are fetched whole, cached, revalidated, and served when the upstream is down.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::{Image, Upstream};
 
 const LIST: &str = "/v2/library/app/tags/list";
-/// Older than the TTL, and not than twice that; and older than that.
+/// Ages of a list: older than the TTL but not than twice the TTL, and older than twice the TTL.
 const AGED: Duration = Duration::from_secs(900);
 const OLD: Duration = Duration::from_secs(1300);
 
@@ -83,7 +83,7 @@ fn a_list_ages_as_a_tag_does() {
     assert_eq!((cache(&list(&mirror)), tags(&list(&mirror))), ("hit", vec!["1".to_owned()]));
 
     age(&mirror, "library/app", "_lists/tags", AGED);
-    // Longer than anybody waits.
+    // The delay is longer than any request waits.
     upstream.fault_once("GET", "/tags/list", Fault::Latency(Duration::from_secs(3)));
     let behind = list(&mirror);
     assert_eq!((cache(&behind), tags(&behind).len()), ("hit", 1));
@@ -219,7 +219,7 @@ fn referrers(mirror: &Registry, image: &Image, query: &str) -> Answer {
     mirror.client().get(&format!("/v2/library/app/referrers/{}{query}", image.manifest_digest))
 }
 
-/// The descriptors of an answer that must be an index.
+/// Returns the descriptors of an answer, which must be an index.
 fn listed(answer: &Answer) -> Vec<Value> {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(MediaType::OCI_INDEX)), "{}", answer.text());
     let index = answer.json();
@@ -237,7 +237,7 @@ fn referrers_are_listed_kept_and_aged() {
     let image = upstream.image("library/app", "1", &[b"x"]);
     let kinds = ["a/sig", "a/sbom", "a/sig"];
     let all: Vec<Value> = kinds.iter().map(|kind| upstream.refer("library/app", image.manifest_digest, kind)).collect();
-    // The same bytes twice.
+    // Repeating the request returns the same bytes.
     let all = vec![all[2].clone(), all[1].clone(), all[0].clone()];
     upstream.set_lists(Lists { page: Some(2), ..Lists::default() });
     let mut mirror = mirror(&upstream);
@@ -283,7 +283,7 @@ fn an_image_without_referrers_has_an_empty_list() {
     }
     assert_eq!(upstream.requests("*", ""), 1);
     assert!(!mirror.data().join("cache/repositories/docker.io/library/app/_lists").exists(), "of use to nobody");
-    // What is held here has a list that lasts, be it empty.
+    // A stored image has a list that is kept, even an empty one.
     let mirror = crate::support::mirror::mirror(&upstream);
     assert_eq!(mirror.client().get(&manifest("library/app", "1")).status, 200);
     listed(&referrers(&mirror, &image, ""));
@@ -337,7 +337,7 @@ fn that_nothing_refers_is_kept_too_where_only_a_tag_could_tell() {
     assert_eq!(listed(&referrers(&mirror, &image, "")).len(), 0);
     age(&mirror, "library/app", &record(&image), OLD);
     upstream.gone();
-    // It remembers no absence.
+    // The mirror keeps no negative answer.
     mirror.restart();
     let none = referrers(&mirror, &image, "");
     assert_eq!((cache(&none), listed(&none).len()), ("stale", 0));
@@ -354,7 +354,7 @@ fn the_tag_stands_in_also_when_the_list_cannot_be_asked_for() {
     let mut mirror = mirror(&upstream);
     listed(&referrers(&mirror, &image, ""));
     upstream.gone();
-    // It does not remember that the list is unknown there.
+    // The mirror does not remember that the upstream has no such list.
     mirror.restart();
     assert_eq!(cache(&referrers(&mirror, &image, "")), "hit");
 }

@@ -1,4 +1,4 @@
-//! Upstreams that answer oddly, or in turns, and what is made of it.
+//! Upstreams whose answers are unusual or change between requests.
 
 use entrepot::oci::MediaType;
 
@@ -40,7 +40,7 @@ fn a_range_beyond_an_end_that_nobody_tells() {
     let beyond = client.request("GET", &target).header("Range", "bytes=99999999-").send();
     assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */6291456")));
     idle(&mirror);
-    // The same, where a part is held.
+    // The same holds where a part of the blob is stored.
     assert_eq!(client.request("DELETE", &target).send().status, 202);
     upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64));
     let (slow, _) = Slow::begin(&client, &target, 2 * MIB);
@@ -78,7 +78,7 @@ fn a_206_that_is_longer_than_asked_for() {
     upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64));
     let answer = mirror.client().get(&blob("library/app", digest));
     assert!(answer.whole && answer.body == content);
-    // What was on its way when a stretch was done is lost, and no more.
+    // Only bytes in transit are lost when a connection has finished its part.
     let sent = upstream.bytes_sent(&digest);
     assert!(sent <= 2 * content.len() as u64, "{sent}");
 }
@@ -132,7 +132,7 @@ fn a_repair_is_not_paused() {
     assert!(answer.whole && answer.body == content, "it was thrown away");
 }
 
-/// What is an image to one client and an index to another (CVE-2021-41190).
+/// A manifest that one client reads as an image and another as an index (CVE-2021-41190).
 #[test]
 fn what_is_an_image_and_an_index_is_neither() {
     let upstream = Upstream::start();

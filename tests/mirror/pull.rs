@@ -1,4 +1,4 @@
-//! Pulling through the mirror: what is asked of the upstream, what clients get, and what is left when the link is gone.
+//! Pulls through the mirror: requests to the upstream, answers to clients, and what remains when the link is gone.
 
 use std::thread;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::support::mirror::{Slow, blob, cache, manifest, mirror, mirror_with};
 use crate::support::registry::eventually;
 use crate::support::upstream::{Auth, Bearer, Upstream};
 
-/// A size that no test has to wait for, and that is sent in many pieces.
+/// A size that is quick to transfer and still arrives in many pieces.
 const LAYER: usize = 3 << 20;
 
 #[test]
@@ -57,7 +57,7 @@ fn eight_cold_clients_cost_one_fetch() {
         .map(|_| {
             let (client, layer, image) = (mirror.client(), layer.clone(), image.clone());
             thread::spawn(move || {
-                // As dockerd does: HEAD of the tag, GET by digest, the blobs.
+                // dockerd does the same: HEAD of the tag, GET by digest, then the blobs.
                 assert_eq!(client.head(&manifest("library/app", "1")).status, 200);
                 assert_eq!(client.get(&manifest("library/app", image.manifest_digest)).status, 200);
                 assert_eq!(client.get(&blob("library/app", image.config)).status, 200);
@@ -90,7 +90,7 @@ fn the_first_bytes_come_while_the_upstream_is_still_sending() {
     let upstream = Upstream::start();
     let layer = noise(3, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
-    // Half of it, then nothing: whoever waits for the whole waits in vain.
+    // The upstream sends half of the blob and then nothing, so a client that waits for all of it never gets an answer.
     upstream.fault("GET", "/blobs/", Fault::Stall(LAYER as u64 / 2));
     let mirror = mirror(&upstream);
     let target = blob("library/app", image.layers[0]);
@@ -142,7 +142,7 @@ fn ranges_of_a_blob_that_is_filling_and_of_one_that_is_stored() {
         assert_eq!(answer.header("content-range"), Some(content_range.as_str()), "{range}");
         assert!(answer.body == layer[start..end], "{range}");
     }
-    // What is waited for may be on its way twice, and no more than that.
+    // Bytes that a client waits for may be fetched twice, but not more often.
     let sent = upstream.bytes_sent(&image.layers[0]);
     assert!((LAYER as u64..=LAYER as u64 + 500_000).contains(&sent), "{sent}");
     let stored = mirror.client().request("GET", &target).header("Range", "bytes=5-9").send();
@@ -266,7 +266,7 @@ fn a_manifest_that_is_on_its_way_is_fetched_once() {
     let mirror = mirror(&upstream);
     upstream.fault("GET", "/manifests/", Fault::Latency(Duration::from_millis(600)));
     let (client, target) = (mirror.client(), manifest("library/app", 1));
-    // One client gets the tag at once; another asks what it is, and gets that.
+    // One client requests the tag at once. Another asks for the digest first and then requests that.
     let first = thread::spawn(move || client.get(&target));
     eventually("the GET", || (upstream.requests("GET", "/manifests/1") == 1).then_some(()));
     let head = mirror.client().head(&manifest("library/app", 1));
@@ -274,7 +274,7 @@ fn a_manifest_that_is_on_its_way_is_fetched_once() {
     let second = mirror.client().get(&manifest("library/app", image.manifest_digest));
     assert!(second.body == image.manifest && first.join().unwrap().body == image.manifest);
     assert_eq!(upstream.requests("GET", "/manifests/"), 1);
-    // The same, begun by the other.
+    // The same in the other order.
     let image = upstream.image("library/app", "2", &[b"other"]);
     upstream.fault("HEAD", "/manifests/", Fault::Latency(Duration::from_millis(600)));
     let (client, target) = (mirror.client(), manifest("library/app", 2));

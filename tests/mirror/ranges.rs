@@ -1,4 +1,4 @@
-//! Several ranges of one blob: what is asked for, in the order in which it was asked for, of what is stored and of what is filling.
+//! Requests for several ranges of a blob that is stored or arriving. The answer has the ranges in the order of the request.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use crate::support::upstream::Upstream;
 
 const LAYER: usize = 3 << 20;
 
-/// The parts of a `multipart/byteranges` body: the value of `Content-Range`, and the bytes.
+/// Returns the parts of a `multipart/byteranges` body: the value of `Content-Range`, and the bytes.
 fn parts(answer: &Answer) -> Vec<(String, Vec<u8>)> {
     let content_type = answer.header("content-type").unwrap();
     let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
@@ -68,7 +68,7 @@ fn of_a_stored_blob() {
         assert_eq!(answer.header("accept-ranges"), Some("bytes"), "{range}");
         assert_eq!(answer.header("docker-content-digest"), Some(digest.to_string().as_str()));
     }
-    // Only one of them is there: it comes alone.
+    // Only one of the ranges exists; it is sent alone.
     let one = ask("bytes=400000-,7-9");
     assert_eq!((one.status, one.header("content-range")), (206, Some("bytes 7-9/400000")));
     assert_eq!(one.body, content[7..10]);
@@ -88,7 +88,7 @@ fn of_a_stored_blob() {
     assert_eq!(conditional("\"other\""), 200);
 }
 
-/// podman takes several parts, everything, or a 400; a 416 would end its pull.
+/// podman accepts several parts, the whole blob, or a 400; a 416 would end its pull.
 #[test]
 fn what_costs_more_than_the_whole_gets_the_whole() {
     let registry = Registry::start();
@@ -106,10 +106,10 @@ fn what_costs_more_than_the_whole_gets_the_whole() {
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/octet-stream")));
         assert!(answer.body == content);
     }
-    // Two fields are no list of ranges.
+    // Two header fields do not form a list of ranges.
     let twice = client.request("GET", &target).header("Range", "bytes=0-1").header("Range", "bytes=2-3").send();
     assert_eq!((twice.status, twice.body.len()), (200, 100_000));
-    // A manifest has parts too, where it is asked for as a blob.
+    // A manifest that is requested as a blob has parts, too.
     let image = client.push_image("team/app", "1", b"layer");
     let answer = client.request("GET", &blob("team/app", image.digest)).header("Range", "bytes=0-9,20-29").send();
     assert_parts(&answer, &image.manifest, &[(0, 10), (20, 30)]);
@@ -142,13 +142,13 @@ fn of_a_blob_that_is_filling() {
     assert!(upstream.bytes_sent(&image.layers[0]) <= LAYER as u64 + 1_000_000, "one fill for all of them");
 }
 
-/// Each part waits for its own bytes, not for those of others: these come while the upstream still holds back the rest.
+/// Each part waits only for its own bytes, so the first parts arrive while the upstream still holds back the rest.
 #[test]
 fn a_part_comes_as_soon_as_it_is_there() {
     let upstream = Upstream::start();
     let layer = noise(4, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
-    // Each answer stops before the stretch that was asked for is over.
+    // Each answer stops before the end of the requested range.
     upstream.fault("GET", "/blobs/", Fault::Stall(100_000));
     let mirror = mirror(&upstream);
     let target = blob("library/app", image.layers[0]);

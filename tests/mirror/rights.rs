@@ -1,4 +1,4 @@
-//! Who may have what: a digest is no key, and neither is a manifest that somebody wrote.
+//! Access to content: neither a known digest nor a manifest that a client wrote gives access.
 
 use crate::support::client::{image_manifest, noise};
 use crate::support::fault::Fault;
@@ -42,7 +42,7 @@ fn nor_by_a_sparse_manifest_that_names_it() {
     assert_eq!(client.get(&blob("team/open", secret.layer)).status, 404);
 }
 
-/// A public upstream as the default, and one that wants a login.
+/// Starts a public upstream, which is the default, and one that requires a login.
 fn public_and_private(public: &Upstream, private: &Upstream) -> Registry {
     private.set_auth(Auth::Bearer(Bearer { login: Some(("me", "word")), ..Bearer::default() }));
     let (public, private) = (public.url(), private.url());
@@ -57,7 +57,7 @@ fn what_came_with_credentials_is_not_given_to_another_upstreams_repository() {
     let (public, private) = (Upstream::start(), Upstream::start());
     let secret = noise(3, LAYER);
     let image = private.image("team/app", "1", &[&secret]);
-    // Somebody who knows the digest publishes a manifest that names it, and not the bytes.
+    // A user who knows the digest publishes a manifest that names it, but does not have the bytes.
     public.manifest("evil/app", "1", entrepot::oci::MediaType::OCI_MANIFEST, &image.manifest);
     let mirror = public_and_private(&public, &private);
     let client = mirror.client();
@@ -117,7 +117,7 @@ fn a_mount_takes_only_what_the_source_holds() {
     assert_eq!(mount(image.layers[0], "library/app"), 202, "nothing is held yet");
     assert_eq!(client.get(&blob("library/app", image.layers[0])).status, 200);
     assert_eq!(mount(image.layers[0], "library/app"), 201);
-    // The private copy is its own: evicting the mirrored one leaves it.
+    // The private copy is independent: evicting the mirrored one leaves it in place.
     assert_eq!(client.request("DELETE", &blob("library/app", image.layers[0])).send().status, 202);
     assert_eq!(client.get(&blob("local/new", image.layers[0])).body, base);
 }
@@ -167,7 +167,7 @@ fn with_a_password_file_everything_asks_for_a_login() {
     assert!(log.contains("dockerd sends no credentials to a mirror"), "said at the start");
 }
 
-/// Only inside the process can somebody be kept from pulling: access rules come later.
+/// Access rules do not exist yet, so only a test inside the process can deny a pull.
 #[tokio::test]
 async fn a_mount_asks_who_may_pull() {
     use entrepot::oci::{Digest, Target};

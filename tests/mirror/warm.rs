@@ -1,4 +1,4 @@
-//! `entrepot warm`, `POST /api/v1/warm` and `mirror.prefetch`: what is fetched before anybody pulls it.
+//! `entrepot warm`, `POST /api/v1/warm` and `mirror.prefetch`, which fetch images before a client pulls them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
@@ -19,13 +19,13 @@ const LAYER: usize = 200_000;
 /// `alice:secret`, as `htpasswd -B` writes it.
 const ALICE: &str = "alice:$2y$05$Z2UyzlpcairrQQKgFnpHnelQ.J6CK7OXQtyT9HbBvC8MAthihNobu\n";
 
-/// Runs `entrepot warm` against a server, from a directory without a configuration.
+/// Runs `entrepot warm` against a server, in a directory without a configuration.
 fn warm_with(registry: &Registry, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));
     command.arg("warm").args(arguments).env_clear().env("ENTREPOT_SERVER", format!("http://{}", registry.addr()));
     let command = command.envs(environment.iter().copied()).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // One that refuses its arguments reads nothing.
+    // A command that rejects its arguments does not read its input, so the write may fail.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -42,7 +42,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What the server says line by line; all of it.
+/// Reads all lines that the server sends.
 fn lines(client: &Client, order: &Value) -> Vec<Value> {
     let body = order.to_string();
     let request = client.request("POST", "/api/v1/warm").header("Content-Type", "application/json");
@@ -58,7 +58,7 @@ fn lines(client: &Client, order: &Value) -> Vec<Value> {
     text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Everything of an image is answered from the cache.
+/// Checks that the cache answers all requests for an image.
 fn assert_pulls(registry: &Registry, name: &str, image: &Image) {
     let client = registry.client();
     let pulled = client.get(&manifest(name, image.manifest_digest));
@@ -69,7 +69,7 @@ fn assert_pulls(registry: &Registry, name: &str, image: &Image) {
     }
 }
 
-/// An image for each of three platforms, an attestation of the first two, and what only `all` takes.
+/// Adds an index: an image for each of three platforms, attestations of the first two, and an entry that only `all` selects.
 struct Index {
     amd64: Image,
     arm64: Image,
@@ -85,7 +85,7 @@ fn index(upstream: &Upstream, name: &str, tag: &str) -> Index {
     let (arm, about_amd64, about_arm64, about_nothing) = (image(3), image(4), image(5), image(6));
     let [amd64, arm64] = [1, 2].map(image);
     let foreign = upstream.blob(name, &noise(7, LAYER));
-    // The image for arm64 has a layer that clients fetch elsewhere.
+    // The image for arm64 has a layer that clients fetch from another place.
     let mut with_foreign: Value = serde_json::from_slice(&arm64.manifest).unwrap();
     let layers = with_foreign["layers"].as_array_mut().unwrap();
     let media_type = "application/vnd.oci.image.layer.nondistributable.v1.tar";
@@ -371,7 +371,7 @@ fn a_tag_that_is_no_longer_fresh_is_asked_about_for_as_long_as_it_takes() {
     assert!(warm(&mirror, &["app:1"]).status.success());
     let new = upstream.image("library/app", "1", &[b"new"]);
     sleep(Duration::from_millis(3200));
-    // Longer than a client waits for a tag that is held.
+    // The delay is longer than a client waits for a tag that is stored.
     upstream.fault_once("HEAD", "/manifests/", Fault::Latency(Duration::from_secs(3)));
     assert!(warm(&mirror, &["app:1"]).status.success());
     assert_eq!(upstream.bytes_sent(&new.layers[0]), 3);

@@ -7,7 +7,7 @@ use crate::support::registry::Registry;
 
 use super::parcel::{REPOSITORY, is_deleted, is_held, target};
 
-/// One way to push; returns the last answer.
+/// A way to push a blob. It returns the last answer.
 type Way = fn(&Client, &Digest, &[u8]) -> Answer;
 
 const WAYS: [(&str, Way); 7] = [
@@ -37,15 +37,15 @@ fn stream(client: &Client, digest: &Digest, content: &[u8]) -> Answer {
     client.request("PUT", &format!("{}?digest={digest}", patched.header("location").unwrap())).body(b"").send()
 }
 
-/// Does anything come that is not next?
+/// Selects whether chunks with a wrong offset are sent as well.
 #[derive(Clone, Copy, PartialEq)]
 enum Order {
     Right,
-    /// Before each chunk one that is not next; the upload says where to go on.
+    /// Sends a chunk with a wrong offset before each chunk; the upload's status tells the right offset.
     Astray,
 }
 
-/// What the PUT carries.
+/// Selects the body of the PUT.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Empty,
@@ -88,7 +88,7 @@ fn every_way(algorithm: Algorithm) {
     let client = registry.client();
     for (seed, (way, push)) in WAYS.iter().enumerate() {
         for content in [noise(seed as u64 + 100, 3 * CHUNK - 5), b"{}".to_vec()] {
-            // Of two bytes there is no chunk that is not next.
+            // Two bytes cannot be split into chunks with a wrong offset.
             if content.len() < CHUNK && way.contains("out-of-order") {
                 continue;
             }
@@ -157,7 +157,7 @@ fn range_requests() {
         assert_eq!((answer.status, &answer.body[..]), (206, &content[first..=last]), "{range}");
         assert_eq!(answer.header("content-range"), Some(format!("bytes {first}-{last}/2048").as_str()));
     }
-    // The first ends before it begins, which RFC 9110 §14.1.1 would have ignored; the suite wants it told.
+    // The first range ends before it begins. RFC 9110 §14.1.1 would have it ignored, but the suite expects an error.
     for range in ["bytes=500-0", "bytes=5000-10000"] {
         assert_eq!(ask(range).status, 416, "{range}");
     }

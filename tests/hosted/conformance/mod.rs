@@ -1,8 +1,8 @@
-//! What the OCI's conformance suite checks (opencontainers/distribution-spec, `conformance/`), so that it holds without the suite;
-//! `tests/conformance/run` runs the suite itself. A test here bears the name of the suite's group, and has the group's content
-//! pushed, listed, looked at, pulled and deleted again. What other tests hold already is not repeated:
+//! Checks of the OCI conformance suite (opencontainers/distribution-spec, `conformance/`) that run without the suite;
+//! `tests/conformance/run` runs the suite itself. Each test has the name of the suite's group. It pushes, lists, requests, pulls and
+//! deletes the group's content. The table tells where else a group is covered:
 //!
-//! | the suite's group | where it is held |
+//! | the suite's group | covered by |
 //! | --- | --- |
 //! | Ping | `protocol::it_is_a_registry` |
 //! | Tag listing | `Parcel::is_listed` in every test of data; `protocol::lists_come_in_pages`, `deleting` |
@@ -52,7 +52,7 @@ fn image() {
     }
 }
 
-/// The specification has registries take manifests of 4 MiB (§ Pushing manifests); this one is a little less.
+/// Registries should accept manifests of 4 MiB (distribution-spec, "Pushing Manifests"); this one is a little smaller.
 #[test]
 fn image_with_large_manifest() {
     let mut parcel = Parcel::new();
@@ -119,7 +119,7 @@ fn artifact_index() {
     parcel.goes_round(&Registry::start());
 }
 
-/// Its one layer is the empty descriptor that stands for none (image-spec, "Guidelines for Artifact Usage").
+/// Its only layer is the empty descriptor (image-spec, "Guidelines for Artifact Usage").
 #[test]
 fn artifact_without_layers() {
     let mut parcel = Parcel::new();
@@ -144,7 +144,7 @@ fn data_field() {
     parcel.goes_round(&Registry::start());
 }
 
-/// Two layers that clients fetch elsewhere are not here, and need not be.
+/// Two of the layers are fetched by clients from another place, so the registry does not need them.
 #[test]
 fn non_distributable_layers() {
     let mut parcel = Parcel::new();
@@ -190,7 +190,7 @@ fn no_layers() {
     parcel.goes_round(&Registry::start());
 }
 
-/// An image without one of its layers, and an index without one of its images.
+/// An image with a missing layer, and an index with a missing image.
 #[test]
 fn sparse_manifests() {
     let mut parcel = Parcel::new();
@@ -218,7 +218,7 @@ fn digest_algorithm_sha512() {
     parcel.is_deleted(&client);
 }
 
-/// Spaces at the end are enough.
+/// Spaces at the end change the digest.
 #[test]
 fn bad_digest_image() {
     let mut parcel = Parcel::new();
@@ -235,7 +235,7 @@ fn bad_digest_image() {
     assert_eq!((malformed.status, malformed.code().as_str()), (400, "DIGEST_INVALID"));
 }
 
-/// An index and its images, each pushed once by its digest with all its tags in the query.
+/// Pushes an index and its images once each, by digest, with all tags in the query.
 fn tags_in_the_query(algorithm: Algorithm) {
     let mut parcel = Parcel::of(algorithm);
     let index = index_of(&mut parcel, &["amd64", "arm64"]);

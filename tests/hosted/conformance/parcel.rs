@@ -1,4 +1,4 @@
-//! Content that is pushed, looked at, pulled and deleted again.
+//! Content that is pushed, requested, pulled and deleted again.
 
 use entrepot::oci::{Algorithm, Digest, MediaType};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const KIND: &str = "application/vnd.example.one";
 pub const OTHER_KIND: &str = "application/vnd.example.two";
 
-/// Content of one kind: blobs, manifests in the order in which they can be pushed, and tags for some of them.
+/// Content of one kind: blobs, manifests in the order of pushing, and tags of some of them.
 pub struct Parcel {
     pub algorithm: Algorithm,
     pub blobs: Vec<Vec<u8>>,
@@ -59,7 +59,7 @@ impl Parcel {
         self.blob(CONFIG, config.to_string().into_bytes())
     }
 
-    /// An image with two layers.
+    /// Returns an image with two layers.
     pub fn image(&mut self) -> Value {
         let (config, layers) = (self.config(), [self.layer(LAYER), self.layer(LAYER)]);
         json!({"schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": config, "layers": layers})
@@ -81,7 +81,7 @@ impl Parcel {
         descriptor
     }
 
-    /// Names the manifest that was added last.
+    /// Tags the manifest that was added last.
     pub fn tag(&mut self, tag: &str) {
         self.tags.push((tag.to_owned(), self.manifests.len() - 1));
     }
@@ -90,7 +90,7 @@ impl Parcel {
         Digest::of(self.algorithm, &self.manifests[manifest])
     }
 
-    /// Every reference by which a manifest can be asked for.
+    /// Returns every reference of a manifest.
     pub fn references(&self) -> Vec<(String, usize)> {
         let digests = (0..self.manifests.len()).map(|manifest| (self.digest(manifest).to_string(), manifest));
         self.tags.iter().cloned().chain(digests).collect()
@@ -134,7 +134,7 @@ impl Parcel {
         answer
     }
 
-    /// All tags are in the list, and `last` leaves out those up to it.
+    /// Checks that the list has all tags, and that `last` leaves out the tags up to it.
     pub fn is_listed(&self, client: &Client) {
         let list = |query: &str| -> Vec<String> {
             let answer = client.get(&format!("/v2/{REPOSITORY}/tags/list{query}"));
@@ -166,7 +166,7 @@ impl Parcel {
         }
     }
 
-    /// Tags first, then what is named before what it names; each is gone at once.
+    /// Deletes the tags first, then each manifest before the content that it names. Each is gone at once.
     pub fn is_deleted(&self, client: &Client) {
         let (tags, digests) = self.references().into_iter().partition::<Vec<_>, _>(|(name, _)| !name.contains(':'));
         for (reference, _) in tags.iter().chain(digests.iter().rev()) {
@@ -182,7 +182,7 @@ pub fn target(kind: &str, reference: &str) -> String {
     format!("/v2/{REPOSITORY}/{kind}/{reference}")
 }
 
-/// What the content says of itself.
+/// The fields of a manifest that describe it.
 pub fn media_type(manifest: &[u8]) -> String {
     let json: Value = serde_json::from_slice(manifest).unwrap();
     json["mediaType"].as_str().unwrap().to_owned()
@@ -209,7 +209,7 @@ pub fn is_deleted(client: &Client, target: &str) {
     assert_eq!(client.head(target).status, 404, "{target}");
 }
 
-/// An index of images for as many platforms.
+/// Returns an index of images for this number of platforms.
 pub fn index_of(parcel: &mut Parcel, architectures: &[&str]) -> Value {
     let children: Vec<Value> = architectures
         .iter()

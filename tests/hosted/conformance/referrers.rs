@@ -1,4 +1,4 @@
-//! Content with a subject, and the list of what refers to it.
+//! Content with a subject, and the list of referrers.
 
 use entrepot::oci::{Algorithm, Digest, MediaType};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::registry::Registry;
 
 use super::parcel::{CONFIG, KIND, OTHER_KIND, Parcel, index_of, target};
 
-/// An image, an image about it, and two artifacts of two kinds about it. The first three may have no tag.
+/// Returns an image, an image that refers to it, and two artifacts of two types that refer to it. The first three may have no tag.
 fn about_an_image() -> (Parcel, Value) {
     let mut parcel = Parcel::new();
     let image = parcel.image();
@@ -27,7 +27,7 @@ fn about_an_image() -> (Parcel, Value) {
     (parcel, subject)
 }
 
-/// An index, and one of an artifact type about it.
+/// Returns an index, and an index with an artifact type that refers to it.
 fn about_an_index() -> (Parcel, Value) {
     let mut parcel = Parcel::new();
     let index = index_of(&mut parcel, &["amd64"]);
@@ -42,7 +42,7 @@ fn about_an_index() -> (Parcel, Value) {
     (parcel, subject)
 }
 
-/// An artifact about a manifest that nobody has pushed.
+/// Returns an artifact whose subject is not in the registry.
 fn about_nothing() -> (Parcel, Value) {
     let mut parcel = Parcel::new();
     let subject = parcel.descriptor(MediaType::OCI_MANIFEST, &noise(304, 123));
@@ -69,7 +69,7 @@ fn missing_subject() {
     about_nothing().0.goes_round(&Registry::start());
 }
 
-/// The list of what refers to `subject`, which must be a good index.
+/// Returns the list of the referrers of `subject`, which must be a valid index.
 fn referrers(client: &Client, subject: &str, kind: Option<&str>) -> Vec<Value> {
     let query =
         kind.map(|kind| format!("?artifactType={}", kind.replace('/', "%2F").replace('+', "%2B"))).unwrap_or_default();
@@ -83,7 +83,7 @@ fn referrers(client: &Client, subject: &str, kind: Option<&str>) -> Vec<Value> {
     manifests
 }
 
-/// What the parcel has about `subject`, as the list of referrers has to describe it.
+/// Returns the descriptors that the list of referrers of `subject` must have.
 fn described(parcel: &Parcel, subject: &Value) -> Vec<Value> {
     let manifests = parcel.manifests.iter().map(|body| (body, serde_json::from_slice::<Value>(body).unwrap()));
     let about = manifests.filter(|(_, json)| json["subject"]["digest"] == subject["digest"]);
@@ -102,7 +102,7 @@ fn described(parcel: &Parcel, subject: &Value) -> Vec<Value> {
     descriptors
 }
 
-/// The list has them all, with or without a filter, until they are deleted.
+/// Checks that the list has all referrers, with and without a filter, until they are deleted.
 fn are_listed_as_referrers((parcel, subject): (Parcel, Value)) {
     let registry = Registry::start();
     let client = registry.client();
