@@ -1,4 +1,4 @@
-//! The instrument: the upstream that tests and `bench/link` stand on misbehaves as exactly as it counts.
+//! Checks of the test upstream itself, which tests and `bench/link` depend on: it misbehaves exactly as told, and counts correctly.
 
 use std::io::{BufReader, Write};
 use std::thread;
@@ -15,7 +15,7 @@ fn client(upstream: &Upstream) -> Client {
     Client::new(([127, 0, 0, 1], upstream.port()).into())
 }
 
-/// `GET`s one after another on one connection, until it ends.
+/// Sends `GET`s one after another on one connection, until it ends.
 fn on_one_connection(upstream: &Upstream, target: &str, times: usize) -> Vec<Answer> {
     let mut stream = BufReader::new(client(upstream).connect());
     let get = |stream: &mut BufReader<std::net::TcpStream>| {
@@ -55,7 +55,7 @@ fn no_more_leaves_than_the_rate_lets_through() {
         });
         begun.elapsed()
     };
-    // Half a MiB too early would be a fault of the instrument; nothing is said of too late.
+    // Half a MiB early would be an error of the test upstream. No limit is set for late bytes.
     upstream.fault("GET", "/blobs/", Fault::Throttle(8 << 20));
     assert!(seconds(&upstream, 2, 2) >= Duration::from_millis(235), "two pulls on each connection");
     upstream.heal();
@@ -84,7 +84,7 @@ fn a_link_that_has_run_out_is_asked_for_anew() {
     let pulled = (0..2).map(|_| mirror.client().get(&blob("library/app", digest))).find(|answer| answer.whole);
     assert!(pulled.is_some_and(|answer| answer.body == content));
     assert_eq!(upstream.bytes_sent(&digest), LAYER as u64);
-    // A link that was used is used up, and one that is good for no time never is.
+    // A link for one use expires with it, and a link without a lifetime is never valid.
     let link = |upstream: &Upstream| {
         let answer = client(upstream).get(&blob("library/app", digest));
         let location = answer.header("location").unwrap().to_owned();

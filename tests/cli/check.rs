@@ -164,7 +164,7 @@ fn check_finds_what_is_wrong_in_the_text_and_behind_it_in_one_run() {
     let output = entrepot(directory.path(), &["check", "config.yml"], &[variable]);
     assert_eq!(output.status.code(), Some(1));
     let found = said(&output);
-    // Place, what, and what to write instead.
+    // The place, the problem, and the remedy.
     let expected = [
         ("config.yml:4:3: warning: log.hooks", "no mail is sent"),
         ("config.yml:29:11: warning: mirror.fill.keep", "write 168h"),
@@ -204,7 +204,7 @@ fn what_is_printed_is_followed_by_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let write = |content: &str| std::fs::write(directory.path().join("config.yml"), content).unwrap();
     let storage = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\n";
-    // As Debian's docker-registry ships it: registry:2 starts, and answers every login with an error.
+    // Debian's docker-registry ships this configuration. registry:2 starts with it and answers every login with an error.
     write(&format!("{storage}auth:\n  htpasswd:\n    realm: basic-realm\n    path: /etc\n"));
     let output = entrepot(directory.path(), &["check", "--print", "config.yml"], &[]);
     assert_eq!(output.status.code(), Some(1));
@@ -217,7 +217,7 @@ fn what_is_printed_is_followed_by_what_is_wrong() {
     let served = entrepot(directory.path(), &["serve", "config.yml"], &[]);
     assert!(all_output(&served).contains("config.yml:6:11: "), "{}", all_output(&served));
 
-    // With a mistake in a value there is nothing effective.
+    // With a mistake in a value there is no effective configuration.
     write(&format!("{storage}http: {{addr: 5000}}\n"));
     let output = entrepot(directory.path(), &["check", "--print", "config.yml"], &[]);
     assert!(output.stdout.is_empty() && output.status.code() == Some(1), "{}", all_output(&output));

@@ -35,7 +35,7 @@ fn client_prints_what_can_be_pasted() {
         let text = good(&client(&[name, "--host", "m.lan:5000"]));
         assert!(text.contains(&format!("# FILE: {file}\n")) && text.contains(part), "{text}");
         match name {
-            // Two tables of one name: pasted as several files.
+            // Two tables have the same name, since they belong into separate files.
             "containerd" => {}
             "k3s" => assert_eq!(saphyr::Yaml::load_from_str(&text).unwrap().len(), 1),
             _ => drop(text.parse::<toml::Table>().unwrap()),
@@ -108,7 +108,7 @@ fn client_asks_a_running_server() {
     assert_eq!((&second["aliases"], &second["default"]), (&json!(["r.corp"]), &json!(false)));
 }
 
-/// What is printed is pasted into files that root reads: no server gets a line of its own into it.
+/// Users paste the output into files that root reads, so a server must not be able to add a line to it.
 #[test]
 fn client_takes_names_and_nothing_else_from_a_server() {
     let body =

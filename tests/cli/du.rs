@@ -79,7 +79,7 @@ fn du_shows_what_no_repository_has() {
     let own = |row: &Value| json!({"blobs": row["own_blobs"], "bytes": row["own_bytes"]});
     let two = own(&rows[1]);
     good(&run_at(&mirror, &["rm", "-y", "local/b"]));
-    // As a copy that was brought back without it.
+    // The directory may be missing after a backup was restored without it.
     std::fs::remove_dir_all(mirror.data().join("cache/repositories/docker.io/library/two")).unwrap();
     mirror.restart();
     let (left, unlinked, totals) = du(&mirror);
@@ -87,14 +87,14 @@ fn du_shows_what_no_repository_has() {
     assert_eq!(unlinked["cache"], two);
     let (bytes, blobs) = (own(&rows[3])["bytes"].as_u64(), own(&rows[3])["blobs"].as_u64());
     assert_eq!(unlinked["hosted"]["bytes"].as_u64(), bytes);
-    // That an empty blob is there, no row says: its size is what tells that one is.
+    // No row counts an empty blob, since its size alone would show it.
     assert_eq!(unlinked["hosted"]["blobs"].as_u64(), blobs.map(|blobs| blobs + 1));
     for (part, row) in [("cache", &left[0]), ("hosted", &left[1])] {
         assert_eq!(totals[part]["bytes"], before[part]["bytes"], "nothing is freed");
         let sum = row["bytes"].as_u64().unwrap() + unlinked[part]["bytes"].as_u64().unwrap();
         assert_eq!(totals[part]["bytes"], sum, "{part}: rows and rest are the whole");
     }
-    // What is being pushed has no manifest yet, and is a repository's all the same.
+    // A layer without a manifest also belongs to a repository.
     client.push_blob("local/new", b"a layer that comes before its manifest");
     let (more, still, _) = du(&mirror);
     assert_eq!((more.len(), &more[2]["name"], &more[2]["bytes"]), (3, &json!("local/new"), &json!(38)));

@@ -23,8 +23,8 @@ fn health_asks_a_running_server() {
     assert!(entrepot(directory.path(), &["health", &url], &[variable]).status.success());
 }
 
-/// Answers every connection with these bytes, and then with `more` until the other side has had enough; an answer that has an end
-/// is left open before it.
+/// Answers every connection with `answer`, and then with `more` until the client closes it. An answer that is incomplete stays
+/// open.
 fn speaker(answer: &'static [u8], more: &'static [u8]) -> String {
     use std::io::{Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -36,7 +36,7 @@ fn speaker(answer: &'static [u8], more: &'static [u8]) -> String {
                 while sent.is_ok() && !more.is_empty() {
                     sent = stream.write_all(more);
                 }
-                // Until it is closed over there.
+                // Waits until the client closes the connection.
                 let _ = stream.read(&mut [0; 1]);
             });
         }
@@ -72,7 +72,7 @@ fn health_reads_an_answer_to_its_end_and_not_beyond_reason() {
     }
 }
 
-/// It waits for as long as people are left in the dark.
+/// Takes ten seconds, the time until the first notice.
 #[test]
 fn who_waits_for_a_silent_server_is_told_so() {
     use std::io::{BufRead as _, BufReader};

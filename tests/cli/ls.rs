@@ -9,7 +9,7 @@ use crate::support::mirror::{blob, manifest, mirror};
 use crate::support::registry::{Registry, eventually, free_address};
 use crate::support::upstream::Upstream;
 
-/// A mirror that holds `library/app:1` for two platforms and `org/tool:1`, and a pushed `local/team/app` with two tags.
+/// Returns a mirror that holds `library/app:1` for two platforms and `org/tool:1`, and a pushed `local/team/app` with two tags.
 fn filled(upstream: &Upstream) -> Registry {
     let (amd64, arm64) = (upstream.image("library/app", "", &[b"amd"]), upstream.image("library/app", "", &[b"arm"]));
     upstream.index("library/app", "1", &[("amd64", &amd64), ("arm64", &arm64)]);
@@ -97,14 +97,14 @@ fn a_part_that_is_held_is_told_from_the_whole() {
         assert_eq!(client.get(&blob("library/app", digest)).status, 200);
     }
     eventually("the whole image", || (tag()["held"] == known["size"]).then_some(()));
-    // Known by a HEAD alone: nothing of it is here.
+    // A HEAD made the tag known, but none of it is stored.
     upstream.image("library/app", "2", &[b"other"]);
     assert_eq!(client.head("/v2/library/app/manifests/2").status, 200);
     let tags = objects(&good(&run_at(&mirror, &["ls", "app", "--json"])));
     assert_eq!((&tags[1]["media_type"], &tags[1]["held"]), (&Value::Null, &json!(0)));
 }
 
-/// What a manifest says of a size, nobody has checked.
+/// No program has checked the sizes in a manifest.
 #[test]
 fn sizes_that_nothing_has_are_told_all_the_same() {
     let registry = Registry::start();
@@ -151,7 +151,7 @@ fn lists_come_in_pages() {
     }
 }
 
-/// A tag that names nothing, as a push that broke off leaves one, hides none that comes after it.
+/// A tag without a manifest, as an interrupted push leaves it, does not hide the tags after it.
 #[test]
 fn a_page_of_nothing_is_not_the_end() {
     let registry = Registry::start();

@@ -65,8 +65,8 @@ fn rm_of_a_whole_repository_wants_to_be_sure() {
     assert_eq!(good(&run_at(&registry, &["rm", "-y", "team/app"])), format!("deleted all of team/app: 1 tag\n{LEFT}"));
 }
 
-/// Whoever pushes meanwhile has to push again, at worst: nothing is half there, and what lies below in the tree of names is not
-/// touched.
+/// A client that pushes meanwhile must push again at worst. No repository is left incomplete, and repositories below in the tree of
+/// names are not touched.
 #[test]
 fn rm_of_what_is_being_pushed_to() {
     let registry = Registry::start();
@@ -133,7 +133,7 @@ fn rm_where_deletion_is_off() {
     }
 }
 
-/// What `ls` shows can be looked at, accounted for and evicted, when nobody could pull it any more.
+/// Content of an upstream that is no longer configured can be listed, accounted for and evicted, although no client can pull it.
 #[test]
 fn what_is_left_of_an_upstream_that_is_not_configured_any_more() {
     let (upstream, other) = (Upstream::start(), Upstream::start());
@@ -156,7 +156,7 @@ fn what_is_left_of_an_upstream_that_is_not_configured_any_more() {
         assert_eq!(server.client().get(&manifest(name, "1")).status, 404, "looking is no pull");
         assert_eq!(good(&run_at(&server, &["rm", &format!("{name}:2")])), format!("evicted {name}:2\n"));
         if mirror_section.is_empty() {
-            // All names are local now: what was pushed comes before what is left.
+            // All names are local now, and pushed content goes before cached content.
             server.client().push_image(name, "1", b"pushed");
             assert_eq!(good(&run_at(&server, &["rm", "-y", name])), format!("deleted all of {name}: 1 tag\n{LEFT}"));
         }

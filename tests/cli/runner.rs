@@ -11,10 +11,10 @@ use crate::support::registry::Registry;
 /// `alice:secret`, as `htpasswd -B` writes it.
 pub const ALICE: &str = "alice:$2y$05$Z2UyzlpcairrQQKgFnpHnelQ.J6CK7OXQtyT9HbBvC8MAthihNobu\n";
 
-/// What is said once when something hosted is deleted.
+/// The notice that follows a deletion of hosted content.
 pub const LEFT: &str = "the bytes stay until garbage is collected\n";
 
-/// The command, with nothing of this machine's environment but where programs are.
+/// Returns the command. Of this machine's environment, it has only `PATH`.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));
     command.args(arguments).env_clear().env("PATH", std::env::var("PATH").unwrap()).env("HOME", "/nonexistent");
@@ -24,7 +24,7 @@ pub fn command(arguments: &[&str]) -> Command {
 pub fn run_with(mut command: Command, input: &str) -> Output {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // One that refuses its arguments reads nothing.
+    // A command that rejects its arguments does not read its input, so the write may fail.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -33,7 +33,7 @@ pub fn run(arguments: &[&str]) -> Output {
     run_with(command(arguments), "")
 }
 
-/// Against a server that is named by the environment.
+/// Runs the command; the environment names the server.
 pub fn run_at(registry: &Registry, arguments: &[&str]) -> Output {
     let mut command = command(arguments);
     command.env("ENTREPOT_SERVER", format!("http://{}", registry.addr()));
@@ -48,14 +48,14 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What a command printed, which did what was asked and had nothing to complain about.
+/// Returns the output of a command that succeeded without a message.
 #[track_caller]
 pub fn good(output: &Output) -> String {
     assert!(output.status.success() && stderr(output).is_empty(), "{:?}: {}", output.status, stderr(output));
     stdout(output)
 }
 
-/// A command's one line of complaint.
+/// Checks the exit code and the message of a command that failed. The message is one line.
 #[track_caller]
 pub fn bad(output: &Output, code: i32, words: &[&str]) {
     let told = stderr(output);
@@ -70,12 +70,12 @@ pub fn objects(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Each line's words.
+/// Returns each line's words.
 pub fn words(text: &str) -> Vec<Vec<&str>> {
     text.lines().map(|line| line.split_whitespace().collect()).collect()
 }
 
-/// Runs the command in a directory of its own, without a word of environment.
+/// Runs the command in a directory, with these variables only.
 pub fn entrepot(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_entrepot"))
         .args(arguments)
@@ -90,7 +90,7 @@ pub fn all_output(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// What `check` says, line by line.
+/// Returns the lines that `check` wrote to standard error.
 pub fn said(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
 }

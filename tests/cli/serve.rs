@@ -63,7 +63,7 @@ fn a_stop_is_graceful() {
     assert!(registry.log().contains("stopped"));
 }
 
-/// A store that already holds `team/app`, as a registry:2 leaves it.
+/// Returns a store that contains `team/app`, as registry:2 leaves it.
 fn a_volume() -> Registry {
     let mut registry = Registry::start();
     registry.client().push_image("team/app", "1", b"old");
@@ -135,7 +135,7 @@ fn a_store_that_cannot_be_written_is_an_error_that_says_what_to_do() {
     assert!(all_output(&output).contains("rootdirectory"), "{}", all_output(&output));
 }
 
-/// The command as a user who owns nothing; root, who runs some machines' tests, could write everywhere.
+/// Runs the command as a user without rights. Tests may run as root, which could write everywhere.
 fn as_nobody(directory: &Path, arguments: &[&str]) -> Output {
     use std::os::unix::process::CommandExt as _;
     let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));

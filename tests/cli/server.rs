@@ -10,7 +10,7 @@ use crate::support::mirror::mirror_with;
 use crate::support::registry::{Registry, free_address};
 use crate::support::upstream::Upstream;
 
-/// Whose login is wanted.
+/// Starts a registry that requires a login.
 fn guarded() -> Registry {
     Registry::configured(|place| {
         let users = place.write("users", ALICE);
@@ -45,7 +45,7 @@ fn a_login_comes_from_arguments_the_environment_or_docker() {
     let write = |content: Value| std::fs::write(docker.path().join("config.json"), content.to_string()).unwrap();
     let with_docker = || ls(&[("DOCKER_CONFIG", &directory)], &[], "");
     let port = registry.addr().port();
-    // alice:secret; on this machine either name will do.
+    // The login is alice:secret. On this machine, each of the names is valid.
     for key in [host.clone(), format!("localhost:{port}"), format!("http://{host}/v2/")] {
         write(json!({"auths": {key: {"auth": "YWxpY2U6c2VjcmV0"}}}));
         empty(with_docker());
@@ -70,7 +70,7 @@ fn a_login_comes_from_arguments_the_environment_or_docker() {
     }
 }
 
-/// A server with a certificate of a private authority, and what is said of it.
+/// Commands against a server with a certificate of a private authority.
 #[test]
 fn a_private_authority_has_to_be_named() {
     let upstream = Upstream::start_tls();
@@ -84,7 +84,7 @@ fn a_private_authority_has_to_be_named() {
             1,
             &["this machine does not trust the issuer of the server's certificate; name its authority with --ca FILE"],
         );
-        // It is no Entrepot, but it is spoken to.
+        // The server is not an Entrepot, but the command reaches it.
         for trust in [&["--ca", ca][..], &["--insecure"]] {
             bad(&run(&[command, trust].concat()), 1, &["404"]);
         }
@@ -113,7 +113,7 @@ fn the_servers_own_name_may_stand_before_an_image() {
     }
 }
 
-/// As clients write it: with the address that they pull from, by whatever name they know that.
+/// Clients name the mirror by the address from which they pull, which may have several names.
 #[test]
 fn a_mirrored_image_may_have_the_servers_name_before_it_too() {
     let upstream = Upstream::start();

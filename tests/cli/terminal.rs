@@ -102,7 +102,7 @@ fn who_stops_watching_is_told_what_goes_on() {
     });
 }
 
-/// Waits until the terminal of what `script` runs does not show what is typed.
+/// Waits until the terminal of the command that `script` runs does not echo input.
 fn wait_for_silence(script: u32) {
     eventually("a terminal that shows nothing", || {
         let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).ok()?;
@@ -114,7 +114,7 @@ fn wait_for_silence(script: u32) {
     });
 }
 
-/// At a terminal passwords and whole repositories are asked for; `script` of util-linux makes one.
+/// The command asks for passwords, and before it deletes whole repositories, at a terminal. `script` of util-linux provides one.
 #[test]
 fn a_terminal_is_asked() {
     if Command::new("script").arg("--version").output().is_err() {
@@ -131,7 +131,7 @@ fn a_terminal_is_asked() {
         let (mut input, mut output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         let mut told = Vec::new();
         for (question, answer) in answers {
-            // Read up to the question, as people do: what is typed before it is not seen by who asks.
+            // Input that arrives before the question is discarded, so wait for the question.
             while !String::from_utf8_lossy(&told).contains(question) {
                 let piece = output.fill_buf().unwrap().to_vec();
                 assert!(!piece.is_empty(), "{}", String::from_utf8_lossy(&told));

@@ -54,7 +54,7 @@ fn user_edits_a_file_that_a_running_server_reads_again() {
         bad(&user(arguments, input), code, &[words]);
     }
     assert_eq!(std::fs::read(&file).unwrap(), before);
-    // A file with another kind of line may be something else altogether.
+    // A file with another kind of line may not be a password file at all.
     let damaged = [&before[..], b"dave:plain\n"].concat();
     std::fs::write(&file, &damaged).unwrap();
     for arguments in [&["add", path, "bob"][..], &["list", path]] {
@@ -64,7 +64,7 @@ fn user_edits_a_file_that_a_running_server_reads_again() {
     good(&user(&["add", path, "dave"], "x"));
 }
 
-/// Apache's own tool takes what we write, where it is installed.
+/// Apache's own tool accepts these lines, where it is installed.
 #[test]
 fn htpasswd_takes_our_lines() {
     if Command::new("htpasswd").output().is_err() {

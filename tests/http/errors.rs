@@ -1,4 +1,4 @@
-//! Errors: in the specification's JSON on every path, with what a person and a program need.
+//! Errors have the specification's JSON on every path, with details for people and programs.
 
 use std::io::{BufReader, Read, Write};
 
@@ -60,7 +60,7 @@ fn a_head_that_is_too_large_is_refused_in_words() {
     for (answer, want) in [
         (client.get(&format!("/v2/?x={}", "a".repeat(7000))), 200),
         (client.get(&format!("/v2/?x={}", "a".repeat(9000))), 414),
-        // More than hyper reads.
+        // This is more than hyper reads.
         (client.get(&format!("/v2/?x={}", "a".repeat(63_000))), 414),
         (fields(90, 100).send(), 200),
         (fields(90, 600).send(), 431),
@@ -77,7 +77,7 @@ fn a_head_that_is_too_large_is_refused_in_words() {
     assert_eq!(client.get("/v2/").status, 200);
 }
 
-/// What hyper refuses by itself.
+/// Requests that hyper itself refuses.
 #[test]
 fn what_is_no_request_is_answered_in_words_too() {
     let registry = Registry::start();
@@ -105,13 +105,13 @@ fn what_is_no_request_is_answered_in_words_too() {
         assert!(answer.whole, "{said:?}");
         assert_eq!(answer.header("connection"), Some("close"));
         let id = answer.header("x-request-id").unwrap();
-        // Who tries TLS first does so with every request: that is for the debug log.
+        // A client that tries TLS first does so for every request, so only the debug log mentions it.
         if !text.starts_with('\u{16}') {
             let line = registry.wait_for_log(id);
             assert!(line.contains("cannot be read") && line.contains("127.0.0.1"), "{line}");
         }
     }
-    // After answers on the same connection as well.
+    // The same after answers on the same connection.
     let target = blob("team/app", digest);
     let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\nHEAD /v2/ HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut stream = send(&registry.client(), text.as_bytes());
@@ -131,7 +131,7 @@ fn what_is_no_request_is_answered_in_words_too() {
     );
 }
 
-/// What looks like such an answer in a body is content.
+/// A body that looks like an error answer is content.
 #[test]
 fn content_is_never_taken_for_an_answer() {
     let registry = Registry::start();
@@ -197,13 +197,13 @@ fn errors_of_a_mirror_say_how_they_came_about() {
     let heads = client.head(&manifest("library/app", "nothing"));
     assert_eq!((heads.status, cache(&heads)), (404, "miss"));
     assert_eq!(cache(&client.head(&manifest("library/app", "nothing"))), "hit");
-    // What is held has no such bytes.
+    // Stored content has no bytes from the upstream.
     let image = upstream.image("library/app", "2", &[&noise(3, 200_000)]);
     let target = blob("library/app", image.layers[0]);
     assert_eq!(client.get(&target).status, 200);
     let beyond = client.request("GET", &target).header("Range", "bytes=200000-").send();
     assert_eq!((beyond.status, cache(&beyond)), (416, "hit"));
-    // Of what lives here there is no such thing to say.
+    // Hosted content has no such details.
     client.push_image("local/app", "1", b"x");
     assert_eq!(client.get(&manifest("local/app", "2")).header("x-cache"), None);
     let log = mirror.wait_for_log("MANIFEST_UNKNOWN");
@@ -224,7 +224,7 @@ fn an_upstream_that_fails_is_named_by_its_key() {
     );
     assert!(hangs.text().contains("mirror.upstreams.docker.io)"), "{}", hangs.text());
     upstream.gone();
-    // So often that it is not asked again for a while.
+    // After this many failures, the upstream is not asked for a while.
     let answers: Vec<_> = (0..6).map(|number| client.get(&manifest("library/app", format!("gone{number}")))).collect();
     for answer in &answers {
         assert!([503, 504].contains(&answer.status), "{}", answer.status);
@@ -235,7 +235,7 @@ fn an_upstream_that_fails_is_named_by_its_key() {
     assert!((1..=10).contains(&wait), "the circuit's first pause is about five seconds, not {wait}: {}", last.text());
 }
 
-/// A body that nobody asked for says nothing, and harms nothing.
+/// A body of a GET request is ignored and does no harm.
 #[test]
 fn a_body_of_a_get_is_ignored() {
     let registry = Registry::start();

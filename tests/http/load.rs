@@ -1,4 +1,4 @@
-//! Requests that would be dear if they were believed: manifests that name too much, and too many that arrive at once.
+//! Requests that are costly for the server: manifests that name very many digests, and many manifests at once.
 
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
@@ -9,10 +9,10 @@ use entrepot::oci::MediaType;
 use crate::support::client::{Answer, Client};
 use crate::support::registry::{Registry, eventually};
 
-/// As many children as go into an index of 4 MiB.
+/// The number of children in an index of 4 MiB.
 const CHILDREN: usize = 44_500;
 
-/// An index of children that nobody pushed, the first of them twice.
+/// Returns an index of children that were not pushed; the first is named twice.
 fn hollow_index() -> Vec<u8> {
     let child = |i: usize| format!(r#"{{"digest":"sha256:{i:064x}","size":1}}"#);
     let children: Vec<String> = [0].into_iter().chain(0..CHILDREN).map(child).collect();
@@ -45,9 +45,9 @@ fn of_much_that_is_missing_a_little_is_told() {
     assert!(warning.contains(&format!(" and {} more", CHILDREN - 8)), "{warning}");
 }
 
-/// Twice as many as there is room for, and more.
+/// More than twice the number of manifests that the budget holds.
 const UNFINISHED: usize = 80;
-/// What is held of them all, in bytes, and what else the memory may grow by.
+/// The bytes of manifests that the server holds at most, and the growth of its memory beyond them.
 const ROOM: u64 = 128 << 20;
 const SLACK: u64 = 48 << 20;
 
@@ -71,7 +71,7 @@ fn manifests_that_do_not_end_take_no_more_than_the_room_for_them() {
             let mut stream = stream.try_clone().unwrap();
             let refused = &refused;
             scope.spawn(move || {
-                // Who is refused may be cut while sending: the answer counts.
+                // A refused client may be cut while it sends, so the answer counts.
                 let _ = stream.write_all(begun);
                 let answer = Answer::read(&mut BufReader::new(stream), false).expect("an answer");
                 refused.fetch_add(usize::from(answer.status == 503), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What the API answers: heads, conditions, ranges, pages, errors, and what operators ask.
+//! Answers of the API: HEAD, conditions, ranges, pages, errors, and the endpoints for operators.
 
 use std::io::{BufReader, Read, Write};
 
@@ -238,14 +238,14 @@ fn lists_come_in_pages() {
     let none = client.get("/v2/team/app/tags/list?n=0");
     assert_eq!((none.json()["tags"].as_array().map(Vec::len), none.header("link")), (Some(0), None));
 
-    // A repository without tags has an empty list, not none.
+    // A repository without tags has an empty list, not a missing one.
     for tag in ["a", "b", "c", "C", "_d"] {
         assert_eq!(client.request("DELETE", &format!("/v2/team/app/manifests/{tag}")).send().status, 202);
     }
     assert_eq!(client.get("/v2/team/app/tags/list").text(), r#"{"name":"team/app","tags":[]}"#);
 }
 
-/// Follows `Link` to the end. Returns all entries and how many pages they came in.
+/// Follows `Link` to the end. Returns all entries and the number of pages.
 fn walk(client: &Client, first: &str, key: &str) -> (Vec<String>, usize) {
     let (mut entries, mut pages, mut target) = (Vec::new(), 0, first.to_owned());
     loop {
@@ -322,7 +322,7 @@ fn who_may_come_in() {
     for target in ["/v2/", "/v2/_catalog", "/metrics"] {
         assert_eq!(alice.get(target).status, 200, "{target}");
     }
-    // A body that nobody asked for does not hide the answer.
+    // A body that the client sends unasked does not hide the answer.
     let body = noise(3, 8 << 20);
     let refused = nobody.request("POST", &format!("/v2/a/blobs/uploads/?digest={digest}")).body(&body).send();
     assert_eq!((refused.status, refused.code().as_str()), (401, "UNAUTHORIZED"));
@@ -430,7 +430,7 @@ fn what_is_no_http_ends() {
         stream.write_all(nonsense).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = Vec::new();
-        // A reset is an end too.
+        // A reset also ends the connection.
         let _ = stream.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP/1.1 2"), "{nonsense:?}");
     }
@@ -465,8 +465,8 @@ async fn push_and_pull_by_http2(registry: &Registry) {
     assert!(client.get(&blob).send().await.unwrap().bytes().await.unwrap() == content);
 }
 
-/// What is refused is still read for a while, also where the client asked whether to send it: it does so after a second, and a
-/// stream that is reset right behind the answer loses the answer to some.
+/// The server still reads the body of a refused request for a while, also after `Expect: 100-continue`: the client sends it after a
+/// second, and some clients lose the answer if the stream is reset right after it.
 #[tokio::test]
 async fn a_refusal_by_http2_does_not_cut_the_body_off() {
     let registry = Registry::start();
@@ -481,7 +481,7 @@ async fn a_refusal_by_http2_does_not_cut_the_body_off() {
         let answer = put.body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
         assert_eq!(answer.status(), 400, "{expect:?}");
         assert!(answer.text().await.unwrap().contains("NAME_INVALID"));
-        // Many times what a window of the stream takes, so that none of it goes out which is not read.
+        // Many times the window of the stream, so that bytes leave only if the server reads them.
         for piece in 0..64 {
             pieces.send(Ok(vec![0; 64 << 10])).await.unwrap_or_else(|_| panic!("{expect:?}: cut off at piece {piece}"));
         }
@@ -497,7 +497,7 @@ fn a_running_transfer_ends_before_the_process_does() {
     let mut stream = BufReader::new(client.request("GET", &format!("/v2/team/app/blobs/{digest}")).send_head());
     let mut first = [0; 1];
     stream.read_exact(&mut first).unwrap();
-    // Somebody who is connected and asks nothing keeps nobody waiting.
+    // A connection without a request delays nothing.
     let _idle = client.connect();
 
     registry.terminate();

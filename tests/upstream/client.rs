@@ -1,4 +1,4 @@
-//! The upstream client against a registry that misbehaves.
+//! The upstream client against a misbehaving registry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::upstream::{Auth, Bearer, Upstream as Remote};
 
 const PASSWORD: &str = "pa55:word";
 const NEVER: Duration = Duration::from_secs(60);
-/// A limit that a test waits for.
+/// A limit that is short enough for a test to reach it.
 const SOON: Duration = Duration::from_millis(600);
 
 struct Setting {
@@ -209,7 +209,7 @@ async fn refusals_name_the_key_and_no_secret() {
     let refused = client(&remote).get_manifest(&name, &reference("1")).await;
     assert!(matches!(refused, Err(UpstreamError::Denied { status: 403, .. })));
 
-    // What the CDN refuses is no question of our rights.
+    // A refusal by the CDN says nothing about our rights.
     remote.set_cdn(true);
     remote.fault("GET", "/cdn/", Fault::Status(403));
     let refused = blob(&client(&remote), "a", &image.layers[0]).await.unwrap_err();
@@ -327,7 +327,7 @@ async fn a_body_that_ends_early_is_no_end() {
         assert!(matches!(error, UpstreamError::Protocol { .. }), "{error}");
         assert_eq!(received, if fault == Fault::Cut(300) { 300 } else { 1000 });
     }
-    // Without a length the size is not known, and a cut is still no end.
+    // Without a length the size is unknown, and a cut still does not count as the end.
     remote.fault("GET", "/blobs/", Fault::NoLength);
     let stream = upstream.get_blob(&repository("a"), &layer, 0).await.unwrap();
     assert_eq!(stream.total(), None);
@@ -351,7 +351,7 @@ async fn manifests_are_verified() {
     remote.fault("GET", "/manifests/", Fault::Corrupt);
     let error = upstream.get_manifest(&name, &by_digest).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Mismatch { expected: asked, .. } if asked == expected), "{error}");
-    // By a tag there is nothing to compare with: the digest is that of what came.
+    // A tag gives no digest to compare with, so the digest is that of the received bytes.
     let got = upstream.get_manifest(&name, &reference("1")).await.unwrap();
     assert_eq!(got.digest, Digest::of(Algorithm::Sha256, &got.body));
     assert_ne!(got.digest, expected);
@@ -391,7 +391,7 @@ async fn too_many_requests_and_faults_of_the_server() {
         let UpstreamError::TooManyRequests { retry_after: Some(wait), .. } = error else { panic!("{error}") };
         assert!((at_least..=at_most).contains(&wait.as_secs()), "{wait:?}");
         remote.heal();
-        // Until then nobody asks, neither by GET nor by HEAD; no longer than five minutes, though.
+        // No request is sent until then, neither GET nor HEAD. The wait is five minutes at most.
         let asked = remote.log().len();
         for _ in 0..2 {
             let refused = upstream.head_manifest(&repository("a"), &reference("1")).await.unwrap_err();
@@ -427,7 +427,7 @@ async fn what_hangs_is_given_up() {
     assert_eq!(stream.chunk().await.unwrap().unwrap().len(), 10);
     assert!(matches!(stream.chunk().await, Err(UpstreamError::Timeout { .. })));
     remote.heal();
-    // Slow is not stalled: the whole takes longer than either limit.
+    // A slow transfer is not a stalled one. The whole takes longer than either limit.
     remote.fault("GET", "/blobs/", Fault::Throttle(1000));
     assert_eq!(blob(&upstream, "a", &image.layers[0]).await.unwrap().len(), 1000);
     remote.set_auth(Auth::Bearer(Bearer::default()));

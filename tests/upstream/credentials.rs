@@ -1,4 +1,4 @@
-//! Whom an upstream is asked as, where docker's configuration or a credential helper knows.
+//! Credentials for upstreams from docker's configuration or from a credential helper.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ fn private() -> Upstream {
     upstream
 }
 
-/// A mirror whose `credentials` are this file, and programs that it may run.
+/// A mirror whose `credentials` key names this file, and the helpers that it may run.
 struct Setting {
     registry: Registry,
     directory: tempfile::TempDir,
@@ -60,7 +60,7 @@ impl Setting {
         Self { registry, directory }
     }
 
-    /// Writes docker's configuration anew.
+    /// Writes docker's configuration again.
     fn login(&self, config: &Value) {
         fs::write(self.path("config.json"), config.to_string()).unwrap();
     }
@@ -69,7 +69,7 @@ impl Setting {
         self.directory.path().join(name)
     }
 
-    /// How often its programs were asked.
+    /// Returns the number of runs of the helpers.
     fn runs(&self) -> usize {
         fs::read_to_string(self.path("runs")).unwrap_or_default().lines().count()
     }
@@ -83,7 +83,7 @@ impl Setting {
         assert_eq!(answer.status, 200, "{}\n{}", answer.text(), self.registry.log());
     }
 
-    /// The words of the refusal.
+    /// Returns the message of the refusal.
     fn refusal(&self) -> String {
         let answer = self.pull();
         assert_eq!((answer.status, answer.code().as_str()), (403, "DENIED"), "{}", answer.text());
@@ -95,7 +95,7 @@ fn mirroring(keys: &str) -> String {
     format!("mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, {keys}}}\n")
 }
 
-/// A script; `$DIR` in it is where it lies. It writes down that it was asked, and for what.
+/// Returns a script, in which `$DIR` is its directory. The script logs each run and its input.
 fn program(path: &Path, script: &str, directory: &Path) {
     let script =
         format!("read key; echo \"$1 $key\" >> $DIR/runs\n{script}").replace("$DIR", &directory.display().to_string());
@@ -115,7 +115,7 @@ fn an_entry_of_the_file_is_who_we_are() {
         json!({(url.clone()): basic(PASSWORD)}),
         json!({(host(&upstream)): basic(PASSWORD), "other.test": basic("other")}),
         json!({(format!("{url}/v2/")): {"username": USER, "password": PASSWORD}}),
-        // The upstream's own name.
+        // The upstream's own name is the key.
         json!({"https://index.docker.io/v1/": basic(PASSWORD)}),
         json!({"docker.io": basic(PASSWORD), (host(&upstream)): {}}),
     ] {
@@ -146,7 +146,7 @@ fn an_identity_token_buys_tokens_and_goes_nowhere_else() {
         assert!(tokens[0].header("authorization").is_none());
         assert!(others.iter().all(|request| !format!("{request:?}").contains("1dentity")), "{log:?}");
     }
-    // Where no token server asks, it cannot be used.
+    // If no token server is involved, an identity token cannot be used.
     upstream.set_auth(Auth::Basic("<token>", identity));
     let setting = Setting::new(&upstream, &json!({"auths": {(host(&upstream)): entry}}), &[]);
     assert!(!setting.refusal().contains("1dentity"));
@@ -169,7 +169,7 @@ fn a_helper_is_asked_once_and_again_when_what_it_said_is_refused() {
     assert_eq!(setting.registry.client().get(&manifest("other", 1)).status, 200);
     assert_eq!(setting.runs(), 1, "for both");
     assert_eq!(fs::read_to_string(setting.path("runs")).unwrap(), format!("get {}\n", host(&upstream)));
-    // A hit asks nobody.
+    // A cache hit needs no credentials.
     let asked = upstream.log().len();
     setting.assert_pulls();
     assert_eq!((setting.runs(), upstream.log().len()), (1, asked));
@@ -184,7 +184,7 @@ fn a_helper_is_asked_once_and_again_when_what_it_said_is_refused() {
         let log = setting.registry.log();
         match password {
             "new" => assert_eq!((got.status, setting.runs()), (200, 2), "{}\n{log}", got.text()),
-            // It was asked again just now.
+            // The helper was run again just now.
             _ => assert_eq!((got.status, setting.runs()), (403, 2), "{}\n{log}", got.text()),
         }
     }
@@ -208,7 +208,7 @@ fn a_helper_that_does_not_help_is_named_and_not_quoted() {
     }
     let setting = Setting::new(&upstream, &json!({"credsStore": "absent"}), &[]);
     assert!(setting.refusal().contains("docker-credential-absent"));
-    // One that has nothing for us leaves us nobody.
+    // A helper that has no entry leaves the requests without credentials.
     let nothing = "echo credentials not found in native keychain; exit 1";
     let setting = Setting::new(&upstream, &json!({"credsStore": "test"}), &[("test", nothing)]);
     assert!(setting.refusal().contains(&host(&upstream)), "{}", setting.refusal());
@@ -225,12 +225,12 @@ fn the_file_is_read_again_when_it_changes() {
     setting.login(&json!({"auths": {(host(&upstream)): basic(PASSWORD)}}));
     eventually("the login", || (setting.pull().status == 200).then_some(()));
 
-    // What breaks it is no reason to forget it.
+    // A file that becomes invalid does not replace the last valid one.
     fs::write(setting.path("config.json"), "{\"auths\": {\"s3cret\"").unwrap();
     let mut asked = 0;
     eventually("the warning", || {
         upstream.revoke_tokens();
-        // What is known to be absent would not be asked for again.
+        // Otherwise the mirror would answer from its cache of missing content.
         asked += 1;
         setting.registry.client().get(&manifest("app", format!("absent-{asked}")));
         setting.registry.log().contains("still good").then_some(())

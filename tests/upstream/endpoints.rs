@@ -1,4 +1,4 @@
-//! Several endpoints of one upstream: who is asked, who is left out, and what operators see of it.
+//! Several endpoints of one upstream: selection, avoidance, and the operator's view.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::support::upstream::{Auth, Bearer, Upstream};
 const NAME: &str = "library/app";
 const LAYER: usize = 200_000;
 
-/// Two that hold the same images under the tags 0 to `tags`, and another under `own` each.
+/// Starts two endpoints with the same images under the tags 0 to `tags`, and different images under `own`.
 fn twins(tags: usize) -> [Upstream; 2] {
     [0, 1].map(|which| {
         let upstream = Upstream::start();
@@ -27,7 +27,7 @@ fn get(mirror: &Registry, tag: impl std::fmt::Display) -> Answer {
     mirror.client().get(&manifest(NAME, tag))
 }
 
-/// Asks for tags that nobody has, one after the other: each is a question to the upstream.
+/// Requests missing tags one after another, each of which is a request to the upstream, until `seen` returns a value.
 fn ask_until<T>(mirror: &Registry, what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
     let mut asked = 0;
     eventually(what, || {
@@ -37,7 +37,7 @@ fn ask_until<T>(mirror: &Registry, what: &str, mut seen: impl FnMut() -> Option<
     })
 }
 
-/// docker.io in `/api/v1/upstreams`.
+/// Returns docker.io's entry of `/api/v1/upstreams`.
 fn report(mirror: &Registry) -> Value {
     mirror.client().get("/api/v1/upstreams").json()["upstreams"][0].clone()
 }
@@ -83,7 +83,7 @@ fn the_second_stands_in_for_the_first_until_it_is_back() {
     assert_eq!(second.requests("*", ""), 0);
 }
 
-/// What `upstream` has under the tag `own`.
+/// Returns the content of `upstream`'s tag `own`.
 fn first_own(upstream: &Upstream) -> Vec<u8> {
     let alone = mirror_with(upstream, "", "");
     get(&alone, "own").body
@@ -92,14 +92,14 @@ fn first_own(upstream: &Upstream) -> Vec<u8> {
 #[test]
 fn a_probe_lets_one_request_through() {
     let [first, second] = twins(4);
-    // Longer than a client of these tests waits.
+    // The delay is longer than a client of these tests waits.
     let mirror = mirror_of(&[&first, &second], ", firstbytetimeout: 60s", "");
     first.fault("*", "", Fault::Status(500));
     for tag in 0..4 {
         get(&mirror, tag);
     }
     assert_eq!(first.requests("*", ""), 3, "the fourth did not ask it");
-    // Its probe hangs: it is waited for, but not for long, and nobody else asks.
+    // The probe hangs. The mirror waits for it briefly, and no other request is sent.
     first.heal();
     first.fault("*", "", Fault::Hang);
     first.forget_log();
@@ -119,13 +119,13 @@ fn tags_come_by_trust_and_digests_from_whoever_has_them() {
     assert_eq!(mirror.client().get(&format!("/v2/{NAME}/tags/list")).status, 200);
     assert_eq!(get(&mirror, "lone").status, 404, "a 404 of the first is an answer");
     assert_eq!(second.requests("*", ""), 0, "however slow the first is");
-    // One failure of the first, and the second is healthier; but what it has not the first may have.
+    // After one failure of the first endpoint, the second is healthier. Content that the second lacks may still be at the first.
     let only = first.image(NAME, "only", &[b"y"]).manifest_digest.to_string();
     first.fault_once("*", "", Fault::Status(503));
     assert_eq!(get(&mirror, "0-absent").status, 404);
     assert_eq!(mirror.client().get(&manifest(NAME, &only)).status, 200);
     assert_eq!((second.requests("GET", &only), first.requests("GET", &only)), (1, 1), "the healthier is asked first");
-    // By now the second is known to be faster.
+    // By now the second endpoint is known to be faster.
     let lone = lone.manifest_digest.to_string();
     assert_eq!(mirror.client().get(&manifest(NAME, &lone)).status, 200);
     assert_eq!((second.requests("GET", &lone), first.requests("GET", &lone)), (1, 0));
@@ -162,12 +162,12 @@ fn who_has_enough_is_left_alone_and_the_other_asked() {
     assert_eq!(first.requests("*", ""), 0, "not before it said");
     let held = &report(&mirror)["endpoints"][0];
     assert!(held["throttled_until"].is_string() && held["circuit"] == "closed", "{held}");
-    // What the second has not, the first may have: that it does not exist is more than is known.
+    // Content that the second endpoint lacks may be at the first, so a 404 would claim too much.
     let absent = get(&mirror, "absent");
     assert_eq!((absent.status, absent.code().as_str()), (429, "TOOMANYREQUESTS"));
     let wait: u64 = absent.header("retry-after").unwrap().parse().unwrap();
     assert!(wait <= 200 && wait > 100, "{wait}");
-    // It tells more than that there is no connection to the other.
+    // This is more precise than a failed connection to the other endpoint.
     second.gone();
     for answer in [get(&mirror, 2), mirror.client().head(&manifest(NAME, 2))] {
         assert_eq!(answer.status, 429);

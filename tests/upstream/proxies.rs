@@ -1,4 +1,4 @@
-//! Upstreams that are reached through a proxy, of the configuration or of the environment.
+//! Upstreams behind a proxy that the configuration or the environment names.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -71,11 +71,11 @@ fn registry_token_server_and_cdn_are_reached_through_the_configured_proxy() {
             assert!(proxy.uses(host(&upstream.url())) > 0 && proxy.uses(host(&upstream.cdn_url())) > 0, "{what}");
             let log = upstream.log();
             assert!(upstream.tokens() > 0 && upstream.requests("GET", "/cdn/") == 1, "{log:?}");
-            // Nobody was reached but through it; other proxies count connections.
+            // Every connection went through the proxy; other proxies count connections.
             if !over_tls && scheme == "http" {
                 assert_eq!(proxy.log().len(), log.len(), "{what}");
             }
-            // What is for the proxy goes no further, and a tunnel is told nothing that is for the upstream.
+            // Headers for the proxy do not reach the upstream, and a tunnel does not see headers for the upstream.
             assert!(log.iter().all(|request| request.header("proxy-authorization").is_none()), "{log:?}");
             if over_tls {
                 let told = |secret: &str| proxy.log().iter().any(|asked| asked.told.to_lowercase().contains(secret));
@@ -102,7 +102,7 @@ fn a_name_that_only_the_proxy_knows() {
     let socks = Proxy::socks(None, Some(addr));
     pull(&named(&format!("socks5h://{}", socks.addr())), &image);
     assert!(socks.uses("registry.test:80") > 0, "{:?}", socks.log());
-    // Without the h the name is looked up here.
+    // With `socks5` instead of `socks5h`, this process resolves the name.
     let here = Proxy::socks(None, Some(addr));
     assert_unreachable(&named(&here.url()).client().get(&manifest("app", 1)), &here.addr());
 }
@@ -161,7 +161,7 @@ fn proxies_of_the_environment() {
         pull(&with(name, &variables), &image);
         assert!(uses().0 > before.0 && uses().1 == before.1, "{variables:?}");
     }
-    // HTTPS has its own: the proxy reaches a listener that speaks no TLS, but it is asked for a tunnel.
+    // HTTPS has its own variable. The proxy reaches a listener without TLS, but it is asked for a tunnel.
     let before = uses();
     let variables = [("HTTP_PROXY", first.url()), ("https_proxy", second.url())];
     let registry = with("https://registry.test", &variables);
@@ -175,14 +175,14 @@ fn proxies_of_the_environment() {
         assert_eq!(answer.status, 503, "{direct}: {}", answer.text());
         assert!(!answer.text().contains("proxy"), "{direct}: {}", answer.text());
     }
-    // What runs on this machine is reached directly, and a variable that is no proxy is no obstacle.
+    // Hosts on this machine are reached directly, and an invalid variable does no harm.
     pull(&with(&upstream.url(), &[("ALL_PROXY", first.url()), ("http_proxy", "ftp://me:pr0xy@p".to_owned())]), &image);
     assert_eq!(uses(), before);
     let registry = with(&upstream.url(), &[("http_proxy", "ftp://me:pr0xy@p".to_owned())]);
     assert!(registry.log().contains("http_proxy is ignored") && !registry.log().contains("pr0xy"));
 }
 
-/// A listener whose queue is full: what connects to it gets no answer at all.
+/// A listener with a full queue: a connection to it gets no answer at all.
 struct Deaf {
     addr: SocketAddr,
     _held: (OwnedFd, Vec<TcpStream>),
@@ -212,11 +212,11 @@ fn a_connection_that_does_not_come_is_given_up() {
              firstbytetimeout: 25s{keys}}}"
         ))
     };
-    // With the other limit it would be a 504.
+    // The other limit would lead to a 504.
     let answer = mirror(&format!("http://{}", deaf.addr), "").client().get(&manifest("app", 1));
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains(&deaf.addr.to_string()), "{}", answer.text());
-    // The second one takes the connection, and then says nothing.
+    // The second listener accepts the connection and then sends nothing.
     for (scheme, proxy) in
         [("http", deaf.addr), ("http", silent.local_addr().unwrap()), ("socks5h", silent.local_addr().unwrap())]
     {

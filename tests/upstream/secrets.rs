@@ -1,4 +1,4 @@
-//! Nothing leaks: what proves who we are goes where it is meant to go, and stands in no log, error, metric or printed key.
+//! Secrets reach only their destination, and appear in no log, error, metric or printed configuration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -40,7 +40,7 @@ fn bearer(realm: Option<String>) -> Auth {
     Auth::Bearer(Bearer { login: Some((USER, PASSWORD)), identity: Some(IDENTITY), realm, ..Bearer::default() })
 }
 
-/// What a stranger was told must hold nothing that is ours.
+/// Checks that requests to another site contain no secret.
 fn assert_told_nothing(stranger: &Upstream) {
     for request in stranger.log() {
         for name in ["authorization", "cookie", "proxy-authorization", "referer"] {
@@ -101,7 +101,7 @@ fn a_token_server_on_another_site_is_asked_as_nobody() {
         plain.set_auth(Auth::Bearer(Bearer::default()));
         upstream.image("library/app", "1", &[b"a layer"]);
         let scheme = if tls { "https" } else { "http" };
-        // By another name it is another site; and from https to plain http none is the same.
+        // Another host name is another site, and plain HTTP is another site than HTTPS.
         let mut realms = vec![format!("{scheme}://localhost:{}/token", stranger.port())];
         if tls {
             realms.push(format!("{}/token", plain.url()));
@@ -119,7 +119,7 @@ fn a_token_server_on_another_site_is_asked_as_nobody() {
                 mirror_at(&upstream, |place| file(place, json!({"identitytoken": IDENTITY})), ""),
             ] {
                 let answer = registry.client().get(&manifest("app", 1));
-                // The stranger's token is none here.
+                // The other site's token is not valid here.
                 assert_eq!(answer.status, 403, "{}", answer.text());
                 assert!(registry.log().contains("another site"), "{}", registry.log());
             }
@@ -130,7 +130,7 @@ fn a_token_server_on_another_site_is_asked_as_nobody() {
     }
 }
 
-/// What was seen from outside: every answer, and afterwards the log, the metrics and the printed configuration.
+/// The observable output: every answer, then the log, the metrics and the printed configuration.
 struct Seen {
     text: String,
 }
@@ -140,7 +140,7 @@ impl Seen {
         self.text.push_str(&format!("{} {:?}\n{}\n", answer.status, answer.headers, answer.text()));
     }
 
-    /// Everything that goes wrong with an upstream, and what goes right.
+    /// Pulls with every failure of an upstream, and successfully.
     fn pulls(&mut self, registry: &Registry, upstream: &Upstream, image: &Image) {
         let client = registry.client().login("alice", "secret");
         let mut get = |target: &str| self.answer(&client.get(target));
@@ -178,7 +178,7 @@ impl Seen {
     }
 }
 
-/// The configuration of a server that has every secret there is, and says all that it can say.
+/// Returns the configuration of a server with every kind of secret and the most detailed log.
 fn secretive(place: &Place, upstream: &Upstream, keys: &str) -> String {
     let users = place.write("htpasswd", ALICE);
     format!(
@@ -192,14 +192,14 @@ fn secretive(place: &Place, upstream: &Upstream, keys: &str) -> String {
     )
 }
 
-/// The client's certificate and its key.
+/// Returns the client certificate and its key.
 fn identity(place: &Place, authority: &Authority) -> String {
     let files = [("client.pem", authority.client_certificate()), ("client.key", authority.client_key())];
     let [certificate, key] = files.map(|(name, pem)| place.write(name, pem));
     format!("clientcert: {}, clientkey: {}", certificate.display(), key.display())
 }
 
-/// Every way to be somebody, and some to be refused.
+/// Returns each kind of login, some of which the upstream refuses.
 fn logins(place: &Place, proxy: &Proxy) -> Vec<String> {
     let through = |password: &str| format!("proxy: \"{}\"", proxy.url_as("http", &format!("bob:{password}")));
     let password = format!("username: {USER}, password: {PASSWORD}");
@@ -256,7 +256,7 @@ fn no_secret_stands_in_a_log_an_error_a_metric_or_a_printed_key() {
 }
 
 fn assert_silent(text: &str, authority: &Authority) {
-    // It was really there, and something was said of it.
+    // The cases really happened, and the output mentions them.
     for said in
         ["401", "429", "403", "502", "503", "the proxy ", "entrepot_upstream_requests_total", "password: \"****\""]
     {

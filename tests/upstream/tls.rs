@@ -1,4 +1,4 @@
-//! TLS towards an upstream: whom we believe, and who we say that we are.
+//! TLS to upstreams: trusted authorities and client certificates.
 
 use hyper::Version;
 
@@ -23,7 +23,7 @@ fn an_upstream_with_a_private_authority_is_pulled_from_over_one_connection_for_e
     assert_eq!(client.get(&blob("app", image.layers[0])).body, b"a layer");
     let log = upstream.log();
     assert!(upstream.tokens() > 0 && upstream.requests("GET", "/cdn/") == 1, "{log:?}");
-    // HTTP/2 was on offer, and first.
+    // The upstream offered HTTP/2 first.
     assert!(log.iter().all(|request| request.version == Version::HTTP_11), "{log:?}");
 }
 
@@ -63,7 +63,7 @@ fn a_certificate_of_ours_is_shown_to_the_upstream_that_it_is_for() {
     assert_eq!(client.get(&blob("app", image.layers[0])).body, b"a layer");
     assert!(upstream.log().iter().all(|request| request.version == Version::HTTP_11));
 
-    // Both in one file.
+    // Both are in one file.
     let both = |place: &Place| {
         let pem = format!("{}{}", authority.client_key(), authority.client_certificate());
         let file = place.write("both.pem", &pem).display().to_string();
@@ -75,7 +75,7 @@ fn a_certificate_of_ours_is_shown_to_the_upstream_that_it_is_for() {
     let stranger = Authority::new();
     let strange = mirror_at(&upstream, |place| format!("{}, {}", ca(place), files(place, &stranger)), "");
     let nobody = mirror_at(&upstream, ca, "");
-    // The one that has a certificate is another upstream than the one that is asked.
+    // The certificate belongs to another upstream than the one of this request.
     let others = format!("    other.test: {{endpoints: [\"{}\"], insecure: true}}", upstream.url());
     let beside = mirror_at(&upstream, |place| format!("{}, {}", ca(place), files(place, authority)), &others);
     for (registry, name) in [(&strange, "app"), (&nobody, "app"), (&beside, "other.test/library/app")] {

@@ -1,4 +1,4 @@
-//! Bad requests in such numbers that whatever they leave behind is seen: in the server's memory.
+//! Bad requests in large numbers: anything that they leave in the server's memory becomes visible.
 
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
@@ -8,14 +8,14 @@ use super::world::World;
 use super::{Kind, open, send};
 use crate::support::client::Answer;
 
-/// `ENTREPOT_BAD_REQUESTS` asks for another number: `.ci/run` sends a hundred thousand to the release build.
+/// The default number of requests. `.ci/nightly` sets `ENTREPOT_BAD_REQUESTS` to 100000 and uses the release binary.
 const REQUESTS: usize = 10_000;
-/// Connections at a time.
+/// The number of connections at a time.
 const CONNECTIONS: usize = 4;
-/// What the server's memory may have grown by in the end, in bytes: what an allocator takes is not all given back at once.
+/// The allowed growth of the server's memory, in bytes. An allocator does not return everything at once.
 const SLACK: u64 = 8 << 20;
 
-/// A row as bytes, and whether its answer has no body.
+/// A row as bytes. The flag is set if its answer has no body.
 struct Sent {
     bytes: Vec<u8>,
     is_head: bool,
@@ -27,7 +27,7 @@ fn memory_stays_where_it_is() {
     let requests = std::env::var("ENTREPOT_BAD_REQUESTS").map_or(REQUESTS, |text| text.parse().unwrap());
     let world = open();
     let rows = rows(&world);
-    // Whatever is made on first use is made.
+    // The first requests allocate everything that is made on first use.
     flood(&world, &rows, 4 * rows.len());
     let before = world.registry.resident();
     flood(&world, &rows, requests);
@@ -36,7 +36,7 @@ fn memory_stays_where_it_is() {
     assert!(after <= before + SLACK, "{requests} bad requests: from {before} to {after} bytes");
 }
 
-/// All rows but those that want an upload of their own.
+/// Returns all rows except those that need an upload of their own.
 fn rows(world: &World) -> Vec<Sent> {
     let ours = table::OPEN.iter().copied().flatten().map(|row| (row, Kind::Ours));
     let raw = table::FRAMING.iter().chain(table::RAW).map(|row| (row, Kind::Below));
@@ -49,7 +49,7 @@ fn rows(world: &World) -> Vec<Sent> {
     ours.chain(raw).filter(shared).map(sent).collect()
 }
 
-/// Sends so many, row after row, over a few connections that are kept as long as the server keeps them.
+/// Sends this number of requests, row after row, over a few connections that are kept as long as the server keeps them.
 fn flood(world: &World, rows: &[Sent], requests: usize) {
     std::thread::scope(|scope| {
         for lane in 0..CONNECTIONS {
@@ -58,7 +58,7 @@ fn flood(world: &World, rows: &[Sent], requests: usize) {
                 for at in (lane..requests).step_by(CONNECTIONS) {
                     let row = &rows[at % rows.len()];
                     let answer = exchange(world, &mut stream, row);
-                    // Another lane may just have the upload that all of them ask for.
+                    // All connections use the same upload, so another one may have it at the moment.
                     assert!([row.status, 409].contains(&answer.status), "{} {}", answer.status, answer.text());
                 }
             });
@@ -71,7 +71,7 @@ fn exchange(world: &World, kept: &mut Option<BufReader<TcpStream>>, row: &Sent) 
         let fresh = kept.is_none();
         let mut stream = match kept.take() {
             Some(mut stream) => {
-                // It may have been closed meanwhile: then a new one is tried.
+                // The server may have closed the connection meanwhile; then the request goes over a new one.
                 let _ = stream.get_mut().write_all(&row.bytes);
                 stream
             }

@@ -1,5 +1,5 @@
-//! Every mistake that a client can make, as a table: refused with the right status and the right code, in the specification's JSON;
-//! nothing is changed by it, nothing hangs, and the server goes on.
+//! A table of client mistakes. Each is refused with the right status and code, in the specification's JSON. It changes nothing,
+//! nothing hangs, and the server goes on.
 
 mod flood;
 mod table;
@@ -18,7 +18,7 @@ use crate::support::upstream::Upstream;
 use table::Row;
 use world::{Prepared, World};
 
-/// No answer within this is a hang.
+/// A request without an answer after this time hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest error in bytes.
 const MOST: usize = 4096;
@@ -26,14 +26,14 @@ const PROBE: &[u8] = b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n";
 /// `alice:secret`, as `htpasswd -B` writes it.
 const ALICE: &str = "alice:$2y$05$Z2UyzlpcairrQQKgFnpHnelQ.J6CK7OXQtyT9HbBvC8MAthihNobu\n";
 
-/// Who answers a request, and what becomes of its connection.
+/// The source of an answer, and the fate of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// We do, and the connection can be used again.
+    /// Entrepot answers, and the connection can be used again.
     Ours,
-    /// We do, and it may be over.
+    /// Entrepot answers, and the connection may be closed.
     Last,
-    /// The library below us does: its answer may have no body. The connection is over.
+    /// hyper answers, perhaps without a body. The connection is closed.
     Below,
 }
 
@@ -105,7 +105,7 @@ fn open() -> World {
     World::new(registry, client)
 }
 
-/// Tries every row, and says of all that went wrong what it was.
+/// Tries every row and reports all failures.
 fn all_refused<'r>(world: &World, rows: impl IntoIterator<Item = &'r Row>, kind: Kind) {
     let complaints: Vec<String> =
         rows.into_iter().filter_map(|row| Some(complaint(row, refused(world, row, kind).err()?))).collect();
@@ -116,7 +116,7 @@ fn complaint(row: &Row, what: String) -> String {
     format!("{} {} wanted for {}\n  {what}", row.0, row.1, shown(row.2))
 }
 
-/// What is wrong with how a row is answered, or with what it leaves behind.
+/// Returns an error if the answer to a row is wrong, or if the row leaves something behind.
 fn refused(world: &World, row: &Row, kind: Kind) -> Result<(), String> {
     let (_, _, text) = *row;
     let prepared = match kind {
@@ -129,19 +129,19 @@ fn refused(world: &World, row: &Row, kind: Kind) -> Result<(), String> {
     says_why(row, &answer, kind)
         .map_err(|why| format!("{why}: {} {:?}\n  {}", answer.status, answer.headers, shown(&answer.text())))?;
     goes_on(stream, &answer, kind)?;
-    // A new connection is as good as ever.
+    // A new connection works as before.
     ensure(world.registry.client().get("/livez").text() == "ok\n", "the server does not go on")?;
     unchanged(world, &prepared, &before)?;
     world.clear(&prepared);
     Ok(())
 }
 
-/// Status and code, in the specification's JSON, with what every answer carries.
+/// Checks the status and the code, in the specification's JSON, and the headers that every answer has.
 fn says_why(&(status, code, text): &Row, answer: &Answer, kind: Kind) -> Result<(), String> {
     let has = |name: &str| answer.header(name).is_some_and(|value| !value.is_empty());
     ensure(answer.status == status && (400..500).contains(&status), "another status")?;
     ensure(answer.whole, "the body breaks off")?;
-    // A client that sent much is not sent it back.
+    // The answer does not repeat a long request.
     ensure(answer.body.len() < MOST, "a long error")?;
     if text.starts_with("HEAD") {
         ensure(answer.body.is_empty() && has("content-length"), "a body, or the length of none")?;
@@ -173,10 +173,10 @@ fn is_json(code: &str, answer: &Answer, kind: Kind) -> Result<(), String> {
     ensure(error.get("detail").is_some(), "no detail")
 }
 
-/// The connection can be used again, or is closed; and nobody else's answer comes by it.
+/// Checks that the connection can be used again or is closed, and carries no other answer.
 fn goes_on(mut stream: BufReader<TcpStream>, answer: &Answer, kind: Kind) -> Result<(), String> {
     if kind != Kind::Ours {
-        // It may be closed already.
+        // The connection may be closed already.
         let _ = stream.get_ref().shutdown(Shutdown::Write);
         let rest = stream.fill_buf().map_or(0, <[u8]>::len);
         return ensure(rest == 0, "another answer follows");
@@ -189,7 +189,7 @@ fn goes_on(mut stream: BufReader<TcpStream>, answer: &Answer, kind: Kind) -> Res
     ensure([200, 401].contains(&next.status), "the connection is confused")
 }
 
-/// No file of the store has changed but those of the request's own upload.
+/// Checks that no file of the store has changed except those of the request's own upload.
 fn unchanged(world: &World, prepared: &Prepared, before: &BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
     let after = world.stored();
     let new = after.iter().filter(|(path, content)| before.get(*path) != Some(*content)).map(|(path, _)| path);
@@ -206,17 +206,17 @@ fn send(world: &World, bytes: &[u8]) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(world.registry.addr()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    // A server that refuses may close before it has read everything: what it answered counts.
+    // A server that refuses may close before it has read everything, so the answer counts.
     let _ = stream.write_all(bytes);
     BufReader::new(stream)
 }
 
-/// As much of a text as one can read.
+/// Returns the beginning of a text, short enough to read.
 fn shown(text: &str) -> String {
     text.chars().take(300).collect()
 }
 
-/// It waits for half a minute, as the server does.
+/// Takes half a minute, the server's limit.
 #[test]
 fn a_head_that_does_not_become_whole_is_told_so() {
     let registry = Registry::start();
@@ -243,7 +243,7 @@ fn a_head_that_does_not_become_whole_is_told_so() {
     assert!(id.contains("\"http.response.status\":408"), "{id}");
 }
 
-/// HTTP/2 has its own ways to find out whether somebody is there.
+/// HTTP/2 has its own ways to find out whether the other side is alive.
 #[tokio::test]
 async fn a_connection_of_http2_may_rest_longer_than_a_head_may_take() {
     let registry = Registry::start();

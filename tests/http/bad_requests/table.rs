@@ -1,13 +1,13 @@
-//! What is refused, and how: status, code, request.
+//! Refused requests with their answers: status, code, request.
 //!
-//! A request is its method and target, then header lines, then after an empty line its body; `Host` and `Content-Length` are added
-//! where they are not written. In angle brackets stand what a server holds (`world.rs`), `<a*300>` for a repetition and `<0xff>`
-//! for a byte. Whatever is below [`RAW`] is sent as it stands here.
+//! A request is its method and target, then header lines, then after an empty line its body. `Host` and `Content-Length` are added
+//! where they are missing. Angle brackets contain names of stored content (`world.rs`), `<a*300>` for a repetition and `<0xff>` for a
+//! byte. Rows from [`RAW`] on are sent exactly as written.
 
 /// Status, code, request.
 pub type Row = (u16, &'static str, &'static str);
 
-/// A private registry that is open to everybody and allows deletion.
+/// Requests to a private registry that is open to every client and allows deletion.
 pub const OPEN: &[&[Row]] = &[
     PATHS,
     NAMES,
@@ -110,7 +110,7 @@ const NAMES: &[Row] = &[
     (404, "NAME_UNKNOWN", "GET /v2/team/unknown/manifests/latest"),
     (404, "NAME_UNKNOWN", "DELETE /v2/team/unknown/manifests/latest"),
     (404, "NAME_UNKNOWN", "GET /v2/<a*255>/tags/list"),
-    // What lies in the store's own directories is no repository.
+    // The store's own directories are not repositories.
     (404, "NAME_UNKNOWN", "GET /v2/team/tags/list"),
 ];
 
@@ -524,7 +524,7 @@ const API: &[Row] = &[
     (400, "UNSUPPORTED", "POST /api/v1/warm\nContent-Type: application/json\n\n\"<a*1048576>\""),
 ];
 
-/// A registry that wants to know who asks.
+/// Requests to a registry that requires a login.
 pub const GUARDED: &[Row] = &[
     (401, "UNAUTHORIZED", "GET /v2/"),
     (401, "UNAUTHORIZED", "GET /metrics"),
@@ -563,12 +563,12 @@ pub const GUARDED: &[Row] = &[
     (401, "UNAUTHORIZED", "GET /v2/\nAuthorization: Basic <basic:alice:secret>\nAuthorization: Basic <basic:bob:x>"),
     (401, "UNAUTHORIZED", "GET /v2/?access_token=secret"),
     (401, "UNAUTHORIZED", "GET http://alice:secret@elsewhere.example/v2/"),
-    // What makes no sense is told to anybody: it says nothing of what is held.
+    // An invalid request is refused without a login, since the refusal tells nothing about stored content.
     (400, "NAME_INVALID", "GET /v2/UPPER/tags/list"),
     (404, "NAME_UNKNOWN", "GET /v2/a/tags/list?ns=unknown.example"),
 ];
 
-/// A registry where nothing may be deleted.
+/// Requests to a registry that does not allow deletion.
 pub const KEPT: &[Row] = &[
     (405, "UNSUPPORTED", "DELETE /v2/team/app/manifests/latest"),
     (405, "UNSUPPORTED", "DELETE /v2/team/app/manifests/<image>"),
@@ -576,7 +576,7 @@ pub const KEPT: &[Row] = &[
     (405, "UNSUPPORTED", "DELETE /v2/team/app/blobs/<absent>"),
 ];
 
-/// A mirror whose upstream is not there, with `local/**` beside it: what it refuses without asking.
+/// Requests to a mirror with `local/**` whose upstream is not reachable. The mirror refuses them without asking it.
 pub const MIRROR: &[Row] = &[
     (403, "DENIED", "POST /v2/library/alpine/blobs/uploads/"),
     (403, "DENIED", "POST /v2/alpine/blobs/uploads/?digest=<hello>\n\nhello"),
@@ -607,10 +607,10 @@ pub const MIRROR: &[Row] = &[
     ),
 ];
 
-/// Whole requests, as they go over the wire, and what is answered before any of our own code sees them, or by it. Afterwards the
-/// connection may be over. The code is `""` where the library below us answers, with or without a body.
+/// Whole requests, as they go over the wire, which hyper or Entrepot refuses. Afterwards the connection may be closed. The code is
+/// `""` where hyper answers, with or without a body.
 pub const RAW: &[Row] = &[
-    // The line.
+    // The request line.
     (400, "", "GET\r\n\r\n"),
     (400, "", "GET /v2/\r\n\r\n"),
     (400, "", "GET  /v2/ HTTP/1.1\r\nHost: r\r\n\r\n"),
@@ -627,7 +627,7 @@ pub const RAW: &[Row] = &[
     (400, "", "GET http:// HTTP/1.1\r\nHost: r\r\n\r\n"),
     (400, "", "GET http://[::1/ HTTP/1.1\r\nHost: r\r\n\r\n"),
     (400, "", "<0x16><0x03><0x01><0x02><0x00><0x01><0x00><0x01>\r\n\r\n"),
-    // The head.
+    // The header.
     (400, "", "GET /v2/ HTTP/1.1\r\nHost : r\r\n\r\n"),
     (400, "", "GET /v2/ HTTP/1.1\r\n Host: r\r\n\r\n"),
     (400, "", "GET /v2/ HTTP/1.1\r\nHost: r\r\nno colon\r\n\r\n"),
@@ -658,7 +658,7 @@ pub const RAW: &[Row] = &[
     (400, "", "POST /v2/a/blobs/uploads/ HTTP/1.0\r\nHost: r\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
 ];
 
-/// Whole requests that our own code answers, and whose connection ends with that.
+/// Whole requests that Entrepot answers before it closes the connection.
 pub const FRAMING: &[Row] = &[
     (400, "UNSUPPORTED", "GET /v2/ HTTP/1.1\r\n\r\n"),
     (400, "UNSUPPORTED", "GET http://r/v2/ HTTP/1.1\r\n\r\n"),
@@ -683,7 +683,7 @@ pub const FRAMING: &[Row] = &[
         "UNSUPPORTED",
         "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ),
-    // Where two readers would see the body end in two places, what follows it is no request of anybody's.
+    // Where two readers would see different ends of the body, the bytes after it are not read as a request.
     (
         400,
         "NAME_INVALID",
@@ -696,7 +696,7 @@ pub const FRAMING: &[Row] = &[
         "POST /v2/UPPER/blobs/uploads/ HTTP/1.1\r\nHost: r\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n\
          0\r\n\r\nDELETE /v2/team/app/manifests/latest HTTP/1.1\r\nHost: r\r\n\r\n",
     ),
-    // Chunks that are none: what came before them is not taken for the whole.
+    // Invalid chunks: the bytes before them are not taken as the whole body.
     (
         400,
         "BLOB_UPLOAD_INVALID",
@@ -764,7 +764,7 @@ pub const FRAMING: &[Row] = &[
     ),
 ];
 
-/// What contradicts itself or goes beyond our limits.
+/// Requests that contradict themselves or exceed limits.
 const BEYOND: &[Row] = &[
     (400, "DIGEST_INVALID", "PUT <begun>?digest=<hell>&digest=<absent>"),
     (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<hello>&digest=<absent>\n\nhello"),
@@ -780,7 +780,7 @@ const BEYOND: &[Row] = &[
     (400, "TAG_INVALID", "PUT /v2/team/app/manifests/latest?tag=other\n\n<manifest>"),
 ];
 
-/// Odd, and right all the same: to refuse these would shut somebody out.
+/// Unusual but valid requests. A server that refused them would exclude correct clients.
 pub const GOOD: &[Row] = &[
     (200, "", "GET /v2"),
     (200, "", "GET /%76%32/"),

@@ -1,4 +1,4 @@
-//! What a server holds that the table's requests speak of, and how they are put together.
+//! The content that the requests of the table name, and the composition of a request.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ use base64::engine::general_purpose::STANDARD;
 use crate::support::client::{Client, digest_of};
 use crate::support::registry::Registry;
 
-/// A server with `team/app:latest` (one layer, `layer`), a blob in `team/other`, an upload that has five bytes, one that is
-/// finished and one that was cancelled.
+/// A server with `team/app:latest` (one layer, `layer`), a blob in `team/other`, an upload with five bytes, a completed upload and a
+/// cancelled one.
 pub struct World {
     pub registry: Registry,
     client: Client,
     values: BTreeMap<&'static str, String>,
 }
 
-/// A request as bytes, and the uploads that were begun for it.
+/// A request as bytes, and the uploads that were started for it.
 pub struct Prepared {
     pub bytes: Vec<u8>,
     uploads: Vec<String>,
 }
 
 impl Prepared {
-    /// Does this file belong to an upload that was begun for the request?
+    /// Returns true if the file belongs to an upload that was started for the request.
     pub fn is_own(&self, path: &Path) -> bool {
         let ids = self.uploads.iter().filter_map(|upload| upload.rsplit('/').next());
         ids.into_iter().any(|id| path.components().any(|part| part.as_os_str() == id))
@@ -32,7 +32,7 @@ impl Prepared {
 }
 
 impl World {
-    /// `client` may push.
+    /// Fills the server; `client` may push.
     pub fn new(registry: Registry, client: Client) -> Self {
         let mut values = BTreeMap::new();
         if let Some((repository, other)) = repositories(&client) {
@@ -59,7 +59,7 @@ impl World {
         Self { registry, client, values }
     }
 
-    /// A request of the table as it goes over the wire.
+    /// Returns a request of the table as it goes over the wire.
     pub fn prepare(&self, text: &str) -> Prepared {
         let mut prepared = self.fill_in(text);
         let cut = find(&prepared.bytes, b"\n\n");
@@ -81,12 +81,12 @@ impl World {
         prepared
     }
 
-    /// A request that is written out whole.
+    /// Returns a request that is written out in full.
     pub fn prepare_raw(&self, text: &str) -> Prepared {
         self.fill_in(text)
     }
 
-    /// Ends the uploads that a request had begun for it.
+    /// Cancels the uploads that were started for a request.
     pub fn clear(&self, prepared: &Prepared) {
         for upload in &prepared.uploads {
             let status = self.client.request("DELETE", upload).send().status;
@@ -94,14 +94,14 @@ impl World {
         }
     }
 
-    /// Every file of the store with its content: what must not change.
+    /// Returns every file of the store with its content. None of it may change.
     pub fn stored(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         gather(&self.registry.data(), &mut files);
         files
     }
 
-    /// Puts in what stands in angle brackets.
+    /// Replaces the names in angle brackets.
     fn fill_in(&self, text: &str) -> Prepared {
         let (mut bytes, mut uploads, mut rest) = (Vec::new(), Vec::new(), text);
         while let Some((before, after)) = rest.split_once('<') {
@@ -128,7 +128,7 @@ impl World {
     }
 }
 
-/// Where this client may push: anywhere, or below `local/`.
+/// Returns the repositories to which the client may push: `team/…`, or `local/…` on a mirror.
 fn repositories(client: &Client) -> Option<(&'static str, &'static str)> {
     let status = client.request("POST", "/v2/team/app/blobs/uploads/").send();
     let upload = status.header("location")?.to_owned();
@@ -136,7 +136,7 @@ fn repositories(client: &Client) -> Option<(&'static str, &'static str)> {
     Some(("team/app", "team/other"))
 }
 
-/// An upload that has these bytes already.
+/// Starts an upload and sends these bytes.
 fn begin(client: &Client, content: &[u8]) -> String {
     let upload = client.begin("team/app");
     if !content.is_empty() {
