@@ -1,4 +1,4 @@
-//! Who takes part: a server in front of the link, or nothing.
+//! The contestants: a server in front of the link, or no server.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::pull::{self, End, Pulled, Step, Wanted};
 use crate::support::registry::{Place, Registry};
 use crate::support::upstream::Upstream;
 
-/// What curl may be ahead of its reader, in bytes.
+/// The bytes that curl may read ahead of its reader.
 const PIPE: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +19,7 @@ pub enum Who {
     Entrepot,
     /// `registry:2` as a proxy.
     Distribution,
-    /// The bare link: one curl for each client, straight to the upstream.
+    /// The bare link: one curl for each client, directly to the upstream.
     Curl,
 }
 
@@ -35,7 +35,7 @@ impl Who {
     }
 }
 
-/// A contestant that is ready.
+/// A contestant that runs.
 pub enum Contestant {
     Entrepot(Registry),
     Distribution(Distribution),
@@ -54,7 +54,7 @@ impl Contestant {
         }
     }
 
-    /// Where clients find it. The bare link has no such place.
+    /// Returns its address for clients. The bare link has none.
     pub fn addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Entrepot(registry) => Some(registry.addr()),
@@ -63,7 +63,7 @@ impl Contestant {
         }
     }
 
-    /// A tag, then its layer.
+    /// Pulls a tag, then its layer.
     pub fn pull(&self, wanted: &Wanted, deadline: Instant) -> Pulled {
         match (self, self.addr()) {
             (Self::Curl(curl), _) => curl.pull(wanted, deadline),
@@ -72,7 +72,7 @@ impl Contestant {
         }
     }
 
-    /// SIGKILL, as a power cut looks to it.
+    /// Sends SIGKILL, which has the effect of a power cut on the process.
     pub fn kill(&mut self) {
         match self {
             Self::Entrepot(registry) => registry.kill(),
@@ -81,7 +81,7 @@ impl Contestant {
         }
     }
 
-    /// Starts it again on what it has stored.
+    /// Starts the server again with its store.
     pub fn restart(&mut self) {
         match self {
             Self::Entrepot(registry) => registry.restart(),
@@ -105,7 +105,7 @@ fn configuration(place: &Place, recipe: &Recipe, upstreams: &[Upstream]) -> Stri
     )
 }
 
-/// One curl after another: the token, the manifest, the layer.
+/// Runs curl for the token, the manifest and the layer, one after another.
 pub struct Curl {
     url: String,
     ca: Option<tempfile::NamedTempFile>,
@@ -164,7 +164,7 @@ impl Curl {
         let mut child =
             curl.arg(url).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.as_mut().unwrap();
-        // A small pipe would be what an unthrottled link waits for.
+        // A small pipe would slow down an unthrottled link.
         let _ = rustix::pipe::fcntl_setpipe_size(&*stdout, PIPE);
         body(stdout);
         let output = child.wait_with_output().unwrap();

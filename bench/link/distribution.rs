@@ -1,4 +1,4 @@
-//! `registry:2` as a proxy: Debian's `docker-registry`, on a port and in a directory of its own.
+//! `registry:2` as a proxy: Debian's `docker-registry`, with a port and a directory of its own.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// The program, if it is installed.
+    /// Returns the path of the program if it is installed.
     pub fn find() -> Option<PathBuf> {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path)
@@ -24,7 +24,7 @@ impl Distribution {
             .find(|program| program.is_file())
     }
 
-    /// What it says that it is: `2.8.2+ds1`.
+    /// Returns its version: `2.8.2+ds1`.
     pub fn version(program: &Path) -> String {
         let said = Command::new(program).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
         String::from_utf8_lossy(&said).split_whitespace().last().unwrap_or("of an unknown version").to_owned()

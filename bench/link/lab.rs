@@ -1,4 +1,4 @@
-//! What a scenario works with: images to pull, and upstreams with a contestant in front of them.
+//! The setting of a scenario: images to pull, and upstreams with a contestant in front of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,36 +17,36 @@ pub const MIB: u64 = 1 << 20;
 
 pub const REPOSITORY: &str = "library/app";
 
-/// The sizes of layers that scenarios ask for, in MiB.
+/// The sizes of the layers in scenarios, in MiB.
 const SIZES: [u64; 6] = [8, 20, 24, 40, 64, 100];
 
-/// Nothing sent for so long is nothing more to come.
+/// After this time without a byte, no more bytes are expected.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// What still comes after so long is not waited for.
+/// After this time, further bytes are not waited for.
 const SETTLED: Duration = Duration::from_secs(4);
 
 pub struct Lab {
     stocks: BTreeMap<u64, Stock>,
-    /// `registry:2`'s program, if it is installed.
+    /// The program of `registry:2`, if it is installed.
     pub distribution: Option<PathBuf>,
 }
 
-/// An image of one layer.
+/// An image with one layer.
 pub struct Stock {
     pub content: Bytes,
     pub image: Image,
-    /// Holds it, for other upstreams to take it from.
+    /// An upstream that holds the image, from which others take it.
     shelf: Upstream,
 }
 
-/// What a scenario wants to stand on.
+/// The requirements of a scenario.
 pub struct Recipe {
-    /// Of the layer, in MiB; one of [`SIZES`].
+    /// The size of the layer, in MiB; one of [`SIZES`].
     pub size: u64,
     pub tls: bool,
     pub endpoints: usize,
-    /// More keys of Entrepot's upstream, each behind a comma.
+    /// Additional keys of Entrepot's upstream, each after a comma.
     pub keys: &'static str,
     /// Keys of Entrepot's `mirror.fill`.
     pub fill: &'static str,
@@ -79,7 +79,7 @@ pub struct Stand<'a> {
 }
 
 impl<'a> Stand<'a> {
-    /// Healthy upstreams that want a token and redirect blobs to their CDN; a contestant that has nothing yet.
+    /// Starts healthy upstreams that require a token and redirect blobs to their CDN, and a contestant with an empty store.
     pub fn new(lab: &'a Lab, who: Who, recipe: &Recipe) -> Self {
         let stock = &lab.stocks[&recipe.size];
         let upstream = || {
@@ -103,12 +103,12 @@ impl<'a> Stand<'a> {
         Wanted { repository: REPOSITORY, tag: "1", image: &self.stock.image, content: &self.stock.content, range: None }
     }
 
-    /// One client: the tag, then its layer.
+    /// Pulls with one client: the tag, then its layer.
     pub fn pull(&self, cap: u64) -> Pulled {
         self.contestant.pull(&self.wanted(), deadline(cap))
     }
 
-    /// So many clients at once.
+    /// Pulls with this number of clients at once.
     pub fn pulls(&self, clients: usize, cap: u64) -> Vec<Pulled> {
         thread::scope(|scope| {
             let pulls: Vec<_> = (0..clients).map(|_| scope.spawn(|| self.pull(cap))).collect();
@@ -116,7 +116,7 @@ impl<'a> Stand<'a> {
         })
     }
 
-    /// One client, while something befalls the upstream or the contestant.
+    /// Pulls with one client while `during` changes the upstream or the contestant.
     pub fn pull_while(&self, cap: u64, event: impl FnOnce(&Self)) -> Pulled {
         thread::scope(|scope| {
             let pull = scope.spawn(|| self.pull(cap));
@@ -125,7 +125,7 @@ impl<'a> Stand<'a> {
         })
     }
 
-    /// Waits until so much of the layer has left the upstreams, or nothing more will come of it.
+    /// Waits until the upstreams have sent this many bytes of the layer, or no more bytes are expected.
     pub fn wait_for(&self, part: f64, patience: Duration) {
         let begun = Instant::now();
         while self.ratio() < part && begun.elapsed() < patience {
@@ -133,7 +133,7 @@ impl<'a> Stand<'a> {
         }
     }
 
-    /// Waits until nothing more leaves the upstreams: a server may fetch on when its clients have what they want.
+    /// Waits until the upstreams send nothing more. A server may go on fetching after its clients have everything.
     pub fn settle(&self) {
         let (begun, mut before) = (Instant::now(), (-1.0, 0));
         while begun.elapsed() < SETTLED {
@@ -146,25 +146,25 @@ impl<'a> Stand<'a> {
         }
     }
 
-    /// Bytes of the layer.
+    /// The size of the layer in bytes.
     pub fn size(&self) -> u64 {
         self.stock.content.len() as u64
     }
 
-    /// Bytes of the layer that have left the upstreams, by its size.
+    /// Returns the bytes of the layer that the upstreams have sent, divided by its size.
     pub fn ratio(&self) -> f64 {
         let layer = &self.stock.image.layers[0];
         let sent: u64 = self.upstreams.iter().map(|upstream| upstream.bytes_sent(layer)).sum();
         sent as f64 / self.size() as f64
     }
 
-    /// Requests of every kind: tokens, manifests, blobs, to the CDN.
+    /// Returns the number of requests of every kind: tokens, manifests, blobs, to the CDN.
     pub fn requests(&self) -> usize {
         self.upstreams.iter().map(|upstream| upstream.requests("*", "")).sum()
     }
 }
 
-/// So many seconds from now.
+/// Returns the time in this many seconds.
 pub fn deadline(cap: u64) -> Instant {
     Instant::now() + Duration::from_secs(cap)
 }

@@ -1,12 +1,12 @@
-//! The proof: what a bad link costs behind Entrepot, behind `registry:2` as a proxy, and with nothing in between.
+//! Measures a bad link behind Entrepot, behind `registry:2` as a proxy, and without a server.
 //!
 //! ```sh
 //! cargo bench --bench link                # everything, in under two minutes; writes docs/measured/link.md
 //! cargo bench --bench link -- cut stall   # only scenarios whose title has one of these words; writes nothing
 //! ```
 //!
-//! The upstream is the one that misbehaves in the tests (`tests/support`). Every cell of the table has an upstream, a server
-//! and a data directory of its own. The cells that measure speed run alone, the others six at a time.
+//! The upstream is the misbehaving one of the tests (`tests/support`). Every cell of the table has its own upstream, server and data
+//! directory. The cells that measure speed run alone, the others six at a time.
 #![expect(clippy::unwrap_used, reason = "a proof that cannot go on fails where it stands")]
 #![expect(clippy::disallowed_methods, reason = "it stands outside the product, and measures with the machine's clock")]
 
@@ -30,14 +30,14 @@ use lab::Lab;
 use row::Row;
 use scenarios::Scenario;
 
-/// So many cells that wait more than they work run at once.
+/// The number of cells that run at once, if they wait more than they work.
 const TOGETHER: usize = 6;
 
-/// What came of one scenario for one contestant.
+/// The result of one scenario for one contestant.
 pub struct Cell {
     pub scenario: usize,
     pub who: Who,
-    /// None where the contestant cannot do such a thing.
+    /// `None` if the contestant does not support the scenario.
     pub rows: Vec<Row>,
 }
 
@@ -62,7 +62,7 @@ fn main() {
     }
 }
 
-/// Runs every cell: those that want the machine for themselves first, one after another, then the others.
+/// Runs every cell: first those that need the whole machine, one after another, then the others.
 fn run(lab: &Lab, chosen: &[(usize, Scenario)]) -> Vec<Cell> {
     let every = || chosen.iter().flat_map(|chosen| Who::ALL.map(|who| (chosen, who)));
     let (alone, together): (Vec<_>, Vec<_>) = every().partition(|((_, scenario), who)| scenario.alone.wants(*who));

@@ -1,4 +1,4 @@
-//! The client that measures: a tag, then its layer, every byte compared with what it should be.
+//! The measuring client: pulls a tag, then its layer, and compares every byte with the expected one.
 
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,17 +9,17 @@ use crate::support::client::Answer;
 use crate::support::mirror::{blob, manifest};
 use crate::support::upstream::Image;
 
-/// Read in one go.
+/// The size of one read.
 const PIECE: usize = 256 << 10;
 
-/// What is asked for.
+/// A request to make.
 #[derive(Clone)]
 pub struct Wanted<'a> {
     pub repository: &'a str,
     pub tag: &'a str,
     pub(crate) image: &'a Image,
     pub content: &'a [u8],
-    /// Only this part of the layer.
+    /// Only this range of the layer.
     pub range: Option<Range<usize>>,
 }
 
@@ -32,7 +32,7 @@ impl Wanted<'_> {
         blob(self.repository, self.image.layers[0])
     }
 
-    /// What should come.
+    /// The expected bytes.
     pub fn bytes(&self) -> &[u8] {
         match &self.range {
             Some(range) => &self.content[range.clone()],
@@ -41,36 +41,36 @@ impl Wanted<'_> {
     }
 }
 
-/// How it ended.
+/// The outcome of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Whole,
-    /// The connection ended before the body did.
+    /// The connection ended before the body was complete.
     Cut,
-    /// It ended as if it were whole, and is not what was asked for.
+    /// The body ended as if it were complete, but has wrong bytes.
     Wrong,
     Status(u16),
     /// No connection, or one that ended without an answer.
     Refused,
-    /// Not within the cap.
+    /// Not complete within the time limit.
     Late,
 }
 
-/// What was asked for last.
+/// The last request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Tag,
     Layer,
 }
 
-/// What came of a pull; times from before the tag was asked for.
+/// The result of a pull. Times count from before the request for the tag.
 #[derive(Clone, Copy, Debug)]
 pub struct Pulled {
     pub end: End,
     pub step: Step,
-    /// When the layer was asked for.
+    /// The time of the request for the layer.
     pub asked: Duration,
-    /// The first byte of the layer.
+    /// The time of the first byte of the layer.
     pub first: Option<Duration>,
     pub last: Duration,
 }
@@ -101,7 +101,7 @@ impl Read {
     }
 }
 
-/// Reads a body and compares it.
+/// Reads a body and compares it with the expected bytes.
 pub fn read(body: &mut dyn io::Read, expected: &[u8]) -> Read {
     let (mut read, mut piece) = (Read::default(), vec![0; PIECE]);
     loop {
@@ -117,7 +117,7 @@ pub fn read(body: &mut dyn io::Read, expected: &[u8]) -> Read {
     }
 }
 
-/// A tag, then its layer, from a server.
+/// Pulls a tag, then its layer, from a server.
 pub fn pull(addr: SocketAddr, wanted: &Wanted, deadline: Instant) -> Pulled {
     let begun = Instant::now();
     match ask(addr, &wanted.manifest(), deadline) {
@@ -131,7 +131,7 @@ pub fn pull(addr: SocketAddr, wanted: &Wanted, deadline: Instant) -> Pulled {
     Pulled { asked: before, first: pulled.first.map(|first| before + first), last: begun.elapsed(), ..pulled }
 }
 
-/// The layer alone, or a range of it.
+/// Pulls only the layer, or a range of it.
 pub fn layer(addr: SocketAddr, wanted: &Wanted, deadline: Instant) -> Pulled {
     let begun = Instant::now();
     let range = wanted.range.as_ref().map(|range| format!("Range: bytes={}-{}\r\n", range.start, range.end - 1));
@@ -140,7 +140,7 @@ pub fn layer(addr: SocketAddr, wanted: &Wanted, deadline: Instant) -> Pulled {
         Err(end) => return Pulled::failed(end, Step::Layer, begun),
     };
     if answer.status != if range.is_some() { 206 } else { 200 } {
-        // A whole layer where a range was asked for costs the time that it takes, whether it arrives or not.
+        // If a server sends a whole layer instead of a range, the time of the whole counts, whether it arrives or not.
         let _ = io::copy(&mut body, &mut io::sink());
         return Pulled::failed(End::Status(answer.status), Step::Layer, begun);
     }
@@ -154,7 +154,7 @@ pub fn layer(addr: SocketAddr, wanted: &Wanted, deadline: Instant) -> Pulled {
     Pulled { end, step: Step::Layer, asked, first, last: begun.elapsed() }
 }
 
-/// One small answer, whole.
+/// Reads one small answer completely.
 pub fn ask(addr: SocketAddr, target: &str, deadline: Instant) -> Result<Answer, End> {
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json, */*\r\n";
     let (mut answer, mut body) = head(addr, target, accept, deadline)?;
@@ -166,7 +166,7 @@ pub fn ask(addr: SocketAddr, target: &str, deadline: Instant) -> Result<Answer, 
     }
 }
 
-/// The head of an answer; the body follows.
+/// Reads the head of an answer; the body follows.
 fn head(addr: SocketAddr, target: &str, fields: &str, deadline: Instant) -> Result<(Answer, BufReader<Timed>), End> {
     let mut stream = TcpStream::connect(addr).map_err(|_| End::Refused)?;
     let request = format!("GET {target} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n{fields}\r\n");

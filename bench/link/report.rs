@@ -1,4 +1,4 @@
-//! What is written down.
+//! The report in docs/measured/link.md.
 
 use crate::Cell;
 use crate::contestant::Who;
@@ -6,7 +6,7 @@ use crate::distribution::Distribution;
 use crate::row::Row;
 use crate::scenarios::Scenario;
 
-/// What Entrepot promises, and what was measured.
+/// Entrepot's promises and their measurements.
 pub fn promises(cells: &[Cell]) -> String {
     let rows = cells.iter().flat_map(|cell| &cell.rows).flat_map(|row| &row.promises);
     let lines = rows.map(|promise| {

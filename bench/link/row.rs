@@ -1,4 +1,4 @@
-//! One line of the table.
+//! One row of the table.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use crate::lab::Stand;
 use crate::pull::{End, Pulled, Step};
 use crate::scenarios::Scenario;
 
-/// What was seen. What does not apply is `None`.
+/// The measurements of a row. A value that does not apply is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
-    /// Which part of the scenario, or which setting, where there are several.
+    /// The part of the scenario, or the setting, if there are several.
     pub case: &'static str,
     pub result: String,
-    /// Bytes of the layer that left the upstreams, by its size.
+    /// The bytes of the layer that the upstreams sent, divided by its size.
     pub ratio: Option<f64>,
     pub requests: Option<usize>,
-    /// How many times the rate of one connection (or endpoint) the layer arrived at.
+    /// The rate at which the layer arrived, divided by the rate of one connection (or endpoint).
     pub rate: Option<f64>,
-    /// When the layer was asked for.
+    /// The time of the request for the layer.
     pub asked: Duration,
     pub first: Option<Duration>,
     pub last: Option<Duration>,
@@ -27,7 +27,7 @@ pub struct Row {
     pub promises: Vec<Promise>,
 }
 
-/// What is promised of Entrepot, and whether it was seen.
+/// A promise of Entrepot, and whether it was kept.
 #[derive(Clone, Debug)]
 pub struct Promise {
     pub what: &'static str,
@@ -42,7 +42,7 @@ impl Row {
         Self { result: words.into(), ..Self::default() }
     }
 
-    /// What these clients saw, and what it cost upstream in the end. `cap` is what they had, in seconds.
+    /// Returns the row of these pulls and their cost at the upstreams. `cap` is the time limit, in seconds.
     pub fn of(stand: &Stand, pulls: &[Pulled], cap: u64) -> Self {
         let late = pulls.iter().any(|pulled| pulled.end == End::Late);
         if !late {
@@ -67,13 +67,13 @@ impl Row {
         Self { note: note.into(), ..self }
     }
 
-    /// The rate that the layer arrived at from when it was asked for, in rates of `rate` bytes a second.
+    /// Returns the rate of the layer's arrival since its request, divided by `rate` bytes per second.
     pub fn rate(self, stand: &Stand, rate: u64) -> Self {
         let whole = self.is_whole().then_some(self.last).flatten().map(|last| last.saturating_sub(self.asked));
         Self { rate: whole.map(|took| stand.size() as f64 / took.as_secs_f64() / rate as f64), ..self }
     }
 
-    /// Adds a promise, if this is the row of who gave it.
+    /// Adds a promise if the row is Entrepot's.
     pub fn promise(mut self, who: Who, promise: impl FnOnce(&Self) -> Promise) -> Self {
         if who == Who::Entrepot {
             let promise = promise(&self);
@@ -82,7 +82,7 @@ impl Row {
         self
     }
 
-    /// Did every client get it whole?
+    /// Returns true if every client got the whole layer.
     pub fn is_whole(&self) -> bool {
         self.result.starts_with("whole") && !self.result.contains(',')
     }
@@ -95,7 +95,7 @@ impl Row {
         if self.case.is_empty() { who.name().to_owned() } else { format!("{}, {}", who.name(), self.case) }
     }
 
-    /// The measured columns, up to the times: result, bytes, requests, rate.
+    /// Returns the measured columns up to the times: result, bytes, requests, rate.
     pub fn columns(&self) -> [String; 6] {
         let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.2}"));
         let seconds = |time: Option<Duration>| number(time.map(|time| time.as_secs_f64()));
@@ -110,7 +110,7 @@ impl Promise {
     }
 }
 
-/// What a client would say.
+/// Returns the outcome as a client sees it.
 pub fn told(pulled: &Pulled, cap: u64) -> String {
     let step = if pulled.step == Step::Tag { "tag" } else { "layer" };
     match pulled.end {
@@ -123,7 +123,7 @@ pub fn told(pulled: &Pulled, cap: u64) -> String {
     }
 }
 
-/// The same for all of them: `whole at 3 of 4, cut at 1`.
+/// Returns the outcomes of all clients: `whole at 3 of 4, cut at 1`.
 fn summary(pulls: &[Pulled], cap: u64) -> String {
     let mut counts: Vec<(String, usize)> = Vec::new();
     for pulled in pulls {
@@ -146,7 +146,7 @@ pub fn heading() -> String {
     format!("{:40} {:34} {result:24} {bytes:>10} {requests:>8} {rate:>6} {first:>8} {last:>8}", "scenario", "with")
 }
 
-/// The lines of a cell, as they are seen while it runs.
+/// Returns the rows of a cell for the output during the run.
 pub fn printed(cell: &Cell, scenario: &Scenario) -> String {
     let nothing = [Row::said("–")];
     let rows = if cell.rows.is_empty() { &nothing[..] } else { &cell.rows };

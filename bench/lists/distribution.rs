@@ -1,4 +1,4 @@
-//! `registry:2` on the same store: Debian's `docker-registry`.
+//! `registry:2` with the same store: Debian's `docker-registry`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// The program, if it is installed.
+    /// Returns the path of the program if it is installed.
     pub fn find() -> Option<PathBuf> {
         let path = std::env::var_os("PATH")?;
         let found = std::env::split_paths(&path).map(|directory| directory.join("docker-registry"));

@@ -1,4 +1,4 @@
-//! Leafing through a list, and what it costs the server.
+//! Reads a list page by page, and measures the cost for the server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,32 +8,32 @@ use std::time::{Duration, Instant};
 use crate::store::{SIGNED, TAGGED};
 use crate::support::client::{Answer, Client};
 
-/// A list, and how it is asked for.
+/// A list and its address.
 pub struct List {
     pub title: String,
     first: String,
     key: &'static str,
 }
 
-/// What came of leafing through it.
+/// The result of reading a list.
 pub struct Leafed {
     pub entries: usize,
     pub requests: usize,
     pub took: Duration,
-    /// The longest that one page took.
+    /// The time of the slowest page.
     pub slowest: Duration,
-    /// The longest page, in bytes.
+    /// The size of the largest page, in bytes.
     pub longest: usize,
     pub before: Memory,
     pub after: Memory,
     pub is_whole: bool,
 }
 
-/// What a process has in memory, in KiB.
+/// The memory of a process, in KiB.
 #[derive(Clone, Copy)]
 pub struct Memory {
     pub resident: u64,
-    /// The most that it had since [`Memory::forget_peak`].
+    /// The peak since [`Memory::forget_peak`].
     pub peak: u64,
 }
 

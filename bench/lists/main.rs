@@ -1,11 +1,11 @@
-//! What long lists cost: 10^5 tags of one repository, 10^5 repositories, 10^4 referrers of one digest.
+//! Measures long lists: 10^5 tags of one repository, 10^5 repositories, 10^4 referrers of one digest.
 //!
 //! ```sh
 //! cargo bench --bench lists          # everything; writes docs/measured/lists.md; takes 5 GB of the temporary directory meanwhile
 //! cargo bench --bench lists -- 100   # a hundredth of it; writes nothing
 //! ```
 //!
-//! The store is written as `registry:2` writes it, then served by the built server, and by `registry:2` itself where it is installed.
+//! The store has the layout of `registry:2`. The built server serves it, and so does `registry:2` itself where it is installed.
 #![expect(clippy::unwrap_used, reason = "a proof that cannot go on fails where it stands")]
 #![expect(clippy::disallowed_methods, reason = "it stands outside the product, and measures with the machine's clock")]
 
@@ -25,9 +25,9 @@ use report::{Index, Row};
 use store::Sizes;
 use support::registry::Registry;
 
-/// Entries of a page.
+/// The number of entries on a page.
 const PAGE: usize = 1000;
-/// Who needs longer than this for one list is not waited for.
+/// A server that needs longer than this for one list is not waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() {
@@ -84,7 +84,7 @@ fn leafed(name: &'static str, registry: &Registry, list: &List) -> Row {
     Row::new(name, list, Leafed::through(registry.addr(), registry.pid(), list, PATIENCE))
 }
 
-/// What the server says about its index, once it has it.
+/// Returns the server's figures about its index, once it has one.
 fn indexed(registry: &Registry) -> serde_json::Value {
     let begun = Instant::now();
     loop {

@@ -1,22 +1,22 @@
-//! What is written down.
+//! The report in docs/measured/lists.md.
 
 use crate::leaf::{Leafed, List, Memory};
 use crate::store::Sizes;
 
-/// One list through one server.
+/// One list from one server.
 pub struct Row {
     who: &'static str,
     list: String,
     leafed: Leafed,
 }
 
-/// What the index took.
+/// The cost of the index.
 pub struct Index {
     repositories: u64,
     manifests: u64,
     links: u64,
     millis: u64,
-    /// Resident memory beyond that of a server with an empty store, in KiB.
+    /// Resident memory beyond the memory of a server with an empty store, in KiB.
     resident: u64,
 }
 
@@ -25,7 +25,7 @@ impl Row {
         Self { who, list: list.title.clone(), leafed }
     }
 
-    /// A line of the table.
+    /// Returns a row of the table.
     pub fn line(&self) -> String {
         let Leafed { entries, requests, took, slowest, longest, before, after, is_whole } = &self.leafed;
         let whole = if *is_whole { "" } else { ", then stopped" };
@@ -43,7 +43,7 @@ impl Row {
         )
     }
 
-    /// How many entries a second.
+    /// Returns the number of entries per second.
     fn rate(&self) -> f64 {
         self.leafed.entries as f64 / self.leafed.took.as_secs_f64()
     }

@@ -1,4 +1,4 @@
-//! The store that is served.
+//! The store that the servers serve.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,12 @@ use serde_json::json;
 use crate::support::client::digest_of;
 use crate::support::volume::Volume;
 
-/// Has the tags.
+/// The repository that has the tags.
 pub const TAGGED: &str = "big/tagged";
-/// Has the referrers.
+/// The repository that has the referrers.
 pub const SIGNED: &str = "big/signed";
 
-/// How much of what.
+/// The numbers of entries.
 pub struct Sizes {
     pub tags: usize,
     pub repositories: usize,
@@ -27,13 +27,13 @@ impl Sizes {
         Self { tags: 100_000 / part, repositories: 100_000 / part, referrers: 10_000 / part }
     }
 
-    /// What the referrers refer to.
+    /// The subject of the referrers.
     pub fn subject(&self) -> String {
         digest_of(b"subject").to_string()
     }
 }
 
-/// Writes it, with two threads: it is a million and a half of files and directories.
+/// Writes the store with two threads, since it has a million and a half files and directories.
 pub fn write(data: &Path, sizes: &Sizes) {
     let volume = Volume::at(data);
     let manifest = manifest(&sizes.subject(), "a/common", 0);
@@ -48,15 +48,15 @@ pub fn write(data: &Path, sizes: &Sizes) {
             for n in 0..sizes.referrers {
                 volume.manifest(SIGNED, &self::manifest(&sizes.subject(), kind(n), n));
             }
-            // The two above are repositories too.
+            // The two repositories above count as well.
             (half..sizes.repositories - 2).for_each(|n| repository(&volume, n, &digest, &layer));
         });
     });
-    // Else the disk goes on writing while others read.
+    // Without this, the disk would still be writing during the measurements.
     assert!(Command::new("sync").arg("-f").arg(data).status().unwrap().success());
 }
 
-/// One in a thousand is of the rare kind.
+/// One in a thousand referrers has the rare type.
 fn kind(n: usize) -> &'static str {
     if n.is_multiple_of(1000) { "a/rare" } else { "a/common" }
 }
@@ -85,7 +85,7 @@ fn tags(volume: &Volume, sizes: &Sizes, digest: &str) {
     }
 }
 
-/// A repository with one manifest and one layer; a thousand of them share a first part.
+/// Writes a repository with one manifest and one layer. A thousand repositories share the first part of their names.
 fn repository(volume: &Volume, n: usize, manifest: &entrepot::oci::Digest, layer: &entrepot::oci::Digest) {
     let name = format!("team{}/application-{n}", n / 1000);
     let links = [volume.revision(&name, manifest).join("link"), volume.layer_link(&name, layer)];

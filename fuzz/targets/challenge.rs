@@ -1,4 +1,4 @@
-//! `WWW-Authenticate`: fields do not depend on each other, and what was understood, written out, is understood the same.
+//! `WWW-Authenticate`: header fields are independent of each other, and a parsed challenge that is written out parses to the same value.
 #![cfg_attr(fuzzing, no_main)]
 
 use entrepot::upstream::{Challenge, challenges};
@@ -18,7 +18,7 @@ pub fn run(text: &str) {
         }
         assert_eq!(challenges([written(challenge).as_str()]), std::slice::from_ref(challenge));
     }
-    // Several in one field, as registries send them.
+    // Several challenges in one field, as registries send them.
     let together = found.iter().map(written).collect::<Vec<_>>().join(", ");
     assert_eq!(challenges([together.as_str()]), found, "{together}");
 }

@@ -1,11 +1,11 @@
-//! Configurations: mistakes have places, what is shown can be read again and says the same, and no secret is ever shown.
+//! Configurations: every mistake has a place, a printed configuration can be read again with the same result, and no secret is printed.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::path::Path;
 
 use entrepot::config::{Draft, SourceText};
 
-/// What every `file:` secret reads as.
+/// The content of every file that a `file:` secret names.
 const SECRET: &str = "zq9-Kx7vWm";
 
 #[cfg(fuzzing)]
@@ -19,7 +19,7 @@ pub fn run(text: &str) {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (format!("REGISTRY_{name}"), value.to_owned()))
         .collect();
-    // Whoever writes a secret where none belongs has shown it already.
+    // An input that contains the secret elsewhere has shown it already.
     let shown_already = text.contains(SECRET) || variables.contains(SECRET);
     let read = |_: &Path| Ok(SECRET.to_owned());
     let source = |text| SourceText { name: "config.yml".to_owned(), text, built_in: false };
@@ -27,7 +27,7 @@ pub fn run(text: &str) {
     let printed = Draft::read(source(text), &environment, &read).print();
     match Draft::read(source(text), &environment, &read).conclude() {
         Err(problems) => {
-            // A file with mistakes may be shown too, as far as it can be read.
+            // A file with mistakes is printed as far as it can be read.
             printed.iter().for_each(|printed| hidden(printed));
             hidden(&problems.to_string());
             assert!(!problems.problems().is_empty());

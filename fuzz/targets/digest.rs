@@ -1,4 +1,4 @@
-//! Digests: what is accepted is exactly what image-spec writes down, and prints as it was read.
+//! Digests: exactly the digests of image-spec are accepted, and each is printed as it was read.
 #![cfg_attr(fuzzing, no_main)]
 
 use entrepot::oci::{Algorithm, Digest};
@@ -18,14 +18,14 @@ pub fn run(text: &str) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-    // What is computed is also what can be read.
+    // A computed digest can be parsed.
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
         let digest = Digest::of(algorithm, text.as_bytes());
         assert_eq!(digest.to_string().parse(), Ok(digest));
     }
 }
 
-/// The specification's words, said a second time.
+/// The rule of image-spec, written a second time.
 fn is_digest(text: &str) -> bool {
     let lower = |hex: &str, len: usize| hex.len() == len && hex.bytes().all(|b| b"0123456789abcdef".contains(&b));
     text.strip_prefix("sha256:").is_some_and(|hex| lower(hex, 64))

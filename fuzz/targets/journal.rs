@@ -1,4 +1,4 @@
-//! The journal of what has arrived: stretches are sorted and apart, whatever is read, added or taken away.
+//! The journal of arrived bytes: extents are sorted and separate after any reading, insertion or removal.
 #![cfg_attr(fuzzing, no_main)]
 
 use arbitrary::Arbitrary;
@@ -16,7 +16,7 @@ pub enum Step {
     Insert(u64, u32),
     Remove(u64, u32),
     Truncate(u64),
-    /// Positions that are near each other, so that stretches meet.
+    /// Nearby positions, so that extents meet.
     Near(u8, u8),
     Gone(u8, u8),
 }
@@ -65,7 +65,7 @@ fn forget(extents: &mut Extents, span: Span) {
     assert_eq!(extents.missing_in(span), span.len());
 }
 
-/// In the journal as it would be written: sorted, not empty, neither touching nor overlapping; and read back it is the same.
+/// Checks that the journal of the extents is sorted, without empty, touching or overlapping extents, and reads back the same.
 fn sound(extents: &Extents) {
     let journal = extents.to_journal();
     let (mut end, mut total) = (None, 0);

@@ -1,4 +1,4 @@
-//! `Link` of an upstream's list: the query of the next page, which written out again is read the same.
+//! `Link` of an upstream's list: the query of the next page, written out again, parses to the same query.
 #![cfg_attr(fuzzing, no_main)]
 
 use entrepot::upstream::fuzzing::next_page;

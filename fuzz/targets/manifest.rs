@@ -1,4 +1,4 @@
-//! Manifests: a body is read the same twice, is JSON, and what it names survives being written out and read again.
+//! Manifests: parsing is repeatable, accepts only JSON, and the parsed fields survive being written out and parsed again.
 #![cfg_attr(fuzzing, no_main)]
 
 use entrepot::oci::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError, MediaType, Referrers};
@@ -44,7 +44,7 @@ fn a_manifest(manifest: &Manifest, body: &[u8]) {
     let named = manifest.named().count();
     let parts = usize::from(manifest.config().is_some()) + manifest.layers().len() + manifest.children().len();
     assert_eq!(named, parts);
-    // `check` depends on what was read alone.
+    // `check` depends only on the parsed fields.
     let written = written(manifest);
     let again = Manifest::parse(&written, None).expect("what was written out can be read");
     assert_eq!((again.config(), again.layers()), (manifest.config(), manifest.layers()));

@@ -1,4 +1,4 @@
-//! Names, tags, references, hosts, images, patterns and platforms: accepted as the specification says, printed as they were read.
+//! Names, tags, references, hosts, images, patterns and platforms: accepted as the specification says, and printed as they were read.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::fmt::{Debug, Display};
@@ -27,14 +27,14 @@ pub fn run(text: &str) {
     }
 }
 
-/// What it reads is what it prints.
+/// Checks that a parsed value is printed as it was read.
 fn unchanged<T: FromStr + Display>(text: &str) -> Option<T> {
     let found = text.parse::<T>().ok()?;
     assert_eq!(found.to_string(), text);
     Some(found)
 }
 
-/// Has one spelling: what it prints reads as the same, and prints so again.
+/// Checks that a printed value parses to the same value, and is printed the same again.
 fn settled<T: FromStr + Display + PartialEq + Debug>(text: &str) {
     let Ok(found) = text.parse::<T>() else { return };
     let printed = found.to_string();
@@ -49,7 +49,7 @@ fn a_name(name: &RepositoryName) {
     if let Ok(longer) = name.within("a") {
         assert_eq!(longer.to_string(), format!("a/{name}"));
     }
-    // A name without stars is a pattern that means itself.
+    // A name without stars is a pattern that matches only itself.
     let pattern: Pattern = name.as_str().parse().expect("names are patterns");
     assert!(pattern.matches(name.as_str()));
     assert!(!pattern.matches(&format!("{name}/a")));

@@ -1,4 +1,4 @@
-//! Ranges and the numbers in headers: nothing that is read reaches beyond the content, and nothing overflows.
+//! Ranges and numbers in headers: no parsed range exceeds the content, and nothing overflows.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::time::{Duration, SystemTime};
@@ -45,7 +45,7 @@ fn written(range: ByteRange) -> String {
     }
 }
 
-/// The stretch lies in the content, is not empty, and is what RFC 9110 §14.1.2 says.
+/// Checks that the range lies in the content, is not empty, and agrees with RFC 9110 §14.1.2.
 fn within(range: ByteRange, size: u64) {
     let Some(span) = range.resolve(size) else {
         let satisfiable = match range {

@@ -1,5 +1,4 @@
-//! Routes: whatever a request line holds, it is refused or becomes types; and the address that an answer gives for what was asked
-//! leads back to it.
+//! Routes: any request line is refused or parsed into types, and the address that an answer gives for a resource leads back to it.
 #![cfg_attr(fuzzing, no_main)]
 
 use entrepot::oci::Reference;
@@ -75,7 +74,7 @@ fn leads_back(site: &Site, addresses: &Addresses, route: &Route) {
     }
 }
 
-/// The page after a page begins where that one ended, whatever its last entry is; and another registry's client reads it the same.
+/// Checks that the next page begins after the last entry of a page, and that another registry's client parses the link the same way.
 fn pages(site: &Site, addresses: &Addresses, at: &At, asked: &PageRequest) {
     let last = asked.last.clone().unwrap_or_default();
     let page = Page { entries: vec![last.clone()], more: true };

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client: raw enough to send what no library would, and to see what the server really answers.
+//! A small HTTP/1.1 client. It can send bytes that no library would send, and shows exactly what the server answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,17 +7,17 @@ use std::time::Duration;
 use entrepot::oci::{Algorithm, Digest, MediaType};
 use serde_json::{Value, json};
 
-/// No answer within this is none.
+/// A request without an answer after this time has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Talks to one server, with a connection for each request.
+/// A client of one server, with a connection for each request.
 #[derive(Clone, Debug)]
 pub struct Client {
     addr: SocketAddr,
     authorization: Option<String>,
 }
 
-/// A request that is being put together.
+/// A request under construction.
 pub struct Request<'a> {
     client: &'a Client,
     head: String,
@@ -31,7 +31,7 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Did the body end as it was announced? A connection that was cut leaves it false.
+    /// True if the body ended as announced; false if the connection was cut.
     pub whole: bool,
 }
 
@@ -40,7 +40,7 @@ impl Client {
         Self { addr, authorization: None }
     }
 
-    /// The same, with a user and a password.
+    /// Returns the client with a user and a password.
     pub fn login(&self, user: &str, password: &str) -> Self {
         use base64::Engine as _;
         let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
@@ -55,7 +55,7 @@ impl Client {
         self.request("HEAD", target).send()
     }
 
-    /// As [`Client::get`]; `None` when nobody answers.
+    /// Like [`Client::get`], but returns `None` if the server does not answer.
     pub fn try_get(&self, target: &str) -> Option<Answer> {
         let mut stream = TcpStream::connect(self.addr).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
@@ -73,14 +73,14 @@ impl Client {
         Request { client: self, head, is_head: method == "HEAD", body: Vec::new() }
     }
 
-    /// A connection, to do with as one likes.
+    /// Opens a connection.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
-    /// Begins an upload and returns its `Location`.
+    /// Starts an upload and returns its `Location`.
     pub fn begin(&self, repository: &str) -> String {
         let answer = self.request("POST", &format!("/v2/{repository}/blobs/uploads/")).send();
         assert_eq!(answer.status, 202, "{}", answer.text());
@@ -101,7 +101,7 @@ impl Client {
         request.header("Content-Type", MediaType::OCI_MANIFEST).body(body).send()
     }
 
-    /// Pushes an image of one layer.
+    /// Pushes an image with one layer.
     pub fn push_image(&self, repository: &str, tag: &str, layer: &[u8]) -> Image {
         let config = br#"{"architecture":"amd64","os":"linux"}"#;
         let (config_digest, layer_digest) = (self.push_blob(repository, config), self.push_blob(repository, layer));
@@ -112,14 +112,14 @@ impl Client {
     }
 }
 
-/// An image that was pushed.
+/// A pushed image.
 pub struct Image {
     pub digest: Digest,
     pub manifest: Vec<u8>,
     pub layer: Digest,
 }
 
-/// The manifest of an image with one layer.
+/// Returns the manifest of an image with one layer.
 pub fn image_manifest(config: (&Digest, usize), layer: (&Digest, usize)) -> Vec<u8> {
     let descriptor = |media_type: &str, (digest, size): (&Digest, usize)| json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
     let manifest = json!({
@@ -135,7 +135,7 @@ pub fn digest_of(content: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha256, content)
 }
 
-/// Bytes that no compression shortens and no two seeds share.
+/// Returns bytes that do not compress, and that differ for each seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = move || {
@@ -153,14 +153,14 @@ impl Request<'_> {
         self
     }
 
-    /// A body of announced length.
+    /// Sets a body with a `Content-Length`.
     pub fn body(mut self, body: &[u8]) -> Self {
         self.head.push_str(&format!("Content-Length: {}\r\n", body.len()));
         self.body = body.to_vec();
         self
     }
 
-    /// A body in chunks of no announced length, as Docker sends layers.
+    /// Sets a chunked body, which Docker uses for layers.
     pub fn chunked(mut self, pieces: &[&[u8]]) -> Self {
         self.head.push_str("Transfer-Encoding: chunked\r\n");
         for piece in pieces {
@@ -175,12 +175,12 @@ impl Request<'_> {
     pub fn send(self) -> Answer {
         let mut stream = self.client.connect();
         stream.write_all(format!("{}\r\n", self.head).as_bytes()).unwrap();
-        // A server that refuses may close before it has read everything: what it answered counts.
+        // A server that refuses may close before it has read everything, so the answer counts.
         let _ = stream.write_all(&self.body);
         Answer::read(&mut BufReader::new(stream), self.is_head).expect("an answer")
     }
 
-    /// Sends the head alone and hands over the connection.
+    /// Sends only the head and returns the connection.
     pub fn send_head(self) -> TcpStream {
         let mut stream = self.client.connect();
         stream.write_all(format!("{}\r\n", self.head).as_bytes()).unwrap();
@@ -189,7 +189,7 @@ impl Request<'_> {
 }
 
 impl Answer {
-    /// Reads an answer; `None` when the connection ends before its head does.
+    /// Reads an answer. Returns `None` if the connection ends before the head does.
     pub fn read(stream: &mut impl BufRead, to_head: bool) -> Option<Self> {
         let mut answer = Self::read_head(stream)?;
         if !to_head && !matches!(answer.status, 100 | 204 | 304) {
@@ -198,7 +198,7 @@ impl Answer {
         Some(answer)
     }
 
-    /// Reads the head of an answer, with [`Answer::read_body`] to follow.
+    /// Reads the head of an answer; [`Answer::read_body`] reads the rest.
     pub fn read_head(stream: &mut impl BufRead) -> Option<Self> {
         let mut lines = Vec::new();
         loop {
@@ -242,14 +242,14 @@ impl Answer {
         }
     }
 
-    /// Where the next page is, as `Link` says.
+    /// Returns the address of the next page in `Link`.
     pub fn next(&self) -> Option<String> {
         let (target, relation) = self.header("link")?.strip_prefix('<')?.split_once('>')?;
         assert_eq!(relation, "; rel=\"next\"");
         Some(target.to_owned())
     }
 
-    /// The first header of this name (in lower case).
+    /// Returns the first header with this name, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -262,7 +262,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The code of the first error in the specification's JSON.
+    /// Returns the code of the first error in the specification's JSON.
     pub fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/json"), "{}", self.text());
         let json = self.json();

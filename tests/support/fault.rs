@@ -1,4 +1,4 @@
-//! How the test upstream misbehaves: which requests it does that to, and what becomes of their bodies.
+//! Faults of the test upstream: the requests that they affect, and their effect on bodies.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,81 +13,81 @@ use hyper::body::Frame;
 
 use super::line::{Line, Pace};
 
-/// The largest piece of a body: small beside what a scenario counts, large enough to be fast.
+/// The largest piece of a body: small compared with the counts of the tests, and large enough to be fast.
 const PIECE: usize = 64 << 10;
 
-/// One thing that goes wrong. Several may go wrong with one request.
+/// A fault. Several may affect one request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
     /// Answers with this status, without a body.
     Status(u16),
-    /// Says `Retry-After`; with [`Fault::Status`].
+    /// Adds `Retry-After`; used with [`Fault::Status`].
     RetryAfter(&'static str),
     /// Accepts the request and never answers.
     Hang,
-    /// Answers so much later.
+    /// Delays the answer by this time.
     Latency(Duration),
-    /// Sends so many bytes a second on each connection.
+    /// Limits each connection to this many bytes per second.
     Throttle(u64),
-    /// Sends so many bytes a second on all connections together.
+    /// Limits all connections together to this many bytes per second.
     Bottleneck(u64),
-    /// Sends so many bytes of the body, then cuts the connection.
+    /// Sends this many bytes of the body, then cuts the connection.
     Cut(u64),
-    /// Cuts each connection when it has carried so many bytes of bodies, however many answers they belong to.
+    /// Cuts each connection after this many bytes of bodies, over all its answers.
     CutConnection(u64),
-    /// Sends so many bytes of the body, then nothing more.
+    /// Sends this many bytes of the body, then nothing more.
     Stall(u64),
     /// Changes the first byte of the body.
     Corrupt,
-    /// Says this `Content-Length`.
+    /// Sends this `Content-Length`.
     Length(u64),
-    /// Says no `Content-Length`.
+    /// Omits `Content-Length`.
     NoLength,
-    /// Sends everything, whatever range was asked.
+    /// Sends the whole content for any range.
     IgnoreRange,
-    /// Sends the right bytes with a `Content-Range` that begins one byte later.
+    /// Sends the right bytes with a `Content-Range` that begins one byte too late.
     WrongRange,
-    /// Says of a part not how long the whole is.
+    /// Omits the size of the whole from `Content-Range`.
     UnknownTotal,
-    /// Sends everything from where a range begins on, whatever end was asked for.
+    /// Sends everything from the beginning of a range on, and ignores its end.
     Overlong,
-    /// Says no `Docker-Content-Digest`.
+    /// Omits `Docker-Content-Digest`.
     NoDigest,
-    /// Says `Content-Encoding: gzip`.
+    /// Adds `Content-Encoding: gzip`.
     Encoded,
 }
 
-/// A fault, and which requests it befalls.
+/// A fault and the requests that it affects.
 #[derive(Debug)]
 pub(crate) struct Rule {
-    /// `*`: every method.
+    /// `*` stands for every method.
     method: String,
-    /// A part of the path; the registry's paths begin with `/v2/`, the CDN's with `/cdn/`.
+    /// A part of the path. Paths of the registry begin with `/v2/`, paths of the CDN with `/cdn/`.
     path: String,
     fault: Fault,
-    /// So many such requests are spared first.
+    /// The number of matching requests to spare first.
     spared: usize,
-    /// So many more times; `None`: always.
+    /// The number of requests to affect; `None` means all.
     left: Option<usize>,
 }
 
 impl Rule {
-    /// Every request of `method` (`*`: any) whose path contains `path`.
+    /// Affects every request of `method` (`*`: any) whose path contains `path`.
     pub(crate) fn new(method: &str, path: &str, fault: Fault) -> Self {
         Self { method: method.to_owned(), path: path.to_owned(), fault, spared: 0, left: None }
     }
 
-    /// Not the first `requests` of them.
+    /// Spares the first `requests` of them.
     pub(crate) fn after(self, requests: usize) -> Self {
         Self { spared: requests, ..self }
     }
 
-    /// No more than so many of them.
+    /// Affects at most this many of them.
     pub(crate) fn times(self, times: usize) -> Self {
         Self { left: Some(times), ..self }
     }
 
-    /// Does it befall this request? Its counts go down.
+    /// Returns true if the fault affects this request, and updates the counts.
     fn befalls(&mut self, method: &str, path: &str) -> bool {
         if (self.method != "*" && self.method != method) || !path.contains(&self.path) {
             return false;
@@ -102,7 +102,7 @@ impl Rule {
     }
 }
 
-/// The value of a kind of fault, if one of these has it.
+/// Returns the value of a kind of fault if it is among these.
 macro_rules! pick {
     ($faults:expr, $kind:ident) => {
         $faults.0.iter().find_map(|fault| if let Fault::$kind(value) = fault { Some(*value) } else { None })
@@ -110,12 +110,12 @@ macro_rules! pick {
 }
 pub(crate) use pick;
 
-/// The faults that befall one request.
+/// The faults of one request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults(pub(super) Vec<Fault>);
 
 impl Faults {
-    /// Those of the rules that apply; their count goes down.
+    /// Picks the faults of the rules that match, and updates their counts.
     pub(crate) fn of(rules: &mut [Rule], method: &str, path: &str) -> Self {
         Self(rules.iter_mut().filter_map(|rule| rule.befalls(method, path).then(|| rule.fault.clone())).collect())
     }
@@ -124,7 +124,7 @@ impl Faults {
         self.0.contains(fault)
     }
 
-    /// The delays before the head of an answer.
+    /// Waits for the delays before the head of an answer.
     pub(crate) async fn before_head(&self) {
         if self.has(&Fault::Hang) {
             std::future::pending::<Infallible>().await;
@@ -134,7 +134,7 @@ impl Faults {
         }
     }
 
-    /// `content` as it is sent over `line`; `sent` counts what leaves, `shared` is the pace of all lines together.
+    /// Returns `content` as a body that is sent over `line`. `sent` counts its bytes, and `shared` paces all lines together.
     pub(crate) fn body(&self, content: Bytes, sent: Arc<AtomicU64>, line: &Arc<Line>, shared: &Arc<Pace>) -> Body {
         let mut content = content;
         if self.has(&Fault::Corrupt) && !content.is_empty() {
@@ -143,7 +143,7 @@ impl Faults {
             content = changed.into();
         }
         let size = content.len() as u64;
-        // What is promised beyond the content never comes.
+        // The body promises more bytes than it has, so the rest never arrives.
         let cut = pick!(self, Cut).or(pick!(self, Length).filter(|length| *length > size).and(Some(size)));
         let stall = pick!(self, Stall);
         let limit = cut.or(stall).map_or(content.len(), |limit| content.len().min(limit as usize));
@@ -167,17 +167,17 @@ pub(crate) type Body = StreamBody<Pin<Box<dyn Stream<Item = Piece> + Send>>>;
 
 struct Sending {
     rest: Bytes,
-    /// Of this connection.
+    /// The pace of this connection.
     rate: Option<u64>,
-    /// Of all connections together.
+    /// The pace of all connections together.
     shared: Option<(Arc<Pace>, u64)>,
     line: Arc<Line>,
-    /// The line is cut when it has carried so much.
+    /// The number of bytes after which the line is cut.
     budget: Option<u64>,
     sent: Arc<AtomicU64>,
-    /// Afterwards the connection is cut.
+    /// The connection is cut after the body.
     cut: bool,
-    /// Afterwards nothing more comes.
+    /// Nothing more is sent after the body.
     stall: bool,
 }
 
@@ -208,7 +208,7 @@ impl Sending {
         Some((Ok(Frame::data(piece)), self))
     }
 
-    /// How much goes out in one piece: what a rate lets through in five milliseconds, and no more than the line may carry.
+    /// Returns the size of the next piece: the bytes of five milliseconds, within the limit of the line.
     fn size(&self) -> usize {
         let slowest = self.rate.into_iter().chain(self.shared.as_ref().map(|(_, rate)| *rate)).min();
         let size = slowest.map_or(PIECE, |rate| ((rate / 200) as usize).clamp(1, PIECE));

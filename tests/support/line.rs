@@ -1,4 +1,4 @@
-//! One connection of the test upstream: how fast it carries bytes, how many it has carried, and its end.
+//! One connection of the test upstream: its rate, the number of its bytes, and its end.
 #![expect(clippy::disallowed_methods, reason = "it is no part of the product: its clock is not to be bent")]
 
 use std::convert::Infallible;
@@ -9,27 +9,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A timer that wakes late by no more than this is made up for.
+/// The delay of a timer that is made up for.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// So long before a cut, for what was sent to leave.
+/// The wait before a cut, in which sent bytes leave.
 const FLUSH: Duration = Duration::from_millis(20);
 
-/// When the next bytes may leave. Over any time no more leaves than the rate allows; an idle time is not made up for.
+/// The time of the next bytes. Over any period no more bytes leave than the rate allows; unused time is lost.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// When all that was let through so far has left.
+    /// The time at which all bytes up to now have left.
     next: Mutex<Option<Instant>>,
 }
 
 impl Pace {
-    /// Another body begins: what was not used until now is lost.
+    /// Begins another body. The time that was not used until now is lost.
     pub(crate) fn begin(&self) {
         let mut next = self.next.lock().unwrap();
         *next = next.map(|next| next.max(Instant::now()));
     }
 
-    /// Waits until so many more bytes can have left.
+    /// Waits until this many more bytes may have left.
     pub(crate) async fn take(&self, bytes: usize, rate: u64) {
         let due = {
             let (mut next, now) = (self.next.lock().unwrap(), Instant::now());
@@ -42,11 +42,11 @@ impl Pace {
     }
 }
 
-/// One connection. With HTTP/2 it carries several answers at once.
+/// One connection. With HTTP/2, it carries several answers at once.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) pace: Pace,
-    /// Bytes of bodies.
+    /// The bytes of bodies.
     carried: AtomicU64,
     cut: CancellationToken,
 }
@@ -60,14 +60,14 @@ impl Line {
         self.carried.fetch_add(bytes as u64, Ordering::SeqCst);
     }
 
-    /// Cuts it: nothing more goes over it in either direction.
+    /// Cuts the connection in both directions.
     pub(crate) async fn cut(&self) -> Infallible {
         tokio::time::sleep(FLUSH).await;
         self.cut.cancel();
         std::future::pending().await
     }
 
-    /// Waits until it is cut.
+    /// Waits until the connection is cut.
     pub(crate) async fn ended(&self) {
         self.cut.cancelled().await;
     }

@@ -1,23 +1,23 @@
-//! What the test upstream lists: tags, and what refers to a manifest.
+//! Lists of the test upstream: tags and referrers.
 
 use serde_json::{Value, json};
 
 use super::upstream::{Answer, Logged, Repository, Upstream, parameter};
 
-/// How lists come.
+/// The form of lists.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lists {
-    /// At most so many entries in one answer, the last first, with a `Link` of a kind that only its sender understands.
+    /// At most this many entries in one answer, the last first, with a `Link` that only this upstream understands.
     pub(crate) page: Option<usize>,
     pub(crate) referrers: Api,
 }
 
-/// What becomes of a question for referrers.
+/// The answer to a request for referrers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Api {
     #[default]
     Known,
-    /// 404, as from registries older than the specification's 1.1.
+    /// 404, as registries answer that are older than distribution-spec 1.1.
     Unknown,
     /// 200 and a page for people.
     Html,
@@ -28,7 +28,7 @@ impl Upstream {
         self.change(|inner| inner.lists = lists);
     }
 
-    /// Puts an artifact that refers to `subject` into a repository and its list; returns its descriptor.
+    /// Adds an artifact that refers to `subject` to a repository and its list, and returns its descriptor.
     pub(crate) fn refer(&self, repository: &str, subject: impl ToString, artifact_type: &str) -> Value {
         let subject = subject.to_string();
         let body =
@@ -74,7 +74,7 @@ pub(super) fn referrers(repository: &Repository, subject: &str, lists: Lists, re
     linked(Answer::new(200).with("content-type", index).body(body), next)
 }
 
-/// A page of what comes last first, and where the next is.
+/// Returns a page in reverse order, and the address of the next page.
 fn opaque<T>(mut all: Vec<T>, page: Option<usize>, request: &Logged) -> (Vec<T>, Option<String>) {
     let Some(size) = page else { return (all, None) };
     all.reverse();

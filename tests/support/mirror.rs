@@ -9,16 +9,16 @@ use super::client::{Answer, Client, Request};
 use super::registry::{Place, Registry};
 use super::upstream::Upstream;
 
-/// A mirror of `upstream` as docker.io, with `keys` of the upstream's and `sections` beside `upstreams`.
+/// Starts a mirror of `upstream` as docker.io, with `keys` of the upstream and `sections` beside `upstreams`.
 pub fn mirror_with(upstream: &Upstream, keys: &str, sections: &str) -> Registry {
     mirror_of(&[upstream], keys, sections)
 }
 
-/// The same, with several endpoints.
+/// Starts such a mirror of several endpoints.
 pub fn mirror_of(upstreams: &[&Upstream], keys: &str, sections: &str) -> Registry {
     let urls: Vec<String> = upstreams.iter().map(|upstream| format!("{:?}", upstream.url())).collect();
     let urls = urls.join(", ");
-    // A machine with a nearly full disk runs the tests too.
+    // The tests also run on a machine whose disk is nearly full.
     let sections =
         if sections.contains("cache:") { sections.to_owned() } else { format!("{sections}\n  cache: {{reserve: 0}}") };
     Registry::with(&format!(
@@ -26,10 +26,10 @@ pub fn mirror_of(upstreams: &[&Upstream], keys: &str, sections: &str) -> Registr
     ))
 }
 
-/// The same, with keys that are told the place: they may name files there.
+/// Starts such a mirror with keys that depend on its place, since they may name files there.
 pub fn mirror_at(upstream: &Upstream, keys: impl FnOnce(&Place) -> String, sections: &str) -> Registry {
     let url = upstream.url();
-    // A machine with a nearly full disk runs the tests too.
+    // The tests also run on a machine whose disk is nearly full.
     let sections =
         if sections.contains("cache:") { sections.to_owned() } else { format!("{sections}\n  cache: {{reserve: 0}}") };
     Registry::configured(|place| {
@@ -40,22 +40,22 @@ pub fn mirror_at(upstream: &Upstream, keys: impl FnOnce(&Place) -> String, secti
     })
 }
 
-/// A mirror of `upstream` as docker.io.
+/// Starts a mirror of `upstream` as docker.io.
 pub fn mirror(upstream: &Upstream) -> Registry {
     mirror_with(upstream, "", "")
 }
 
-/// `/v2/NAME/manifests/REFERENCE`.
+/// Returns `/v2/NAME/manifests/REFERENCE`.
 pub fn manifest(name: &str, reference: impl std::fmt::Display) -> String {
     format!("/v2/{name}/manifests/{reference}")
 }
 
-/// `/v2/NAME/blobs/DIGEST`.
+/// Returns `/v2/NAME/blobs/DIGEST`.
 pub fn blob(name: &str, digest: impl std::fmt::Display) -> String {
     format!("/v2/{name}/blobs/{digest}")
 }
 
-/// Makes a record of docker.io's `name` older: `_tags/TAG`, `_lists/tags`, `_lists/referrers/ALG/HEX` (PRODUCT.md, "On disk").
+/// Makes a record of docker.io's `name` older: `_tags/TAG`, `_lists/tags`, `_lists/referrers/ALG/HEX` (docs/reference/disk-layout.md).
 pub fn age(mirror: &Registry, name: &str, record: &str, by: Duration) {
     let path = mirror.data().join("cache/repositories/docker.io").join(name).join(record);
     let text = fs::read_to_string(&path).unwrap();
@@ -66,13 +66,13 @@ pub fn age(mirror: &Registry, name: &str, record: &str, by: Duration) {
         .unwrap();
 }
 
-/// A GET whose body is read as the test likes.
+/// A GET whose body is read at the test's pace.
 pub struct Slow {
     stream: BufReader<TcpStream>,
 }
 
 impl Slow {
-    /// Asks, and reads the head and the first `bytes` of the body.
+    /// Sends a GET, and reads the head and the first `bytes` of the body.
     pub fn begin(client: &Client, target: &str, bytes: usize) -> (Self, Vec<u8>) {
         Self::answer(client.request("GET", target), bytes)
     }
@@ -97,7 +97,7 @@ impl Slow {
         piece
     }
 
-    /// What is left, until the connection ends, however it does.
+    /// Reads the rest until the connection ends in any way.
     pub fn rest(mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
@@ -105,7 +105,7 @@ impl Slow {
     }
 }
 
-/// The value of `X-Cache`.
+/// Returns the value of `X-Cache`.
 pub fn cache(answer: &Answer) -> &str {
     answer.header("x-cache").unwrap_or("none")
 }

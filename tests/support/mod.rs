@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! The surroundings of the tests: client, server, upstream, proxy, certificates.
 
 pub mod client;
 pub mod fault;

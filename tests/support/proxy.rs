@@ -1,4 +1,4 @@
-//! Proxies: HTTP (tunnels and whole addresses), the same over TLS, and SOCKS5; each counts what went through it.
+//! Proxies: HTTP (tunnels and whole addresses), HTTP over TLS, and SOCKS5. Each records its uses.
 #![expect(
     clippy::disallowed_methods,
     reason = "it is no part of the product: it runs beside it, on a thread of its own"
@@ -19,19 +19,19 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls::{Authority, Guests};
 
-/// Who may use it.
+/// The login that the proxy requires.
 type Login = Option<(&'static str, &'static str)>;
 
 /// One use of the proxy.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// `HOST:PORT` that was to be reached.
+    /// The destination, `HOST:PORT`.
     pub target: String,
-    /// Everything that the proxy was told: the head of the request, or the login of SOCKS.
+    /// The request to the proxy: the head of an HTTP request, or the login of SOCKS.
     pub told: String,
 }
 
-/// A running proxy; dropping it stops it.
+/// A running proxy. Dropping it stops it.
 pub struct Proxy {
     addr: SocketAddr,
     scheme: &'static str,
@@ -43,7 +43,7 @@ pub struct Proxy {
 #[derive(Clone)]
 struct Place {
     login: Login,
-    /// Where names lead: what is no address in itself goes there.
+    /// The address to which all host names lead.
     names: Option<SocketAddr>,
     log: Arc<Mutex<Vec<Asked>>>,
     tls: Option<TlsAcceptor>,
@@ -55,17 +55,17 @@ impl Proxy {
         Self::start("http", login, None, None)
     }
 
-    /// With a certificate of `authority`.
+    /// Starts an HTTP proxy over TLS, with a certificate of `authority`.
     pub fn https(login: Login, authority: &Authority) -> Self {
         Self::start("https", login, None, Some(authority.acceptor_with(Guests::Anybody, &["http/1.1"])))
     }
 
-    /// Names of hosts lead to `names`, whatever their ports.
+    /// Leads host names to `names`, whatever their port.
     pub fn socks(login: Login, names: Option<SocketAddr>) -> Self {
         Self::start("socks5", login, names, None)
     }
 
-    /// As [`Proxy::http`]; names of hosts lead to `names`, whatever their ports.
+    /// Like [`Proxy::http`]; host names lead to `names`, whatever their port.
     pub fn http_to(names: SocketAddr) -> Self {
         Self::start("http", None, Some(names), None)
     }
@@ -88,7 +88,7 @@ impl Proxy {
         Self { addr, scheme, log, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// `HOST:PORT`.
+    /// Returns `HOST:PORT`.
     pub fn addr(&self) -> String {
         self.addr.to_string()
     }
@@ -97,7 +97,7 @@ impl Proxy {
         format!("{}://{}", self.scheme, self.addr)
     }
 
-    /// Its address with `login`, and with another scheme if there are two for it.
+    /// Returns its URL with `login`, and with the other scheme if there are two for it.
     pub fn url_as(&self, scheme: &str, login: &str) -> String {
         format!("{scheme}://{login}@{}", self.addr)
     }
@@ -106,7 +106,7 @@ impl Proxy {
         self.log.lock().unwrap().clone()
     }
 
-    /// How often `target` was reached through it.
+    /// Returns the number of uses for `target`.
     pub fn uses(&self, target: &str) -> usize {
         self.log().iter().filter(|asked| asked.target == target).count()
     }
@@ -129,7 +129,7 @@ async fn accept(listener: TcpListener, place: Place) {
     }
 }
 
-/// Errors end the connection, as they do at a real one.
+/// An error ends the connection, as at a real proxy.
 async fn connection(stream: TcpStream, place: Place) -> io::Result<()> {
     match &place.tls {
         Some(tls) => http(tls.accept(stream).await?, &place).await,
@@ -175,7 +175,7 @@ async fn http(mut stream: impl AsyncRead + AsyncWrite + Unpin, place: &Place) ->
         stream.write_all(b"HTTP/1.1 200 Go\r\n\r\n").await?;
     } else {
         let path = &address["http://".len() + target.len()..];
-        // What is for the proxy stays here; one request for each connection.
+        // Headers for the proxy are not passed on. There is one request for each connection.
         let fields = fields.lines().filter(|field| !field.starts_with("proxy-") && !field.starts_with("connection:"));
         let fields: String = fields.filter(|field| !field.is_empty()).map(|field| format!("{field}\r\n")).collect();
         there.write_all(format!("{method} {path} HTTP/1.1\r\n{fields}connection: close\r\n\r\n").as_bytes()).await?;
@@ -183,7 +183,7 @@ async fn http(mut stream: impl AsyncRead + AsyncWrite + Unpin, place: &Place) ->
     copy_bidirectional(&mut stream, &mut there).await.map(|_| ())
 }
 
-/// RFC 1928, and RFC 1929 for the login.
+/// Serves SOCKS5 (RFC 1928) with logins (RFC 1929).
 async fn socks(mut stream: TcpStream, place: &Place) -> io::Result<()> {
     let methods = read_counted(&mut stream, 1).await?;
     let method = if place.login.is_some() { 2 } else { 0 };
@@ -217,7 +217,7 @@ async fn socks(mut stream: TcpStream, place: &Place) -> io::Result<()> {
     copy_bidirectional(&mut stream, &mut there?).await.map(|_| ())
 }
 
-/// Skips so many bytes, then reads a length in one byte, and so many.
+/// Skips bytes, then reads a length of one byte and that many bytes.
 async fn read_counted(stream: &mut TcpStream, skip: usize) -> io::Result<Vec<u8>> {
     for _ in 0..skip {
         stream.read_u8().await?;

@@ -1,4 +1,4 @@
-//! The built binary, serving on a port of its own from a directory of its own.
+//! The built binary. It serves on a port and from a directory of its own.
 #![expect(clippy::disallowed_methods, reason = "a test stands outside the process: the seams of sys are not for it")]
 
 use std::fs;
@@ -14,7 +14,7 @@ use super::client::Client;
 /// The time after which [`eventually`] gives up. It is far longer than any wait on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A running server. Dropping it kills it and removes what it stored.
+/// A running server. Dropping it kills it and removes its store.
 pub struct Registry {
     directory: tempfile::TempDir,
     addr: SocketAddr,
@@ -23,22 +23,22 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A private registry that allows deletion.
+    /// Starts a private registry that allows deletion.
     pub fn start() -> Self {
         Self::with("")
     }
 
-    /// The same, with more sections of YAML. `http:` and `storage:` are written already; see [`Registry::configured`].
+    /// Starts such a registry with more sections of YAML. `http:` and `storage:` are there already; see [`Registry::configured`].
     pub fn with(sections: &str) -> Self {
         Self::configured(|place| format!("{}\n{sections}\n", place.usual()))
     }
 
-    /// A server with a configuration written by `write`, which is told the place that it gets.
+    /// Starts a server with the configuration that `write` returns for its place.
     pub fn configured(write: impl FnOnce(&Place) -> String) -> Self {
         Self::configured_in(&[], write)
     }
 
-    /// The same with these variables, which are all that it has.
+    /// Starts such a server with these environment variables only.
     pub fn configured_in(environment: &[(&str, String)], write: impl FnOnce(&Place) -> String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let addr = free_address();
@@ -58,35 +58,35 @@ impl Registry {
         Client::new(self.addr)
     }
 
-    /// Where it stores.
+    /// Returns the directory of its store.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    /// The process, as long as it runs.
+    /// Returns the id of the running process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Everything it has logged.
+    /// Returns the whole log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
-    /// Waits until the log holds `words`: lines are written when a body has ended, which the client may see first.
+    /// Waits until the log contains `words`. A line is written after the end of a body, which the client may see first.
     pub fn wait_for_log(&self, words: &str) -> String {
         let line = || self.log().lines().find(|line| line.contains(words)).map(ToOwned::to_owned);
         eventually(&format!("{words:?} in the log"), line)
     }
 
-    /// How much memory it has, in bytes.
+    /// Returns the resident memory, in bytes.
     pub fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref().unwrap().id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
-    /// SIGKILL, as a power cut looks to the process.
+    /// Sends SIGKILL, which has the effect of a power cut on the process.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -94,19 +94,19 @@ impl Registry {
         }
     }
 
-    /// SIGTERM; [`Registry::wait`] waits for the end.
+    /// Sends SIGTERM; [`Registry::wait`] waits for the end.
     pub fn terminate(&self) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         eventually("the end of the process", || child.try_wait().unwrap())
     }
 
-    /// Kills it and starts it again on the same address and the same directory.
+    /// Kills the server and starts it again with the same address and the same directory.
     pub fn restart(&mut self) {
         self.kill();
         self.launch();
@@ -136,7 +136,7 @@ impl Registry {
     }
 }
 
-/// What is tried: the binary built with the tests, or another one that `ENTREPOT` names, such as the release's.
+/// Returns the path of the tested binary: the one built with the tests, or the one that `ENTREPOT` names.
 fn binary() -> PathBuf {
     std::env::var_os("ENTREPOT").map_or_else(|| env!("CARGO_BIN_EXE_entrepot").into(), PathBuf::from)
 }
@@ -150,14 +150,14 @@ impl Drop for Registry {
     }
 }
 
-/// Where a server is to run, for the configuration.
+/// The address and the directory of a server, for its configuration.
 pub struct Place {
     pub directory: PathBuf,
     pub addr: SocketAddr,
 }
 
 impl Place {
-    /// Everything that a private registry with deletion needs.
+    /// Returns the sections of a private registry that allows deletion.
     pub fn usual(&self) -> String {
         format!("{}{}storage:{}\n  delete: {{enabled: true}}", self.version(), self.http(), self.root())
     }
@@ -170,7 +170,7 @@ impl Place {
         format!("http:\n  addr: {}\n", self.addr)
     }
 
-    /// The value of `storage:`, as far as it says where.
+    /// Returns the value of `storage:` that names the directory.
     pub fn root(&self) -> String {
         format!("\n  filesystem: {{rootdirectory: {}}}", self.directory.join("data").display())
     }
@@ -201,7 +201,7 @@ pub fn free_address() -> SocketAddr {
     }
 }
 
-/// Tries until there is something, for as long as a slow machine may need.
+/// Repeats `attempt` until it returns a value. Panics after a time that suffices on a busy machine.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -213,7 +213,7 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The last lines: as much as one wants to read.
+/// Returns the last lines of a text.
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")

@@ -1,4 +1,4 @@
-//! TLS for what the tests run: a private authority, made anew for each, with a server's and a client's certificate.
+//! TLS for the servers of the tests: a new private authority with a server's and a client's certificate.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-/// The names of everything that the tests run.
+/// The host names of all servers of the tests.
 const HOSTS: [&str; 3] = ["127.0.0.1", "127.0.0.2", "localhost"];
 
-/// Whom a server lets in.
+/// The clients that a server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guests {
     Anybody,
-    /// Those who show a certificate of its authority.
+    /// Clients that show a certificate of the server's authority.
     Certified,
 }
 
-/// A certificate authority that nobody trusts who is not told to.
+/// A certificate authority that clients trust only if they are told to.
 #[derive(Debug)]
 pub struct Authority {
     certificate: CertificateDer<'static>,
@@ -31,7 +31,7 @@ pub struct Authority {
     client: Pair,
 }
 
-/// A certificate and its key, as PEM and as the server takes them.
+/// A certificate and its key, as PEM and in the server's form.
 #[derive(Debug)]
 struct Pair {
     certificate: CertificateDer<'static>,
@@ -55,29 +55,29 @@ impl Authority {
         }
     }
 
-    /// Its own certificate: what a client needs, to trust its servers.
+    /// Returns the authority's certificate, which clients need in order to trust its servers.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// A client's certificate that it signed.
+    /// Returns a client certificate that the authority signed.
     pub fn client_certificate(&self) -> &str {
         &self.client.certificate_pem
     }
 
-    /// The key of that certificate.
+    /// Returns the key of that certificate.
     pub fn client_key(&self) -> &str {
         &self.client.key_pem
     }
 
-    /// TLS for a server with HTTP/2 on offer before HTTP/1.1.
+    /// Returns TLS for a server that offers HTTP/2 before HTTP/1.1.
     pub fn acceptor(&self, guests: Guests) -> TlsAcceptor {
         self.acceptor_with(guests, &["h2", "http/1.1"])
     }
 
-    /// TLS for a server that offers these protocols.
+    /// Returns TLS for a server that offers these protocols.
     pub fn acceptor_with(&self, guests: Guests, protocols: &[&str]) -> TlsAcceptor {
-        // Named, since reqwest may have made another provider the process's.
+        // The provider is named, since reqwest may have installed another one for the process.
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
         let builder = builder.unwrap();

@@ -1,7 +1,7 @@
-//! An upstream registry that misbehaves on demand: real sockets, a thread and a runtime of its own, everything in memory;
-//! over plain HTTP, or over TLS with HTTP/2 on offer.
+//! An upstream registry that misbehaves on demand, with real sockets, and a thread and a runtime of its own. Everything is in memory.
+//! It speaks plain HTTP, or TLS with HTTP/2 on offer.
 //!
-//! It listens on 127.0.0.1, its CDN on 127.0.0.2; everything can be switched while it runs.
+//! It listens on 127.0.0.1, and its CDN on 127.0.0.2. All settings can be changed while it runs.
 #![expect(
     clippy::disallowed_methods,
     reason = "it is no part of the product: it runs beside it, on a thread of its own"
@@ -38,49 +38,49 @@ use super::line::{Line, Pace};
 use super::listing::{self, Lists};
 use super::tls::{Authority, Guests};
 
-/// What the kernel, and hyper before it, hold of what was sent on a connection, in bytes.
+/// The bytes that the kernel, and hyper before it, buffer on a connection.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// How the registry wants to know who asks.
+/// The authentication that the registry requires.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Auth {
     #[default]
     Open,
-    /// Name and password with each request.
+    /// Name and password in each request.
     Basic(&'static str, &'static str),
     Bearer(Bearer),
 }
 
-/// Tokens; the default gives one to everybody.
+/// Token authentication. The default gives a token to every client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bearer {
-    /// Without this name and password no token is given.
+    /// The name and password that are required for a token.
     pub(crate) login: Option<(&'static str, &'static str)>,
-    /// A token is also given for this identity token, by POST.
+    /// The identity token that is also exchanged for a token, by POST.
     pub(crate) identity: Option<&'static str>,
-    /// Another realm than its own `/token`.
+    /// The realm, if it is not the upstream's own `/token`.
     pub(crate) realm: Option<String>,
     pub(crate) expires_in: Option<u64>,
-    /// Other challenges than the usual one; `{realm}` and `{name}` are replaced.
+    /// The challenges, if they are not the usual one. `{realm}` and `{name}` are replaced.
     pub(crate) challenges: Vec<&'static str>,
-    /// The answer says `access_token` instead of `token`.
+    /// The answer has `access_token` instead of `token`.
     pub(crate) oauth: bool,
-    /// A token that is not good draws a 403, and says nothing of what would be.
+    /// An invalid token leads to a 403 without a challenge.
     pub(crate) forbids: bool,
 }
 
-/// How long the CDN's signed links are good. Past that they answer 403.
+/// The lifetime of the CDN's signed links. An expired link leads to a 403.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Links {
     #[default]
     Lasting,
     /// For one GET.
     Once,
-    /// For so long after they were given out.
+    /// For this long after the link was issued.
     For(Duration),
 }
 
-/// An image that was put into the upstream.
+/// An image in the upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) manifest: Bytes,
@@ -89,7 +89,7 @@ pub(crate) struct Image {
     pub(crate) layers: Vec<Digest>,
 }
 
-/// A request that came in.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Logged {
     pub(crate) method: String,
@@ -97,9 +97,9 @@ pub(crate) struct Logged {
     pub(crate) query: String,
     pub(crate) version: Version,
     pub(crate) headers: hyper::HeaderMap,
-    /// What a POST brought.
+    /// The body of a POST.
     pub(crate) form: String,
-    /// Bytes of the body that have left so far.
+    /// The bytes of the body that have been sent so far.
     sent: Arc<AtomicU64>,
 }
 
@@ -107,7 +107,7 @@ pub(crate) struct Logged {
 pub(super) struct Repository {
     manifests: HashMap<String, (Bytes, String)>,
     pub(super) tags: BTreeMap<String, String>,
-    /// By what they refer to.
+    /// The referrers, by their subject.
     pub(super) referrers: HashMap<String, Vec<serde_json::Value>>,
     blobs: HashMap<String, Bytes>,
 }
@@ -117,14 +117,14 @@ pub(super) struct Inner {
     pub(super) lists: Lists,
     repositories: HashMap<String, Repository>,
     auth: Auth,
-    /// Tokens that are good, and their scopes.
+    /// The valid tokens and their scopes.
     tokens: HashMap<String, String>,
     issued: usize,
     cdn: bool,
-    /// Another place than its own CDN.
+    /// The CDN, if it is not the upstream's own.
     cdn_at: Option<String>,
     links: Links,
-    /// When each link was given out, and how often it was used; by its number.
+    /// The time at which each link was issued, and the number of its uses, by the number of the link.
     given: Vec<(Instant, usize)>,
     ratelimit: Option<&'static str>,
     rules: Vec<Rule>,
@@ -138,7 +138,7 @@ struct State {
     cdn: SocketAddr,
     /// The pace of all connections together.
     pace: Arc<Pace>,
-    /// With one, everything is over TLS.
+    /// With a value, all connections use TLS.
     tls: Option<(Authority, Guests)>,
 }
 
@@ -147,7 +147,7 @@ enum Command {
     Back(mpsc::Sender<()>),
 }
 
-/// The upstream; dropping it stops it.
+/// A running upstream. Dropping it stops it.
 pub(crate) struct Upstream {
     state: Arc<State>,
     commands: Option<commands::UnboundedSender<Command>>,
@@ -159,12 +159,12 @@ impl Upstream {
         Self::launch(None)
     }
 
-    /// The same over TLS, the CDN too, with certificates of a private [`Upstream::authority`] and HTTP/2 on offer.
+    /// Starts an upstream with TLS, also for the CDN, with certificates of a private [`Upstream::authority`] and with HTTP/2.
     pub(crate) fn start_tls() -> Self {
         Self::launch(Some((Authority::new(), Guests::Anybody)))
     }
 
-    /// As [`Upstream::start_tls`], for those only who show a certificate of its authority.
+    /// Like [`Upstream::start_tls`], but accepts only clients that show a certificate of its authority.
     pub(crate) fn start_tls_with_client_certificates() -> Self {
         Self::launch(Some((Authority::new(), Guests::Certified)))
     }
@@ -182,17 +182,17 @@ impl Upstream {
         Self { state, commands: Some(sender), thread: Some(thread) }
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`, or `https://…`.
+    /// Returns its URL: `http://127.0.0.1:PORT`, or `https://…`.
     pub(crate) fn url(&self) -> String {
         self.state.url(self.state.registry)
     }
 
-    /// Where its CDN listens.
+    /// Returns the URL of its CDN.
     pub(crate) fn cdn_url(&self) -> String {
         self.state.url(self.state.cdn)
     }
 
-    /// Who signed its certificates; it has one only over TLS.
+    /// Returns the authority of its certificates, which exists only with TLS.
     pub(crate) fn authority(&self) -> &Authority {
         &self.state.tls.as_ref().unwrap().0
     }
@@ -201,13 +201,13 @@ impl Upstream {
         self.state.registry.port()
     }
 
-    /// Puts everything into it that the other holds, without a copy in memory.
+    /// Adds all content of the other upstream, without a copy in memory.
     pub(crate) fn hold_what(&self, other: &Self) {
         let repositories = other.state.lock().repositories.clone();
         self.state.lock().repositories.extend(repositories);
     }
 
-    /// Puts a blob into a repository.
+    /// Adds a blob to a repository.
     pub(crate) fn blob(&self, repository: &str, content: &[u8]) -> Digest {
         let digest = Digest::of(Algorithm::Sha256, content);
         let content = Bytes::copy_from_slice(content);
@@ -215,14 +215,14 @@ impl Upstream {
         digest
     }
 
-    /// Puts a manifest into a repository, by its digest and, unless it is empty, by a tag.
+    /// Adds a manifest to a repository, by its digest and, unless it is empty, by a tag.
     pub(crate) fn manifest(&self, repository: &str, tag: &str, media_type: &str, body: &[u8]) -> Digest {
         let digest = Digest::of(Algorithm::Sha256, body);
         self.put(repository, tag, (Bytes::copy_from_slice(body), media_type.to_owned()), digest);
         digest
     }
 
-    /// An OCI manifest under a digest of the caller's choice: another algorithm, or a wrong one.
+    /// Adds an OCI manifest under a given digest, which may have another algorithm or be wrong.
     pub(crate) fn manifest_as(&self, repository: &str, tag: &str, body: &[u8], digest: Digest) {
         self.put(repository, tag, (Bytes::copy_from_slice(body), MediaType::OCI_MANIFEST.to_owned()), digest);
     }
@@ -236,7 +236,7 @@ impl Upstream {
         });
     }
 
-    /// Puts an image with these layers into a repository.
+    /// Adds an image with these layers to a repository.
     pub(crate) fn image(&self, repository: &str, tag: &str, layers: &[&[u8]]) -> Image {
         let config = json!({"architecture": "amd64", "os": "linux", "of": format!("{repository}:{tag}")}).to_string();
         let descriptor = |media_type: &str, digest: Digest, size: usize| json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
@@ -254,7 +254,7 @@ impl Upstream {
         Image { manifest, manifest_digest, config: config_digest, layers: digests }
     }
 
-    /// Puts an index of images into a repository, one for each architecture.
+    /// Adds an index to a repository, with an image for each architecture.
     pub(crate) fn index(&self, repository: &str, tag: &str, images: &[(&str, &Image)]) -> Digest {
         let children = images.iter().map(|(architecture, image)| {
             json!({
@@ -278,38 +278,38 @@ impl Upstream {
         self.state.lock().auth = auth;
     }
 
-    /// From now on no token is good that was given out before.
+    /// Invalidates all tokens.
     pub(crate) fn revoke_tokens(&self) {
         self.state.lock().tokens.clear();
     }
 
-    /// Blobs are redirected to the CDN, or not.
+    /// Sets whether blobs are redirected to the CDN.
     pub(crate) fn set_cdn(&self, redirects: bool) {
         self.state.lock().cdn = redirects;
     }
 
-    /// Blobs are redirected there: another upstream's [`Upstream::cdn_url`], or a proxy's.
+    /// Redirects blobs to this URL: another upstream's [`Upstream::cdn_url`], or a proxy's.
     pub(crate) fn set_cdn_at(&self, url: &str) {
         let mut inner = self.state.lock();
         (inner.cdn, inner.cdn_at) = (true, Some(url.to_owned()));
     }
 
-    /// How long links to the CDN are good.
+    /// Sets the lifetime of links to the CDN.
     pub(crate) fn set_links(&self, links: Links) {
         self.state.lock().links = links;
     }
 
-    /// What `ratelimit-remaining` says on manifests; `ratelimit-limit` says 100 in six hours.
+    /// Sets `ratelimit-remaining` of manifests; `ratelimit-limit` is 100 in six hours.
     pub(crate) fn set_ratelimit(&self, text: &'static str) {
         self.state.lock().ratelimit = Some(text);
     }
 
-    /// From now on this befalls every request of `method` (`*`: any) whose path contains `path`.
+    /// Affects every further request of `method` (`*`: any) whose path contains `path`.
     pub(crate) fn fault(&self, method: &str, path: &str, fault: Fault) {
         self.arm(Rule::new(method, path, fault));
     }
 
-    /// This befalls the next such request only.
+    /// Affects only the next such request.
     pub(crate) fn fault_once(&self, method: &str, path: &str, fault: Fault) {
         self.arm(Rule::new(method, path, fault).times(1));
     }
@@ -318,7 +318,7 @@ impl Upstream {
         self.state.lock().rules.push(rule);
     }
 
-    /// No more faults.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.state.lock().rules.clear();
     }
@@ -328,7 +328,7 @@ impl Upstream {
         self.command(Command::Gone);
     }
 
-    /// Listens again, on the same ports.
+    /// Listens again, with the same ports.
     pub(crate) fn back(&self) {
         self.command(Command::Back);
     }
@@ -341,20 +341,20 @@ impl Upstream {
         self.state.lock().log.clear();
     }
 
-    /// How many requests of `method` (`*`: any) had a path that contains `path`.
+    /// Returns the number of requests of `method` (`*`: any) whose path contained `path`.
     pub(crate) fn requests(&self, method: &str, path: &str) -> usize {
         let log = &self.state.lock().log;
         log.iter().filter(|logged| (method == "*" || logged.method == method) && logged.path.contains(path)).count()
     }
 
-    /// Bytes of this blob or manifest that have left so far, in all answers together.
+    /// Returns the bytes of this blob or manifest that were sent so far, in all answers together.
     pub(crate) fn bytes_sent(&self, digest: &Digest) -> u64 {
         let digest = digest.to_string();
         let log = &self.state.lock().log;
         log.iter().filter(|logged| logged.path.contains(&digest)).map(Logged::sent).sum()
     }
 
-    /// Requests to the token server.
+    /// Returns the requests to the token server.
     pub(crate) fn tokens(&self) -> usize {
         self.requests("*", "/token")
     }
@@ -382,7 +382,7 @@ impl Drop for Upstream {
 }
 
 impl Logged {
-    /// Bytes of the body that have left so far.
+    /// Counts the bytes of the body as they are sent.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::SeqCst)
     }
@@ -419,7 +419,7 @@ async fn serve(state: Arc<State>, listeners: [TcpListener; 2], mut commands: com
             connections.spawn(connection(Arc::clone(&state), stream));
         };
         drop((registry, cdn));
-        // Held, and deaf, so that no other test is given the ports meanwhile.
+        // The ports stay bound without an accept, so that no other test is given them meanwhile.
         let mut held = Some([state.registry, state.cdn].map(hold));
         connections.shutdown().await;
         let mut command = command;
@@ -446,14 +446,14 @@ fn hold(address: SocketAddr) -> TcpSocket {
 }
 
 async fn connection(state: Arc<State>, stream: TcpStream) {
-    // What was sent and what has arrived differ by what the kernel holds: megabytes, unless it is told.
+    // By default the kernel buffers megabytes, so sent bytes would differ from received bytes by that.
     SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).unwrap();
     match &state.tls {
         None => exchange(Arc::clone(&state), stream).await,
         Some((authority, guests)) => {
             match authority.acceptor(*guests).accept(stream).into_fallible().await {
                 Ok(stream) => exchange(Arc::clone(&state), stream).await,
-                // Closed without a reset, so that our alert arrives.
+                // The connection is closed without a reset, so that the TLS alert arrives.
                 Err((_, mut stream)) => {
                     let _ = stream.shutdown().await;
                     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
@@ -478,7 +478,7 @@ async fn exchange(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin
     }
 }
 
-/// An answer before the faults: its status, headers and body.
+/// An answer before faults apply: its status, headers and body.
 pub(super) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -532,7 +532,7 @@ async fn handle(state: &State, request: Request<Incoming>, line: &Arc<Line>) -> 
         let length = pick!(faults, Length).unwrap_or(answer.body.len() as u64);
         headers.push(("content-length", length.to_string()));
     }
-    // Nobody is to bring it back.
+    // Clients must not send it back.
     headers.push(("set-cookie", "session=c00kie; Path=/".to_owned()));
     let body = if method == "HEAD" { Bytes::new() } else { answer.body };
     let mut response = Response::new(faults.body(body, sent, line, &state.pace));
@@ -597,7 +597,7 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
     }
 }
 
-/// Is this request to the CDN within what its link was given out for?
+/// Returns true if the link of this request to the CDN is still valid.
 fn good_link(inner: &mut Inner, request: &Logged) -> bool {
     if matches!(inner.links, Links::Lasting) {
         return true;
@@ -628,7 +628,7 @@ fn token(state: &State, inner: &mut Inner, request: &Logged) -> Answer {
         return Answer::new(401);
     }
     inner.issued += 1;
-    // Another upstream's token is none here.
+    // Another upstream's token is not valid here.
     let token = format!("token-{}-{}", state.registry.port(), inner.issued);
     inner.tokens.insert(token.clone(), asked("scope").unwrap_or_default());
     let mut answer = json!({});
@@ -639,7 +639,7 @@ fn token(state: &State, inner: &mut Inner, request: &Logged) -> Answer {
     Answer::new(200).with("content-type", "application/json").body(answer.to_string())
 }
 
-/// The 401 for who may not read this repository.
+/// Returns the 401 for a client that may not read this repository.
 fn refuse(state: &State, inner: &Inner, name: &str, request: &Logged) -> Option<Answer> {
     let sent = request.header("authorization").unwrap_or_default();
     match &inner.auth {
@@ -685,7 +685,7 @@ fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 
-/// A parameter of a query or a form, decoded.
+/// Returns a parameter of a query or a form, decoded.
 pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())

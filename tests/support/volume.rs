@@ -1,4 +1,4 @@
-//! The directories of `registry:2`, written as it writes them: what another process puts into the store behind our back.
+//! The directories of `registry:2`, written in its layout, as if another process changed the store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use entrepot::oci::Digest;
 
 use super::client::digest_of;
 
-/// A store's directories, which nobody needs to serve.
+/// The directories of a store; no server needs to run.
 pub struct Volume {
     root: PathBuf,
 }
 
 impl Volume {
-    /// The one below `data`, the `rootdirectory`.
+    /// Opens the store below `data`, the `rootdirectory`.
     pub fn at(data: &Path) -> Self {
         Self { root: data.join("docker/registry/v2") }
     }
@@ -22,7 +22,7 @@ impl Volume {
         self.root.join("repositories").join(name)
     }
 
-    /// Writes the bytes, and where they lie.
+    /// Writes the bytes of a blob.
     pub fn blob(&self, content: &[u8]) -> Digest {
         let digest = digest_of(content);
         write(&self.data(&digest), content);
@@ -34,7 +34,7 @@ impl Volume {
         self.root.join("blobs/sha256").join(&hex[..2]).join(hex).join("data")
     }
 
-    /// A layer of a repository.
+    /// Adds a layer to a repository.
     pub fn layer(&self, name: &str, content: &[u8]) -> Digest {
         let digest = self.blob(content);
         write(&self.layer_link(name, &digest), digest.to_string().as_bytes());
@@ -45,7 +45,7 @@ impl Volume {
         self.repository(name).join("_layers/sha256").join(digest.hex()).join("link")
     }
 
-    /// A manifest of a repository.
+    /// Adds a manifest to a repository.
     pub fn manifest(&self, name: &str, body: &[u8]) -> Digest {
         let digest = self.blob(body);
         write(&self.revision(name, &digest).join("link"), digest.to_string().as_bytes());

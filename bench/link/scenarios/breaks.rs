@@ -1,4 +1,4 @@
-//! What breaks: cuts, stalls, an upstream that goes and comes, links that run out, a power cut.
+//! Breaks: cuts, stalls, an upstream that goes and comes back, expired links, a power cut.
 
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ fn killed(lab: &Lab, who: Who) -> Vec<Row> {
     })]
 }
 
-/// A pull, and a kill at 60 % of it.
+/// Pulls, and kills the contestant at 60 % of the layer.
 fn die(stand: &mut Stand) -> Pulled {
     let (wanted, deadline) = (stand.wanted(), crate::lab::deadline(12));
     let addr = stand.contestant.addr().expect("only servers are killed");
@@ -137,7 +137,7 @@ fn die(stand: &mut Stand) -> Pulled {
     })
 }
 
-/// The layer came whole to every client, and crossed the link once.
+/// Promises that every client got the whole layer, and that it crossed the link once.
 fn once(what: &'static str, row: &Row) -> Promise {
     let ratio = row.ratio.unwrap_or_default();
     let kept = row.is_whole() && ratio <= 1.05;

@@ -1,4 +1,4 @@
-//! What is answered wrongly, late or not at all: damaged bytes, 429, 5xx, silence.
+//! Wrong, late or missing answers: damaged bytes, 429, 5xx, silence.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::support::client::Answer;
 use crate::support::fault::{Fault, Rule};
 use crate::support::mirror::{cache, manifest};
 
-/// Tags are old at once, so that the next request for one asks the upstream.
+/// Tags are old at once, so the next request for a tag asks the upstream.
 const OLD: &str = ", tagttl: 100ms, firstbytetimeout: 3s";
 
-/// Long enough for a tag to be older than twice its time, which is counted in whole seconds.
+/// After this time a tag is older than twice its TTL, which is counted in whole seconds.
 const AGE: Duration = Duration::from_millis(1200);
 
-/// So long each question waits for an answer, in seconds.
+/// The time limit of each request, in seconds.
 const PATIENCE: u64 = 4;
 
 pub fn all() -> [Scenario; 6] {
@@ -152,7 +152,7 @@ fn silence(lab: &Lab, who: Who) -> Vec<Row> {
     ]
 }
 
-/// A contestant that holds the tag, which is no longer fresh.
+/// Starts a contestant that holds the tag, which is no longer fresh.
 fn pulled_once(lab: &Lab, who: Who) -> (Stand<'_>, Option<SocketAddr>) {
     let stand = Stand::new(lab, who, &Recipe { size: 8, keys: OLD, ..Recipe::default() });
     let addr = stand.contestant.addr();
@@ -164,7 +164,7 @@ fn pulled_once(lab: &Lab, who: Who) -> (Stand<'_>, Option<SocketAddr>) {
     (stand, addr)
 }
 
-/// One question, and what came of it.
+/// Sends one request and returns its result.
 struct Question {
     answer: Result<Answer, End>,
     took: Duration,

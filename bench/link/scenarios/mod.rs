@@ -1,4 +1,4 @@
-//! What goes wrong, one thing at a time.
+//! The scenarios, one fault each.
 
 mod breaks;
 mod lies;
@@ -8,22 +8,22 @@ use crate::contestant::Who;
 use crate::lab::Lab;
 use crate::row::Row;
 
-/// One thing that a link does, and how each contestant takes it.
+/// One behaviour of a link, and the measurement of each contestant.
 pub struct Scenario {
     /// At most 37 characters.
     pub title: &'static str,
-    /// For somebody who does not know the issue: what the upstream does, what the client asks for.
+    /// Describes, for a reader who does not know the project, what the upstream does and what the client requests.
     pub text: &'static str,
     pub alone: Alone,
-    /// No rows: this contestant cannot do such a thing.
+    /// No rows: the contestant does not support the scenario.
     pub run: fn(&Lab, Who) -> Vec<Row>,
 }
 
-/// Which cells want the machine for themselves.
+/// Tells which cells need the whole machine.
 #[derive(Clone, Copy, Debug)]
 pub enum Alone {
     Everybody,
-    /// Its speed is what is measured; the others' is what one connection gives, and known.
+    /// Entrepot's speed is measured; the speed of the others is that of one connection, which is known.
     Entrepot,
     Nobody,
 }

@@ -1,4 +1,4 @@
-//! How fast: throttled connections, latency, many clients, two endpoints, a range out of order.
+//! Speed: throttled connections, latency, many clients, two endpoints, a range out of order.
 
 use super::{Alone, Scenario};
 use crate::contestant::{Contestant, Who};
@@ -9,10 +9,10 @@ use crate::support::fault::Fault;
 
 use std::time::{Duration, Instant};
 
-/// Fresh starts of an unthrottled pull, of which the best counts: there the machine is what is slow.
+/// The number of runs of an unthrottled pull, of which the fastest counts, since the machine is the limit.
 const ROUNDS: usize = 2;
 
-/// The same where two settings are told apart.
+/// The number of runs where two settings are compared.
 const CLOSE_ROUNDS: usize = 4;
 
 pub fn all() -> [Scenario; 8] {
@@ -154,7 +154,7 @@ fn endpoints(lab: &Lab, who: Who) -> Vec<Row> {
     vec![both, dying]
 }
 
-/// Does a metric say that an endpoint is avoided?
+/// Returns true if a metric reports an endpoint that is avoided.
 fn circuit_is_visible(contestant: &Contestant) -> bool {
     let Contestant::Entrepot(registry) = contestant else { return false };
     let metrics = registry.client().get("/metrics").text();
@@ -179,7 +179,7 @@ fn range(lab: &Lab, who: Who) -> Vec<Row> {
     let whole = Pulled { last: begun.elapsed(), first: None, ..whole };
     let in_order = whole.last.as_secs_f64() * (begin as f64 + MIB as f64) / stand.size() as f64;
     let part = if ranged.end == End::Whole { ranged.last.as_secs_f64() / in_order } else { f64::INFINITY };
-    // What both cost together stands beside the whole.
+    // The costs of both together stand beside the whole.
     let ranged = row(Row { ratio: None, requests: None, ..Row::of(&stand, &[ranged], 12) });
     let whole = Row::of(&stand, &[whole], 12).case("the whole afterwards").promise(who, |whole| {
         let measured = format!("{part:.2}; {:.2} times", whole.ratio.unwrap_or_default());
