@@ -1,4 +1,4 @@
-# The builder and the final image must be of one Debian release: the binary is linked to its glibc.
+# Both images must have the same Debian release, since the binary is linked to its glibc.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -8,7 +8,7 @@ RUN cargo build --release --locked \
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /image/usr/local/bin/entrepot /usr/local/bin/entrepot
-# Before VOLUME: a new volume takes over the owner that the directory has here. 65532 is `nonroot`.
+# This comes before VOLUME, because a new volume takes the owner of the directory in the image. 65532 is `nonroot`.
 COPY --from=build --chown=65532:65532 /image/var/lib/registry /var/lib/registry
 USER 65532:65532
 EXPOSE 5000

@@ -1,6 +1,6 @@
 //! Behaviour of the built binary over real sockets.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
-#![allow(clippy::disallowed_methods, reason = "tests stand outside the product, and use the machine as they like")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails at that line")]
+#![allow(clippy::disallowed_methods, reason = "tests are outside the product, so the seams of sys do not apply")]
 
 /// Starts the binary and its surroundings: a client, a misbehaving upstream, a proxy, certificates.
 mod support;

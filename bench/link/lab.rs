@@ -71,7 +71,7 @@ impl Lab {
     }
 }
 
-/// Upstreams, and a contestant in front of them.
+/// Holds upstreams and the contestant in front of them.
 pub struct Stand<'a> {
     pub(crate) upstreams: Vec<Upstream>,
     pub contestant: Contestant,

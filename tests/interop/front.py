@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Stands before a plain registry and behaves as the large public ones do.
+"""Stands in front of a plain registry and behaves like the large public ones.
 
     front.py --listen 127.0.0.1:A --cdn 127.0.0.2:B --registry 127.0.0.1:C
              [--user NAME:PASSWORD] [--rate BYTES_PER_SECOND]
 
-- `/v2/` wants a Bearer token, which `/token` gives (with --user: against Basic credentials).
+- `/v2/` requires a Bearer token, which `/token` issues (with --user: for Basic credentials).
 - A blob's GET is answered with a redirect to a signed address on the other host. That
-  "CDN" answers 400 to whatever carries an Authorization header, as S3 does.
-- Reading only. `GET /_counts` says what was asked so far.
-- `POST /_faults?NAME=NUMBER&...` changes how the CDN sends bodies, those under way too; 0 ends a fault.
-  `rate`: bytes a second for each connection, at first what --rate says. `cut`: each connection is closed
-  after so many bytes of bodies. `damage`: one bit in each piece is wrong.
+  "CDN" answers 400 to a request with an Authorization header, as S3 does.
+- There are no writes. `GET /_counts` returns the counts of the requests so far.
+- `POST /_faults?NAME=NUMBER&...` changes how the CDN sends bodies, also those in progress; 0 ends a fault.
+  `rate`: bytes per second of each connection; --rate is the initial value. `cut`: each connection is closed
+  after this many bytes of bodies. `damage`: one bit in each piece is wrong.
 """
 
 import argparse
@@ -36,7 +36,7 @@ KEPT = ("Content-Type", "Content-Length", "Content-Range", "Accept-Ranges", "Doc
 
 
 class Counts:
-    """What was asked: of one kind (`token`, `manifest.GET`, ...) and about one thing (a scope, a digest)."""
+    """The counts of requests, by kind (`token`, `manifest.GET`, ...) and item (a scope, a digest)."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -52,7 +52,7 @@ class Counts:
 
 
 class Front:
-    """What both servers share: the arguments, the counts, the faults, the tokens given and the CDN's key."""
+    """The state that both servers share: arguments, counts, faults, issued tokens and the CDN's key."""
 
     def __init__(self, args):
         self.args = args
@@ -86,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send(status, body, Content_Type="application/json", **headers)
 
     def ask_registry(self, method, path, wanted):
-        """The registry's answer to the same question, with those of our client's headers that are `wanted`."""
+        """Sends the request on to the registry, with the client's headers in `wanted`, and returns the answer."""
         connection = http.client.HTTPConnection(self.front.args.registry, timeout=30)
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name in wanted:
@@ -100,7 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Registry(Handler):
-    """The registry's own address: tokens, manifests, and redirects for the blobs."""
+    """The server at the registry's address: tokens, manifests, and redirects for the blobs."""
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
@@ -138,7 +138,7 @@ class Registry(Handler):
         self.send(200, json.dumps(body).encode(), Content_Type="application/json")
 
     def allowed(self, name):
-        """Whether the token covers pulls of `name`; answers with the challenge if not."""
+        """Returns true if the token covers pulls of `name`, and answers with the challenge otherwise."""
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         until, scopes = self.front.tokens.get(token, (0, []))
         scope = f"repository:{name}:pull" if name else None
@@ -178,9 +178,9 @@ class Registry(Handler):
 
 
 class Cdn(Handler):
-    """The other address, that holds the blobs: knows signatures and no credentials."""
+    """The server at the CDN's address: sends blobs for signed links, without credentials."""
 
-    sent = 0  # by this connection: there is one handler for each
+    sent = 0  # over this connection, which has a handler of its own
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)

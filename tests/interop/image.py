@@ -52,7 +52,7 @@ def tar(files):
 
 
 def layer(layout, files):
-    """The layer's descriptor, and the digest of the uncompressed tar that the config names."""
+    """Returns the layer's descriptor, and the digest of the uncompressed tar for the config."""
     data = tar(files)
     blob = layout.put(OCI + "layer.v1.tar+gzip", gzip.compress(data, compresslevel=1, mtime=0))
     return blob, "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,8 +1,8 @@
-# What every case begins with. A case is a bash script of its own: it sources this file, says what it needs
-# (`needs skopeo docker-registry`), names its steps (`step "..."`) and fails at the first command that fails.
-# Everything it starts and writes belongs to it: one temporary directory, ports nobody else has, and an end
-# that stops it all, however the case ends.
-# shellcheck shell=bash disable=SC2034  # the cases use what is set here
+# The common part of all cases. A case is a bash script that sources this file, names the tools that it needs
+# (`needs skopeo docker-registry`), names its steps (`step "..."`), and fails at the first command that fails.
+# Each case has a temporary directory and ports of its own. At its end, however it ends, its processes are stopped and
+# the directory is removed.
+# shellcheck shell=bash disable=SC2034  # the cases use the variables of this file
 set -Eeuo pipefail
 
 INTEROP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,7 +12,7 @@ declare -A PID=()
 trap 'broken $LINENO "$BASH_COMMAND"' ERR
 trap 'exit 124' TERM INT
 
-# 77 tells the runner that a client is missing; what is missing goes to stdout.
+# Exit status 77 tells the runner that a client is missing. The last line on stdout names it.
 needs() {
     local tool missing=()
     for tool in "$@"; do
@@ -30,7 +30,7 @@ needs_root() {
     ((EUID == 0)) || { echo "missing: root, which $1 needs"; exit 77; }
 }
 
-# No client may find the user's own credentials, settings or proxies.
+# Hides the user's own credentials, settings and proxies from the clients.
 workplace() {
     WORK=$(mktemp -d /tmp/interop.XXXXXX)
     trap clean_up EXIT
@@ -38,7 +38,7 @@ workplace() {
     PATH=$WORK/bin:$PATH
     export HOME=$WORK/home TMPDIR=$WORK/tmp XDG_RUNTIME_DIR=$WORK/run
     export DOCKER_CONFIG=$WORK/docker
-    echo '{}' >"$DOCKER_CONFIG/config.json"  # podman wants it to be there
+    echo '{}' >"$DOCKER_CONFIG/config.json"  # podman requires the file
     unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY DOCKER_HOST DOCKER_CONTEXT
     unset "${!REGISTRY_@}" "${!ENTREPOT_@}"
     command -v skopeo >/dev/null && wrapper skopeo --insecure-policy --command-timeout 120s
@@ -48,7 +48,7 @@ workplace() {
 clean_up() {
     local status=$? name mount
     trap - ERR EXIT TERM INT
-    trap '' PIPE  # whoever reads this may have gone
+    trap '' PIPE  # the reader of the output may have gone
     set +e
     ((status == 0)) || logs
     for name in "${!PID[@]}"; do stop "$name"; done
@@ -85,7 +85,7 @@ fail() {
 
 # --- processes
 
-# spawn NAME COMMAND...: in the background, with its output in NAME.log.
+# spawn NAME COMMAND...: starts the command in the background, with its output in NAME.log.
 spawn() {
     local name=$1
     shift
@@ -98,7 +98,7 @@ stop() {
     [[ -n $pid ]] || return 0
     unset "PID[$name]"
     kill -TERM "$pid" 2>/dev/null || true
-    kill -CONT "$pid" 2>/dev/null || true  # a case may have halted it
+    kill -CONT "$pid" 2>/dev/null || true  # a case may have stopped it with SIGSTOP
     for ((i = 0; i < 200; i++)); do
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.1
@@ -109,7 +109,7 @@ stop() {
     wait "$pid" 2>/dev/null || true
 }
 
-# crash NAME: it has no time to write anything down.
+# crash NAME: kills the process, which cannot write anything any more.
 crash() {
     local pid=${PID[$1]}
     unset "PID[$1]"
@@ -117,7 +117,7 @@ crash() {
     wait "$pid" 2>/dev/null || true
 }
 
-# ready NAME COMMAND...: waits until the command succeeds, as long as the process NAME lives.
+# ready NAME COMMAND...: repeats the command until it succeeds, as long as the process NAME lives.
 ready() {
     local name=$1 i
     shift
@@ -129,8 +129,8 @@ ready() {
     fail "$name did not become ready in 30 s"
 }
 
-# Sets the named variables to ports that are free now. They lie below the ephemeral range, so that no
-# outgoing connection takes one before the server that it is meant for.
+# Sets the named variables to free ports. They lie below the ephemeral range, so that no outgoing connection takes
+# one before the server listens there.
 ports() {
     local found
     found=$(python3 - $# <<'PYTHON'
@@ -152,13 +152,13 @@ PYTHON
     read -r "$@" <<<"$found"
 }
 
-# client COMMAND...: bounded; what it prints goes to clients.log.
+# client COMMAND...: runs the command with a time limit. Its output goes to clients.log.
 client() {
     echo "\$ $*" >>"$WORK/clients.log"
     timeout 150 "$@" >>"$WORK/clients.log" 2>&1 || fail "exit status $?: $*"
 }
 
-# wrapper TOOL ARGUMENTS...: from now on TOOL is called with these arguments first.
+# wrapper TOOL ARGUMENTS...: from now on, calls of TOOL begin with these arguments.
 wrapper() {
     local tool=$1 real
     real=$(command -v "$tool")
@@ -168,7 +168,7 @@ wrapper() {
     hash -r
 }
 
-# refused PATTERN COMMAND...: the command fails, and says why.
+# refused PATTERN COMMAND...: succeeds if the command fails with a message that matches the pattern.
 refused() {
     local pattern=$1 output
     shift
@@ -186,7 +186,7 @@ same() {
 
 # --- registries
 
-# registry2 NAME PORT [ROOT]: the reference implementation.
+# registry2 NAME PORT [ROOT]: starts registry:2.
 registry2() {
     local name=$1 port=$2 root=${3:-$WORK/$1}
     cat >"$WORK/$name.yml" <<YAML
@@ -199,7 +199,7 @@ YAML
     ready "$name" curl -sf "http://127.0.0.1:$port/v2/"
 }
 
-# entrepot PORT [NAME] <CONFIG: adds the parts that all cases share to the configuration on stdin.
+# entrepot PORT [NAME] <CONFIG: starts Entrepot with the configuration on stdin and the sections that all cases share.
 entrepot() {
     local port=$1 name=${2:-entrepot}
     {
@@ -213,14 +213,14 @@ YAML
     entrepot_again "$port" "$name"
 }
 
-# The same configuration, after a stop.
+# Starts it again with the same configuration.
 entrepot_again() {
     local port=$1 name=${2:-entrepot}
     spawn "$name" "$ENTREPOT" serve "$WORK/$name.yml"
     ready "$name" "$ENTREPOT" health "http://127.0.0.1:$port"
 }
 
-# front NAME PORT CDN REGISTRY [ARGUMENTS]: front.py on these ports, before the registry on that one.
+# front NAME PORT CDN REGISTRY [ARGUMENTS]: starts front.py on these ports, in front of the registry on the last one.
 front() {
     local name=$1 port=$2 cdn=$3 registry=$4
     shift 4
@@ -229,14 +229,14 @@ front() {
     ready "$name" curl -sf "http://127.0.0.1:$port/_counts"
 }
 
-# fault PORT NAME=NUMBER...: as front.py says.
+# fault PORT NAME=NUMBER...: sets faults of the front.py on that port.
 fault() {
     local port=$1 IFS='&'
     shift
     curl -sf -X POST "http://127.0.0.1:$port/_faults?$*" || fail "no such fault: $*"
 }
 
-# seen PORT EXPRESSION: in Python, over `seen[KIND][WHAT]` as the front on that port has counted.
+# seen PORT EXPRESSION: evaluates a Python expression over `seen[KIND][ITEM]`, the counts of the front.py on that port.
 seen() {
     curl -sf "http://127.0.0.1:$1/_counts" >"$WORK/tmp/counts.$$"
     python3 - "$2" "$WORK/tmp/counts.$$" <<'PYTHON'
@@ -247,17 +247,17 @@ print(eval(sys.argv[1]))
 PYTHON
 }
 
-# counted PORT WHAT EXPRESSION: the expression, as `seen` takes it, is true.
+# counted PORT DESCRIPTION EXPRESSION: fails unless the expression, as `seen` takes it, is true.
 counted() {
     [[ $(seen "$1" "bool($3)") == True ]] || fail "not true: $2: $(curl -s "http://127.0.0.1:$1/_counts" | tr -d ' \n')"
 }
 
-# make_image DIR TAG [ARGUMENTS]: an OCI layout, as image.py says.
+# make_image DIR TAG [ARGUMENTS]: writes an OCI layout with image.py.
 make_image() {
     python3 "$INTEROP/image.py" "$@" --nonce "$NONCE"
 }
 
-# publish DIR:TAG HOST/NAME:TAG [ARGUMENTS]: into a registry that speaks plain HTTP.
+# publish DIR:TAG HOST/NAME:TAG [ARGUMENTS]: copies an image into a registry with plain HTTP.
 publish() {
     local from=$1 to=$2
     shift 2
@@ -266,7 +266,7 @@ publish() {
 
 ACCEPT='Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, */*'
 
-# digest_of HOST NAME REFERENCE: of the manifest, hashed here and not believed.
+# digest_of HOST NAME REFERENCE: prints the digest of the manifest, computed here.
 digest_of() {
     local body
     body=$WORK/tmp/manifest.$$
@@ -274,7 +274,7 @@ digest_of() {
     echo "sha256:$(sha256sum <"$body" | cut -d ' ' -f 1)"
 }
 
-# manifest_says HOST NAME REFERENCE EXPRESSION: in Python, over the manifest `m` and its `blobs`.
+# manifest_says HOST NAME REFERENCE EXPRESSION: evaluates a Python expression over the manifest `m` and its `blobs`.
 manifest_says() {
     curl -sf -m 30 -H "$ACCEPT" "http://$1/v2/$2/manifests/$3" >"$WORK/tmp/said.$$" || fail "no manifest $2:$3 at $1"
     python3 - "$4" "$WORK/tmp/said.$$" <<'PYTHON'
@@ -286,15 +286,15 @@ print(eval(sys.argv[1]))
 PYTHON
 }
 
-# header HOST PATH NAME: of the answer to a HEAD.
+# header HOST PATH NAME: prints a header of the answer to a HEAD.
 header() {
     curl -sI -m 30 -H "$ACCEPT" "http://$1$2" | tr -d '\r' | sed -n "s/^$3: //Ip"
 }
 
 # --- dockerd
 
-# dockerd_with JSON: a daemon of our own, with these settings. It starts its own containerd.
-# vfs because overlay does not work on top of the overlay of a container; no bridge and no iptables
+# dockerd_with JSON: starts a daemon with these settings. It starts its own containerd.
+# It uses vfs, because overlay does not work on the overlay of a container, and neither bridge nor iptables,
 # because the case starts no container and must not change the machine's network.
 dockerd_with() {
     export DOCKER_HOST=unix://$WORK/docker.sock
@@ -305,7 +305,7 @@ dockerd_with() {
     ready dockerd docker version
 }
 
-# docker_has NAME:TAG DIGEST: the daemon has it, and has unpacked all layers of it.
+# docker_has NAME:TAG DIGEST: succeeds if the daemon has the image with all its layers unpacked.
 docker_has() {
     local digests
     digests=$(docker image inspect --format '{{join .RepoDigests " "}}' "$1")
@@ -314,7 +314,7 @@ docker_has() {
 
 # --- podman
 
-# podman_with <TOML: from now on podman keeps everything here, and looks for registries as stdin says.
+# podman_with <TOML: makes podman store everything in the case's directory, with the registries of stdin.
 podman_with() {
     cat >"$WORK/registries.conf"
     echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$WORK/policy.json"
@@ -325,7 +325,7 @@ podman_with() {
 podman_pull() {
     client podman pull --signature-policy "$WORK/policy.json" "$@"
 }
-# podman_has NAME:TAG DIGEST: podman has it, and the file in it that is new with every run.
+# podman_has NAME:TAG DIGEST: succeeds if podman has the image and the file in it that is new in every run.
 podman_has() {
     local mount
     podman image inspect --format '{{json .RepoDigests}}' "$1" | grep -q "${1%:*}@$2" || fail "$1 is not $2"
@@ -336,7 +336,7 @@ podman_has() {
 
 # --- `entrepot client`
 
-# client_prints FILE ARGUMENTS...: what `entrepot client ARGUMENTS` prints is in $WORK/FILE, as it is.
+# client_prints FILE ARGUMENTS...: writes the output of `entrepot client ARGUMENTS` to $WORK/FILE.
 client_prints() {
     local file=$1
     shift
@@ -344,7 +344,7 @@ client_prints() {
     timeout 60 "$ENTREPOT" client "$@" >"$WORK/$file" 2>>"$WORK/clients.log" || fail "exit status $?: entrepot client $*"
     [[ -s $WORK/$file ]] || fail "entrepot client $* prints nothing"
 }
-# went_through PORT: the server there has handed out manifests and blobs of a mirrored repository.
+# went_through PORT: succeeds if the server there has sent manifests and blobs of a mirrored repository.
 went_through() {
     local metrics kind count
     metrics=$(curl -sf "http://127.0.0.1:$1/metrics")

@@ -1,5 +1,5 @@
 //! The built binary. It serves on a port and from a directory of its own.
-#![expect(clippy::disallowed_methods, reason = "a test stands outside the process: the seams of sys are not for it")]
+#![expect(clippy::disallowed_methods, reason = "tests are outside the product, so the seams of sys do not apply")]
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

@@ -29,7 +29,7 @@ echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$WORK/policy.json"
 export CONTAINERS_REGISTRIES_CONF=$WORK/registries.conf BUILDAH_ISOLATION=chroot
 wrapper buildah --root "$WORK/buildah" --runroot "$WORK/buildah-run" --storage-driver vfs
 
-# committed FROM FORMAT NAME: FROM with one file more, in FORMAT, as $host/NAME.
+# committed FROM FORMAT NAME: adds a file to FROM and commits it in FORMAT as $host/NAME.
 committed() {
     local container
     container=$(buildah from --isolation chroot --pull-always --tls-verify=false \
@@ -42,7 +42,7 @@ committed() {
     client buildah rm "$container"
     client buildah rmi --all --force
 }
-# holds NAME FILE: pulled, the image has the file, and that of its base.
+# holds NAME FILE: pulls the image and checks that it has the file and its base's file.
 holds() {
     local container mount
     container=$(buildah from --isolation chroot --pull-always --tls-verify=false \
@@ -55,13 +55,13 @@ holds() {
     client buildah rmi --all --force
 }
 
-step "from the mirror, commit as OCI, push, and from what was pushed"
+step "build on a mirrored image, commit as OCI, push, and build on the pushed image"
 committed docker.io/library/base:1 oci local/team/app:oci
 holds local/team/app:oci local/team/app:oci
 same application/vnd.oci.image.manifest.v1+json \
     "$(header "$host" /v2/local/team/app/manifests/oci Content-Type)" "the media type"
 
-step "push to a mirrored name is refused, with the patterns that are not"
+step "a push to a mirrored name is refused, and the message has the local patterns"
 container=$(buildah from --isolation chroot --tls-verify=false --signature-policy "$WORK/policy.json" \
     "$host/local/team/app:oci" 2>>"$WORK/clients.log")
 client buildah commit --signature-policy "$WORK/policy.json" "$container" "$host/library/base:2"
@@ -76,6 +76,6 @@ holds local/team/app:docker local/team/app:docker
 same application/vnd.docker.distribution.manifest.v2+json \
     "$(header "$host" /v2/local/team/app/manifests/docker Content-Type)" "the media type"
 
-step "from what was pushed, into another repository"
+step "build on the pushed image, into another repository"
 committed "$host/local/team/app:oci" oci local/other/app:1
 holds local/other/app:1 local/other/app:1

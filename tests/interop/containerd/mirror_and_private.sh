@@ -20,8 +20,8 @@ mirror:
     registry.example: {endpoints: ["http://127.0.0.1:$second"]}
 YAML
 
-# hosts NAME HOST...: where containerd asks for what the registry NAME holds, in this order. The last
-# resort, NAME itself, does not exist.
+# hosts NAME HOST...: lists the hosts that containerd asks for the registry NAME, in this order. The last one, NAME
+# itself, does not exist.
 hosts() {
     local name=$1 host
     mkdir -p "$WORK/hosts/$name"
@@ -53,7 +53,7 @@ ready containerd ctr version
 pull() {
     client ctr images pull --hosts-dir "$WORK/hosts" --snapshotter native --platform linux/amd64 "$1"
 }
-# pulled NAME DIGEST: containerd resolved the name to it, and has unpacked all layers.
+# pulled NAME DIGEST: succeeds if containerd has the image with this digest and all layers unpacked.
 pulled() {
     local got
     got=$(ctr images ls name=="$1" | awk 'NR == 2 { print $3 }')
@@ -62,7 +62,7 @@ pulled() {
     same "$NONCE" "$(<"$WORK/mount/etc/nonce")" "the file in $1"
     client ctr images unmount --rm "$WORK/mount"
 }
-# forget NAME...: and the content with it.
+# forget NAME...: removes the images and their content.
 forget() {
     client ctr images rm --sync "$@"
     same "" "$(ctr content ls --quiet)" "content left after rm"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# containerd with exactly the hosts.toml that `entrepot client containerd` writes; buildkit's and k3s's files are what they should be
+# containerd with exactly the hosts.toml that `entrepot client containerd` writes; buildkit's and k3s's files parse
 source "$(dirname "$0")/../lib.sh"
 needs_root containerd
 needs containerd ctr docker-registry skopeo curl python3
@@ -44,12 +44,12 @@ pull() {
 pull
 went_through "$port"
 
-step "again with the upstream gone"
+step "pull again with the upstream gone"
 stop upstream
 client ctr images rm --sync docker.io/library/app:1
 pull
 
-step "what buildkit and k3s are given"
+step "the files for buildkit and k3s"
 client_prints buildkitd.toml buildkit --host "$host" --server "http://$host"
 client_prints registries.yaml k3s --host "$host" --server "http://$host"
 python3 - "$WORK/buildkitd.toml" "$host" <<'PYTHON' || fail "buildkit's: $(<"$WORK/buildkitd.toml")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# curl with every shape that an upload has, and every one that is refused
+# curl with every form of upload, valid and refused
 source "$(dirname "$0")/../lib.sh"
 needs curl python3
 
@@ -13,7 +13,7 @@ mirror:
 YAML
 uploads=/v2/local/team/app/blobs/uploads/
 
-# ask STATUS METHOD TARGET [CURL'S ARGUMENTS]: STATUS is what is answered. `said` and `code` look at the answer.
+# ask STATUS METHOD TARGET [CURL'S ARGUMENTS]: expects this status. `said` and `code` read the answer.
 ask() {
     local wanted=$1 method=$2 target=$3 got
     shift 3
@@ -35,13 +35,13 @@ code() {
 digest() {
     echo "${2:-sha256}:$("${2:-sha256}sum" <"$1" | cut -d ' ' -f 1)"
 }
-# fresh NAME BYTES: a file of noise; $blob is its path, $digest its digest.
+# fresh NAME BYTES: writes a file of random bytes; $blob is its path, $digest its digest.
 fresh() {
     blob=$WORK/tmp/$1
     head -c "$2" /dev/urandom >"$blob"
     digest=$(digest "$blob")
 }
-# cut_out FIRST LAST: these bytes of $blob are in $WORK/tmp/part.
+# cut_out FIRST LAST: writes these bytes of $blob to $WORK/tmp/part.
 cut_out() {
     dd if="$blob" of="$WORK/tmp/part" bs=64K iflag=skip_bytes,count_bytes skip="$1" count="$(($2 - $1 + 1))" status=none
 }
@@ -52,7 +52,7 @@ begin() {
     location=$(said Location)
     same "$uploads$(said Docker-Upload-UUID)" "$location" "the Location: a path that ends in the id, and no query"
 }
-# created [NAME]: the answer says so, and the blob is there, byte for byte.
+# created [NAME]: checks the answer, and that the blob is there, byte for byte.
 created() {
     local name=${1:-local/team/app}
     same "/v2/$name/blobs/$digest" "$(said Location)" "Location"
@@ -85,12 +85,12 @@ location=$(said Location)
 ask 201 PUT "$location?digest=$digest" -H 'Content-Length: 0'
 created
 
-# chunk STATUS FIRST-LAST [METHOD [TARGET]]: these bytes of $blob, to where the upload is.
+# chunk STATUS FIRST-LAST [METHOD [TARGET]]: sends these bytes of $blob to the upload.
 chunk() {
     cut_out "${2%-*}" "${2#*-}"
     ask "$1" "${3:-PATCH}" "${4:-$location}" "${binary[@]}" -H "Content-Range: $2" --data-binary "@$WORK/tmp/part"
 }
-# goes_on_after LAST: the answer says how far the upload is, and where it is; so does the upload when it is asked.
+# goes_on_after LAST: checks that the answer and the upload's status give its offset and its address.
 goes_on_after() {
     same "0-$1" "$(said Range)" "Range"
     location=$(said Location)
@@ -99,7 +99,7 @@ goes_on_after() {
     same "0-$1" "$(said Range)" "the Range that GET says"
 }
 
-step "chunks with their offsets; a hole and a repetition are 416, and it goes on"
+step "chunks with their offsets; a gap and a repetition are 416, and the upload goes on"
 fresh chunks 300000
 begin
 chunk 202 0-99999
@@ -116,7 +116,7 @@ goes_on_after 299999
 ask 201 PUT "$location?digest=$digest" -H 'Content-Length: 0'
 created
 
-step "the last chunk in the PUT, after one that leaves a hole"
+step "the last chunk in the PUT, after one that leaves a gap"
 fresh last 250000
 begin
 chunk 202 0-99999
@@ -126,7 +126,7 @@ chunk 202 100000-199999
 chunk 201 200000-249999 PUT "$location?digest=$digest"
 created
 
-step "a range that contradicts its body, and one that is none"
+step "a range that contradicts its body, and an invalid one"
 begin
 cut_out 0 99999
 for range in 0-9 0-100000 5 9-0 none; do
@@ -134,7 +134,7 @@ for range in 0-9 0-100000 5 9-0 none; do
 done
 ask 204 DELETE "$location"
 
-step "a digest that the content does not have, in every shape"
+step "a wrong digest, in every form of upload"
 other=$(digest /dev/null)
 ask 400 POST "$uploads?digest=$other" "${binary[@]}" --data-binary "@$blob"
 same DIGEST_INVALID "$(code)" "the code of a wrong digest in a POST"
@@ -147,7 +147,7 @@ ask 400 PUT "$location?digest=$other" -H 'Content-Length: 0'
 same DIGEST_INVALID "$(code)" "the code of a wrong digest after a PATCH"
 ask 404 GET "/v2/local/team/app/blobs/$other"
 
-step "mount: with from, without, and of what is nowhere"
+step "mount: with from, without it, and of a missing blob"
 ask 201 POST "/v2/local/other/named/blobs/uploads/?mount=$digest&from=local/team/app"
 created local/other/named
 ask 201 POST "/v2/local/other/anonymous/blobs/uploads/?mount=$digest"
@@ -166,7 +166,7 @@ for method in GET PATCH DELETE; do
     same BLOB_UPLOAD_UNKNOWN "$(code)" "the code of $method after it"
 done
 
-step "Expect: 100-continue of 20 MB; refused, not a byte of it is sent"
+step "Expect: 100-continue of 20 MB; after a refusal, no byte of it is sent"
 fresh large 20000000
 begin
 ask 201 PUT "$location?digest=$digest" "${binary[@]}" -H 'Expect: 100-continue' --expect100-timeout 30 -T "$blob"
@@ -179,7 +179,7 @@ for target in "/v2/library/app/blobs/uploads/?digest=$digest" "/v2/docker.io/lib
     same 0 "$sent" "the bytes that were sent to be refused"
 done
 
-step "sha512: said at the beginning, or only at the end"
+step "sha512: announced at the beginning, or only at the end"
 fresh long 1000000
 digest=$(digest "$blob" sha512)
 for query in "?digest-algorithm=sha512" ""; do
@@ -213,13 +213,13 @@ done
 ask 200 GET "/v2/local/team/app/blobs/$digest"
 cmp "$WORK/tmp/body" "$blob" >>"$WORK/clients.log" || fail "what comes back is not what was sent"
 
-step "with an upload's Location stripped of whatever query it had"
+step "an upload's Location without its query"
 fresh stripped 100000
 begin
 ask 202 PATCH "${location%%\?*}" "${binary[@]}" --data-binary "@$blob"
 ask 201 PUT "${location%%\?*}?digest=$digest" -H 'Content-Length: 0'
 created
 
-step "nothing that was begun is left"
+step "no unfinished upload is left"
 left=$(find "$WORK/entrepot" -path '*/_uploads/*' -name data)
 same "" "$left" "uploads left on disk"

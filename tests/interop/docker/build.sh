@@ -17,11 +17,11 @@ mirror:
     docker.io: {default: true, endpoints: ["http://127.0.0.1:$upstream"]}
 YAML
 dockerd_with "{\"registry-mirrors\": [\"http://$host\"]}"
-# Without its plugin, docker knows only the classic builder, and wants to be told so.
+# Without its plugin, docker has only the classic builder, which must be chosen explicitly.
 docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0
 
-# build TAG FROM FILE: an image that adds FILE, with its name as content, to FROM. No step runs anything: there is
-# nothing in the image to run.
+# build TAG FROM FILE: builds an image that adds FILE, with its name as content, to FROM. No step runs a program,
+# since the image contains none.
 build() {
     local context=$WORK/tmp/context
     rm -rf "$context"
@@ -36,7 +36,7 @@ CMD ["/bin/hello"]
 DOCKERFILE
     client docker build --pull --tag "$1" "$context"
 }
-# holds IMAGE FILE...: in a container of the image lie these files, and what the base had.
+# holds IMAGE FILE...: checks that a container of the image has these files and those of the base.
 holds() {
     local image=$1 file
     shift
@@ -49,7 +49,7 @@ holds() {
     done
     client docker rm probe
 }
-# forget: everything that the daemon has.
+# forget: removes everything from the daemon.
 forget() {
     client docker system prune --all --force
     same "" "$(docker images --quiet --all)" "images left after prune"
@@ -60,13 +60,13 @@ build "$host/local/team/app:1" team/base:1 first
 client docker push "$host/local/team/app:1"
 first=$(docker images --quiet --no-trunc "$host/local/team/app:1")
 
-step "pull what was built"
+step "pull the built image"
 forget
 client docker pull "$host/local/team/app:1"
 same "$first" "$(docker images --quiet --no-trunc "$host/local/team/app:1")" "the image's id"
 holds "$host/local/team/app:1" first
 
-step "build FROM what was pushed, with the upstream gone"
+step "build FROM the pushed image, with the upstream gone"
 stop upstream
 forget
 build "$host/local/team/app:2" "$host/local/team/app:1" second

@@ -8,7 +8,7 @@ ports upstream mirror
 registry2 upstream "$upstream"
 make_image "$WORK/images" one
 make_image "$WORK/images" big --platforms linux/amd64,linux/arm64 --megabytes 30
-# One in Docker's own format, one in OCI's with an index.
+# The first image has Docker's format, the second OCI's with an index.
 publish "$WORK/images:one" "127.0.0.1:$upstream/library/busyboxlike:1" --format v2s2
 publish "$WORK/images:big" "127.0.0.1:$upstream/team/tool:1"
 
@@ -23,8 +23,8 @@ mirror:
 YAML
 dockerd_with "{\"registry-mirrors\": [\"http://127.0.0.1:$mirror\"]}"
 
-# What the daemon has is what the upstream held. Nothing but the mirror can be the source: the content is new
-# with every run.
+# The daemon must have the upstream's images. They are new in every run, so only the mirror can have sent
+# them.
 declare -A expected=(
     [busyboxlike:1]=$(digest_of "127.0.0.1:$upstream" library/busyboxlike 1)
     [team/tool:1]=$(digest_of "127.0.0.1:$upstream" team/tool 1)
@@ -46,7 +46,7 @@ for image in "${!expected[@]}"; do
     docker_has "$image" "${expected[$image]}"
 done
 
-step "say that what was served is stale"
+step "the log says that the answer was stale"
 same stale "$(header "127.0.0.1:$mirror" /v2/library/busyboxlike/manifests/1 X-Cache)" "X-Cache"
 [[ $(header "127.0.0.1:$mirror" /v2/library/busyboxlike/manifests/1 Warning) == 299\ * ]] || fail "no Warning: 299"
 
@@ -55,5 +55,5 @@ client docker create --name probe busyboxlike:1
 client docker cp probe:/etc/nonce "$WORK/nonce"
 same "$NONCE" "$(<"$WORK/nonce")" "the file in the container"
 
-step "an image that nobody holds is an error"
-refused . docker pull "absent$NONCE:1"  # dockerd then asks Docker Hub, so the words are not ours
+step "a missing image is an error"
+refused . docker pull "absent$NONCE:1"  # dockerd then asks Docker Hub, so the message is not Entrepot's

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# docker login, tag, push, rmi, pull of a private image; a refused push says why
+# docker login, tag, push, rmi, pull of a private image; a refused push shows the reason
 source "$(dirname "$0")/../lib.sh"
 needs_root dockerd
 needs dockerd docker containerd runc htpasswd curl python3
@@ -45,20 +45,20 @@ client docker push "$host/local/other/app:2"
 same '{"name":"local/other/app","tags":["2"]}' \
     "$(curl -sf -u alice:correct-horse "http://$host/v2/local/other/app/tags/list" | tr -d ' \n')" "the tags"
 
-step "still there after a restart"
+step "the image is there after a restart"
 stop entrepot
 entrepot_again "$port"
 client docker rmi "$host/local/team/app:1" "$host/local/other/app:2"
 client docker pull "$host/local/other/app:2"
 same "$image" "$(docker images --quiet --no-trunc "$host/local/other/app:2")" "the image's id"
 
-step "push to a mirrored name is refused, with the patterns that are not"
+step "a push to a mirrored name is refused, and the message has the local patterns"
 for name in docker.io/library/x library/x x; do
     client docker tag "$host/local/other/app:2" "$host/$name:1"
     refused 'denied: .*local/\*\*' docker push "$host/$name:1"
 done
 
-step "nothing without login"
+step "no pull without a login"
 client docker logout "$host"
 client docker rmi --force "$image"
 refused 'no basic auth|unauthorized|authentication required|denied' docker pull "$host/local/other/app:2"

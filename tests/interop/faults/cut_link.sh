@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# every connection is cut after 3 MB: docker, podman and containerd pull at once, and nearly nothing comes twice
+# every connection is cut after 3 MB: docker, podman and containerd pull at once, and almost nothing is sent twice
 source "$(dirname "$0")/../lib.sh"
 needs_root dockerd
 needs dockerd docker containerd ctr runc podman docker-registry skopeo curl python3
@@ -11,7 +11,7 @@ publish "$WORK/images:big" "127.0.0.1:$upstream/library/big:1"
 digest=$(digest_of "127.0.0.1:$upstream" library/big 1)
 bytes=$(manifest_says "127.0.0.1:$upstream" library/big 1 'sum(blob["size"] for blob in blobs)')
 
-# Slow enough that all of them come before the layer is there.
+# The link is so slow that all clients come before the layer is there.
 front front "$front" "$cdn" "$upstream" --rate 1000000
 fault "$front" cut=3000000
 entrepot "$port" <<YAML
@@ -30,7 +30,7 @@ insecure = true
 location = "127.0.0.1:$port"
 insecure = true
 TOML
-# The daemon's own containerd does for ctr.
+# ctr uses the daemon's own containerd.
 wrapper ctr --address "$WORK/docker-run/containerd/containerd.sock" --namespace test
 mkdir -p "$WORK/hosts/docker.io"
 cat >"$WORK/hosts/docker.io/hosts.toml" <<TOML
@@ -49,12 +49,12 @@ docker_has big:1 "$digest"
 podman_has docker.io/library/big:1 "$digest"
 same "$digest" "$(ctr images ls name==docker.io/library/big:1 | awk 'NR == 2 { print $3 }')" "the digest in containerd"
 
-step "connections were cut, and at most a twentieth came twice"
+step "connections were cut, and at most a twentieth was sent twice"
 echo "    $(seen "$front" "f'{sum(seen[\"cdn.bytes\"].values()) / $bytes:.3f} of the bytes, {sum(seen[\"cdn.cut\"].values())} connections cut'")"
-# The first stretches are longer than what a connection lives for; the later ones need not be.
+# The first ranges are longer than a connection lasts; the later ones need not be.
 counted "$front" "at least two were cut" 'sum(seen["cdn.cut"].values()) >= 2'
 counted "$front" "no more than 1.05 of $bytes bytes" "$bytes <= sum(seen['cdn.bytes'].values()) <= 1.05 * $bytes"
 
-step "and nothing was asked for twice"
+step "no range was requested twice"
 counted "$front" "no HEAD of a blob that was being fetched" 'not seen["blob.HEAD"]'
 counted "$front" "one GET per manifest" 'list(seen["manifest.GET"].values()) == [1]'

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# one of two endpoints damages every blob: docker's first pull succeeds, it is said who lied, and that one is asked no more
+# one of two endpoints damages every blob: docker's first pull succeeds, the log names the endpoint, and it is avoided
 source "$(dirname "$0")/../lib.sh"
 needs_root dockerd
 needs dockerd docker containerd runc docker-registry skopeo curl python3
 
-ports upstream liar liar_cdn honest honest_cdn port
+ports upstream damaging liar_cdn good honest_cdn port
 registry2 upstream "$upstream"
 for image in one two; do
     make_image "$WORK/images" "$image" --megabytes 12
     publish "$WORK/images:$image" "127.0.0.1:$upstream/library/$image:1"
 done
-front liar "$liar" "$liar_cdn" "$upstream"
-front honest "$honest" "$honest_cdn" "$upstream"
-fault "$liar" damage=1
-# The liar is the one that is trusted most.
+front damaging "$damaging" "$liar_cdn" "$upstream"
+front good "$good" "$honest_cdn" "$upstream"
+fault "$damaging" damage=1
+# The damaging endpoint is the first in the list, which Entrepot prefers.
 entrepot "$port" <<YAML
 mirror:
   upstreams:
     docker.io:
       default: true
-      endpoints: ["http://127.0.0.1:$liar", "http://127.0.0.1:$honest"]
+      endpoints: ["http://127.0.0.1:$damaging", "http://127.0.0.1:$good"]
 YAML
 dockerd_with "{\"registry-mirrors\": [\"http://127.0.0.1:$port\"]}"
 
-# upstreams EXPRESSION: in Python, over the endpoints `of` their ports.
+# upstreams EXPRESSION: evaluates a Python expression over the endpoints `of` their ports.
 upstreams() {
     curl -sf "http://127.0.0.1:$port/api/v1/upstreams" >"$WORK/tmp/upstreams"
     python3 - "$1" "$WORK/tmp/upstreams" <<'PYTHON'
@@ -34,8 +34,8 @@ of = {int(endpoint["address"].rpartition(":")[2]): endpoint for endpoint in upst
 print(eval(sys.argv[1]))
 PYTHON
 }
-# lies PORT: as /metrics counts them.
-lies() {
+# digest_mismatches PORT: prints the count of digest mismatches in /metrics.
+digest_mismatches() {
     curl -sf "http://127.0.0.1:$port/metrics" | sed -n "s/^entrepot_upstream_digest_mismatch_total{.*:$1[/\"].*} //p"
 }
 
@@ -43,18 +43,18 @@ step "docker's first pull succeeds"
 client docker pull one:1
 docker_has one:1 "$(digest_of "127.0.0.1:$upstream" library/one 1)"
 if grep -q Retrying "$WORK/clients.log"; then fail "docker had to try again"; fi
-counted "$liar" "the liar was asked" 'sum(seen["cdn.bytes"].values()) > 0'
+counted "$damaging" "the damaging was asked" 'sum(seen["cdn.bytes"].values()) > 0'
 
-step "it is said who lied"
-same True "$(upstreams "of[$liar]['distrusted_until'] is not None")" "the liar is distrusted: $(upstreams of)"
-same None "$(upstreams "of[$honest]['distrusted_until']")" "the honest one's distrusted_until"
-echo "    $(lies "$liar") lies counted"
-(($(lies "$liar") > 0)) || fail "the liar's lies are not counted"
-same 0 "$(($(lies "$honest")))" "the honest one's lies"
+step "the log and the metrics name the damaging endpoint"
+same True "$(upstreams "of[$damaging]['distrusted_until'] is not None")" "the damaging is distrusted: $(upstreams of)"
+same None "$(upstreams "of[$good]['distrusted_until']")" "the good one's distrusted_until"
+echo "    $(digest_mismatches "$damaging") digest mismatches counted"
+(($(digest_mismatches "$damaging") > 0)) || fail "the digest mismatches of the damaging endpoint are not counted"
+same 0 "$(($(digest_mismatches "$good")))" "the digest mismatches of the good endpoint"
 
-step "after that the honest one alone brings blobs"
-before=$(seen "$liar" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')
+step "from then on, all blobs come from the other endpoint"
+before=$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')
 client docker pull two:1
 docker_has two:1 "$(digest_of "127.0.0.1:$upstream" library/two 1)"
-same "$before" "$(seen "$liar" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')" "what the liar was asked"
+same "$before" "$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')" "what the damaging was asked"
 if grep -q Retrying "$WORK/clients.log"; then fail "docker had to try again"; fi

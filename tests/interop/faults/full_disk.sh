@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# a full disk: what does not fit is served and not kept, the cache gives way to a push, and a start is possible
+# a full disk: content that does not fit is served and not stored, the cache makes space for a push, and the server starts
 source "$(dirname "$0")/../lib.sh"
 needs_root "mounting a small disk"
 needs docker-registry skopeo curl python3 mount
@@ -22,7 +22,7 @@ mirror:
 YAML
 host=127.0.0.1:$port
 
-# whole NAME IMAGE: what the server gives out is the image, byte for byte.
+# whole NAME IMAGE: checks that the server serves the image, byte for byte.
 whole() {
     rm -rf "$WORK/tmp/expected" "$WORK/tmp/got"
     client skopeo copy --preserve-digests "oci:$WORK/images:$2" "dir:$WORK/tmp/expected"
@@ -32,17 +32,17 @@ whole() {
 
 step "an image larger than the disk passes through"
 whole library/big big
-step "a smaller one after it is kept"
+step "a smaller image after it is stored"
 whole library/mid mid
 held=$(curl -sf "http://$host/metrics" | sed -n 's/^entrepot_cache_bytes //p')
 ((held > 20000000)) || fail "it is not kept: $held bytes in the cache"
-step "the cache gives way to a push"
+step "the cache makes space for a push"
 publish "$WORK/images:mine" "$host/local/mine:1"
 whole local/mine mine
-step "a push that does not fit is refused, and takes no room"
+step "a push that does not fit is refused, and takes no space"
 refused '507 Insufficient Storage|disk is full' skopeo copy --dest-tls-verify=false "oci:$WORK/images:big" "docker://$host/local/big:1"
 whole local/mine mine
-step "started with a full disk, it serves what it has"
+step "started with a full disk, Entrepot serves the stored content"
 stop entrepot
 dd if=/dev/zero of="$ROOT/ballast" bs=1M >>"$WORK/clients.log" 2>&1 || true
 entrepot_again "$port"

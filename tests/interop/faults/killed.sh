@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Entrepot is killed with -9 at 60 % of a layer and started again: docker's pull succeeds, and only the rest is fetched
+# Entrepot is killed at 60 % of a layer and started again: docker's pull succeeds, and only the rest is fetched
 source "$(dirname "$0")/../lib.sh"
 needs_root dockerd
 needs dockerd docker containerd runc docker-registry skopeo curl python3
@@ -33,12 +33,12 @@ for ((i = 0; i < 300; i++)); do
 done
 ((before * 100 >= layer * 60)) || fail "only $before bytes of $layer after $i looks"
 crash entrepot
-# What is under way meets a closed connection, and counts no more.
+# Requests in progress meet a closed connection and are not counted any more.
 sleep 0.5
 before=$(fetched)
 ((before < layer)) || fail "all of it had come when it was killed"
 
-step "it is started again: docker's own retry succeeds, or a second pull"
+step "Entrepot is started again: docker's own retry succeeds, or a second pull"
 entrepot_again "$port"
 if wait "$pull"; then how="docker's own retry"; else how="a second pull" && client docker pull big:1; fi
 docker_has big:1 "$digest"

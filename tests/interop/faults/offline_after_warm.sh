@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# entrepot warm; then the upstream hangs, and is gone: docker pulls what is held, and nothing else waits
+# entrepot warm; then the upstream hangs, and is gone: docker pulls the stored images, and nothing else waits
 source "$(dirname "$0")/../lib.sh"
 needs_root dockerd
 needs dockerd docker containerd runc docker-registry skopeo curl python3
@@ -24,7 +24,7 @@ dockerd_with "{\"registry-mirrors\": [\"http://$host\"]}"
 warm() {
     "$ENTREPOT" warm --server "http://$host" "$@" 2>"$WORK/warm.errors"
 }
-# cold REASON IMAGE: it cannot be warmed: exit 1, and one line that says why.
+# cold REASON IMAGE: expects that warming fails with exit status 1 and one line with the reason.
 cold() {
     local status=0 output
     output=$(warm "$2") || status=$?
@@ -33,8 +33,8 @@ cold() {
     same 1 "$(wc -l <"$WORK/warm.errors")" "the lines on stderr of warm $2"
     grep -Eq -- "$1" "$WORK/warm.errors" || fail "no word of /$1/: $(<"$WORK/warm.errors")"
 }
-# within MILLISECONDS COMMAND...: the command succeeds within that. The bounds are far from what it takes, but where they
-# have to tell a wait of 2 s or 4 s from none.
+# within MILLISECONDS COMMAND...: the command must succeed in this time. The bounds are generous, except where they
+# must tell a wait of 2 s or 4 s from none.
 within() {
     local begin=$EPOCHREALTIME limit=$1 took
     shift
@@ -52,21 +52,21 @@ tag_is() {
     same "$1" "$(header "$host" /v2/team/tool/manifests/1 X-Cache)" "X-Cache"
 }
 
-step "warm an image, and what nobody holds"
+step "warm an image, and a missing one"
 warm team/tool:1 >"$WORK/warm.log" || fail "$(<"$WORK/warm.errors")"
 same "" "$(<"$WORK/warm.errors")" "what warm complains of"
 same 1 "$(wc -l <"$WORK/warm.log")" "the lines of warm"
 grep -Eq 'team/tool:1: .*MiB fetched' "$WORK/warm.log" || fail "$(<"$WORK/warm.log")"
 cold "absent$NONCE:1" "absent$NONCE:1"
 
-step "the upstream hangs: what is held is pulled all the same"
-sleep 3  # older than twice the ttl
+step "the upstream hangs: stored images are pulled"
+sleep 3  # older than twice the TTL
 kill -STOP "${PID[upstream]}"
 within 5000 tag_is stale
 within 1500 tag_is stale
 within 10000 pull
 
-step "what is not held gets 504 in time, and nothing else waits for that"
+step "a missing image gets 504 in time, and no other request waits for it"
 curl -s -m 30 -o /dev/null -w '%{http_code} %{time_total}' "http://$host/v2/other/manifests/1" >"$WORK/tmp/other" &
 other=$!
 sleep 0.5
@@ -77,7 +77,7 @@ wait "$other"
 echo "    the other: $(<"$WORK/tmp/other") s"
 same 504 "$(cut -d ' ' -f 1 "$WORK/tmp/other")" "the status of what is not held"
 
-step "the upstream is gone: likewise"
+step "the same with the upstream gone"
 stop upstream
 within 10000 pull
 cold "absent2$NONCE:1" "absent2$NONCE:1"

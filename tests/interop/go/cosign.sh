@@ -6,7 +6,7 @@ needs cosign docker-registry skopeo curl python3
 ports upstream second port
 host=127.0.0.1:$port
 registry2 upstream "$upstream"
-# A registry of the newer kind to mirror, for what is kept as referrers.
+# The upstream is an Entrepot, since it keeps signatures as referrers.
 entrepot "$second" second <<<""
 for image in signed referred unsigned; do
     make_image "$WORK/images" "$image"
@@ -27,7 +27,7 @@ echo "{\"word\": \"$NONCE\"}" >"$WORK/predicate.json"
 at() {
     echo "$1@$(digest_of "${1%%/*}" "${1#*/}" 1)"
 }
-# Nothing is asked of sigstore's own servers.
+# The case does not use sigstore's own servers.
 sign() {
     client cosign sign --yes --tlog-upload=false --key "$WORK/ours.key" "$@"
 }
@@ -37,7 +37,7 @@ verify() {
 attest() {
     client cosign attest --yes --tlog-upload=false --key "$WORK/ours.key" --type custom --predicate "$WORK/predicate.json" "$@"
 }
-# attested IMAGE: there is an attestation, it verifies, and says what it said.
+# attested IMAGE: checks that there is an attestation, that it verifies, and its content.
 attested() {
     echo "\$ cosign verify-attestation $1" >>"$WORK/clients.log"
     cosign verify-attestation --insecure-ignore-tlog --key "$WORK/ours.pub" --type custom "$@" \
@@ -51,7 +51,7 @@ print(json.loads(predicate["Data"])["word"] if "Data" in predicate else predicat
 PYTHON
     )" "the word in the attestation of $1"
 }
-# never IMAGE: nobody's signature verifies.
+# never IMAGE: checks that no signature verifies.
 never() {
     refused 'no (matching )?signatures|no signatures found' cosign verify --insecure-ignore-tlog --key "$WORK/ours.pub" "$@"
 }
@@ -70,7 +70,7 @@ attested "$(at "$host/local/team/signed")"
 same 3 "$(curl -sf "http://$host/v2/local/team/signed/tags/list" | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["tags"]))')" "the tags: 1, .sig and .att"
 client cosign tree "$(at "$host/local/team/signed")"
 
-step "what nobody signed, and another's key"
+step "an unsigned image, and another key"
 never "$(at "$host/local/team/unsigned")"
 refused 'invalid signature|no matching signatures' cosign verify --insecure-ignore-tlog --key "$WORK/other.pub" "$(at "$host/local/team/signed")"
 
@@ -79,7 +79,7 @@ in_referrers_mode sign --registry-referrers-mode=oci-1-1 "$(at "$host/local/team
 in_referrers_mode verify --experimental-oci11 "$(at "$host/local/team/referred")"
 same '["1"]' "$(curl -sf "http://$host/v2/local/team/referred/tags/list" | python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["tags"]))')" "the tags"
 
-step "a signature that lies upstream, verified through the mirror"
+step "a signature at the upstream, verified through the mirror"
 sign "$(at "127.0.0.1:$upstream/library/signed")"
 attest "$(at "127.0.0.1:$upstream/library/signed")"
 verify "$(at "$host/docker.io/library/signed")"
@@ -88,12 +88,12 @@ attested "$(at "$host/docker.io/library/signed")"
 never "$(at "$host/docker.io/library/unsigned")"
 refused 'invalid signature|no matching signatures' cosign verify --insecure-ignore-tlog --key "$WORK/other.pub" "$(at "$host/docker.io/library/signed")"
 
-step "one that is a referrer upstream"
+step "a signature that is a referrer at the upstream"
 in_referrers_mode sign --registry-referrers-mode=oci-1-1 "$(at "127.0.0.1:$second/org/referred")"
 in_referrers_mode verify --experimental-oci11 "$(at "$host/registry.example/org/referred")"
 never "$(at "$host/registry.example/org/signed")"
 
-step "one that is made after it was asked for is found when that has grown old"
+step "a new signature is found once the list is old"
 sign "$(at "127.0.0.1:$second/org/signed")"
 found=no
 for ((i = 0; i < 15; i++)); do
@@ -105,7 +105,7 @@ for ((i = 0; i < 15; i++)); do
 done
 same yes "$found" "found within 30 s"
 
-step "with the upstreams gone, and what is held grown old"
+step "with the upstreams gone, and an old list"
 declare -A wanted=(
     [signed]=$(at "$host/docker.io/library/signed")
     [referred]=$(at "$host/registry.example/org/referred")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# crane: push, copy from everywhere to here, append, mutate, index, digest, ls, validate, delete
+# crane: push, copy from other registries, append, mutate, index, digest, ls, validate, delete
 source "$(dirname "$0")/../lib.sh"
 needs crane docker-registry skopeo curl python3
 
@@ -19,17 +19,17 @@ mirror:
 validation: {manifests: {sparse: refuse}}
 YAML
 
-# digest_is REFERENCE EXPECTED: what crane says that it is.
+# digest_is REFERENCE EXPECTED: checks the digest that crane prints.
 digest_is() {
     same "$2" "$(crane digest "$1" 2>>"$WORK/clients.log")" "the digest of $1"
 }
-# uploaded: how many blobs were sent to the server, and not mounted.
+# uploaded: prints the number of blobs that were sent to the server and not mounted.
 uploaded() {
     curl -sf "http://$host/metrics" |
         awk '/^registry_http_requests_total.*code="201".*handler="blob_upload_chunk"/ { sum += $2 } END { print sum + 0 }'
 }
 
-step "push a tarball and an OCI layout, and check all that is there"
+step "push a tarball and an OCI layout, and check everything"
 client skopeo copy "oci:$WORK/images:one" "docker-archive:$WORK/one.tar:one:1"
 client crane push "$WORK/one.tar" "$host/local/team/one:1"
 client crane validate --remote "$host/local/team/one:1"
@@ -43,7 +43,7 @@ client crane copy "$host/local/team/one:1" "$host/local/other/one:1"
 digest_is "$host/local/other/one:1" "$(digest_of "$host" local/team/one 1)"
 same "$before" "$(uploaded)" "the blobs that were sent"
 
-step "copy from the upstream, and from the mirror, to here: the digest stays"
+step "copy from the upstream and from the mirror: the digest stays"
 client crane copy "$host/docker.io/library/theirs:1" "$host/local/mirrored/theirs:1"
 client crane copy "127.0.0.1:$upstream/library/one:1" "$host/local/direct/one:1"
 digest_is "$host/local/mirrored/theirs:1" "$(digest_of "127.0.0.1:$upstream" library/theirs 1)"
@@ -67,7 +67,7 @@ client crane mutate "$host/local/team/one:1" --label made=here --env WORD=x --ta
 same 1 $(($(uploaded) - before)) "the blobs that were sent"
 same here "$(crane config "$host/local/team/one:mutated" | python3 -c 'import json, sys; print(json.load(sys.stdin)["config"]["Labels"]["made"])')" "the label"
 
-step "an index of images that are here; one that names others is refused"
+step "an index of stored images; one that names missing images is refused"
 client crane index append --manifest "$host/local/team/one:1" --manifest "$host/local/team/one:mutated" --tag "$host/local/team/one:index"
 same 2 "$(crane manifest "$host/local/team/one:index" | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["manifests"]))')" "the manifests in the index"
 client crane validate --remote "$host/local/team/one:index"
@@ -91,10 +91,10 @@ client crane delete "$host/local/team/one@$(crane digest "$host/local/team/one:i
 refused 'MANIFEST_UNKNOWN|404' crane digest "$host/local/team/one:index"
 same "1 appended mutated" "$(crane ls "$host/local/team/one" | sort | tr '\n' ' ' | sed 's/ $//')" "the tags that are left"
 
-step "push to a mirrored name is refused, with the patterns that are not"
+step "a push to a mirrored name is refused, and the message has the local patterns"
 refused 'DENIED.*local/\*\*' crane copy "$host/local/team/one:1" "$host/docker.io/library/one:2"
 
-step "with the upstream gone, what was copied through the mirror can be pulled from it"
+step "with the upstream gone, the mirror serves the image that was copied through it"
 stop upstream
 client crane pull --format oci "$host/docker.io/library/theirs:1" "$WORK/tmp/theirs"
 client crane validate --remote "$host/docker.io/library/theirs:1"

@@ -15,7 +15,7 @@ mirror:
     docker.io: {default: true, endpoints: ["http://127.0.0.1:$upstream"]}
 YAML
 
-# chart NAME VERSION: a package of it, with the run's nonce in its values; $package is its path.
+# chart NAME VERSION: writes a package with the run's nonce in its values; $package is its path.
 chart() {
     mkdir -p "$WORK/charts"
     [[ -d $WORK/charts/$1 ]] || client helm create "$WORK/charts/$1"
@@ -23,7 +23,7 @@ chart() {
     client helm package --version "$2" --destination "$WORK/charts" "$WORK/charts/$1"
     package=$WORK/charts/$1-$2.tgz
 }
-# pulled REFERENCE FILE [ARGUMENTS]: what helm pulls is the package, byte for byte.
+# pulled REFERENCE FILE [ARGUMENTS]: checks that helm pulls the package, byte for byte.
 pulled() {
     local reference=$1 file=$2
     shift 2
@@ -51,16 +51,16 @@ same "version: 1.0.0" "$(helm show chart --plain-http "oci://$host/local/charts/
 helm show values --plain-http "oci://$host/local/charts/web" 2>>"$WORK/clients.log" | grep -q "$NONCE" || fail "the nonce is not among the values"
 client helm template --plain-http probe "oci://$host/local/charts/web" --version 1.0.0
 
-step "pull by digest; the types are helm's own"
+step "pull by digest; the media types are helm's own"
 digest=$(curl -sf -u alice:correct-horse -H "$ACCEPT" "http://$host/v2/local/charts/web/manifests/1.0.0" | tee "$WORK/tmp/manifest" | sha256sum | cut -d ' ' -f 1)
 pulled "oci://$host/local/charts/web@sha256:$digest" "$one"
 same application/vnd.cncf.helm.config.v1+json "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["config"]["mediaType"])' "$WORK/tmp/manifest")" "the config's media type"
 same "1.0.0 1.1.0_build.7" "$(curl -sf -u alice:correct-horse "http://$host/v2/local/charts/web/tags/list" | python3 -c 'import json, sys; print(*json.load(sys.stdin)["tags"])')" "the tags"
 
-step "push to a mirrored name is refused, with the patterns that are not"
+step "a push to a mirrored name is refused, and the message has the local patterns"
 refused 'local/\*\*' helm push --plain-http "$one" "oci://$host/library"
 
-step "a chart that lies upstream, through the mirror; again with the upstream gone"
+step "a chart at the upstream, through the mirror; again with the upstream gone"
 chart theirs 2.0.0
 client helm push --plain-http "$package" "oci://127.0.0.1:$upstream/charts"
 pulled "oci://$host/docker.io/charts/theirs" "$package" --version 2.0.0
@@ -68,7 +68,7 @@ stop upstream
 pulled "oci://$host/docker.io/charts/theirs" "$package" --version 2.0.0
 same "version: 2.0.0" "$(helm show chart --plain-http "oci://$host/docker.io/charts/theirs" --version 2.0.0 2>>"$WORK/clients.log" | grep '^version:')" "what show says"
 
-step "dependencies from here"
+step "dependencies from this registry"
 mkdir -p "$WORK/charts/parent"
 cat >"$WORK/charts/parent/Chart.yaml" <<YAML
 apiVersion: v2
@@ -80,6 +80,6 @@ YAML
 client helm dependency update --plain-http "$WORK/charts/parent"
 cmp "$one" "$WORK/charts/parent/charts/web-1.0.0.tgz" >>"$WORK/clients.log" || fail "the dependency is not the chart"
 
-step "logged out, nothing"
+step "no pull after logout"
 client helm registry logout "$host"
 refused 'basic credential not found|401|[Uu]nauthorized' helm pull --plain-http --destination "$WORK/tmp" "oci://$host/local/charts/web" --version 1.0.0

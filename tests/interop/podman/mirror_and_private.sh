@@ -20,8 +20,8 @@ mirror:
     registry.example: {endpoints: ["http://127.0.0.1:$second"]}
 YAML
 
-# podman sends no ?ns=: the second registry's name is the first part of the mirror's path. Where the
-# registries themselves should be, nobody listens.
+# podman sends no ?ns=, so the second registry's name is the first part of the mirror's path. No server listens at
+# the addresses of the registries themselves.
 podman_with <<TOML
 unqualified-search-registries = ["docker.io"]
 short-name-mode = "permissive"
@@ -52,7 +52,7 @@ podman_has docker.io/library/one:1 "$one"
 podman_pull registry.example/org/two:1
 podman_has registry.example/org/two:1 "$two"
 
-step "push to a mirrored name is refused, with the patterns that are not"
+step "a push to a mirrored name is refused, and the message has the local patterns"
 refused 'local/\*\*' podman push --tls-verify=false registry.example/org/two:1 "127.0.0.1:$port/docker.io/library/one:1"
 
 step "pull again with the upstreams gone"

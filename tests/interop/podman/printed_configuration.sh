@@ -26,7 +26,7 @@ podman_pull docker.io/library/app:1
 podman_has docker.io/library/app:1 "$digest"
 went_through "$port"
 
-step "again with the upstream gone"
+step "pull again with the upstream gone"
 stop upstream
 client podman rmi --all --force
 podman_pull docker.io/library/app:1

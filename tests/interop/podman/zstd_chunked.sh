@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# podman pulls what is missing of a zstd:chunked layer: many ranges in one request, answered in many parts
+# podman pulls the missing parts of a zstd:chunked layer: many ranges in one request, answered in many parts
 source "$(dirname "$0")/../lib.sh"
 needs_root podman
 needs podman curl python3
@@ -9,7 +9,7 @@ image=127.0.0.1:$port/team/app
 context=$WORK/context
 entrepot "$port" <<<"log: {formatter: json}"
 
-# podman_in NAME ARGUMENTS: with a storage of its own, which fetches only what it lacks.
+# podman_in NAME ARGUMENTS: runs podman with a store of its own, which fetches only missing parts.
 podman_in() {
     local name=$1
     shift
@@ -23,7 +23,7 @@ pull_options = {enable_partial_images = "true", use_hard_links = "false", ostree
 TOML
     CONTAINERS_STORAGE_CONF=$WORK/$name.conf client podman "$@"
 }
-# change FIRST STEP: new content for every STEPth file.
+# change FIRST STEP: writes new content to every STEPth file.
 change() {
     local number
     for number in $(seq "$1" "$2" 60); do head -c 20000 /dev/urandom >"$context/$number"; done
@@ -32,7 +32,7 @@ build_and_push() {
     podman_in pusher build -q -f "$WORK/Containerfile" -t "$image:$1" "$context"
     podman_in pusher push -q --tls-verify=false --compression-format zstd:chunked "$image:$1"
 }
-# The most bytes that one answer in parts had, of those since line $1 of the log.
+# Prints the size of the largest multipart answer since line $1 of the log.
 in_parts() {
     tail -n "+$1" "$WORK/entrepot.log" | python3 -c '
 import json, sys
@@ -50,7 +50,7 @@ build_and_push 1
 change 1 2
 build_and_push 2
 
-step "pull the first whole, and of the second what the first lacks"
+step "pull the whole first image, and the missing parts of the second"
 podman_in puller pull -q --tls-verify=false "$image:1"
 sleep 0.2
 before=$(($(wc -l <"$WORK/entrepot.log") + 1))
@@ -59,7 +59,7 @@ sleep 0.2
 sent=$(in_parts "$before")
 ((sent > 500000 && sent < 900000)) || fail "half of 1.2 MB was to come in parts, and $sent bytes came"
 
-step "what it put together is right"
+step "the assembled layer is right"
 mount=$(CONTAINERS_STORAGE_CONF=$WORK/puller.conf podman image mount "$image:2")
 diff -r "$context" "$mount/data" >>"$WORK/clients.log" || fail "the files differ"
 podman_in puller image unmount "$image:2"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A manifest that was pushed and tagged by its sha512 outlives registry:2 on the same volume: its garbage collection, its moving tags
+# A manifest that was pushed and tagged by its sha512 survives registry:2 on the same volume: garbage collection, moved tags
 source "$(dirname "$0")/../lib.sh"
 needs docker-registry curl sha256sum sha512sum
 
@@ -11,7 +11,7 @@ type=application/vnd.oci.image.manifest.v1+json
 push_blob() {
     client curl -sf -X POST --data-binary "@$1" "$base/blobs/uploads/?digest=sha256:$(sha256sum "$1" | cut -d ' ' -f 1)"
 }
-# write_manifest FILE: another manifest of the same image.
+# write_manifest FILE: writes another manifest of the same image.
 write_manifest() {
     local descriptor='{"mediaType":"%s","digest":"sha256:%s","size":%d}'
     printf "{\"schemaVersion\":2,\"mediaType\":\"$type\",\"config\":$descriptor,\"layers\":[$descriptor],\"annotations\":{\"n\":\"%s\"}}" \
@@ -22,7 +22,7 @@ write_manifest() {
 put() {
     client curl -sf -X PUT -H "Content-Type: $type" --data-binary "@$WORK/$1" "$base/manifests/$2"
 }
-# named REFERENCE: the status, and the digest that the answer names.
+# named REFERENCE: prints the status and the digest in the answer.
 named() {
     curl -s -o /dev/null -D - -H "Accept: $type" "$base/manifests/$1" | tr -d '\r' |
         awk 'NR == 1 {status = $2} tolower($1) == "docker-content-digest:" {digest = $2} END {print status, digest}'
@@ -54,13 +54,13 @@ same "200 $long" "$(named "$long")" "the manifest by its sha512"
 put two a
 stop theirs
 
-step "Entrepot sees that"
+step "Entrepot sees the moved tag"
 entrepot_again "$port"
 same "200 $other" "$(named a)" "the tag that was moved"
 same "200 $long" "$(named b)" "the tag that was not"
 stop entrepot
 
-step "registry:2 deletes it by the name that it knows, and it is gone"
+step "registry:2 deletes the manifest by its sha256, and it is gone"
 registry2 theirs "$port" "$ROOT"
 client curl -sf -X DELETE "$base/manifests/$short"
 stop theirs

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# registry:2's directories: Entrepot serves what registry:2 wrote, and registry:2 what Entrepot wrote
+# registry:2's directories: Entrepot serves content that registry:2 wrote, and the other way round
 source "$(dirname "$0")/../lib.sh"
 needs docker-registry skopeo curl python3
 
@@ -12,7 +12,7 @@ make_image "$WORK/images" many --platforms linux/amd64,linux/arm64
 copy() {
     client skopeo copy --all --preserve-digests --src-tls-verify=false "$@"
 }
-# holds NAME IMAGE: the server has it, byte for byte.
+# holds NAME IMAGE: checks that the server has the image, byte for byte.
 holds() {
     rm -rf "$WORK/tmp/expected" "$WORK/tmp/got"
     copy "oci:$WORK/images:$2" "dir:$WORK/tmp/expected"
@@ -35,7 +35,7 @@ publish "$WORK/images:many" "$host/team/one:2"
 client skopeo delete --tls-verify=false "docker://$host/many:1"
 stop entrepot
 
-step "registry:2 serves that"
+step "registry:2 serves Entrepot's content"
 registry2 theirs "$port" "$ROOT"
 holds team/one one
 holds ours/one one

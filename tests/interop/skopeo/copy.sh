@@ -22,7 +22,7 @@ host=127.0.0.1:$port
 copy() {
     client skopeo copy --all --preserve-digests --src-tls-verify=false --dest-tls-verify=false "$@"
 }
-# same_files DIR DIR: byte for byte, in skopeo's `dir:` form, which names every blob by its digest.
+# same_files DIR DIR: compares two images in skopeo's `dir:` form, which names every blob by its digest.
 same_files() {
     diff -r "$1" "$2" >>"$WORK/clients.log" || fail "$1 and $2 differ"
 }
@@ -60,6 +60,6 @@ client skopeo inspect --tls-verify=false "docker://$host/local/team/one:1"
 client skopeo delete --tls-verify=false "docker://$host/local/team/one:1"
 refused 'manifest unknown|not found|unknown' skopeo inspect --tls-verify=false "docker://$host/local/team/one:1"
 
-step "push to a mirrored name is refused, with the patterns that are not"
+step "a push to a mirrored name is refused, and the message has the local patterns"
 refused 'local/\*\*' skopeo copy --dest-tls-verify=false "oci:$WORK/images:one" "docker://$host/library/one:2"
 refused 'local/\*\*' skopeo copy --dest-tls-verify=false "oci:$WORK/images:one" "docker://$host/docker.io/library/one:2"

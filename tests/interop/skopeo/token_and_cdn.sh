@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# an upstream with tokens and a redirecting CDN on another address: what is asked of it, counted
+# an upstream with tokens, and a redirecting CDN on another address: its requests are counted
 source "$(dirname "$0")/../lib.sh"
 needs docker-registry skopeo curl python3
 
@@ -11,7 +11,7 @@ make_image "$WORK/images" many --platforms linux/amd64,linux/arm64
 publish "$WORK/images:slow" "127.0.0.1:$upstream/library/slow:1"
 publish "$WORK/images:many" "127.0.0.1:$upstream/library/many:1"
 
-# Counts from nothing. Slow enough that all clients come before the layer is there.
+# Counts begin at zero. The link is so slow that all clients come before the layer is there.
 start_front() {
     front front "$front" "$cdn" "$upstream" --user reader:sesame --rate 15000000
 }
@@ -25,7 +25,7 @@ pull() {
     client skopeo copy --preserve-digests --src-tls-verify=false "docker://127.0.0.1:$port/library/$1:1" "dir:$2"
 }
 
-step "the stand-in is as strict as it should be"
+step "front.py is as strict as a large registry"
 start_front
 address=http://127.0.0.1:$front
 blob=$(manifest_says "127.0.0.1:$upstream" library/slow 1 'm["config"]["digest"]')
@@ -64,7 +64,7 @@ for ((i = 0; i < clients; i++)); do
     diff -r "$WORK/tmp/slow-source" "$WORK/tmp/slow-$i" >>"$WORK/clients.log" || fail "client $i got something else"
 done
 
-step "and the upstream is asked for it once"
+step "the upstream is asked for the image once"
 bytes=$(manifest_says "127.0.0.1:$upstream" library/slow 1 'sum(blob["size"] for blob in blobs)')
 counted "$front" "one token for the one scope" 'seen["token"] == {"repository:library/slow:pull": 1}'
 counted "$front" "no token request without the configured credentials" 'not seen["token.refused"]'
@@ -73,7 +73,7 @@ counted "$front" "no HEAD of a blob" 'not seen["blob.HEAD"] and not seen["cdn.HE
 counted "$front" "every byte of every blob once" "sum(seen['cdn.bytes'].values()) == $bytes"
 counted "$front" "no credentials to the CDN" 'not seen["cdn.authorization"]'
 
-step "five warm pulls ask nothing"
+step "five warm pulls send no request to the upstream"
 before=$(curl -sf "http://127.0.0.1:$front/_counts")
 for ((i = 0; i < 5; i++)); do
     rm -rf "$WORK/tmp/warm"
@@ -81,7 +81,7 @@ for ((i = 0; i < 5; i++)); do
 done
 same "$before" "$(curl -sf "http://127.0.0.1:$front/_counts")" "the counts"
 
-step "one platform of an index: only that is fetched"
+step "one platform of an index: only this platform is fetched"
 pull many "$WORK/tmp/many"
 counted "$front" "a token for each of the two scopes" 'list(seen["token"].values()) == [1, 1]'
 counted "$front" "the index and one of its manifests, once each" 'list(seen["manifest.GET"].values()) == [1, 1, 1]'
