@@ -26,7 +26,7 @@ fn on_one_connection(upstream: &Upstream, target: &str, times: usize) -> Vec<Ans
 }
 
 #[test]
-fn a_connection_carries_what_it_may_and_is_cut() {
+fn connection_is_cut_after_its_limit() {
     let upstream = Upstream::start();
     let content = noise(1, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -40,7 +40,7 @@ fn a_connection_carries_what_it_may_and_is_cut() {
 }
 
 #[test]
-fn no_more_leaves_than_the_rate_lets_through() {
+fn rate_is_never_exceeded() {
     let upstream = Upstream::start();
     let digest = upstream.blob("library/app", &noise(2, LAYER));
     let target = blob("library/app", digest);
@@ -64,7 +64,7 @@ fn no_more_leaves_than_the_rate_lets_through() {
 }
 
 #[test]
-fn a_rule_spares_some_and_ends() {
+fn rule_spares_requests_and_ends() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[]);
     upstream.arm(Rule::new("GET", "/manifests/", Fault::Status(429)).after(2).times(1));
@@ -73,7 +73,7 @@ fn a_rule_spares_some_and_ends() {
 }
 
 #[test]
-fn a_link_that_has_run_out_is_asked_for_anew() {
+fn expired_link_is_requested_again() {
     let upstream = Upstream::start();
     let content = noise(3, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -99,7 +99,7 @@ fn a_link_that_has_run_out_is_asked_for_anew() {
 }
 
 #[test]
-fn two_upstreams_hold_the_same() {
+fn upstreams_share_content() {
     let one = Upstream::start();
     let image = one.image("library/app", "1", &[b"a layer"]);
     let two = Upstream::start();

@@ -7,8 +7,11 @@
 //!
 //! The upstream is the misbehaving one of the tests (`tests/support`). Every cell of the table has its own upstream, server and data
 //! directory. The cells that measure speed run alone, the others six at a time.
-#![expect(clippy::unwrap_used, reason = "a proof that cannot go on fails where it stands")]
-#![expect(clippy::disallowed_methods, reason = "it stands outside the product, and measures with the machine's clock")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails at that line")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark is outside the product, and measures with the machine's clock"
+)]
 
 mod contestant;
 mod distribution;

@@ -6,8 +6,11 @@
 //! ```
 //!
 //! The store has the layout of `registry:2`. The built server serves it, and so does `registry:2` itself where it is installed.
-#![expect(clippy::unwrap_used, reason = "a proof that cannot go on fails where it stands")]
-#![expect(clippy::disallowed_methods, reason = "it stands outside the product, and measures with the machine's clock")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on fails at that line")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark is outside the product, and measures with the machine's clock"
+)]
 
 mod distribution;
 mod leaf;

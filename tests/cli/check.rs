@@ -25,7 +25,7 @@ fn check_names_every_mistake_with_its_line() {
 }
 
 #[test]
-fn the_shipped_configurations_are_right() {
+fn shipped_configurations_are_valid() {
     let directory = tempfile::tempdir().unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let root = ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", directory.path().to_str().unwrap());
@@ -55,7 +55,7 @@ fn first_configuration_of_the_guide_passes_unchanged() {
 }
 
 #[test]
-fn what_has_no_end_is_not_read_to_it() {
+fn endless_files_are_not_read() {
     let directory = tempfile::tempdir().unwrap();
     let check = |path: &str| entrepot(directory.path(), &["check", path], &[]);
     let output = check("/dev/zero");
@@ -83,7 +83,7 @@ fn what_has_no_end_is_not_read_to_it() {
 
 /// `entrepot check <(…)`, and `check /dev/stdin` behind a pipe.
 #[test]
-fn a_configuration_may_come_through_a_pipe() {
+fn configuration_is_read_from_a_pipe() {
     let directory = tempfile::tempdir().unwrap();
     let script = "printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\n' | \"$0\" check /dev/stdin";
     let shell = |script: &str| {
@@ -97,7 +97,7 @@ fn a_configuration_may_come_through_a_pipe() {
 }
 
 #[test]
-fn check_finds_what_keeps_serve_from_its_store() {
+fn check_finds_unusable_stores() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), "").unwrap();
     std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
@@ -138,7 +138,7 @@ fn check_finds_what_keeps_serve_from_its_store() {
 }
 
 #[test]
-fn check_looks_at_the_password_file() {
+fn check_reads_the_password_file() {
     let directory = tempfile::tempdir().unwrap();
     let config =
         "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nauth: {htpasswd: {realm: r, path: users}}\n";
@@ -151,7 +151,7 @@ fn check_looks_at_the_password_file() {
 }
 
 #[test]
-fn check_finds_what_is_wrong_in_the_text_and_behind_it_in_one_run() {
+fn check_finds_mistakes_in_the_text_and_in_named_files_in_one_run() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| std::fs::write(directory.path().join(name), content).unwrap();
     let authority = Authority::new();
@@ -200,7 +200,7 @@ fn check_finds_what_is_wrong_in_the_text_and_behind_it_in_one_run() {
 }
 
 #[test]
-fn what_is_printed_is_followed_by_what_is_wrong() {
+fn check_prints_the_configuration_before_its_mistakes() {
     let directory = tempfile::tempdir().unwrap();
     let write = |content: &str| std::fs::write(directory.path().join("config.yml"), content).unwrap();
     let storage = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\n";
@@ -231,7 +231,7 @@ fn what_is_printed_is_followed_by_what_is_wrong() {
 }
 
 #[test]
-fn what_works_and_is_not_meant_is_a_warning() {
+fn working_but_unintended_settings_are_warnings() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("users"), "# nobody yet\n").unwrap();
     let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nauth: {htpasswd: {path: users}}\nmirror:\n  \
@@ -259,7 +259,7 @@ fn what_works_and_is_not_meant_is_a_warning() {
 }
 
 #[test]
-fn the_schema_is_printed() {
+fn check_prints_the_schema() {
     let directory = tempfile::tempdir().unwrap();
     let output = entrepot(directory.path(), &["check", "--schema"], &[]);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", all_output(&output));

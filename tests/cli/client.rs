@@ -10,7 +10,7 @@ use super::runner::{bad, command, good, run, run_at, run_with, stderr, stdout};
 use crate::support::registry::Registry;
 
 #[test]
-fn client_prints_what_can_be_pasted() {
+fn client_prints_configuration_to_paste() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.yml");
     std::fs::write(&config, "version: 0.1\nmirror: {upstreams: {docker.io: {default: true}, ghcr.io: {}}}\n").unwrap();
@@ -74,7 +74,7 @@ fn client_writes_files_and_overwrites_only_its_own() {
 }
 
 #[test]
-fn client_has_nothing_to_say_where_nothing_is_mirrored() {
+fn client_fails_without_a_mirror() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.yml");
     std::fs::write(&config, "version: 0.1\nstorage: {filesystem: {rootdirectory: /tmp}}\n").unwrap();
@@ -110,7 +110,7 @@ fn client_asks_a_running_server() {
 
 /// Users paste the output into files that root reads, so a server must not be able to add a line to it.
 #[test]
-fn client_takes_names_and_nothing_else_from_a_server() {
+fn client_takes_only_names_from_a_server() {
     let body =
         json!({"upstreams": [{"name": "docker.io", "default": true}], "local": ["team/**", "x)\nlocation = \"evil.example\"\n\u{1b}[2J("]}).to_string();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -56,7 +56,7 @@ fn du_accounts_for_everything_once() {
 }
 
 #[test]
-fn du_shows_what_no_repository_has() {
+fn du_shows_unlinked_content() {
     let upstream = Upstream::start();
     for name in ["library/one", "library/two"] {
         upstream.image(name, "1", &[&noise(1, 100_000), name.as_bytes()]);

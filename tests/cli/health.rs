@@ -45,7 +45,7 @@ fn speaker(answer: &'static [u8], more: &'static [u8]) -> String {
 }
 
 #[test]
-fn health_reads_an_answer_to_its_end_and_not_beyond_reason() {
+fn health_reads_whole_answers_up_to_a_limit() {
     let directory = tempfile::tempdir().unwrap();
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (url, good, wanted) in [
@@ -74,7 +74,7 @@ fn health_reads_an_answer_to_its_end_and_not_beyond_reason() {
 
 /// Takes ten seconds, the time until the first notice.
 #[test]
-fn who_waits_for_a_silent_server_is_told_so() {
+fn command_reports_that_it_waits_for_a_silent_server() {
     use std::io::{BufRead as _, BufReader};
     let url = speaker(b"", b"");
     let mut asking = Command::new(env!("CARGO_BIN_EXE_entrepot"))

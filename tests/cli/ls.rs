@@ -60,7 +60,7 @@ fn ls_shows_repositories_and_tags() {
 }
 
 #[test]
-fn ls_says_what_is_not_there() {
+fn ls_names_missing_content() {
     let registry = Registry::start();
     let empty = run_at(&registry, &["ls"]);
     assert_eq!((empty.status.code(), stdout(&empty).as_str()), (Some(0), ""));
@@ -82,7 +82,7 @@ fn ls_says_what_is_not_there() {
 }
 
 #[test]
-fn a_part_that_is_held_is_told_from_the_whole() {
+fn ls_shows_the_stored_part_of_an_image() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[&noise(1, 100_000)]);
     let mirror = mirror(&upstream);
@@ -106,7 +106,7 @@ fn a_part_that_is_held_is_told_from_the_whole() {
 
 /// No program has checked the sizes in a manifest.
 #[test]
-fn sizes_that_nothing_has_are_told_all_the_same() {
+fn ls_shows_impossible_sizes() {
     let registry = Registry::start();
     let client = registry.client();
     let (config, layer) = (client.push_blob("app", b"{}"), client.push_blob("app", b"x"));
@@ -118,7 +118,7 @@ fn sizes_that_nothing_has_are_told_all_the_same() {
 }
 
 #[test]
-fn lists_come_in_pages() {
+fn lists_are_paged() {
     let registry = Registry::start();
     let client = registry.client();
     for name in ["a", "a-b", "a/b", "b"] {
@@ -153,7 +153,7 @@ fn lists_come_in_pages() {
 
 /// A tag without a manifest, as an interrupted push leaves it, does not hide the tags after it.
 #[test]
-fn a_page_of_nothing_is_not_the_end() {
+fn empty_page_is_not_the_end() {
     let registry = Registry::start();
     for tag in ["a", "b", "c"] {
         registry.client().push_image("app", tag, b"x");

@@ -44,7 +44,7 @@ fn rm_deletes_and_says_what() {
 }
 
 #[test]
-fn rm_of_a_whole_repository_wants_to_be_sure() {
+fn rm_of_a_repository_requires_confirmation() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "1", b"one");
@@ -68,7 +68,7 @@ fn rm_of_a_whole_repository_wants_to_be_sure() {
 /// A client that pushes meanwhile must push again at worst. No repository is left incomplete, and repositories below in the tree of
 /// names are not touched.
 #[test]
-fn rm_of_what_is_being_pushed_to() {
+fn rm_during_pushes_leaves_nothing_incomplete() {
     let registry = Registry::start();
     let pushed = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -95,7 +95,7 @@ fn rm_of_what_is_being_pushed_to() {
 }
 
 #[test]
-fn rm_evicts_what_is_mirrored() {
+fn rm_evicts_mirrored_content() {
     let upstream = Upstream::start();
     let base = noise(1, 50_000);
     let app = upstream.image("library/app", "1", &[&base, b"app"]);
@@ -116,7 +116,7 @@ fn rm_evicts_what_is_mirrored() {
 }
 
 #[test]
-fn rm_where_deletion_is_off() {
+fn rm_fails_where_deletion_is_off() {
     let registry =
         Registry::configured(|place| format!("{}{}storage:{}\n", place.version(), place.http(), place.root()));
     registry.client().push_image("app", "1", b"x");
@@ -135,7 +135,7 @@ fn rm_where_deletion_is_off() {
 
 /// Content of an upstream that is no longer configured can be listed, accounted for and evicted, although no client can pull it.
 #[test]
-fn what_is_left_of_an_upstream_that_is_not_configured_any_more() {
+fn content_of_a_removed_upstream_can_be_managed() {
     let (upstream, other) = (Upstream::start(), Upstream::start());
     upstream.image("library/app", "1", &[&noise(1, 100_000)]);
     upstream.image("library/app", "2", &[b"two"]);

@@ -7,7 +7,7 @@ use super::runner::{all_output, entrepot};
 use crate::support::registry::{Registry, free_address};
 
 #[test]
-fn a_wrong_command_line_is_answered_in_one_line() {
+fn wrong_command_line_gets_a_message_of_one_line() {
     let directory = tempfile::tempdir().unwrap();
     for (arguments, want) in [
         (&["serve", "--config", "a.yml"][..], "usage: entrepot serve [CONFIG]"),
@@ -25,7 +25,7 @@ fn a_wrong_command_line_is_answered_in_one_line() {
 }
 
 #[test]
-fn the_built_in_store_is_shown_where_it_is() {
+fn check_shows_the_place_of_the_built_in_store() {
     let places = ["entrepot", "distribution", "docker/registry"].map(|place| format!("/etc/{place}/config.yml"));
     if let Some(place) = places.iter().find(|place| Path::new(place).exists()) {
         println!("skipped: this machine has {place}, which goes before the built-in configuration");
@@ -39,7 +39,7 @@ fn the_built_in_store_is_shown_where_it_is() {
 }
 
 #[test]
-fn serve_says_what_it_does_and_what_is_open() {
+fn serve_logs_its_address_mirrors_and_access() {
     let registry = Registry::with("mirror: {upstreams: {docker.io: {default: true}, ghcr.io: {}}}");
     let log = registry.log().replace("\\\"", "\"");
     for words in [
@@ -56,7 +56,7 @@ fn serve_says_what_it_does_and_what_is_open() {
 }
 
 #[test]
-fn a_stop_is_graceful() {
+fn stop_is_graceful() {
     let mut registry = Registry::start();
     registry.terminate();
     assert!(registry.wait().success());
@@ -73,7 +73,7 @@ fn a_volume() -> Registry {
 }
 
 #[test]
-fn a_written_mirror_does_not_hide_what_is_there() {
+fn configured_mirror_does_not_hide_stored_repositories() {
     let volume = a_volume();
     let root = volume.data().display().to_string();
     let directory = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ fn a_written_mirror_does_not_hide_what_is_there() {
 }
 
 #[test]
-fn the_built_in_mirror_gives_way_to_a_volume() {
+fn built_in_mirror_is_left_out_on_an_old_volume() {
     let volume = a_volume();
     let directory = tempfile::tempdir().unwrap();
     if ["/etc/entrepot", "/etc/distribution", "/etc/docker/registry"]
@@ -124,7 +124,7 @@ fn the_built_in_mirror_gives_way_to_a_volume() {
 }
 
 #[test]
-fn a_store_that_cannot_be_written_is_an_error_that_says_what_to_do() {
+fn unwritable_store_is_an_error_with_a_remedy() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| std::fs::write(directory.path().join(name), content).unwrap();
     let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nhttp: {addr: \"127.0.0.1:0\"}\n";
@@ -147,7 +147,7 @@ fn as_nobody(directory: &Path, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn nobody_is_told_to_give_away_what_is_no_store() {
+fn error_suggests_ownership_changes_only_for_stores() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let directory = tempfile::tempdir().unwrap();
     let mode = |name: &str, mode: u32| {
@@ -191,7 +191,7 @@ fn nobody_is_told_to_give_away_what_is_no_store() {
 }
 
 #[test]
-fn variables_of_others_are_no_mistake() {
+fn variables_of_other_programs_are_no_mistake() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.yml"), "version: 0.1\nstorage: filesystem\n").unwrap();
     let others = [

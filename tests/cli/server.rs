@@ -19,7 +19,7 @@ fn guarded() -> Registry {
 }
 
 #[test]
-fn a_login_comes_from_arguments_the_environment_or_docker() {
+fn login_comes_from_arguments_the_environment_or_docker() {
     let registry = guarded();
     let url = format!("http://{}", registry.addr());
     let ls = |environment: &[(&str, &str)], arguments: &[&str], input: &str| {
@@ -72,7 +72,7 @@ fn a_login_comes_from_arguments_the_environment_or_docker() {
 
 /// Commands against a server with a certificate of a private authority.
 #[test]
-fn a_private_authority_has_to_be_named() {
+fn private_authority_must_be_named() {
     let upstream = Upstream::start_tls();
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
@@ -100,7 +100,7 @@ fn a_private_authority_has_to_be_named() {
 }
 
 #[test]
-fn the_servers_own_name_may_stand_before_an_image() {
+fn hosted_image_may_begin_with_the_servers_name() {
     let registry = Registry::start();
     let client = registry.client();
     let port = registry.addr().to_string().rsplit_once(':').unwrap().1.to_owned();
@@ -115,7 +115,7 @@ fn the_servers_own_name_may_stand_before_an_image() {
 
 /// Clients name the mirror by the address from which they pull, which may have several names.
 #[test]
-fn a_mirrored_image_may_have_the_servers_name_before_it_too() {
+fn mirrored_image_may_begin_with_the_servers_name() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror_with(&upstream, "", "  names: [mirror.lan:5000]");

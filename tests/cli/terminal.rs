@@ -11,7 +11,7 @@ use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::Upstream;
 
 #[test]
-fn completions_for_every_shell() {
+fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = good(&run(&["completions", shell]));
         for word in ["entrepot", "completions", "warm", "password-stdin"] {
@@ -34,7 +34,7 @@ fn completions_for_every_shell() {
 }
 
 #[test]
-fn who_has_read_enough_ends_it_quietly() {
+fn closed_output_ends_commands_quietly() {
     let registry = Registry::start();
     registry.client().push_image("app", "1", b"x");
     let url = format!("http://{}", registry.addr());
@@ -62,7 +62,7 @@ fn who_has_read_enough_ends_it_quietly() {
 }
 
 #[test]
-fn slips_of_the_hand_are_understood() {
+fn mistyped_arguments_get_a_hint() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.yml");
     std::fs::write(&file, "version: 0.1\n").unwrap();
@@ -83,7 +83,7 @@ fn slips_of_the_hand_are_understood() {
 }
 
 #[test]
-fn who_stops_watching_is_told_what_goes_on() {
+fn interrupted_warm_reports_what_continues() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[&noise(1, 200_000)]);
     upstream.fault("GET", &image.layers[0].to_string(), Fault::Throttle(100_000));
@@ -116,7 +116,7 @@ fn wait_for_silence(script: u32) {
 
 /// The command asks for passwords, and before it deletes whole repositories, at a terminal. `script` of util-linux provides one.
 #[test]
-fn a_terminal_is_asked() {
+fn commands_ask_at_a_terminal() {
     if Command::new("script").arg("--version").output().is_err() {
         println!("skipped: script is not installed");
         return;

@@ -10,7 +10,7 @@ use super::runner::{bad, command, good, objects, run_with, stderr, stdout};
 use crate::support::registry::{Registry, eventually};
 
 #[test]
-fn user_edits_a_file_that_a_running_server_reads_again() {
+fn running_server_reads_a_changed_password_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("users");
     let path = file.to_str().unwrap();
@@ -66,7 +66,7 @@ fn user_edits_a_file_that_a_running_server_reads_again() {
 
 /// Apache's own tool accepts these lines, where it is installed.
 #[test]
-fn htpasswd_takes_our_lines() {
+fn htpasswd_accepts_written_lines() {
     if Command::new("htpasswd").output().is_err() {
         println!("skipped: htpasswd is not installed");
         return;

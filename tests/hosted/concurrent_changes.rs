@@ -45,7 +45,7 @@ fn names(number: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_deletion_that_is_left_alone_takes_nothing_that_is_pushed_after_it() {
+fn abandoned_deletion_removes_no_later_push() {
     let registry = Registry::start();
     let client = registry.client();
     for round in 0..2 {
@@ -64,7 +64,7 @@ fn a_deletion_that_is_left_alone_takes_nothing_that_is_pushed_after_it() {
 }
 
 #[test]
-fn a_tag_that_is_listed_names_something_though_its_client_left() {
+fn listed_tag_has_content_after_its_client_left() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "base", b"layer");
@@ -88,7 +88,7 @@ fn a_tag_that_is_listed_names_something_though_its_client_left() {
 }
 
 #[test]
-fn two_processes_on_one_root_lose_no_push() {
+fn two_processes_in_one_directory_lose_no_push() {
     let one = Registry::start();
     let root = one.data().display().to_string();
     let two = Registry::configured(|place| {
@@ -109,7 +109,7 @@ fn two_processes_on_one_root_lose_no_push() {
 }
 
 #[test]
-fn a_deletion_keeps_nobody_from_pushing_elsewhere() {
+fn deletion_does_not_block_other_repositories() {
     let registry = Registry::start();
     with_many_tags(&registry, "team/app", 800);
     let client = registry.client();
@@ -123,7 +123,7 @@ fn a_deletion_keeps_nobody_from_pushing_elsewhere() {
 }
 
 #[test]
-fn nothing_is_left_of_a_push_in_one_request_that_was_broken_off() {
+fn interrupted_single_request_push_leaves_nothing() {
     let registry = Registry::start();
     let client = registry.client();
     let blob = noise(6, 300_000);
@@ -140,7 +140,7 @@ fn nothing_is_left_of_a_push_in_one_request_that_was_broken_off() {
 }
 
 #[test]
-fn who_writes_to_an_upload_is_not_cancelled() {
+fn active_upload_is_not_cancelled() {
     let registry = Registry::start();
     let client = registry.client();
     let blob = noise(5, 300_000);

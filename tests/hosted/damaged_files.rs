@@ -15,7 +15,7 @@ fn file(registry: &Registry, digest: &Digest) -> PathBuf {
 }
 
 #[test]
-fn a_damaged_manifest_is_not_there_until_it_is_pushed_again() {
+fn damaged_manifest_is_missing_until_it_is_pushed_again() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", b"layer");
@@ -45,7 +45,7 @@ fn a_damaged_manifest_is_not_there_until_it_is_pushed_again() {
 }
 
 #[test]
-fn a_damaged_blob_is_healed_by_pushing_it_again() {
+fn damaged_blob_is_repaired_by_a_push() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(31, 100_000);

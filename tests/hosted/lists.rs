@@ -86,7 +86,7 @@ fn digest(body: &[u8]) -> Digest {
 }
 
 #[test]
-fn what_is_pushed_is_listed() {
+fn pushed_referrers_are_listed() {
     let mut registry = Registry::start();
     let client = registry.client();
     let image = client.push_image(APP, "1", b"x");
@@ -143,7 +143,7 @@ fn what_is_pushed_is_listed() {
 }
 
 #[test]
-fn nothing_refers_to_what_is_not_there() {
+fn missing_manifest_has_no_referrers() {
     let registry = Registry::start();
     let client = registry.client();
     let nothing = Digest::of(Algorithm::Sha512, b"nothing");
@@ -163,7 +163,7 @@ fn nothing_refers_to_what_is_not_there() {
 }
 
 #[test]
-fn the_subject_may_come_later_and_be_named_by_sha512() {
+fn subject_may_be_pushed_later_and_named_by_sha512() {
     let registry = Registry::start();
     let client = registry.client();
     client.push_blob(APP, b"{}");
@@ -190,7 +190,7 @@ fn the_subject_may_come_later_and_be_named_by_sha512() {
 
 /// A client that does not know the API keeps an index under a tag. This tag is an ordinary tag, and the API reads the manifests.
 #[test]
-fn fallback_tags_stay_tags() {
+fn fallback_tags_remain_tags() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image(APP, "1", b"x");
@@ -212,7 +212,7 @@ fn fallback_tags_stay_tags() {
 }
 
 #[test]
-fn many_referrers_come_in_pages() {
+fn many_referrers_are_paged() {
     let registry = Registry::start();
     let (client, volume) = (registry.client(), Volume::at(&registry.data()));
     let subject = digest(b"subject");
@@ -241,7 +241,7 @@ fn many_referrers_come_in_pages() {
 }
 
 #[test]
-fn no_page_is_longer_than_clients_read() {
+fn pages_are_no_longer_than_clients_read() {
     let registry = Registry::start();
     let (client, volume) = (registry.client(), Volume::at(&registry.data()));
     let subject = digest(b"subject");
@@ -256,7 +256,7 @@ fn no_page_is_longer_than_clients_read() {
 
 /// `registry:2` or another Entrepot works on the same directories.
 #[test]
-fn what_others_put_there_and_take_away_is_noticed() {
+fn changes_by_another_process_are_noticed() {
     let mut registry = Registry::start();
     let (client, volume) = (registry.client(), Volume::at(&registry.data()));
     let subject = digest(b"subject");
@@ -293,7 +293,7 @@ fn what_others_put_there_and_take_away_is_noticed() {
 }
 
 #[test]
-fn the_catalog_is_what_the_directories_hold() {
+fn catalog_lists_the_directories() {
     let mut registry = Registry::start();
     let (client, volume) = (registry.client(), Volume::at(&registry.data()));
     let body = referrer(digest(b"x"), json!({}));
@@ -329,7 +329,7 @@ fn the_catalog_is_what_the_directories_hold() {
 }
 
 #[test]
-fn more_tags_than_one_answer_takes() {
+fn tags_beyond_one_answer_are_paged() {
     let registry = Registry::start();
     let (client, volume) = (registry.client(), Volume::at(&registry.data()));
     let manifest = volume.manifest(APP, &referrer(digest(b"x"), json!({})));
@@ -354,7 +354,7 @@ fn more_tags_than_one_answer_takes() {
 /// A mount without `from` finds pushed content at once, and older content once the server has read it. It never uses content that
 /// is gone.
 #[test]
-fn a_mount_from_anywhere_finds_it() {
+fn mount_without_a_source_finds_the_blob() {
     let mut registry = Registry::start();
     let (client, volume) = (registry.client(), Volume::at(&registry.data()));
     let mount = |to: &str, digest: &Digest| {

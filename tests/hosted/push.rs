@@ -26,7 +26,7 @@ fn assert_created(answer: &Answer, repository: &str, digest: &Digest) {
 }
 
 #[test]
-fn a_stream_and_a_put_as_docker_does_it() {
+fn streamed_upload_of_docker() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(1, 300_000);
@@ -52,7 +52,7 @@ fn a_stream_and_a_put_as_docker_does_it() {
 }
 
 #[test]
-fn one_put_as_containerd_does_it() {
+fn single_put_upload_of_containerd() {
     let registry = Registry::start();
     let client = registry.client();
     for content in [noise(2, 200_000), Vec::new()] {
@@ -64,7 +64,7 @@ fn one_put_as_containerd_does_it() {
 }
 
 #[test]
-fn one_post() {
+fn single_post_upload() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(3, 100_000);
@@ -79,7 +79,7 @@ fn one_post() {
 }
 
 #[test]
-fn chunks_with_their_offsets() {
+fn chunked_upload_checks_offsets() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(4, 3000);
@@ -117,7 +117,7 @@ fn chunks_with_their_offsets() {
 }
 
 #[test]
-fn a_client_that_breaks_off_can_go_on() {
+fn interrupted_upload_resumes() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(5, 200_000);
@@ -142,7 +142,7 @@ fn a_client_that_breaks_off_can_go_on() {
 }
 
 #[test]
-fn an_upload_outlives_the_process() {
+fn upload_resumes_after_restart() {
     let mut registry = Registry::start();
     let client = registry.client();
     let content = noise(6, 100_000);
@@ -162,7 +162,7 @@ fn an_upload_outlives_the_process() {
 }
 
 #[test]
-fn a_cancelled_upload_is_gone() {
+fn cancelled_upload_is_gone() {
     let registry = Registry::start();
     let client = registry.client();
     let location = client.begin("team/app");
@@ -179,7 +179,7 @@ fn a_cancelled_upload_is_gone() {
 }
 
 #[test]
-fn content_that_is_not_what_its_digest_says_is_never_there() {
+fn content_with_a_wrong_digest_is_never_stored() {
     let registry = Registry::start();
     let client = registry.client();
     let (content, other) = (noise(7, 50_000), digest_of(b"other"));
@@ -194,7 +194,7 @@ fn content_that_is_not_what_its_digest_says_is_never_there() {
 }
 
 #[test]
-fn one_writer_at_a_time() {
+fn upload_has_one_writer_at_a_time() {
     let registry = Registry::start();
     let client = registry.client();
     let location = client.begin("team/app");
@@ -211,7 +211,7 @@ fn one_writer_at_a_time() {
 }
 
 #[test]
-fn two_pushes_of_one_blob_both_succeed() {
+fn parallel_pushes_of_one_blob_succeed() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(8, 2_000_000);
@@ -243,7 +243,7 @@ fn sha512() {
 }
 
 #[test]
-fn a_blob_is_mounted_from_where_it_is() {
+fn blob_is_mounted_from_its_repository() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(10, 10_000);
@@ -264,7 +264,7 @@ fn a_blob_is_mounted_from_where_it_is() {
 }
 
 #[test]
-fn manifests_by_tag_and_by_digest() {
+fn manifests_are_pushed_by_tag_and_by_digest() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", &noise(11, 1000));
@@ -329,7 +329,7 @@ fn bad_manifests_are_refused() {
 }
 
 #[test]
-fn a_body_is_asked_for_only_when_it_is_wanted() {
+fn body_is_requested_only_if_the_push_is_accepted() {
     let registry = Registry::with(&mirror());
     let client = registry.client();
     let content = b"asked for";
@@ -353,7 +353,7 @@ fn a_body_is_asked_for_only_when_it_is_wanted() {
 
 /// Docker sends a layer without waiting for 100-continue. It must still see the reason of a refusal.
 #[test]
-fn a_refusal_reaches_a_client_that_is_still_sending() {
+fn refusal_reaches_a_client_that_is_still_sending() {
     let registry = Registry::with(&mirror());
     let client = registry.client();
     let content = noise(13, 8 << 20);
@@ -367,7 +367,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
 
 /// After a refusal, the connection can be used for the next request.
 #[test]
-fn a_refused_body_does_not_spoil_the_connection() {
+fn refused_body_leaves_the_connection_usable() {
     let registry = Registry::with(&mirror());
     let mut stream = registry.client().connect();
     let body = noise(14, 100_000);
@@ -388,7 +388,7 @@ fn mirror() -> String {
 }
 
 #[test]
-fn what_the_store_has_lost_is_neither_mounted_nor_named() {
+fn lost_blob_is_neither_mounted_nor_accepted_in_manifests() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "1", b"layer");
@@ -406,7 +406,7 @@ fn what_the_store_has_lost_is_neither_mounted_nor_named() {
 }
 
 #[test]
-fn what_is_not_what_it_says_is_refused() {
+fn upload_that_contradicts_itself_is_refused() {
     let registry = Registry::start();
     for (content_type, body) in [
         ("application/json", "{}"),

@@ -39,7 +39,7 @@ fn named(client: &Client, reference: &str) -> (u16, String) {
 }
 
 #[test]
-fn several_tags_in_one_push() {
+fn one_push_sets_several_tags() {
     let registry = Registry::start();
     let client = registry.client();
     for (number, algorithm) in [(1, Algorithm::Sha256), (2, Algorithm::Sha512)] {
@@ -63,7 +63,7 @@ fn several_tags_in_one_push() {
 }
 
 #[test]
-fn bad_tags_store_nothing() {
+fn invalid_tags_store_nothing() {
     let registry = Registry::start();
     let client = registry.client();
     let body = index(3);
@@ -85,7 +85,7 @@ fn bad_tags_store_nothing() {
 
 /// registry:2 knows only sha256. Its changes in the directories remain valid.
 #[test]
-fn a_sha512_tag_beside_registry_2() {
+fn sha512_tag_works_beside_registry_2() {
     let registry = Registry::start();
     let client = registry.client();
     let (body, other) = (index(4), index(5));
@@ -117,7 +117,7 @@ fn a_sha512_tag_beside_registry_2() {
 }
 
 #[test]
-fn the_last_push_decides_what_a_tag_is_called() {
+fn last_push_decides_the_digest_of_a_tag() {
     let registry = Registry::start();
     let client = registry.client();
     let body = index(6);
@@ -139,7 +139,7 @@ fn the_last_push_decides_what_a_tag_is_called() {
 }
 
 #[test]
-fn a_manifest_is_deleted_under_all_its_names() {
+fn manifest_is_deleted_under_all_its_digests() {
     let registry = Registry::start();
     let client = registry.client();
     for (number, by_sha512) in [(8, true), (9, false)] {
@@ -159,7 +159,7 @@ fn a_manifest_is_deleted_under_all_its_names() {
 }
 
 #[test]
-fn the_media_type_is_kept_under_every_name() {
+fn media_type_is_kept_under_every_digest() {
     let registry = Registry::start();
     let client = registry.client();
     let body = br#"{"schemaVersion":2,"layers":[]}"#;
@@ -173,7 +173,7 @@ fn the_media_type_is_kept_under_every_name() {
 }
 
 #[test]
-fn a_push_that_depends_on_what_is_there() {
+fn conditional_push_depends_on_the_current_tag() {
     let registry = Registry::start();
     let client = registry.client();
     let (one, two) = (index(11), index(12));
@@ -207,7 +207,7 @@ fn a_push_that_depends_on_what_is_there() {
 
 /// Of several clients that expect the same state, one succeeds. The others would overwrite a change that they have not seen.
 #[test]
-fn of_many_who_expect_the_same_one_is_right() {
+fn one_of_many_conditional_pushes_succeeds() {
     let registry = Registry::start();
     let client = registry.client();
     assert_eq!(put(&client, "t", &index(20)).status, 201);

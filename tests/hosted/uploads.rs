@@ -29,7 +29,7 @@ fn on_disk(registry: &Registry, repository: &str, digest: &Digest) -> (Vec<u8>, 
 }
 
 #[test]
-fn an_upload_says_how_short_a_chunk_may_be() {
+fn upload_reports_its_minimum_chunk_length() {
     let registry = Registry::start();
     let client = registry.client();
     let begun = client.request("POST", "/v2/team/app/blobs/uploads/?unknown=1&also").body(b"").send();
@@ -42,7 +42,7 @@ fn an_upload_says_how_short_a_chunk_may_be() {
 }
 
 #[test]
-fn sha512_in_every_shape() {
+fn sha512_uploads_in_every_form() {
     let mut registry = Registry::start();
     let client = registry.client();
     let announced = || {
@@ -96,7 +96,7 @@ fn sha512_in_every_shape() {
 }
 
 #[test]
-fn an_unknown_algorithm_is_refused_in_words() {
+fn unknown_algorithm_is_refused_with_a_message() {
     let registry = Registry::start();
     for algorithm in ["md5", "sha384", "SHA512", "", "sha256%00"] {
         let target = format!("/v2/team/app/blobs/uploads/?digest-algorithm={algorithm}");
@@ -107,7 +107,7 @@ fn an_unknown_algorithm_is_refused_in_words() {
 }
 
 #[test]
-fn two_uploads_of_one_digest_by_both_algorithms() {
+fn parallel_uploads_with_both_algorithms_succeed() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(30, 2_000_000);
@@ -125,7 +125,7 @@ fn two_uploads_of_one_digest_by_both_algorithms() {
 }
 
 #[test]
-fn a_parameter_that_stands_there_twice() {
+fn repeated_parameter_is_refused() {
     let registry = Registry::start();
     let client = registry.client();
     let digest = digest_of(b"x");
@@ -143,7 +143,7 @@ fn a_parameter_that_stands_there_twice() {
 }
 
 #[test]
-fn a_body_is_asked_for_only_of_who_may_send_it() {
+fn body_is_requested_only_from_authorized_clients() {
     let registry = Registry::configured(|place| {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let path = place.write("htpasswd", &format!("alice:{hash}\n"));
@@ -177,7 +177,7 @@ fn a_body_is_asked_for_only_of_who_may_send_it() {
 
 /// Docker rewrites the query of an upload's address, and zot's benchmark drops it, so the state must be in the path.
 #[test]
-fn the_state_of_an_upload_is_in_its_path() {
+fn upload_state_is_in_its_path() {
     let registry = Registry::start();
     let client = registry.client();
     let location = client.begin("team/app");

@@ -13,7 +13,7 @@ use crate::support::upstream::Upstream;
 const UUID: &str = "1a2b3c4d-0000-4000-8000-000000000000";
 
 #[test]
-fn details_that_a_program_can_use() {
+fn errors_have_details_for_programs() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", b"layer");
@@ -50,7 +50,7 @@ fn details_that_a_program_can_use() {
 }
 
 #[test]
-fn a_head_that_is_too_large_is_refused_in_words() {
+fn oversized_head_is_refused_with_a_message() {
     let registry = Registry::start();
     let client = registry.client();
     let fields = |count: usize, len: usize| {
@@ -79,7 +79,7 @@ fn a_head_that_is_too_large_is_refused_in_words() {
 
 /// Requests that hyper itself refuses.
 #[test]
-fn what_is_no_request_is_answered_in_words_too() {
+fn invalid_request_is_refused_with_a_message() {
     let registry = Registry::start();
     let digest = registry.client().push_blob("team/app", &noise(2, 200_000));
     let send = |client: &Client, bytes: &[u8]| {
@@ -133,7 +133,7 @@ fn what_is_no_request_is_answered_in_words_too() {
 
 /// A body that looks like an error answer is content.
 #[test]
-fn content_is_never_taken_for_an_answer() {
+fn content_is_never_read_as_an_answer() {
     let registry = Registry::start();
     let client = registry.client();
     let content = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
@@ -150,7 +150,7 @@ fn content_is_never_taken_for_an_answer() {
 }
 
 #[test]
-fn by_http2_as_by_http1() {
+fn errors_are_the_same_over_http2() {
     let registry = Registry::start();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
@@ -175,7 +175,7 @@ fn by_http2_as_by_http1() {
 }
 
 #[test]
-fn errors_of_a_mirror_say_how_they_came_about() {
+fn mirror_errors_name_their_cause() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"layer"]);
     let mirror = mirror(&upstream);
@@ -211,7 +211,7 @@ fn errors_of_a_mirror_say_how_they_came_about() {
 }
 
 #[test]
-fn an_upstream_that_fails_is_named_by_its_key() {
+fn failing_upstream_is_named_by_its_key() {
     let upstream = Upstream::start();
     let mirror = mirror_with(&upstream, ", firstbytetimeout: 1s", "");
     let client = mirror.client();
@@ -237,7 +237,7 @@ fn an_upstream_that_fails_is_named_by_its_key() {
 
 /// A body of a GET request is ignored and does no harm.
 #[test]
-fn a_body_of_a_get_is_ignored() {
+fn body_of_a_get_is_ignored() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "1", b"layer");
@@ -250,7 +250,7 @@ fn a_body_of_a_get_is_ignored() {
 }
 
 #[test]
-fn json_that_says_two_things_or_goes_too_deep() {
+fn ambiguous_or_deeply_nested_json_is_refused() {
     let registry = Registry::start();
     let client = registry.client();
     let digest = client.push_blob("team/app", b"x");

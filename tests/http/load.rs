@@ -26,7 +26,7 @@ fn put_index(client: &Client, reference: &str, body: &[u8]) -> Answer {
 }
 
 #[test]
-fn of_much_that_is_missing_a_little_is_told() {
+fn error_names_only_some_of_many_missing_blobs() {
     let registry = Registry::start();
     let answer = put_index(&registry.client(), "hollow", &hollow_index());
     assert_eq!((answer.status, answer.code().as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
@@ -52,7 +52,7 @@ const ROOM: u64 = 128 << 20;
 const SLACK: u64 = 48 << 20;
 
 #[test]
-fn manifests_that_do_not_end_take_no_more_than_the_room_for_them() {
+fn unfinished_manifests_stay_within_the_body_budget() {
     let registry = Registry::start();
     let client = registry.client();
     client.push_image("team/app", "before", b"layer");

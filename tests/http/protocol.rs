@@ -10,7 +10,7 @@ use crate::support::registry::{Registry, free_address};
 const UUID: &str = "1a2b3c4d-0000-4000-8000-000000000000";
 
 #[test]
-fn it_is_a_registry() {
+fn base_endpoint_identifies_a_registry() {
     let registry = Registry::start();
     let client = registry.client();
     for target in ["/v2/", "/v2"] {
@@ -28,7 +28,7 @@ fn it_is_a_registry() {
 }
 
 #[test]
-fn what_makes_no_sense_is_told_so() {
+fn invalid_requests_are_refused() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", b"layer");
@@ -71,7 +71,7 @@ fn what_makes_no_sense_is_told_so() {
 }
 
 #[test]
-fn wrong_methods_are_told_the_right_ones() {
+fn wrong_methods_get_the_allowed_ones() {
     let registry = Registry::start();
     let client = registry.client();
     for (method, target, allow) in [
@@ -92,7 +92,7 @@ fn wrong_methods_are_told_the_right_ones() {
 }
 
 #[test]
-fn a_head_says_what_a_get_would() {
+fn head_has_the_headers_of_get() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", &noise(1, 5000));
@@ -132,7 +132,7 @@ fn a_head_says_what_a_get_would() {
 }
 
 #[test]
-fn nothing_is_converted_whatever_is_accepted() {
+fn manifests_are_not_converted_for_any_accept_header() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", b"layer");
@@ -150,7 +150,7 @@ fn nothing_is_converted_whatever_is_accepted() {
 }
 
 #[test]
-fn what_a_client_holds_is_not_sent_again() {
+fn conditional_get_sends_no_known_content() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", b"layer");
@@ -213,7 +213,7 @@ fn ranges_of_a_blob() {
 }
 
 #[test]
-fn lists_come_in_pages() {
+fn lists_are_paged() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "a", b"layer");
@@ -262,7 +262,7 @@ fn walk(client: &Client, first: &str, key: &str) -> (Vec<String>, usize) {
 }
 
 #[test]
-fn deleting() {
+fn deletion_of_tags_manifests_and_blobs() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "a", b"layer");
@@ -292,7 +292,7 @@ fn deleting() {
 }
 
 #[test]
-fn who_may_come_in() {
+fn logins_are_checked() {
     let registry = Registry::configured(|place| {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let path = place.write("htpasswd", &format!("alice:{hash}\n"));
@@ -334,7 +334,7 @@ fn who_may_come_in() {
 }
 
 #[test]
-fn what_operators_ask() {
+fn operator_endpoints_answer() {
     let registry = Registry::start();
     let client = registry.client();
     for target in ["/", "/livez", "/readyz"] {
@@ -364,7 +364,7 @@ fn what_operators_ask() {
 }
 
 #[test]
-fn every_request_has_its_line() {
+fn every_request_is_logged() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "latest", b"layer");
@@ -391,7 +391,7 @@ fn every_request_has_its_line() {
 }
 
 #[test]
-fn behind_a_prefix_with_headers_and_a_debug_port() {
+fn prefix_headers_and_debug_port_are_configurable() {
     let debug = free_address();
     let registry = Registry::configured(|place| {
         format!(
@@ -421,7 +421,7 @@ fn behind_a_prefix_with_headers_and_a_debug_port() {
 }
 
 #[test]
-fn what_is_no_http_ends() {
+fn connection_without_http_is_closed() {
     let registry = Registry::start();
     for nonsense in
         [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
@@ -444,12 +444,12 @@ fn what_is_no_http_ends() {
 }
 
 #[test]
-fn http2_without_tls() {
+fn http2_works_without_tls() {
     let registry = Registry::start();
-    tokio::runtime::Runtime::new().unwrap().block_on(push_and_pull_by_http2(&registry));
+    tokio::runtime::Runtime::new().unwrap().block_on(push_and_pull_over_http2(&registry));
 }
 
-async fn push_and_pull_by_http2(registry: &Registry) {
+async fn push_and_pull_over_http2(registry: &Registry) {
     let content = noise(4, 3_000_000);
     let digest = digest_of(&content);
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
@@ -468,7 +468,7 @@ async fn push_and_pull_by_http2(registry: &Registry) {
 /// The server still reads the body of a refused request for a while, also after `Expect: 100-continue`: the client sends it after a
 /// second, and some clients lose the answer if the stream is reset right after it.
 #[tokio::test]
-async fn a_refusal_by_http2_does_not_cut_the_body_off() {
+async fn refusal_over_http2_reads_the_body() {
     let registry = Registry::start();
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     for expect in [None, Some("100-continue")] {
@@ -489,7 +489,7 @@ async fn a_refusal_by_http2_does_not_cut_the_body_off() {
 }
 
 #[test]
-fn a_running_transfer_ends_before_the_process_does() {
+fn running_transfer_completes_before_the_process_stops() {
     let mut registry = Registry::start();
     let client = registry.client();
     let content = noise(5, 16 << 20);
@@ -512,7 +512,7 @@ fn a_running_transfer_ends_before_the_process_does() {
 }
 
 #[test]
-fn without_auth_nobody_is_asked_who_they_are() {
+fn no_login_is_requested_without_auth() {
     let registry = Registry::start();
     for header in ["Bearer stale", "Basic !!!", "Negotiate x"] {
         let answer = registry.client().request("GET", "/v2/").header("Authorization", header).send();

@@ -28,7 +28,7 @@ fn is_right(answer: &Answer, content: &[u8]) -> bool {
 }
 
 #[test]
-fn every_connection_is_cut_and_the_blob_arrives_whole_at_every_client() {
+fn blob_arrives_whole_although_every_connection_is_cut() {
     let upstream = Upstream::start();
     let content = noise(1, 10 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -50,7 +50,7 @@ fn every_connection_is_cut_and_the_blob_arrives_whole_at_every_client() {
 }
 
 #[test]
-fn a_stalled_connection_is_left_for_another() {
+fn stalled_connection_is_replaced() {
     let upstream = Upstream::start();
     let content = noise(2, 2 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -61,7 +61,7 @@ fn a_stalled_connection_is_left_for_another() {
 }
 
 #[test]
-fn one_silent_connection_of_several_is_left_before_the_stall() {
+fn silent_connection_among_several_is_replaced_before_the_stall_limit() {
     let upstream = Upstream::start();
     let content = noise(27, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -72,7 +72,7 @@ fn one_silent_connection_of_several_is_left_before_the_stall() {
 }
 
 #[test]
-fn a_refusal_in_the_middle_is_waited_out() {
+fn refusal_during_a_fill_is_waited_out() {
     let upstream = Upstream::start();
     let content = noise(3, 2 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -91,7 +91,7 @@ fn a_refusal_in_the_middle_is_waited_out() {
 }
 
 #[test]
-fn one_that_ignores_ranges_is_read_on() {
+fn upstream_that_ignores_ranges_is_read_to_the_end() {
     let upstream = Upstream::start();
     let content = noise(4, 6 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -103,7 +103,7 @@ fn one_that_ignores_ranges_is_read_on() {
 }
 
 #[test]
-fn a_fill_outlives_a_killed_server() {
+fn fill_resumes_after_the_server_is_killed() {
     let upstream = Upstream::start();
     let content = noise(5, 12 * MIB);
     let size = content.len() as u64;
@@ -122,7 +122,7 @@ fn a_fill_outlives_a_killed_server() {
 }
 
 #[test]
-fn several_connections_bring_each_byte_once() {
+fn several_connections_fetch_each_byte_once() {
     let upstream = Upstream::start();
     let content = noise(6, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -143,7 +143,7 @@ fn first_byte(range: &str) -> u64 {
 }
 
 #[test]
-fn several_connections_run_at_once() {
+fn connections_of_a_fill_run_in_parallel() {
     let upstream = Upstream::start();
     let content = noise(7, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -159,7 +159,7 @@ fn several_connections_run_at_once() {
 }
 
 #[test]
-fn a_range_of_a_cold_blob_comes_first_and_the_rest_once() {
+fn requested_range_of_a_cold_blob_is_fetched_first() {
     let upstream = Upstream::start();
     let content = noise(8, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -177,7 +177,7 @@ fn a_range_of_a_cold_blob_comes_first_and_the_rest_once() {
 }
 
 #[test]
-fn a_range_moves_to_the_front_of_a_fill_that_runs() {
+fn requested_range_moves_to_the_front_of_a_running_fill() {
     let upstream = Upstream::start();
     let content = noise(9, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -194,7 +194,7 @@ fn a_range_moves_to_the_front_of_a_fill_that_runs() {
 }
 
 #[test]
-fn two_endpoints_bring_one_blob() {
+fn fill_uses_two_endpoints() {
     let (one, two) = (Upstream::start(), Upstream::start());
     let content = noise(10, 12 * MIB);
     let digest = one.blob("library/app", &content);
@@ -208,7 +208,7 @@ fn two_endpoints_bring_one_blob() {
 }
 
 #[test]
-fn one_endpoint_dies_in_the_middle() {
+fn fill_survives_the_loss_of_an_endpoint() {
     let (one, two) = (Upstream::start(), Upstream::start());
     let content = noise(11, 8 * MIB);
     let digest = one.blob("library/app", &content);
@@ -224,7 +224,7 @@ fn one_endpoint_dies_in_the_middle() {
 }
 
 #[test]
-fn a_lying_endpoint_damages_nothing_and_a_good_one_beside_it_suffices() {
+fn fill_succeeds_with_a_damaging_and_a_good_endpoint() {
     for lies in [0, 1] {
         let endpoints = [Upstream::start(), Upstream::start()];
         let content = noise(12, 6 * MIB);
@@ -242,7 +242,7 @@ fn a_lying_endpoint_damages_nothing_and_a_good_one_beside_it_suffices() {
 }
 
 #[test]
-fn a_repair_turns_to_those_who_brought_something() {
+fn repair_asks_only_endpoints_that_sent_bytes() {
     let [dead, wrong, good] = [Upstream::start(), Upstream::start(), Upstream::start()];
     let content = noise(41, 6 * MIB);
     let digest = wrong.blob("library/app", &content);
@@ -261,7 +261,7 @@ fn a_repair_turns_to_those_who_brought_something() {
 }
 
 #[test]
-fn who_has_read_a_part_of_a_lie_is_cut() {
+fn reader_of_wrong_bytes_is_cut() {
     let (liar, good) = (Upstream::start(), Upstream::start());
     let content = noise(13, 16 * MIB);
     let digest = liar.blob("library/app", &content);
@@ -283,7 +283,7 @@ fn who_has_read_a_part_of_a_lie_is_cut() {
 }
 
 #[test]
-fn a_fill_that_nobody_waits_for_pauses_and_goes_on() {
+fn fill_without_waiters_pauses_and_resumes() {
     let upstream = Upstream::start();
     let content = noise(14, 8 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -305,7 +305,7 @@ fn a_fill_that_nobody_waits_for_pauses_and_goes_on() {
 }
 
 #[test]
-fn a_fill_is_cancelled_by_hand() {
+fn fill_is_cancelled_through_the_api() {
     let upstream = Upstream::start();
     let content = noise(15, 4 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -326,7 +326,7 @@ fn a_fill_is_cancelled_by_hand() {
 }
 
 #[test]
-fn what_is_left_of_a_fill_gives_way_first() {
+fn unfinished_fill_is_evicted_first() {
     let upstream = Upstream::start();
     let content = noise(16, 3 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -346,7 +346,7 @@ fn what_is_left_of_a_fill_gives_way_first() {
 }
 
 #[test]
-fn what_is_left_of_a_fill_goes_with_age() {
+fn unfinished_fill_expires() {
     let upstream = Upstream::start();
     let digest = upstream.blob("library/app", &noise(18, 3 * MIB));
     let mut mirror = mirror_with(&upstream, "", "  fill: {keep: 1s}");
@@ -361,7 +361,7 @@ fn what_is_left_of_a_fill_goes_with_age() {
 }
 
 #[test]
-fn what_is_not_kept_goes_on_too() {
+fn fill_that_is_not_stored_resumes() {
     let upstream = Upstream::start();
     let content = noise(19, 3 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -371,7 +371,7 @@ fn what_is_not_kept_goes_on_too() {
 }
 
 #[test]
-fn signed_addresses_run_out_and_are_asked_for_again() {
+fn expired_signed_links_are_requested_again() {
     let content = noise(20, 12 * MIB);
     for links in [Links::Once, Links::For(Duration::from_millis(50))] {
         let upstream = Upstream::start();
@@ -387,7 +387,7 @@ fn signed_addresses_run_out_and_are_asked_for_again() {
 }
 
 #[test]
-fn an_address_that_lasts_is_asked_for_once() {
+fn lasting_link_is_requested_once() {
     let upstream = Upstream::start();
     let content = noise(21, 12 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -399,7 +399,7 @@ fn an_address_that_lasts_is_asked_for_once() {
 }
 
 #[test]
-fn a_small_layer_is_not_starved_by_a_large_one() {
+fn small_layer_is_not_starved_by_a_large_one() {
     let upstream = Upstream::start();
     let (large, small) = (noise(22, 12 * MIB), noise(23, 100_000));
     let digests = [&large, &small].map(|content| upstream.blob("library/app", content));
@@ -414,7 +414,7 @@ fn a_small_layer_is_not_starved_by_a_large_one() {
 }
 
 #[test]
-fn a_host_has_so_many_places() {
+fn connections_per_host_are_limited() {
     let upstream = Upstream::start();
     let digests = [24, 25].map(|seed| upstream.blob("library/app", &noise(seed, 12 * MIB)));
     let mirror = mirror_with(&upstream, "", "  fill: {perhost: 3, segment: 1MiB}");
@@ -431,7 +431,7 @@ fn a_host_has_so_many_places() {
 }
 
 #[test]
-fn a_burst_of_5xx_is_waited_out_before_anything_is_answered() {
+fn burst_of_5xx_is_waited_out_before_the_answer() {
     let upstream = Upstream::start();
     let content = noise(26, MIB);
     let digest = upstream.blob("library/app", &content);
@@ -442,7 +442,7 @@ fn a_burst_of_5xx_is_waited_out_before_anything_is_answered() {
 }
 
 #[test]
-fn sizes_at_the_edge() {
+fn blobs_of_boundary_sizes_arrive_whole() {
     let upstream = Upstream::start();
     let mirror = mirror(&upstream);
     for (seed, size) in [0, 1, 65_536, 65_537, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 4 * MIB + 1].into_iter().enumerate() {
@@ -454,7 +454,7 @@ fn sizes_at_the_edge() {
 }
 
 #[test]
-fn a_range_in_the_middle_of_what_a_slow_connection_brings_is_not_waited_for() {
+fn range_assigned_to_a_slow_connection_is_fetched_by_another() {
     let upstream = Upstream::start();
     let content = noise(40, 12 * MIB);
     let image = upstream.image("library/app", "1", &[&content]);

@@ -24,7 +24,7 @@ fn cached_files(mirror: &Registry) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn content_that_is_not_its_digest_reaches_nobody_whole_and_is_not_kept() {
+fn content_with_a_wrong_digest_is_never_served_whole_or_stored() {
     let upstream = Upstream::start();
     for (seed, size) in [(1, 10), (2, 70_000), (3, LAYER)] {
         let content = noise(seed, size);
@@ -51,7 +51,7 @@ fn content_that_is_not_its_digest_reaches_nobody_whole_and_is_not_kept() {
 }
 
 #[test]
-fn a_damaged_body_alone_is_cut_and_leaves_nothing() {
+fn damaged_body_is_cut_and_not_stored() {
     let upstream = Upstream::start();
     let digest = upstream.blob("library/app", &noise(4, LAYER));
     let mirror = mirror(&upstream);
@@ -66,7 +66,7 @@ fn a_damaged_body_alone_is_cut_and_leaves_nothing() {
 }
 
 #[test]
-fn a_body_that_cannot_go_on_ends_in_an_error_and_the_next_request_goes_on_from_there() {
+fn interrupted_body_ends_in_an_error_and_the_next_request_resumes() {
     let upstream = Upstream::start();
     let content = noise(5, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -86,7 +86,7 @@ fn a_body_that_cannot_go_on_ends_in_an_error_and_the_next_request_goes_on_from_t
 }
 
 #[test]
-fn what_the_upstream_says_keeps_its_meaning() {
+fn upstream_errors_keep_their_meaning() {
     let upstream = Upstream::start();
     let mut mirror = mirror_with(&upstream, ", connecttimeout: 2s, firstbytetimeout: 1s", "");
     let client = mirror.client();
@@ -143,7 +143,7 @@ fn what_the_upstream_says_keeps_its_meaning() {
 }
 
 #[test]
-fn a_size_that_contradicts_the_manifest_is_refused() {
+fn size_that_contradicts_the_manifest_is_refused() {
     let upstream = Upstream::start();
     let layer = noise(7, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -158,7 +158,7 @@ fn a_size_that_contradicts_the_manifest_is_refused() {
 }
 
 #[test]
-fn a_cached_file_of_a_wrong_length_is_dropped_and_fetched_again() {
+fn cached_file_of_a_wrong_length_is_fetched_again() {
     let upstream = Upstream::start();
     let layer = noise(8, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -178,7 +178,7 @@ fn a_cached_file_of_a_wrong_length_is_dropped_and_fetched_again() {
 }
 
 #[test]
-fn the_least_recently_used_goes_first_and_private_images_never() {
+fn eviction_takes_the_least_recently_used_blob_and_no_private_image() {
     let upstream = Upstream::start();
     let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}");
     let client = mirror.client();
@@ -201,7 +201,7 @@ fn the_least_recently_used_goes_first_and_private_images_never() {
 }
 
 #[test]
-fn what_cannot_be_stored_is_served_and_not_kept() {
+fn blob_larger_than_the_cache_is_served_and_not_stored() {
     let upstream = Upstream::start();
     let content = noise(10, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -228,7 +228,7 @@ fn what_cannot_be_stored_is_served_and_not_kept() {
 }
 
 #[test]
-fn the_cache_is_known_again_after_a_restart() {
+fn cache_survives_a_restart() {
     let upstream = Upstream::start();
     let digest = upstream.blob("library/app", &noise(11, LAYER));
     let mut mirror = mirror(&upstream);
@@ -242,7 +242,7 @@ fn the_cache_is_known_again_after_a_restart() {
 }
 
 #[test]
-fn sources_that_disagree_never_make_unverified_bytes_whole() {
+fn disagreeing_sources_never_complete_unverified_bytes() {
     let upstream = Upstream::start();
     let content = noise(40, LAYER);
     let digest = upstream.blob("library/one", &content);
@@ -266,7 +266,7 @@ fn sources_that_disagree_never_make_unverified_bytes_whole() {
 }
 
 #[test]
-fn a_blob_that_is_there_is_served_though_its_right_cannot_be_written_down() {
+fn blob_is_served_although_its_right_cannot_be_recorded() {
     let upstream = Upstream::start();
     let content = noise(41, LAYER);
     let digest = upstream.blob("library/one", &content);
@@ -285,7 +285,7 @@ fn a_blob_that_is_there_is_served_though_its_right_cannot_be_written_down() {
 }
 
 #[test]
-fn what_had_arrived_whole_is_not_asked_for_again() {
+fn complete_content_is_not_requested_again() {
     let upstream = Upstream::start();
     let content = noise(42, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -299,7 +299,7 @@ fn what_had_arrived_whole_is_not_asked_for_again() {
 }
 
 #[test]
-fn a_partial_that_is_no_beginning_is_begun_anew() {
+fn partial_without_a_beginning_restarts() {
     let upstream = Upstream::start();
     let content = noise(43, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -314,7 +314,7 @@ fn a_partial_that_is_no_beginning_is_begun_anew() {
 }
 
 #[test]
-fn a_wrong_head_does_no_lasting_harm() {
+fn wrong_head_does_no_lasting_harm() {
     let upstream = Upstream::start();
     let content = noise(44, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -327,7 +327,7 @@ fn a_wrong_head_does_no_lasting_harm() {
 }
 
 #[test]
-fn a_failed_fill_is_taken_up_again_though_a_slow_reader_still_has_it() {
+fn failed_fill_restarts_while_a_slow_reader_remains() {
     let upstream = Upstream::start();
     let content = noise(45, LAYER);
     let digest = upstream.blob("library/app", &content);
@@ -349,7 +349,7 @@ fn a_failed_fill_is_taken_up_again_though_a_slow_reader_still_has_it() {
 }
 
 #[test]
-fn many_at_once_keep_the_quota() {
+fn parallel_fills_keep_the_quota() {
     let upstream = Upstream::start();
     let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}");
     for round in 0..4 {

@@ -26,7 +26,7 @@ fn make(mirror: &Registry, by: Duration) {
 }
 
 #[test]
-fn old_tags_are_asked_about_and_what_changed_is_fetched() {
+fn old_tag_is_revalidated_and_changed_content_fetched() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"old"]);
     let mirror = mirror(&upstream);
@@ -45,7 +45,7 @@ fn old_tags_are_asked_about_and_what_changed_is_fetched() {
 }
 
 #[test]
-fn a_tag_past_its_ttl_is_answered_at_once_and_asked_about_behind_that() {
+fn tag_past_its_ttl_is_answered_at_once_and_revalidated_afterwards() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"old"]);
     let mirror = mirror(&upstream);
@@ -60,7 +60,7 @@ fn a_tag_past_its_ttl_is_answered_at_once_and_asked_about_behind_that() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_who_wait_for_an_old_tag_cost_one_head() {
+async fn thousand_waiters_for_an_old_tag_cost_one_head() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -87,7 +87,7 @@ async fn a_thousand_who_wait_for_an_old_tag_cost_one_head() {
 }
 
 #[test]
-fn a_tag_that_nobody_asks_for_costs_nothing() {
+fn tag_without_requests_costs_nothing() {
     let upstream = Upstream::start();
     for tag in ["1", "2", "3"] {
         upstream.image("library/app", tag, &[b"x"]);
@@ -107,7 +107,7 @@ fn a_tag_that_nobody_asks_for_costs_nothing() {
 }
 
 #[test]
-fn what_is_held_is_served_stale_when_the_upstream_is_down_slow_or_has_enough() {
+fn stored_content_is_served_stale_when_the_upstream_fails() {
     for fault in [Fault::Status(500), Fault::Status(429), Fault::Hang] {
         let upstream = Upstream::start();
         let image = upstream.image("library/app", "1", &[b"old"]);
@@ -149,7 +149,7 @@ fn befall(upstream: &Upstream, what: &str) {
 }
 
 #[test]
-fn where_nothing_stale_is_wanted_the_upstreams_words_are_passed_on() {
+fn upstream_errors_are_passed_on_with_staleif_never() {
     for (what, status) in MEANINGS {
         let upstream = Upstream::start();
         upstream.image("library/app", "1", &[b"old"]);
@@ -169,7 +169,7 @@ fn where_nothing_stale_is_wanted_the_upstreams_words_are_passed_on() {
 }
 
 #[test]
-fn nothing_older_than_the_longest_age_is_served_stale() {
+fn content_older_than_the_maximum_age_is_not_served_stale() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"old"]);
     let mirror = mirror_with(&upstream, ", stalemax: 1h", "");
@@ -185,7 +185,7 @@ fn nothing_older_than_the_longest_age_is_served_stale() {
 }
 
 #[test]
-fn a_changed_tag_that_cannot_be_fetched_is_an_error_where_nothing_stale_is_wanted() {
+fn unfetchable_changed_tag_is_an_error_with_staleif_never() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"old"]);
     let mirror = mirror_with(&upstream, ", staleif: never", "");
@@ -197,7 +197,7 @@ fn a_changed_tag_that_cannot_be_fetched_is_an_error_where_nothing_stale_is_wante
 }
 
 #[test]
-fn an_upstream_that_hangs_keeps_nobody_waiting_who_can_be_answered() {
+fn hanging_upstream_does_not_delay_stored_content() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror_with(&upstream, ", firstbytetimeout: 4s", "");
@@ -223,7 +223,7 @@ fn an_upstream_that_hangs_keeps_nobody_waiting_who_can_be_answered() {
 }
 
 #[test]
-fn on_revalidation_a_refusal_refuses_and_a_tag_that_is_gone_is_gone() {
+fn revalidation_passes_on_refusals_and_deletions() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"old"]);
     let mirror = mirror(&upstream);
@@ -239,7 +239,7 @@ fn on_revalidation_a_refusal_refuses_and_a_tag_that_is_gone_is_gone() {
 }
 
 #[test]
-fn an_upstream_without_digests_in_its_heads_is_asked_by_get() {
+fn upstream_without_digests_in_heads_is_revalidated_by_get() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     upstream.fault("HEAD", "", Fault::NoDigest);
@@ -249,7 +249,7 @@ fn an_upstream_without_digests_in_its_heads_is_asked_by_get() {
 }
 
 #[test]
-fn a_tag_known_by_a_head_is_fetched_by_digest_when_it_is_wanted() {
+fn tag_known_by_head_is_fetched_by_digest() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -262,7 +262,7 @@ fn a_tag_known_by_a_head_is_fetched_by_digest_when_it_is_wanted() {
 }
 
 #[test]
-fn a_changed_tag_that_cannot_be_fetched_is_not_asked_for_again_at_once() {
+fn unfetchable_changed_tag_is_not_requested_again_at_once() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"old"]);
     let mirror = mirror(&upstream);
@@ -282,7 +282,7 @@ fn a_changed_tag_that_cannot_be_fetched_is_not_asked_for_again_at_once() {
 }
 
 #[test]
-fn a_head_without_a_length_confirms_a_tag_all_the_same() {
+fn head_without_a_length_confirms_a_tag() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -294,7 +294,7 @@ fn a_head_without_a_length_confirms_a_tag_all_the_same() {
 }
 
 #[test]
-fn where_few_pulls_are_left_they_are_kept_for_what_is_not_held() {
+fn last_pulls_of_the_budget_are_kept_for_missing_content() {
     let upstream = Upstream::start();
     let held = upstream.image("library/app", "1", &[b"old"]);
     for tag in ["2", "3"] {
@@ -338,7 +338,7 @@ fn absent_things() -> [String; 3] {
 }
 
 #[test]
-fn what_is_not_there_is_asked_for_once() {
+fn missing_content_is_requested_once() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -355,7 +355,7 @@ fn what_is_not_there_is_asked_for_once() {
 }
 
 #[test]
-fn until_its_time_is_over() {
+fn missing_content_is_requested_again_after_its_ttl() {
     let upstream = Upstream::start();
     upstream.image("library/app", "0", &[b"x"]);
     let mirror = mirror_with(&upstream, ", negativettl: 2s", "");
@@ -368,7 +368,7 @@ fn until_its_time_is_over() {
 }
 
 #[test]
-fn or_each_time_where_that_is_wanted() {
+fn missing_content_is_requested_each_time_without_a_negative_ttl() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror_with(&upstream, ", negativettl: 0s", "");
@@ -381,7 +381,7 @@ fn or_each_time_where_that_is_wanted() {
 }
 
 #[test]
-fn an_error_says_nothing_of_what_is_there() {
+fn upstream_error_is_no_negative_answer() {
     for (fault, status) in [(500, 502), (429, 429), (403, 403), (401, 403)] {
         let upstream = Upstream::start();
         let image = upstream.image("library/app", "1", &[b"x"]);
@@ -405,7 +405,7 @@ fn an_error_says_nothing_of_what_is_there() {
 }
 
 #[test]
-fn what_a_tag_names_is_there_whatever_was_said_before() {
+fn content_of_a_tag_overrides_a_negative_answer() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let scratch = Upstream::start();
@@ -429,7 +429,7 @@ fn what_a_tag_names_is_there_whatever_was_said_before() {
 }
 
 #[test]
-fn what_is_deleted_is_asked_for_again() {
+fn deleted_content_is_requested_again() {
     let upstream = Upstream::start();
     upstream.image("library/app", "0", &[b"x"]);
     let mirror = mirror(&upstream);

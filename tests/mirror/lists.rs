@@ -37,7 +37,7 @@ fn with_tags(tags: &[&str]) -> Upstream {
 }
 
 #[test]
-fn tags_are_brought_whole_and_once_and_cut_here() {
+fn tags_are_fetched_whole_once_and_paged_here() {
     let names: Vec<String> = (0..25).map(|n| format!("v{n}")).collect();
     let upstream = with_tags(&names.iter().map(String::as_str).collect::<Vec<_>>());
     upstream.set_lists(Lists { page: Some(10), ..Lists::default() });
@@ -75,7 +75,7 @@ fn tags_are_brought_whole_and_once_and_cut_here() {
 }
 
 #[test]
-fn a_list_ages_as_a_tag_does() {
+fn list_ages_like_a_tag() {
     let upstream = with_tags(&["1"]);
     let mirror = mirror(&upstream);
     assert_eq!(cache(&list(&mirror)), "miss");
@@ -112,7 +112,7 @@ fn a_list_ages_as_a_tag_does() {
 }
 
 #[test]
-fn a_list_that_comes_slowly_is_no_silence() {
+fn slow_list_does_not_time_out() {
     let upstream = with_tags(&["1", "2", "3", "4"]);
     let mirror = mirror(&upstream);
     list(&mirror);
@@ -130,7 +130,7 @@ fn a_list_that_comes_slowly_is_no_silence() {
 }
 
 #[test]
-fn where_nothing_stale_is_wanted_an_old_list_is_an_error() {
+fn old_list_is_an_error_with_staleif_never() {
     let upstream = with_tags(&["1"]);
     let faults = [Some((Fault::Status(500), 502)), Some((Fault::Status(429), 429)), Some((Fault::Hang, 504)), None];
     for fault in faults {
@@ -153,7 +153,7 @@ fn where_nothing_stale_is_wanted_an_old_list_is_an_error() {
 }
 
 #[test]
-fn a_repository_that_is_not_there() {
+fn missing_repository_has_no_list() {
     let upstream = with_tags(&["1"]);
     let mirror = mirror(&upstream);
     for _ in 0..3 {
@@ -166,7 +166,7 @@ fn a_repository_that_is_not_there() {
 }
 
 #[test]
-fn what_goes_there_goes_here() {
+fn tag_deleted_upstream_disappears() {
     let upstream = with_tags(&["1"]);
     let mirror = mirror(&upstream);
     list(&mirror);
@@ -183,7 +183,7 @@ fn what_goes_there_goes_here() {
 }
 
 #[test]
-fn a_list_and_what_is_known_of_a_tag_do_not_contradict_each_other() {
+fn list_and_tag_records_agree() {
     let upstream = with_tags(&["1"]);
     let mirror = mirror(&upstream);
     let client = mirror.client();
@@ -199,7 +199,7 @@ fn a_list_and_what_is_known_of_a_tag_do_not_contradict_each_other() {
 }
 
 #[test]
-fn a_list_too_long_to_keep_is_had_by_pages() {
+fn list_too_long_to_store_is_passed_on_in_pages() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "0", &[b"x"]);
     for n in 1..=1000 {
@@ -232,7 +232,7 @@ fn record(image: &Image) -> String {
 }
 
 #[test]
-fn referrers_are_listed_kept_and_aged() {
+fn referrers_are_listed_cached_and_aged() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     let kinds = ["a/sig", "a/sbom", "a/sig"];
@@ -273,7 +273,7 @@ fn referrers_are_listed_kept_and_aged() {
 }
 
 #[test]
-fn an_image_without_referrers_has_an_empty_list() {
+fn image_without_referrers_has_an_empty_list() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -296,7 +296,7 @@ fn an_image_without_referrers_has_an_empty_list() {
 }
 
 #[test]
-fn an_upstream_that_knows_no_referrers_is_asked_for_the_tag_that_stands_in() {
+fn upstream_without_referrers_api_is_asked_for_the_fallback_tag() {
     for api in [Api::Unknown, Api::Html] {
         let upstream = Upstream::start();
         let image = upstream.image("library/app", "1", &[b"x"]);
@@ -328,7 +328,7 @@ fn an_upstream_that_knows_no_referrers_is_asked_for_the_tag_that_stands_in() {
 }
 
 #[test]
-fn that_nothing_refers_is_kept_too_where_only_a_tag_could_tell() {
+fn missing_fallback_tag_is_cached() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     upstream.set_lists(Lists { referrers: Api::Unknown, ..Lists::default() });
@@ -344,7 +344,7 @@ fn that_nothing_refers_is_kept_too_where_only_a_tag_could_tell() {
 }
 
 #[test]
-fn the_tag_stands_in_also_when_the_list_cannot_be_asked_for() {
+fn fallback_tag_is_used_when_the_list_cannot_be_requested() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     upstream.set_lists(Lists { referrers: Api::Unknown, ..Lists::default() });
@@ -360,7 +360,7 @@ fn the_tag_stands_in_also_when_the_list_cannot_be_asked_for() {
 }
 
 #[test]
-fn referrers_that_are_refused_or_damaged() {
+fn refused_or_damaged_referrers_are_errors() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -382,7 +382,7 @@ fn referrers_that_are_refused_or_damaged() {
 }
 
 #[test]
-fn referrers_are_cut_here_too() {
+fn referrers_are_paged_here() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     for n in 0..25 {
@@ -421,7 +421,7 @@ fn referrers_are_cut_here_too() {
 }
 
 #[test]
-fn cosigns_tags_go_the_road_of_all_tags() {
+fn cosign_tags_are_ordinary_tags() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     let tag = |kind: &str| format!("sha256-{}.{kind}", image.manifest_digest.hex());

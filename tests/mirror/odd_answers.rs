@@ -17,7 +17,7 @@ fn idle(mirror: &Registry) {
 }
 
 #[test]
-fn an_empty_layer_that_a_manifest_names() {
+fn empty_layer_of_a_manifest_is_served() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b""]);
     let mirror = mirror(&upstream);
@@ -30,7 +30,7 @@ fn an_empty_layer_that_a_manifest_names() {
 }
 
 #[test]
-fn a_range_beyond_an_end_that_nobody_tells() {
+fn range_beyond_an_unknown_end_is_refused() {
     let upstream = Upstream::start();
     let content = noise(1, 6 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -57,7 +57,7 @@ fn a_range_beyond_an_end_that_nobody_tells() {
 }
 
 #[test]
-fn a_206_that_does_not_say_how_long_the_whole_is() {
+fn partial_answer_without_the_whole_size_is_used() {
     let upstream = Upstream::start();
     let content = noise(2, 6 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -69,7 +69,7 @@ fn a_206_that_does_not_say_how_long_the_whole_is() {
 }
 
 #[test]
-fn a_206_that_is_longer_than_asked_for() {
+fn partial_answer_longer_than_requested_is_used() {
     let upstream = Upstream::start();
     let content = noise(3, 8 * MIB);
     let digest = upstream.blob("library/app", &content);
@@ -84,7 +84,7 @@ fn a_206_that_is_longer_than_asked_for() {
 }
 
 #[test]
-fn what_only_an_endpoint_has_that_is_out_is_no_404() {
+fn content_of_an_unavailable_endpoint_is_no_404() {
     for out in ["a lie", "429", "503"] {
         let (one, two) = (Upstream::start(), Upstream::start());
         let (both, only) = (noise(4, 2 * MIB), noise(5, MIB));
@@ -113,7 +113,7 @@ fn what_only_an_endpoint_has_that_is_out_is_no_404() {
 }
 
 #[test]
-fn a_repair_is_not_paused() {
+fn repair_is_not_paused() {
     let (liar, good) = (Upstream::start(), Upstream::start());
     let content = noise(6, 4 * MIB);
     let digest = liar.blob("library/app", &content);
@@ -134,7 +134,7 @@ fn a_repair_is_not_paused() {
 
 /// A manifest that one client reads as an image and another as an index (CVE-2021-41190).
 #[test]
-fn what_is_an_image_and_an_index_is_neither() {
+fn manifest_that_is_image_and_index_is_refused() {
     let upstream = Upstream::start();
     let (image, index) = (MediaType::OCI_MANIFEST, MediaType::OCI_INDEX);
     for (tag, media_type, body) in [

@@ -13,7 +13,7 @@ use crate::support::upstream::{Auth, Bearer, Upstream};
 const LAYER: usize = 3 << 20;
 
 #[test]
-fn an_image_is_fetched_once_and_stays_when_the_link_is_gone() {
+fn image_is_fetched_once_and_served_without_the_link() {
     let upstream = Upstream::start();
     let layer = noise(1, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -86,7 +86,7 @@ fn eight_cold_clients_cost_one_fetch() {
 }
 
 #[test]
-fn the_first_bytes_come_while_the_upstream_is_still_sending() {
+fn first_bytes_arrive_while_the_upstream_is_sending() {
     let upstream = Upstream::start();
     let layer = noise(3, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -106,7 +106,7 @@ fn the_first_bytes_come_while_the_upstream_is_still_sending() {
 }
 
 #[test]
-fn a_head_of_something_cold_downloads_nothing() {
+fn head_of_a_cold_blob_downloads_nothing() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[&noise(4, LAYER)]);
     let mirror = mirror(&upstream);
@@ -123,7 +123,7 @@ fn a_head_of_something_cold_downloads_nothing() {
 }
 
 #[test]
-fn ranges_of_a_blob_that_is_filling_and_of_one_that_is_stored() {
+fn ranges_of_an_arriving_and_of_a_stored_blob() {
     let upstream = Upstream::start();
     let layer = noise(5, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -153,7 +153,7 @@ fn ranges_of_a_blob_that_is_filling_and_of_one_that_is_stored() {
 }
 
 #[test]
-fn a_client_that_leaves_cancels_nothing() {
+fn leaving_client_cancels_nothing() {
     let upstream = Upstream::start();
     let layer = noise(6, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -170,7 +170,7 @@ fn a_client_that_leaves_cancels_nothing() {
 }
 
 #[test]
-fn one_platform_of_an_index_is_all_that_is_fetched() {
+fn only_the_requested_platform_of_an_index_is_fetched() {
     let upstream = Upstream::start();
     let images = ["amd64", "arm64", "riscv64"].map(|architecture| {
         (architecture, upstream.image("library/app", architecture, &[&noise(architecture.len() as u64 + 70, LAYER)]))
@@ -187,7 +187,7 @@ fn one_platform_of_an_index_is_all_that_is_fetched() {
 }
 
 #[test]
-fn small_and_empty_blobs_and_sizes_that_are_not_said() {
+fn small_empty_and_unsized_blobs_arrive() {
     let upstream = Upstream::start();
     let mirror = mirror(&upstream);
     let client = mirror.client();
@@ -204,7 +204,7 @@ fn small_and_empty_blobs_and_sizes_that_are_not_said() {
 }
 
 #[test]
-fn a_manifest_can_be_asked_for_as_a_blob() {
+fn manifest_can_be_requested_as_a_blob() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -215,7 +215,7 @@ fn a_manifest_can_be_asked_for_as_a_blob() {
 }
 
 #[test]
-fn whose_name_it_is() {
+fn names_lead_to_their_upstream() {
     let (hub, other) = (Upstream::start(), Upstream::start());
     hub.image("library/app", "1", &[b"hub"]);
     let image = other.image("org/app", "1", &[b"other"]);
@@ -260,7 +260,7 @@ fn whose_name_it_is() {
 }
 
 #[test]
-fn a_manifest_that_is_on_its_way_is_fetched_once() {
+fn arriving_manifest_is_fetched_once() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"layer"]);
     let mirror = mirror(&upstream);

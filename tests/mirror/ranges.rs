@@ -49,7 +49,7 @@ fn assert_parts(answer: &Answer, content: &[u8], spans: &[(usize, usize)]) {
 }
 
 #[test]
-fn of_a_stored_blob() {
+fn ranges_of_a_stored_blob_come_in_parts() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(1, 400_000);
@@ -90,7 +90,7 @@ fn of_a_stored_blob() {
 
 /// podman accepts several parts, the whole blob, or a 400; a 416 would end its pull.
 #[test]
-fn what_costs_more_than_the_whole_gets_the_whole() {
+fn ranges_that_cost_more_than_the_whole_get_the_whole() {
     let registry = Registry::start();
     let client = registry.client();
     let content = noise(2, 100_000);
@@ -116,7 +116,7 @@ fn what_costs_more_than_the_whole_gets_the_whole() {
 }
 
 #[test]
-fn of_a_blob_that_is_filling() {
+fn ranges_of_an_arriving_blob_come_in_parts() {
     let upstream = Upstream::start();
     let layer = noise(3, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -144,7 +144,7 @@ fn of_a_blob_that_is_filling() {
 
 /// Each part waits only for its own bytes, so the first parts arrive while the upstream still holds back the rest.
 #[test]
-fn a_part_comes_as_soon_as_it_is_there() {
+fn part_is_sent_as_soon_as_it_has_arrived() {
     let upstream = Upstream::start();
     let layer = noise(4, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
@@ -157,7 +157,7 @@ fn a_part_comes_as_soon_as_it_is_there() {
 }
 
 #[test]
-fn the_last_byte_is_never_part_of_what_is_not_verified() {
+fn last_byte_is_withheld_until_the_digest_matches() {
     let upstream = Upstream::start();
     let layer = noise(5, LAYER);
     let mirror = mirror(&upstream);
@@ -178,7 +178,7 @@ fn the_last_byte_is_never_part_of_what_is_not_verified() {
 }
 
 #[test]
-fn of_a_blob_that_cannot_be_kept() {
+fn ranges_of_a_blob_that_is_not_stored_come_in_parts() {
     let upstream = Upstream::start();
     let layer = noise(9, LAYER);
     let digest = upstream.blob("library/app", &layer);

@@ -12,7 +12,7 @@ const LAYER: usize = 300_000;
 const ALICE: &str = "alice:$2y$05$Z2UyzlpcairrQQKgFnpHnelQ.J6CK7OXQtyT9HbBvC8MAthihNobu\n";
 
 #[test]
-fn a_private_blob_is_not_readable_through_another_repository() {
+fn private_blob_is_not_readable_through_another_repository() {
     let registry = Registry::start();
     let client = registry.client();
     let secret = client.push_image("team/secret", "1", &noise(1, LAYER));
@@ -30,7 +30,7 @@ fn a_private_blob_is_not_readable_through_another_repository() {
 }
 
 #[test]
-fn nor_by_a_sparse_manifest_that_names_it() {
+fn private_blob_is_not_readable_by_a_sparse_manifest() {
     let registry = Registry::with("validation: {manifests: {sparse: allow}}");
     let client = registry.client();
     let secret = client.push_image("team/secret", "1", &noise(2, LAYER));
@@ -53,7 +53,7 @@ fn public_and_private(public: &Upstream, private: &Upstream) -> Registry {
 }
 
 #[test]
-fn what_came_with_credentials_is_not_given_to_another_upstreams_repository() {
+fn content_fetched_with_credentials_is_not_served_to_another_upstreams_repository() {
     let (public, private) = (Upstream::start(), Upstream::start());
     let secret = noise(3, LAYER);
     let image = private.image("team/app", "1", &[&secret]);
@@ -74,7 +74,7 @@ fn what_came_with_credentials_is_not_given_to_another_upstreams_repository() {
 }
 
 #[test]
-fn nor_while_it_is_arriving() {
+fn content_arriving_with_credentials_is_not_served_to_another_upstreams_repository() {
     let (public, private) = (Upstream::start(), Upstream::start());
     let image = private.image("team/app", "1", &[&noise(4, LAYER)]);
     private.fault("GET", "/blobs/", Fault::Stall(LAYER as u64 / 2));
@@ -85,7 +85,7 @@ fn nor_while_it_is_arriving() {
 }
 
 #[test]
-fn what_came_without_credentials_may_be_served_to_whoever_names_it() {
+fn public_content_is_served_to_repositories_whose_manifest_names_it() {
     let upstream = Upstream::start();
     let base = noise(5, LAYER);
     let (one, two) = (upstream.image("library/one", "1", &[&base]), upstream.image("library/two", "1", &[&base]));
@@ -101,7 +101,7 @@ fn what_came_without_credentials_may_be_served_to_whoever_names_it() {
 }
 
 #[test]
-fn a_mount_takes_only_what_the_source_holds() {
+fn mount_takes_only_content_of_its_source() {
     let upstream = Upstream::start();
     let base = noise(6, LAYER);
     let image = upstream.image("library/app", "1", &[&base]);
@@ -123,7 +123,7 @@ fn a_mount_takes_only_what_the_source_holds() {
 }
 
 #[test]
-fn with_a_password_file_everything_asks_for_a_login() {
+fn everything_requires_a_login_with_a_password_file() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let registry = Registry::configured(|place| {
@@ -169,7 +169,7 @@ fn with_a_password_file_everything_asks_for_a_login() {
 
 /// Access rules do not exist yet, so only a test inside the process can deny a pull.
 #[tokio::test]
-async fn a_mount_asks_who_may_pull() {
+async fn mount_requires_the_right_to_pull() {
     use entrepot::oci::{Digest, Target};
     let registry = Registry::start();
     let client = registry.client();
@@ -197,7 +197,7 @@ async fn a_mount_asks_who_may_pull() {
 }
 
 #[test]
-fn a_manifest_that_lies_about_a_size_harms_nobody_else() {
+fn manifest_with_a_wrong_size_harms_no_other_repository() {
     let upstream = Upstream::start();
     let base = noise(8, LAYER);
     let image = upstream.image("library/app", "1", &[&base]);

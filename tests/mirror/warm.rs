@@ -117,7 +117,7 @@ fn index(upstream: &Upstream, name: &str, tag: &str) -> Index {
 }
 
 #[test]
-fn the_wanted_platform_is_fetched_once_and_pulled_without_the_upstream() {
+fn warmed_platform_is_pulled_without_the_upstream() {
     let upstream = Upstream::start();
     let index = index(&upstream, "library/app", "1");
     let mirror = mirror(&upstream);
@@ -148,7 +148,7 @@ fn the_wanted_platform_is_fetched_once_and_pulled_without_the_upstream() {
 }
 
 #[test]
-fn without_a_platform_this_machines_is_taken_and_all_takes_every_one() {
+fn platform_defaults_to_this_machine_and_all_selects_every_one() {
     let upstream = Upstream::start();
     let native = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
     let (ours, other) = (upstream.image("library/app", "", &[b"ours"]), upstream.image("library/app", "", &[b"other"]));
@@ -164,7 +164,7 @@ fn without_a_platform_this_machines_is_taken_and_all_takes_every_one() {
 }
 
 #[test]
-fn a_bad_image_fails_alone_and_says_why() {
+fn bad_image_fails_alone_with_its_reason() {
     let upstream = Upstream::start();
     let good = upstream.image("library/app", "1", &[&noise(1, LAYER)]);
     let mirror = mirror(&upstream);
@@ -190,7 +190,7 @@ fn a_bad_image_fails_alone_and_says_why() {
 }
 
 #[test]
-fn wrong_usage_begins_nothing() {
+fn wrong_usage_starts_nothing() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
@@ -215,7 +215,7 @@ fn wrong_usage_begins_nothing() {
 }
 
 #[test]
-fn a_list_comes_from_a_file_or_from_standard_input() {
+fn list_is_read_from_a_file_or_standard_input() {
     let upstream = Upstream::start();
     for tag in ["1", "2", "3"] {
         upstream.image("library/app", tag, &[tag.as_bytes()]);
@@ -234,7 +234,7 @@ fn a_list_comes_from_a_file_or_from_standard_input() {
 }
 
 #[test]
-fn a_server_that_is_not_there_or_wants_a_login_is_named() {
+fn unreachable_or_guarded_server_is_named() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let registry = Registry::configured(|place| {
@@ -267,7 +267,7 @@ fn a_server_that_is_not_there_or_wants_a_login_is_named() {
 }
 
 #[test]
-fn what_the_server_tells() {
+fn server_reports_progress_in_lines() {
     let upstream = Upstream::start();
     let (base, own) = (noise(1, LAYER), noise(2, 10 * LAYER));
     let first = upstream.image("library/app", "1", &[&base]);
@@ -316,7 +316,7 @@ fn what_the_server_tells() {
 }
 
 #[test]
-fn what_many_images_share_is_fetched_once() {
+fn shared_layers_are_fetched_once() {
     let upstream = Upstream::start();
     let base = noise(1, LAYER);
     let images: Vec<Image> =
@@ -333,7 +333,7 @@ fn what_many_images_share_is_fetched_once() {
 }
 
 #[test]
-fn who_hangs_up_stops_nothing_that_has_begun_and_begins_nothing_more() {
+fn leaving_client_stops_no_started_image_and_starts_no_more() {
     let upstream = Upstream::start();
     let images: Vec<Image> =
         (0..4).map(|n| upstream.image("library/app", &n.to_string(), &[&noise(n, LAYER)])).collect();
@@ -364,7 +364,7 @@ fn who_hangs_up_stops_nothing_that_has_begun_and_begins_nothing_more() {
 }
 
 #[test]
-fn a_tag_that_is_no_longer_fresh_is_asked_about_for_as_long_as_it_takes() {
+fn old_tag_is_revalidated_without_the_time_limit_of_a_pull() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"old"]);
     let mirror = mirror_with(&upstream, ", tagttl: 1s", "");
@@ -378,7 +378,7 @@ fn a_tag_that_is_no_longer_fresh_is_asked_about_for_as_long_as_it_takes() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_not_warm() {
+fn image_that_is_not_stored_is_not_warm() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[&noise(1, 4 * LAYER)]);
     let mirror = mirror_with(&upstream, "", &format!("  cache: {{maxsize: {}, reserve: 0}}", 2 * LAYER));
@@ -388,7 +388,7 @@ fn what_cannot_be_kept_is_not_warm() {
 }
 
 #[test]
-fn prefetch_warms_by_pattern_and_again() {
+fn prefetch_warms_by_pattern_repeatedly() {
     let upstream = Upstream::start();
     let image = |tag: &str| upstream.image("library/app", tag, &[tag.as_bytes()]);
     let (first, second, other) = (image("1.0"), image("1.1"), image("2.0"));

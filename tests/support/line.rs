@@ -1,5 +1,5 @@
 //! One connection of the test upstream: its rate, the number of its bytes, and its end.
-#![expect(clippy::disallowed_methods, reason = "it is no part of the product: its clock is not to be bent")]
+#![expect(clippy::disallowed_methods, reason = "the test upstream is no part of the product, and needs the real clock")]
 
 use std::convert::Infallible;
 use std::sync::Mutex;

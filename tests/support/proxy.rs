@@ -1,7 +1,7 @@
 //! Proxies: HTTP (tunnels and whole addresses), HTTP over TLS, and SOCKS5. Each records its uses.
 #![expect(
     clippy::disallowed_methods,
-    reason = "it is no part of the product: it runs beside it, on a thread of its own"
+    reason = "the test upstream is no part of the product, and has a thread of its own"
 )]
 
 use std::io;

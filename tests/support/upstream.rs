@@ -4,7 +4,7 @@
 //! It listens on 127.0.0.1, and its CDN on 127.0.0.2. All settings can be changed while it runs.
 #![expect(
     clippy::disallowed_methods,
-    reason = "it is no part of the product: it runs beside it, on a thread of its own"
+    reason = "the test upstream is no part of the product, and has a thread of its own"
 )]
 
 use std::collections::{BTreeMap, HashMap};

@@ -80,7 +80,7 @@ async fn blob(upstream: &Upstream, name: &str, digest: &Digest) -> Result<Vec<u8
 }
 
 #[tokio::test]
-async fn an_image_comes_as_it_is() {
+async fn image_arrives_unchanged() {
     let remote = Remote::start();
     let image = remote.image("library/app", "1", &[b"layer one", b"layer two"]);
     let index = remote.index("library/app", "all", &[("amd64", &image)]);
@@ -121,7 +121,7 @@ async fn an_image_comes_as_it_is() {
 }
 
 #[tokio::test]
-async fn one_token_for_all_who_wait_and_the_next_repository_needs_no_401() {
+async fn one_token_serves_all_waiters_and_the_next_repository_needs_no_401() {
     let remote = Remote::start();
     remote.set_auth(Auth::Bearer(Bearer { login: Some(("me", PASSWORD)), ..Bearer::default() }));
     remote.fault("GET", "/token", Fault::Latency(Duration::from_millis(100)));
@@ -185,7 +185,7 @@ async fn tokens_are_renewed_before_they_expire_and_after_they_were_rejected() {
 }
 
 #[tokio::test]
-async fn refusals_name_the_key_and_no_secret() {
+async fn refusals_name_the_key_but_no_secret() {
     let remote = Remote::start();
     let image = remote.image("a", "1", &[b"layer"]);
     let name = repository("a");
@@ -218,7 +218,7 @@ async fn refusals_name_the_key_and_no_secret() {
 }
 
 #[tokio::test]
-async fn basic_is_learned_once() {
+async fn basic_authentication_is_learned_once() {
     let remote = Remote::start();
     remote.set_auth(Auth::Basic("me", PASSWORD));
     remote.image("a", "1", &[]);
@@ -230,7 +230,7 @@ async fn basic_is_learned_once() {
 }
 
 #[tokio::test]
-async fn challenges_of_every_kind() {
+async fn challenges_of_every_kind_are_answered() {
     for challenges in [
         vec![r#"bearer REALM="{realm}" , Service="a, b", scope="repository:{name}:pull,push""#],
         vec!["Bearer realm={realm},service=test,scope=repository:{name}:pull,push"],
@@ -247,7 +247,7 @@ async fn challenges_of_every_kind() {
 }
 
 #[tokio::test]
-async fn a_password_stays_on_its_site() {
+async fn password_stays_on_its_site() {
     let remote = Remote::start();
     let image = remote.image("a", "1", &[b"layer"]);
     let elsewhere = Some(format!("http://localhost:{}/token", remote.port()));
@@ -268,7 +268,7 @@ async fn a_password_stays_on_its_site() {
 }
 
 #[tokio::test]
-async fn redirects_carry_the_range_and_nothing_secret() {
+async fn redirects_carry_the_range_but_no_secret() {
     let remote = Remote::start();
     remote.set_auth(Auth::Bearer(Bearer { login: Some(("me", PASSWORD)), ..Bearer::default() }));
     remote.set_cdn(true);
@@ -309,7 +309,7 @@ async fn ranges() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_early_is_no_end() {
+async fn early_end_of_a_body_is_an_error() {
     let remote = Remote::start();
     let layer = remote.blob("a", &[7; 1000]);
     let upstream = client(&remote);
@@ -378,7 +378,7 @@ async fn manifests_are_verified() {
 }
 
 #[tokio::test]
-async fn too_many_requests_and_faults_of_the_server() {
+async fn throttling_and_server_errors_are_waited_out() {
     let remote = Remote::start();
     remote.image("a", "1", &[]);
     let Setting { upstream, clock, .. } = build(&spec(&remote), NEVER);
@@ -409,7 +409,7 @@ async fn too_many_requests_and_faults_of_the_server() {
 }
 
 #[tokio::test]
-async fn what_hangs_is_given_up() {
+async fn hanging_requests_time_out() {
     let remote = Remote::start();
     let image = remote.image("a", "1", &[&[7; 1000]]);
     let mut spec = spec(&remote);
@@ -436,7 +436,7 @@ async fn what_hangs_is_given_up() {
 }
 
 #[tokio::test]
-async fn gone_and_back() {
+async fn upstream_recovers_after_an_outage() {
     let remote = Remote::start();
     remote.image("a", "1", &[]);
     let upstream = client(&remote);
@@ -451,7 +451,7 @@ async fn gone_and_back() {
 }
 
 #[tokio::test]
-async fn the_next_endpoint_answers_for_one_that_does_not() {
+async fn next_endpoint_answers_for_a_failing_one() {
     let (first, second) = (Remote::start(), Remote::start());
     first.image("a", "1", &[]);
     second.image("a", "1", &[]);
@@ -474,7 +474,7 @@ async fn the_next_endpoint_answers_for_one_that_does_not() {
 }
 
 #[tokio::test]
-async fn a_configured_proxy_is_asked_instead() {
+async fn configured_proxy_is_used() {
     let proxy = Remote::start();
     let image = proxy.image("a", "1", &[]);
     let mut spec = spec(&proxy);
@@ -486,7 +486,7 @@ async fn a_configured_proxy_is_asked_instead() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_without_its_secrets() {
+fn invalid_settings_are_refused_without_their_secrets() {
     let remote = Remote::start();
     let machine =
         || Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::default(), files: Files::default() };
@@ -506,7 +506,7 @@ fn what_cannot_work_is_refused_without_its_secrets() {
 }
 
 #[tokio::test]
-async fn tags_come_in_pages() {
+async fn tag_lists_are_read_in_pages() {
     let remote = Remote::start();
     for tag in ["a", "b", "c"] {
         remote.image("app", tag, &[]);

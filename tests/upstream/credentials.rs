@@ -108,7 +108,7 @@ fn says(user: &str, secret: &str) -> String {
 }
 
 #[test]
-fn an_entry_of_the_file_is_who_we_are() {
+fn entry_of_dockers_file_is_used() {
     let upstream = private();
     let url = upstream.url();
     for auths in [
@@ -126,7 +126,7 @@ fn an_entry_of_the_file_is_who_we_are() {
 }
 
 #[test]
-fn an_identity_token_buys_tokens_and_goes_nowhere_else() {
+fn identity_token_is_sent_only_to_the_token_server() {
     let upstream = private();
     let identity = "1dentity&token=";
     upstream.set_auth(Auth::Bearer(Bearer { identity: Some(identity), ..Bearer::default() }));
@@ -153,7 +153,7 @@ fn an_identity_token_buys_tokens_and_goes_nowhere_else() {
 }
 
 #[test]
-fn a_helper_is_asked_once_and_again_when_what_it_said_is_refused() {
+fn helper_runs_again_only_after_a_refusal() {
     let upstream = private();
     let script = "cat $DIR/answer";
     let config = json!({"credHelpers": {(host(&upstream)): "test"}, "auths": {(host(&upstream)): {}}});
@@ -191,7 +191,7 @@ fn a_helper_is_asked_once_and_again_when_what_it_said_is_refused() {
 }
 
 #[test]
-fn a_helper_that_does_not_help_is_named_and_not_quoted() {
+fn failing_helper_is_named_but_not_quoted() {
     let upstream = private();
     for (script, words) in [
         ("echo 's3cret pa55:word'; echo s3cret >&2; exit 1", "it failed"),
@@ -215,7 +215,7 @@ fn a_helper_that_does_not_help_is_named_and_not_quoted() {
 }
 
 #[test]
-fn the_file_is_read_again_when_it_changes() {
+fn changed_file_is_read_again() {
     let upstream = private();
     let setting = Setting::new(&upstream, &json!({"auths": {"other.test": basic(PASSWORD)}}), &[]);
     let log = setting.registry.wait_for_log("asked as nobody");
@@ -242,7 +242,7 @@ fn the_file_is_read_again_when_it_changes() {
 }
 
 #[test]
-fn what_came_with_such_a_login_is_private() {
+fn content_fetched_with_a_helper_login_is_private() {
     let base = noise(3, 300_000);
     for (config, shared) in [("the entry", 503), ("none", 200)] {
         let upstream = Upstream::start();
@@ -260,7 +260,7 @@ fn what_came_with_such_a_login_is_private() {
 }
 
 #[test]
-fn the_home_directory_and_the_helper_of_the_shorthand() {
+fn home_directory_and_short_helper_name_work() {
     let upstream = private();
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join(".docker")).unwrap();
@@ -285,7 +285,7 @@ fn the_home_directory_and_the_helper_of_the_shorthand() {
 }
 
 #[test]
-fn what_cannot_be_used_is_told_at_the_start() {
+fn unusable_credentials_are_reported_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     for (name, content) in [

@@ -57,7 +57,7 @@ fn circuit_line(endpoint: &Upstream, value: u8) -> String {
 }
 
 #[test]
-fn the_second_stands_in_for_the_first_until_it_is_back() {
+fn second_endpoint_replaces_the_first_until_it_is_back() {
     let [first, second] = twins(3);
     let image = second.image(NAME, "3", &[&noise(3, LAYER)]);
     let mirror = mirror_of(&[&first, &second], "", "");
@@ -90,7 +90,7 @@ fn first_own(upstream: &Upstream) -> Vec<u8> {
 }
 
 #[test]
-fn a_probe_lets_one_request_through() {
+fn probe_lets_one_request_through() {
     let [first, second] = twins(4);
     // The delay is longer than a client of these tests waits.
     let mirror = mirror_of(&[&first, &second], ", firstbytetimeout: 60s", "");
@@ -108,7 +108,7 @@ fn a_probe_lets_one_request_through() {
 }
 
 #[test]
-fn tags_come_by_trust_and_digests_from_whoever_has_them() {
+fn tags_come_in_order_of_trust_and_digests_from_any_endpoint() {
     let [first, second] = twins(1);
     let lone = second.image(NAME, "lone", &[b"x"]);
     first.fault("*", "", Fault::Latency(std::time::Duration::from_millis(500)));
@@ -132,7 +132,7 @@ fn tags_come_by_trust_and_digests_from_whoever_has_them() {
 }
 
 #[test]
-fn a_manifest_that_came_wrong_or_not_whole_comes_from_another() {
+fn damaged_manifest_is_fetched_from_another_endpoint() {
     for (fault, lies) in [(Fault::Corrupt, 1), (Fault::Cut(20), 0)] {
         let [first, second] = twins(1);
         let image = second.image(NAME, "0", &[&noise(0, LAYER)]);
@@ -150,7 +150,7 @@ fn a_manifest_that_came_wrong_or_not_whole_comes_from_another() {
 }
 
 #[test]
-fn who_has_enough_is_left_alone_and_the_other_asked() {
+fn throttled_endpoint_is_left_alone_and_the_other_asked() {
     let [first, second] = twins(3);
     let mirror = mirror_of(&[&first, &second], "", "");
     first.fault("*", "", Fault::Status(429));
@@ -176,7 +176,7 @@ fn who_has_enough_is_left_alone_and_the_other_asked() {
 }
 
 #[test]
-fn who_hangs_is_waited_for_a_few_times_and_then_not() {
+fn hanging_endpoint_is_avoided_after_a_few_waits() {
     let upstream = Upstream::start();
     upstream.image(NAME, "1", &[b"x"]);
     let mirror = mirror_with(&upstream, ", firstbytetimeout: 1s", "");
@@ -199,7 +199,7 @@ fn who_hangs_is_waited_for_a_few_times_and_then_not() {
 }
 
 #[test]
-fn a_link_that_is_back_is_noticed_at_once() {
+fn restored_link_is_noticed_at_once() {
     let upstream = Upstream::start();
     upstream.image(NAME, "1", &[b"x"]);
     let mirror = mirror_with(&upstream, "", "");
@@ -214,7 +214,7 @@ fn a_link_that_is_back_is_noticed_at_once() {
 }
 
 #[test]
-fn operators_see_the_budget_and_no_secret() {
+fn api_shows_the_budget_but_no_secret() {
     let upstream = Upstream::start();
     upstream.set_auth(Auth::Bearer(Bearer { login: Some(("somebody", "pa55word")), ..Bearer::default() }));
     upstream.image(NAME, "1", &[b"x"]);

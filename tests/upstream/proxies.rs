@@ -46,7 +46,7 @@ fn assert_unreachable(answer: &Answer, proxy: &str) {
 }
 
 #[test]
-fn registry_token_server_and_cdn_are_reached_through_the_configured_proxy() {
+fn proxy_carries_registry_token_server_and_cdn() {
     let tls = Upstream::start_tls();
     let plain = Upstream::start();
     let trusted = Authority::new();
@@ -86,7 +86,7 @@ fn registry_token_server_and_cdn_are_reached_through_the_configured_proxy() {
 }
 
 #[test]
-fn a_name_that_only_the_proxy_knows() {
+fn name_known_only_to_the_proxy_is_reached() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"a layer"]);
     let addr: SocketAddr = host(&upstream.url()).parse().unwrap();
@@ -108,7 +108,7 @@ fn a_name_that_only_the_proxy_knows() {
 }
 
 #[test]
-fn a_proxy_that_does_not_help_is_named_without_its_password() {
+fn failing_proxy_is_named_without_its_password() {
     let upstreams = [Upstream::start(), Upstream::start_tls()];
     for upstream in &upstreams {
         let dead = free_address();
@@ -135,7 +135,7 @@ fn a_proxy_that_does_not_help_is_named_without_its_password() {
 }
 
 #[test]
-fn proxies_of_the_environment() {
+fn proxies_of_the_environment_are_used() {
     let upstream = Upstream::start();
     let image = upstream.image("library/app", "1", &[b"a layer"]);
     let addr: SocketAddr = host(&upstream.url()).parse().unwrap();
@@ -203,7 +203,7 @@ impl Deaf {
 }
 
 #[test]
-fn a_connection_that_does_not_come_is_given_up() {
+fn unanswered_connection_attempt_times_out() {
     let deaf = Deaf::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = |endpoint: &str, keys: &str| {

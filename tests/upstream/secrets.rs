@@ -54,7 +54,7 @@ fn assert_told_nothing(stranger: &Upstream) {
 }
 
 #[test]
-fn a_cdn_learns_nothing_of_who_we_are() {
+fn cdn_receives_no_credentials() {
     for upstream in both() {
         let stranger = if upstream.url().starts_with("https") { Upstream::start_tls() } else { Upstream::start() };
         for auth in [bearer(None), Auth::Basic(USER, PASSWORD)] {
@@ -76,7 +76,7 @@ fn a_cdn_learns_nothing_of_who_we_are() {
 }
 
 #[test]
-fn from_https_nobody_is_followed_to_plain_http() {
+fn redirect_from_https_to_http_is_refused() {
     let (upstream, plain) = (Upstream::start_tls(), Upstream::start());
     upstream.set_auth(bearer(None));
     let image = upstream.image("library/app", "1", &[b"a layer"]);
@@ -92,7 +92,7 @@ fn from_https_nobody_is_followed_to_plain_http() {
 }
 
 #[test]
-fn a_token_server_on_another_site_is_asked_as_nobody() {
+fn token_server_on_another_site_receives_no_credentials() {
     for upstream in both() {
         let tls = upstream.url().starts_with("https");
         let stranger = if tls { Upstream::start_tls() } else { Upstream::start() };
@@ -226,7 +226,7 @@ fn checked(config: &Path) -> String {
 }
 
 #[test]
-fn no_secret_stands_in_a_log_an_error_a_metric_or_a_printed_key() {
+fn output_contains_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let helper = directory.path().join("docker-credential-test");
     let said = json!({"Username": USER, "Secret": PASSWORD});

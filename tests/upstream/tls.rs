@@ -8,7 +8,7 @@ use crate::support::tls::Authority;
 use crate::support::upstream::{Auth, Bearer, Upstream};
 
 #[test]
-fn an_upstream_with_a_private_authority_is_pulled_from_over_one_connection_for_each_transfer() {
+fn private_authority_is_trusted_and_each_transfer_has_a_connection() {
     let upstream = Upstream::start_tls();
     let image = upstream.image("library/app", "1", &[b"a layer"]);
     upstream.set_auth(Auth::Bearer(Bearer::default()));
@@ -28,7 +28,7 @@ fn an_upstream_with_a_private_authority_is_pulled_from_over_one_connection_for_e
 }
 
 #[test]
-fn a_certificate_that_cannot_be_checked_is_refused_with_the_key_that_would_help() {
+fn unverifiable_certificate_is_refused_with_the_key_to_set() {
     let upstream = Upstream::start_tls();
     upstream.image("library/app", "1", &[b"a layer"]);
     let other = Authority::new();
@@ -45,7 +45,7 @@ fn a_certificate_that_cannot_be_checked_is_refused_with_the_key_that_would_help(
 }
 
 #[test]
-fn a_certificate_of_ours_is_shown_to_the_upstream_that_it_is_for() {
+fn client_certificate_is_sent_only_to_its_upstream() {
     let upstream = Upstream::start_tls_with_client_certificates();
     let image = upstream.image("library/app", "1", &[b"a layer"]);
     upstream.set_auth(Auth::Bearer(Bearer::default()));

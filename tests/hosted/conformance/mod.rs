@@ -4,15 +4,15 @@
 //!
 //! | the suite's group | covered by |
 //! | --- | --- |
-//! | Ping | `protocol::it_is_a_registry` |
-//! | Tag listing | `Parcel::is_listed` in every test of data; `protocol::lists_come_in_pages`, `deleting` |
-//! | empty: tags, referrers of what is not there | `protocol::what_makes_no_sense_is_told_so`; `referrers::empty` |
-//! | Blob push; post only; post put; chunked; streaming | `blobs::blobs_*`; `push::one_post` and its neighbours |
-//! | Blob upload cancel | `push::a_cancelled_upload_is_gone` |
-//! | Blob mount, anonymous mount, mount of what is missing | `push::a_blob_is_mounted_from_where_it_is`; `blobs::mount_missing` |
-//! | Blob get, head, delete, delete atomic | `blobs::blobs_*`; `protocol::a_head_says_what_a_get_would`, `deleting` |
+//! | Ping | `protocol::base_endpoint_identifies_a_registry` |
+//! | Tag listing | `Parcel::is_listed` in every test of data; `protocol::lists_are_paged`, `deletion_of_tags_manifests_and_blobs` |
+//! | empty: tags, referrers of what is not there | `protocol::invalid_requests_are_refused`; `referrers::empty` |
+//! | Blob push; post only; post put; chunked; streaming | `blobs::blobs_*`; `push::single_post_upload` and its neighbours |
+//! | Blob upload cancel | `push::cancelled_upload_is_gone` |
+//! | Blob mount, anonymous mount, mount of what is missing | `push::blob_is_mounted_from_its_repository`; `blobs::mount_missing` |
+//! | Blob get, head, delete, delete atomic | `blobs::blobs_*`; `protocol::head_has_the_headers_of_get`, `deletion_of_tags_manifests_and_blobs` |
 //! | Blob get range | `protocol::ranges_of_a_blob`; `blobs::range_requests` |
-//! | Manifest put, get, head by digest and by tag; delete, delete atomic; Tag delete, delete atomic | every test of data; `push::manifests_by_tag_and_by_digest`, `protocol::deleting` |
+//! | Manifest put, get, head by digest and by tag; delete, delete atomic; Tag delete, delete atomic | every test of data; `push::manifests_are_pushed_by_tag_and_by_digest`, `protocol::deletion_of_tags_manifests_and_blobs` |
 //! | Manifest put with tag params | `tag_param`, `tag_param_sha512` |
 //! | Manifest put with subject | `referrers::artifacts_with_subject`, `index_with_subject`, `missing_subject` |
 //! | Referrers | `referrers::empty`, and those beside it |
@@ -21,11 +21,11 @@
 //! | Index, Nested Index, Empty Index | `index`, `nested_index`, `empty_index` |
 //! | Artifact, Artifact Index, Artifact without Layers | `artifact`, `artifact_index`, `artifact_without_layers` |
 //! | Data Field, Custom Fields, No Layers, Non-distributable Layers | `data_field`, `custom_fields`, `no_layers`, `non_distributable_layers` |
-//! | Sparse Manifests | `sparse_manifests`; `rights::nor_by_a_sparse_manifest_that_names_it` |
+//! | Sparse Manifests | `sparse_manifests`; `rights::private_blob_is_not_readable_by_a_sparse_manifest` |
 //! | Digest Algorithm sha512 | `digest_algorithm_sha512`; `push::sha512` |
 //! | Tag Param, Tag Param sha512 | `tag_param`, `tag_param_sha512` |
 //! | Bad Digest Image | `bad_digest_image` |
-//! | Invalid Manifest Digest, missing-manifest | `push::bad_manifests_are_refused`, `protocol::what_makes_no_sense_is_told_so` |
+//! | Invalid Manifest Digest, missing-manifest | `push::bad_manifests_are_refused`, `protocol::invalid_requests_are_refused` |
 
 mod blobs;
 mod parcel;

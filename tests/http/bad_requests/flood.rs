@@ -23,7 +23,7 @@ struct Sent {
 }
 
 #[test]
-fn memory_stays_where_it_is() {
+fn memory_does_not_grow() {
     let requests = std::env::var("ENTREPOT_BAD_REQUESTS").map_or(REQUESTS, |text| text.parse().unwrap());
     let world = open();
     let rows = rows(&world);

@@ -38,22 +38,22 @@ enum Kind {
 }
 
 #[test]
-fn bad_requests_to_a_private_registry() {
+fn private_registry_refuses_bad_requests() {
     all_refused(&open(), table::OPEN.iter().copied().flatten(), Kind::Ours);
 }
 
 #[test]
-fn requests_that_end_in_two_places() {
+fn requests_with_two_possible_ends_are_refused() {
     all_refused(&open(), table::FRAMING, Kind::Last);
 }
 
 #[test]
-fn what_is_hardly_http() {
+fn malformed_http_is_refused() {
     all_refused(&open(), table::RAW, Kind::Below);
 }
 
 #[test]
-fn bad_requests_of_strangers() {
+fn requests_without_login_are_refused() {
     let registry = Registry::configured(|place| {
         let users = place.write("htpasswd", ALICE);
         format!("{}\nauth: {{htpasswd: {{realm: r, path: {}}}}}\n", place.usual(), users.display())
@@ -63,7 +63,7 @@ fn bad_requests_of_strangers() {
 }
 
 #[test]
-fn nothing_may_be_deleted() {
+fn deletion_is_refused_where_it_is_off() {
     let registry =
         Registry::configured(|place| format!("{}{}storage:{}\n", place.version(), place.http(), place.root()));
     let client = registry.client();
@@ -71,7 +71,7 @@ fn nothing_may_be_deleted() {
 }
 
 #[test]
-fn bad_requests_to_a_mirror() {
+fn mirror_refuses_bad_requests() {
     let upstream = Upstream::start();
     let registry = mirror(&upstream);
     let client = registry.client();
@@ -82,7 +82,7 @@ fn bad_requests_to_a_mirror() {
 }
 
 #[test]
-fn odd_requests_that_are_good() {
+fn unusual_valid_requests_succeed() {
     let world = open();
     let mut complaints = Vec::new();
     for (status, _, text) in table::GOOD {
@@ -218,7 +218,7 @@ fn shown(text: &str) -> String {
 
 /// Takes half a minute, the server's limit.
 #[test]
-fn a_head_that_does_not_become_whole_is_told_so() {
+fn incomplete_head_is_refused_with_a_message() {
     let registry = Registry::start();
     let begin = |sent: &[u8]| {
         let mut stream = registry.client().connect();
@@ -245,7 +245,7 @@ fn a_head_that_does_not_become_whole_is_told_so() {
 
 /// HTTP/2 has its own ways to find out whether the other side is alive.
 #[tokio::test]
-async fn a_connection_of_http2_may_rest_longer_than_a_head_may_take() {
+async fn http2_connection_may_idle_longer_than_the_head_timeout() {
     let registry = Registry::start();
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let url = format!("http://{}/v2/", registry.addr());

@@ -4,14 +4,14 @@ source "$(dirname "$0")/../lib.sh"
 needs_root dockerd
 needs dockerd docker containerd runc docker-registry skopeo curl python3
 
-ports upstream damaging liar_cdn good honest_cdn port
+ports upstream damaging damaging_cdn good good_cdn port
 registry2 upstream "$upstream"
 for image in one two; do
     make_image "$WORK/images" "$image" --megabytes 12
     publish "$WORK/images:$image" "127.0.0.1:$upstream/library/$image:1"
 done
-front damaging "$damaging" "$liar_cdn" "$upstream"
-front good "$good" "$honest_cdn" "$upstream"
+front damaging "$damaging" "$damaging_cdn" "$upstream"
+front good "$good" "$good_cdn" "$upstream"
 fault "$damaging" damage=1
 # The damaging endpoint is the first in the list, which Entrepot prefers.
 entrepot "$port" <<YAML
@@ -43,10 +43,10 @@ step "docker's first pull succeeds"
 client docker pull one:1
 docker_has one:1 "$(digest_of "127.0.0.1:$upstream" library/one 1)"
 if grep -q Retrying "$WORK/clients.log"; then fail "docker had to try again"; fi
-counted "$damaging" "the damaging was asked" 'sum(seen["cdn.bytes"].values()) > 0'
+counted "$damaging" "the damaging endpoint was asked" 'sum(seen["cdn.bytes"].values()) > 0'
 
 step "the log and the metrics name the damaging endpoint"
-same True "$(upstreams "of[$damaging]['distrusted_until'] is not None")" "the damaging is distrusted: $(upstreams of)"
+same True "$(upstreams "of[$damaging]['distrusted_until'] is not None")" "the damaging endpoint is distrusted: $(upstreams of)"
 same None "$(upstreams "of[$good]['distrusted_until']")" "the good one's distrusted_until"
 echo "    $(digest_mismatches "$damaging") digest mismatches counted"
 (($(digest_mismatches "$damaging") > 0)) || fail "the digest mismatches of the damaging endpoint are not counted"
@@ -56,5 +56,5 @@ step "from then on, all blobs come from the other endpoint"
 before=$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')
 client docker pull two:1
 docker_has two:1 "$(digest_of "127.0.0.1:$upstream" library/two 1)"
-same "$before" "$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')" "what the damaging was asked"
+same "$before" "$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')" "the requests to the damaging endpoint"
 if grep -q Retrying "$WORK/clients.log"; then fail "docker had to try again"; fi
