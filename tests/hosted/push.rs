@@ -406,7 +406,7 @@ fn lost_blob_is_neither_mounted_nor_accepted_in_manifests() {
 }
 
 #[test]
-fn upload_that_contradicts_itself_is_refused() {
+fn manifest_that_contradicts_its_type_is_refused() {
     let registry = Registry::start();
     for (content_type, body) in [
         ("application/json", "{}"),

@@ -299,7 +299,7 @@ fn complete_content_is_not_requested_again() {
 }
 
 #[test]
-fn partial_without_a_beginning_restarts() {
+fn partial_with_wrong_content_restarts() {
     let upstream = Upstream::start();
     let content = noise(43, LAYER);
     let digest = upstream.blob("library/app", &content);

@@ -166,7 +166,7 @@ fn missing_repository_has_no_list() {
 }
 
 #[test]
-fn tag_deleted_upstream_disappears() {
+fn list_answers_as_the_upstream_when_it_is_refused_or_missing() {
     let upstream = with_tags(&["1"]);
     let mirror = mirror(&upstream);
     list(&mirror);
