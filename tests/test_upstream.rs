@@ -60,7 +60,7 @@ fn rate_is_never_exceeded() {
     assert!(seconds(&upstream, 2, 2) >= Duration::from_millis(235), "two pulls on each connection");
     upstream.heal();
     upstream.fault("GET", "/blobs/", Fault::Bottleneck(8 << 20));
-    assert!(seconds(&upstream, 2, 1) >= Duration::from_millis(235), "two connections share what there is");
+    assert!(seconds(&upstream, 2, 1) >= Duration::from_millis(235), "two connections share the rate");
 }
 
 #[test]

@@ -143,8 +143,8 @@ fn check_reads_the_password_file() {
     let config =
         "version: 0.1\nstorage: {filesystem: {rootdirectory: data}}\nauth: {htpasswd: {realm: r, path: users}}\n";
     std::fs::write(directory.path().join("config.yml"), config).unwrap();
-    assert!(entrepot(directory.path(), &["check", "config.yml"], &[]).status.success(), "it will be made");
-    assert!(!directory.path().join("users").exists(), "check makes nothing");
+    assert!(entrepot(directory.path(), &["check", "config.yml"], &[]).status.success(), "serve creates a missing file");
+    assert!(!directory.path().join("users").exists(), "check creates no file");
     std::fs::write(directory.path().join("users"), "alice:plain\n").unwrap();
     let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
     assert!(!output.status.success() && all_output(&output).contains("users:1"), "{}", all_output(&output));

@@ -40,12 +40,16 @@ fn du_accounts_for_everything_once() {
     );
     let totals = lines.last().unwrap();
     let cache = number(&totals["cache"], "bytes");
-    assert_eq!(cache, number(one, "own_bytes") + number(two, "bytes"), "what is shared counts once");
+    assert_eq!(cache, number(one, "own_bytes") + number(two, "bytes"), "shared content counts once");
     assert_eq!(number(&totals["hosted"], "bytes"), number(&lines[2], "bytes"));
     assert_eq!(totals["uploads"], json!({"count": 1, "bytes": 777}));
     assert_eq!((&totals["cache"]["limit"], &totals["cache"]["reserve"]), (&json!(10 << 20), &json!(0)));
     assert!(number(&totals["disk"], "free") > 0 && number(&totals["disk"], "total") > 0);
-    assert_eq!(&objects(&good(&run_at(&mirror, &["du", "one", "--json"])))[0], one, "one repository says the same");
+    assert_eq!(
+        &objects(&good(&run_at(&mirror, &["du", "one", "--json"])))[0],
+        one,
+        "du of one repository prints the same row"
+    );
 
     let text = good(&run_at(&mirror, &["du"]));
     for part in ["docker.io/library/one", "private store", "uploads", "of 10.00 MiB", "unfinished", "free"] {

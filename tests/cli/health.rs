@@ -11,14 +11,14 @@ fn health_asks_a_running_server() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("http://{}", registry.addr());
     assert!(entrepot(directory.path(), &["health", &url], &[]).status.success());
-    let nobody = format!("http://{}", free_address());
-    let variable = ("ENTREPOT_SERVER", nobody.as_str());
+    let closed = format!("http://{}", free_address());
+    let variable = ("ENTREPOT_SERVER", closed.as_str());
     for (arguments, variables) in
-        [(&["health", &nobody][..], &[][..]), (&["health", "--server", &nobody], &[]), (&["health"], &[variable])]
+        [(&["health", &closed][..], &[][..]), (&["health", "--server", &closed], &[]), (&["health"], &[variable])]
     {
         let output = entrepot(directory.path(), arguments, variables);
         assert_eq!(output.status.code(), Some(1));
-        assert!(all_output(&output).contains(&nobody), "{}", all_output(&output));
+        assert!(all_output(&output).contains(&closed), "{}", all_output(&output));
     }
     assert!(entrepot(directory.path(), &["health", &url], &[variable]).status.success());
 }
@@ -86,7 +86,7 @@ fn command_reports_that_it_waits_for_a_silent_server() {
     let mut said = String::new();
     BufReader::new(asking.stderr.take().unwrap()).read_line(&mut said).unwrap();
     assert!(said.contains(&format!("{url} has not answered for 10 s; waiting")), "{said}");
-    assert!(asking.try_wait().unwrap().is_none(), "it goes on waiting");
+    assert!(asking.try_wait().unwrap().is_none(), "the command goes on waiting");
     asking.kill().unwrap();
     asking.wait().unwrap();
 }

@@ -46,7 +46,10 @@ fn ls_shows_repositories_and_tags() {
         let [tag] = tags.as_slice() else { panic!("{name}: {tags:?}") };
         assert_eq!(tag["media_type"], MediaType::OCI_INDEX);
         assert_eq!((&tag["tag"], &tag["platforms"]), (&json!("1"), &json!(["linux/amd64", "linux/arm64"])));
-        assert!(tag["size"].as_u64() > Some(0) && tag["size"] == tag["held"], "what is named by what is held: {tag}");
+        assert!(
+            tag["size"].as_u64() > Some(0) && tag["size"] == tag["held"],
+            "the named size and the stored size are equal: {tag}"
+        );
         assert!(tag["since"].as_str().unwrap().ends_with('Z'));
         let digest =
             mirror.client().head(&manifest("library/app", "1")).header("docker-content-digest").unwrap().to_owned();
@@ -56,7 +59,7 @@ fn ls_shows_repositories_and_tags() {
     let tags = words(&tags);
     assert_eq!((tags.len(), tags[0][0], tags[1][0]), (2, "1", "2"));
     assert!(tags[0].contains(&"all") && tags[0].last() == Some(&"linux/amd64"), "{tags:?}");
-    assert_eq!(upstream.log().len(), 0, "looking asks no upstream");
+    assert_eq!(upstream.log().len(), 0, "ls sends no request to the upstream");
 }
 
 #[test]
@@ -74,8 +77,8 @@ fn ls_names_missing_content() {
     );
     let output = run_at(&registry, &["ls", "None"]);
     assert!(output.status.code() == Some(2) && stderr(&output).contains("lower-case"), "{}", stderr(&output));
-    let nobody = format!("http://{}", free_address());
-    bad(&run(&["ls", "--server", &nobody]), 1, &[&nobody, "does not answer", "--server", "entrepot serve"]);
+    let closed = format!("http://{}", free_address());
+    bad(&run(&["ls", "--server", &closed]), 1, &[&closed, "does not answer", "--server", "entrepot serve"]);
     let upstream = Upstream::start();
     let mirror = mirror(&upstream);
     bad(&run_at(&mirror, &["ls", "alpine"]), 1, &["nothing is held of docker.io/library/alpine"]);
@@ -139,7 +142,7 @@ fn lists_are_paged() {
     let first = client.get("/api/v1/repositories/a/tags");
     assert_eq!(first.json()["tags"].as_array().unwrap().len(), 100);
     assert_eq!(first.header("link"), Some("</api/v1/repositories/a/tags?last=t098>; rel=\"next\""));
-    assert_eq!(good(&run_at(&registry, &["ls", "a"])).lines().count(), 106, "the command follows them");
+    assert_eq!(good(&run_at(&registry, &["ls", "a"])).lines().count(), 106, "the command reads all pages");
     for (path, status) in [
         ("/api/v1/repositories?n=x", 400),
         ("/api/v1/repositories?n=0", 200),

@@ -19,7 +19,7 @@ fn rm_deletes_and_says_what() {
     client.put_manifest("team/app", "latest", &two.manifest);
     assert_eq!(good(&run_at(&registry, &["rm", "team/app:1"])), "deleted team/app:1\n");
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 404);
-    assert_eq!(client.get(&manifest("team/app", one.digest)).status, 200, "the tag alone");
+    assert_eq!(client.get(&manifest("team/app", one.digest)).status, 200, "only the tag is deleted");
     let digest = two.digest;
     assert_eq!(
         good(&run_at(&registry, &["rm", &format!("team/app@{digest}")])),
@@ -34,7 +34,7 @@ fn rm_deletes_and_says_what() {
     drop(reader);
     let mut unread = command(&["rm", "more:1", "more:2", "--server", &format!("http://{}", registry.addr())]);
     assert!(unread.stdin(Stdio::null()).stdout(writer).status().unwrap().success());
-    assert_eq!(client.get("/v2/more/manifests/2").status, 404, "all of it, though nobody reads it");
+    assert_eq!(client.get("/v2/more/manifests/2").status, 404, "everything was deleted, although the output is closed");
 
     client.push_image("other", "1", b"x");
     let some = run_at(&registry, &["rm", "team/app:9", "other:1", "none:1"]);
@@ -51,7 +51,7 @@ fn rm_of_a_repository_requires_confirmation() {
     client.push_image("team/app", "2", b"two");
     client.push_image("team/app/tests", "1", b"three");
     bad(&run_at(&registry, &["rm", "team/app", "team/app:1"]), 2, &["--yes", "team/app", ":TAG"]);
-    assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "nothing was begun");
+    assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "nothing was deleted");
     let removed = good(&run_at(&registry, &["rm", "--yes", "--json", "team/app"]));
     let want = json!({"name": "team/app", "kind": "hosted", "reference": null, "tags": 2, "freed": 0});
     assert_eq!(objects(&removed), [want]);
@@ -61,7 +61,7 @@ fn rm_of_a_repository_requires_confirmation() {
     assert_eq!(client.get("/v2/team/app/tests/manifests/1").status, 200);
     bad(&run_at(&registry, &["rm", "-y", "team/app"]), 1, &["nothing was pushed to team/app yet"]);
     client.push_image("team/app", "1", b"one");
-    assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "it can be pushed again");
+    assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "the repository can be pushed again");
     assert_eq!(good(&run_at(&registry, &["rm", "-y", "team/app"])), format!("deleted all of team/app: 1 tag\n{LEFT}"));
 }
 
@@ -109,9 +109,9 @@ fn rm_evicts_mirrored_content() {
     assert!(evicted[0]["freed"].as_u64().is_some_and(|freed| freed > 0 && freed < 50_000), "{evicted:?}");
     bad(&run_at(&mirror, &["ls", "app"]), 1, &["nothing is held of docker.io/library/app"]);
     let client = mirror.client();
-    assert_eq!(cache(&client.get(&blob("library/other", app.layers[0]))), "hit", "another has it too");
+    assert_eq!(cache(&client.get(&blob("library/other", app.layers[0]))), "hit", "another repository keeps the blob");
     upstream.forget_log();
-    assert_eq!(client.get(&manifest("library/app", "1")).status, 200, "it comes back");
+    assert_eq!(client.get(&manifest("library/app", "1")).status, 200, "a pull fetches the image again");
     assert!(!upstream.log().is_empty());
 }
 
@@ -153,7 +153,7 @@ fn content_of_a_removed_upstream_can_be_managed() {
         assert_eq!(words(&good(&run_at(&server, &["ls"]))), [[name, "mirrored", "2"]]);
         assert_eq!(objects(&good(&run_at(&server, &["ls", name, "--json"]))).len(), 2);
         assert_eq!(objects(&good(&run_at(&server, &["du", name, "--json"])))[0]["kind"], "mirrored");
-        assert_eq!(server.client().get(&manifest(name, "1")).status, 404, "looking is no pull");
+        assert_eq!(server.client().get(&manifest(name, "1")).status, 404, "ls does not pull");
         assert_eq!(good(&run_at(&server, &["rm", &format!("{name}:2")])), format!("evicted {name}:2\n"));
         if mirror_section.is_empty() {
             // All names are local now, and pushed content goes before cached content.
@@ -167,5 +167,5 @@ fn content_of_a_removed_upstream_can_be_managed() {
         assert_eq!(run_at(&server, &["rm", "-y", name]).status.code(), Some(1));
     }
     let asked: Vec<String> = other.log().into_iter().map(|request| request.path).collect();
-    assert_eq!(asked, [format!("/v2/{name}/manifests/1")], "the pull, by the rules of names, and nothing else");
+    assert_eq!(asked, [format!("/v2/{name}/manifests/1")], "only the pull reaches the other upstream");
 }

@@ -95,8 +95,8 @@ fn private_authority_must_be_named() {
     let registry = Registry::start();
     let plain = format!("https://{}", registry.addr());
     bad(&run(&["ls", "--server", &plain]), 1, &[&format!("answers plain HTTP: write http://{}", registry.addr())]);
-    let nobody = format!("http://{}", free_address());
-    bad(&run(&["ls", "--server", &nobody]), 1, &["does not answer", "entrepot serve"]);
+    let closed = format!("http://{}", free_address());
+    bad(&run(&["ls", "--server", &closed]), 1, &["does not answer", "entrepot serve"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn closed_output_ends_commands_quietly() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
         assert!(!stderr(&output).contains("panicked"), "{arguments:?}: {}", stderr(&output));
     }
-    assert_eq!(registry.client().get("/v2/app/manifests/1").status, 404, "it did what was asked");
+    assert_eq!(registry.client().get("/v2/app/manifests/1").status, 404, "the command deleted the image");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn running_server_reads_a_changed_password_file() {
         good(&user(&["add", path, "bob", "--password-stdin"], "pass word")),
         format!("bob was added to {path}\n")
     );
-    assert_eq!(mode(&file), 0o644, "its mode stays");
+    assert_eq!(mode(&file), 0o644, "the mode of the file is kept");
     eventually("bob", || may("bob", "pass word").then_some(()));
     assert!(good(&user(&["add", path, "alice"], "other")).contains("has a new password in "));
     eventually("alice's new password", || may("alice", "other").then_some(()));
@@ -38,7 +38,7 @@ fn running_server_reads_a_changed_password_file() {
     assert_eq!(good(&user(&["list", path], "")), "alice\nbob\n");
     assert_eq!(objects(&good(&user(&["ls", path, "--json"], ""))), [json!({"name": "alice"}), json!({"name": "bob"})]);
     good(&user(&["remove", path, "bob"], ""));
-    eventually("bob's end", || (!may("bob", "pass word")).then_some(()));
+    eventually("the end of bob's access", || (!may("bob", "pass word")).then_some(()));
     bad(&user(&["remove", path, "bob"], ""), 1, &["no user \"bob\"", path]);
 
     let before = std::fs::read(&file).unwrap();

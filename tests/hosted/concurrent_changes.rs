@@ -81,7 +81,7 @@ fn listed_tag_has_content_after_its_client_left() {
     thread::sleep(Duration::from_millis(300));
     let listed = client.get("/v2/team/app/tags/list").json();
     let listed: Vec<&str> = listed["tags"].as_array().unwrap().iter().filter_map(|tag| tag.as_str()).collect();
-    assert!(listed.len() > 1, "no push went so far");
+    assert!(listed.len() > 1, "no push was interrupted late enough");
     for tag in listed {
         assert_eq!(client.get(&format!("/v2/team/app/manifests/{tag}")).status, 200, "{tag} names nothing");
     }
@@ -133,9 +133,9 @@ fn interrupted_single_request_push_leaves_nothing() {
     for sent in [1, 100_000, 299_999] {
         let mut stream = client.request("POST", &target).header("Content-Length", "300000").send_head();
         stream.write_all(&blob[..sent]).unwrap();
-        eventually("the upload's begin", || (count() == 1).then_some(()));
+        eventually("the start of the upload", || (count() == 1).then_some(()));
         break_off(stream);
-        eventually("nothing of the upload being left", || (count() == 0).then_some(()));
+        eventually("the removal of the upload", || (count() == 0).then_some(()));
     }
 }
 
@@ -148,7 +148,7 @@ fn active_upload_is_not_cancelled() {
     let target = format!("{upload}?digest={}", digest_of(&blob));
     let mut stream = client.request("PUT", &target).header("Content-Length", "300000").send_head();
     stream.write_all(&blob[..100_000]).unwrap();
-    eventually("the upload is taken", || (client.get(&upload).header("range")? != "0-0").then_some(()));
+    eventually("the upload is in use", || (client.get(&upload).header("range")? != "0-0").then_some(()));
     let refused = client.request("DELETE", &upload).send();
     assert_eq!((refused.status, refused.code().as_str()), (409, "BLOB_UPLOAD_INVALID"), "{}", refused.text());
     stream.write_all(&blob[100_000..]).unwrap();

@@ -37,7 +37,7 @@ fn damaged_manifest_is_missing_until_it_is_pushed_again() {
         assert!(line.contains(file.to_str().unwrap()), "{line}");
 
         let pushed = client.request("PUT", &format!("/v2/team/app/manifests/{digest}")).header("If-None-Match", "*");
-        assert_eq!(pushed.body(&image.manifest).send().status, 201, "there is none: the condition holds");
+        assert_eq!(pushed.body(&image.manifest).send().status, 201, "the tag is missing, so the condition holds");
         assert_eq!(fs::read(&file).unwrap(), image.manifest);
         let served = client.get("/v2/team/app/manifests/latest");
         assert_eq!((served.status, served.body == image.manifest), (200, true));
@@ -62,11 +62,11 @@ fn damaged_blob_is_repaired_by_a_push() {
     assert_eq!(client.get(&target).code(), "BLOB_UNKNOWN");
     assert!(registry.wait_for_log("damaged").contains(file.to_str().unwrap()));
     let mount = client.request("POST", &format!("/v2/team/other/blobs/uploads/?mount={digest}&from=team/app")).send();
-    assert_eq!(mount.status, 202, "there is nothing to mount");
+    assert_eq!(mount.status, 202, "the blob cannot be mounted");
     client.push_blob("team/app", &content);
     assert!(client.get(&target).body == content);
 
     let empty = client.push_blob("team/app", b"");
     let served = client.get(&format!("/v2/team/app/blobs/{empty}"));
-    assert_eq!((served.status, served.body.len()), (200, 0), "what is empty rightly is served");
+    assert_eq!((served.status, served.body.len()), (200, 0), "an empty blob is served");
 }

@@ -147,7 +147,7 @@ fn missing_manifest_has_no_referrers() {
     let registry = Registry::start();
     let client = registry.client();
     let nothing = Digest::of(Algorithm::Sha512, b"nothing");
-    assert_eq!(listed(&ask(&client, nothing, "")).len(), 0, "nor is there a repository");
+    assert_eq!(listed(&ask(&client, nothing, "")).len(), 0, "the repository does not exist either");
     client.push_image(APP, "1", b"x");
     assert_eq!(listed(&ask(&client, nothing, "?artifactType=a/b&n=1")).len(), 0);
     assert!(!registry.data().join("docker/registry/v2/repositories/none").exists());
@@ -227,7 +227,7 @@ fn many_referrers_are_paged() {
         let pages = pages(&client, first);
         let sizes: Vec<usize> = pages.iter().map(|page| listed(page).len()).collect();
         let digests: Vec<String> = pages.iter().flat_map(listed).map(|one| one["digest"].to_string()).collect();
-        assert!(digests.is_sorted_by(|a, b| a < b), "each once");
+        assert!(digests.is_sorted_by(|a, b| a < b), "each entry appears once");
         sizes
     };
     assert_eq!(found(&target), [1003]);
@@ -362,7 +362,7 @@ fn mount_without_a_source_finds_the_blob() {
     };
     let old = volume.layer("old/app", b"old");
     registry.restart();
-    assert_eq!(mount("new/one", &old), 201, "indexed or not");
+    assert_eq!(mount("new/one", &old), 201, "the order does not depend on the index");
     registry.wait_for_log("the store is indexed");
     assert_eq!(mount("new/two", &old), 201);
     let pushed = client.push_blob(APP, b"pushed");
@@ -370,9 +370,9 @@ fn mount_without_a_source_finds_the_blob() {
     for name in [APP, "new/three"] {
         fs::remove_file(volume.layer_link(name, &pushed)).unwrap();
     }
-    assert_eq!(mount("new/four", &pushed), 202, "the bytes are here, but nobody holds them");
+    assert_eq!(mount("new/four", &pushed), 202, "the bytes are stored, but no repository has them");
     assert_eq!(client.request("DELETE", &format!("/v2/new/one/blobs/{old}")).send().status, 202);
-    assert_eq!(mount("new/five", &old), 201, "others hold it");
+    assert_eq!(mount("new/five", &old), 201, "other repositories have the blob");
     fs::remove_file(volume.data(&old)).unwrap();
-    assert_eq!(mount("new/six", &old), 202, "a link to nothing");
+    assert_eq!(mount("new/six", &old), 202, "the link leads to a missing blob");
 }

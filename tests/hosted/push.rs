@@ -127,7 +127,7 @@ fn interrupted_upload_resumes() {
     stream.shutdown(Shutdown::Both).unwrap();
 
     // Bytes that arrived are kept. The registry reports their number once it has noticed the end of the connection.
-    let resumed = eventually("the upload's being free again", || {
+    let resumed = eventually("the release of the upload", || {
         let status = client.get(&location);
         let range = status.header("range")?.strip_prefix("0-")?.parse::<usize>().ok()?;
         let from = if range == 0 { 0 } else { range + 1 };
@@ -201,7 +201,7 @@ fn upload_has_one_writer_at_a_time() {
     let mut writer = client.request("PATCH", &location).header("Content-Length", "10").send_head();
     writer.write_all(b"12345").unwrap();
     eventually("the first writer's bytes", || (client.get(&location).header("range") == Some("0-4")).then_some(()));
-    let busy = eventually("the first writer's being noticed", || {
+    let busy = eventually("the registration of the first writer", || {
         // The offset is wrong in any case, so this request writes nothing whichever comes first.
         let answer = client.request("PATCH", &location).header("Content-Range", "99-99").body(b"x").send();
         (answer.status == 409).then_some(answer)

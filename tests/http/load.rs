@@ -97,5 +97,5 @@ fn unfinished_manifests_stay_within_the_body_budget() {
     for answer in read {
         assert_eq!((answer.status, answer.code().as_str()), (400, "MANIFEST_INVALID"), "{}", answer.text());
     }
-    assert_eq!(client.put_manifest("team/app", "after", &body).status, 400, "there is room again");
+    assert_eq!(client.put_manifest("team/app", "after", &body).status, 400, "the budget is free again");
 }

@@ -501,7 +501,7 @@ fn running_transfer_completes_before_the_process_stops() {
     let _idle = client.connect();
 
     registry.terminate();
-    crate::support::registry::eventually("the port's being closed", || {
+    crate::support::registry::eventually("the closing of the port", || {
         client.try_get("/livez").is_none().then_some(())
     });
     let mut rest = first.to_vec();

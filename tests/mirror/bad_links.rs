@@ -133,7 +133,7 @@ fn several_connections_fetch_each_byte_once() {
         assert_eq!(upstream.bytes_sent(&digest), content.len() as u64, "{connections}: {:?}", ranges(&upstream));
         assert!(ranges(&upstream).len() >= 6, "{:?}", ranges(&upstream));
         let begun: Vec<u64> = ranges(&upstream).iter().map(|range| first_byte(range)).collect();
-        assert!(connections != "1" || begun.is_sorted(), "one connection asks in order: {begun:?}");
+        assert!(connections != "1" || begun.is_sorted(), "one connection requests ranges in order: {begun:?}");
     }
 }
 
@@ -155,7 +155,7 @@ fn connections_of_a_fill_run_in_parallel() {
     let mut begun: Vec<u64> = ranges(&upstream).iter().map(|range| first_byte(range)).collect();
     begun.sort_unstable();
     begun.dedup();
-    assert_eq!(begun.len(), upstream.requests("GET", "/blobs/"), "no stretch was asked for twice");
+    assert_eq!(begun.len(), upstream.requests("GET", "/blobs/"), "no range was requested twice");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn requested_range_of_a_cold_blob_is_fetched_first() {
     let range = format!("bytes={}-{}", wanted.start, wanted.end - 1);
     let answer = mirror.client().request("GET", &blob("library/app", digest)).header("Range", &range).send();
     assert!(answer.status == 206 && answer.body == content[wanted.clone()]);
-    assert!(upstream.bytes_sent(&digest) < wanted.start as u64, "what lies before it was not waited for");
+    assert!(upstream.bytes_sent(&digest) < wanted.start as u64, "the range did not wait for the bytes before it");
     assert_eq!(first_byte(&ranges(&upstream)[0]), wanted.start as u64);
     upstream.heal();
     assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
@@ -275,10 +275,10 @@ fn reader_of_wrong_bytes_is_cut() {
     let client = mirror.client();
     let request = client.request("GET", &target).header("Range", &format!("bytes=0-{}", 16 * MIB - 2));
     let (slow, first) = Slow::answer(request, 10);
-    assert!(first != content[..10], "the lie is on its way");
+    assert!(first != content[..10], "the wrong bytes are arriving");
     good.heal();
     wait_for_metric(&mirror, "entrepot_fills_total{outcome=\"complete\"} 1\n");
-    assert!(first.len() + slow.rest().len() < 16 * MIB - 1, "it was not cut");
+    assert!(first.len() + slow.rest().len() < 16 * MIB - 1, "the reader was not cut");
     assert!(is_right(&mirror.client().get(&target), &content));
 }
 
@@ -342,7 +342,7 @@ fn unfinished_fill_is_evicted_first() {
     assert!(partial.exists());
     upstream.heal();
     assert!(is_right(&mirror.client().get(&blob("library/app", second)), &other));
-    assert!(!partial.exists(), "it was in the way");
+    assert!(!partial.exists(), "the unfinished fill was not evicted");
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn unfinished_fill_expires() {
     mirror.kill();
     thread::sleep(Duration::from_millis(1100));
     mirror.restart();
-    eventually("the end of what was left", || (!partial.exists()).then_some(()));
+    eventually("the removal of the unfinished fill", || (!partial.exists()).then_some(()));
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn small_layer_is_not_starved_by_a_large_one() {
     let (slow, first) = Slow::begin(&mirror.client(), &blob("library/app", digests[0]), 10);
     assert!(is_right(&mirror.client().get(&blob("library/app", digests[1])), &small));
     let fills = mirror.client().get("/api/v1/fills").text();
-    assert!(fills.contains(&digests[0].to_string()), "the large one was waited for: {fills}");
+    assert!(fills.contains(&digests[0].to_string()), "the small layer waited for the large one: {fills}");
     upstream.heal();
     assert!([first, slow.rest()].concat() == large);
 }

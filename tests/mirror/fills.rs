@@ -62,7 +62,7 @@ fn damaged_body_is_cut_and_not_stored() {
     let early = mirror.client().request("GET", &blob("library/app", digest)).header("Range", "bytes=10-19").send();
     assert_eq!((early.status, early.whole, early.body.len()), (206, true, 10), "a range before the end passes");
     let last = mirror.client().request("GET", &blob("library/app", digest)).header("Range", "bytes=-10").send();
-    assert!(!last.whole || last.status == 502, "a range that reaches the last byte waits for the verdict");
+    assert!(!last.whole || last.status == 502, "a range with the last byte waits for the verification");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn interrupted_body_ends_in_an_error_and_the_next_request_resumes() {
     upstream.heal();
     let whole = mirror.client().get(&target);
     assert!(whole.whole && whole.body == content);
-    assert_eq!(upstream.bytes_sent(&digest), LAYER as u64, "what had arrived was not fetched again");
+    assert_eq!(upstream.bytes_sent(&digest), LAYER as u64, "stored bytes were not fetched again");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn upstream_errors_keep_their_meaning() {
             }
             if status == 403 {
                 assert!(answer.text().contains("mirror.upstreams.docker.io"), "{}", answer.text());
-                assert!(answer.header("www-authenticate").is_none(), "our client would be asked to log in to us");
+                assert!(answer.header("www-authenticate").is_none(), "a 401 would ask the client for a login here");
             }
         }
     }
@@ -215,7 +215,7 @@ fn blob_larger_than_the_cache_is_served_and_not_stored() {
     }
     upstream.fault("GET", "/blobs/", Fault::Corrupt);
     let damaged = mirror.client().get(&target);
-    assert!(!damaged.whole, "it is verified all the same");
+    assert!(!damaged.whole, "the content is verified all the same");
     upstream.heal();
     // Without a `Content-Length`, the server learns the size only while it reads.
     upstream.fault("GET", "/blobs/", Fault::NoLength);
@@ -255,14 +255,14 @@ fn disagreeing_sources_never_complete_unverified_bytes() {
     upstream.fault("GET", "library/two/blobs", Fault::Length(LAYER as u64 + 1000));
     let mirror = mirror(&upstream);
     let (first, begun) = Slow::begin(&mirror.client(), &blob("library/one", digest), 10);
-    assert!(begun != content[..10], "the lie is on its way");
+    assert!(begun != content[..10], "the wrong bytes are arriving");
     let (client, target) = (mirror.client(), blob("library/two", digest));
     let second = thread::spawn(move || client.get(&target));
     let received = begun.len() + first.rest().len();
-    assert!(received < LAYER, "{received} bytes that nobody verified ended cleanly");
+    assert!(received < LAYER, "{received} unverified bytes ended cleanly");
     let second = second.join().unwrap();
     assert!(second.status != 200 || !second.whole || second.body == content);
-    assert_eq!(upstream.requests("GET", "library/two/blobs"), 1, "the second source was asked to go on");
+    assert_eq!(upstream.requests("GET", "library/two/blobs"), 1, "the second source was asked for the rest");
 }
 
 #[test]

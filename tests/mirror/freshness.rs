@@ -56,7 +56,7 @@ fn tag_past_its_ttl_is_answered_at_once_and_revalidated_afterwards() {
     upstream.fault("HEAD", "", Fault::Latency(Duration::from_secs(3)));
     assert_eq!(cache(&get(&mirror)), "hit");
     eventually("the new content", || (get(&mirror).body == image.manifest).then_some(()));
-    assert_eq!(upstream.requests("HEAD", ""), 1, "one HEAD for all who asked");
+    assert_eq!(upstream.requests("HEAD", ""), 1, "one HEAD for all requests");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +126,7 @@ fn stored_content_is_served_stale_when_the_upstream_fails() {
         let asked = upstream.log().len();
         assert_eq!(cache(&get(&mirror)), "stale");
         assert_eq!(cache(&mirror.client().head(&manifest("library/app", "1"))), "stale");
-        assert_eq!(upstream.log().len(), asked, "{fault:?}: nobody asks, and so nobody waits, again");
+        assert_eq!(upstream.log().len(), asked, "{fault:?}: no further request is sent, so no client waits");
         assert!(
             mirror.client().get("/metrics").text().contains("entrepot_stale_answers_total{upstream=\"docker.io\"} 3")
         );
@@ -318,7 +318,7 @@ fn last_pulls_of_the_budget_are_kept_for_missing_content() {
         assert!(spared.header("warning").unwrap().contains("docker.io allows few more pulls"));
     }
     let asked: Vec<_> = upstream.log().into_iter().map(|asked| (asked.method, asked.path)).collect();
-    assert_eq!(asked, [("HEAD".to_owned(), manifest("library/app", "1"))], "none behind an answer, one in its way");
+    assert_eq!(asked, [("HEAD".to_owned(), manifest("library/app", "1"))], "no HEAD after an answer, one before it");
     age(&mirror, "library/app", "_tags/2", OLD);
     assert_eq!(cache(&client.get(&manifest("library/app", "2"))), "revalidated", "a HEAD is not counted");
     age(&mirror, "library/app", "_lists/tags", OLD);
@@ -326,7 +326,7 @@ fn last_pulls_of_the_budget_are_kept_for_missing_content() {
     assert_eq!((upstream.requests("HEAD", ""), upstream.requests("GET", "")), (2, 0));
 
     upstream.set_ratelimit("100;w=21600");
-    assert_eq!(cache(&client.get(&manifest("library/app", "3"))), "miss", "nothing that is not held waits");
+    assert_eq!(cache(&client.get(&manifest("library/app", "3"))), "miss", "missing content does not wait");
     let renewed = get(&mirror);
     assert_eq!((cache(&renewed), renewed.body.as_slice()), ("miss", &changed.manifest[..]));
 }
@@ -349,7 +349,7 @@ fn missing_content_is_requested_once() {
         }
         assert_eq!(upstream.requests("*", &target), 1, "{target}");
         assert_eq!(client.get(&target.replace("library/app", "library/other")).status, 404);
-        assert_eq!(upstream.requests("*", "/other/"), 1, "another repository is another question");
+        assert_eq!(upstream.requests("*", "/other/"), 1, "another repository needs its own request");
         upstream.forget_log();
     }
 }

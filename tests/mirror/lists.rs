@@ -55,7 +55,7 @@ fn tags_are_fetched_whole_once_and_paged_here() {
         assert_eq!(tags(&answer), sorted);
         assert_eq!(answer.header("link"), None);
     }
-    assert_eq!(upstream.requests("GET", "/tags/list"), 3, "three pages, once for all");
+    assert_eq!(upstream.requests("GET", "/tags/list"), 3, "three pages are fetched once");
     upstream.gone();
     for _ in 0..2 {
         let (mut found, mut next) = (Vec::new(), format!("{LIST}?n=10"));
@@ -179,7 +179,7 @@ fn list_answers_as_the_upstream_when_it_is_refused_or_missing() {
     assert_eq!((gone.status, cache(&gone)), (404, "miss"));
     upstream.gone();
     let gone = list(&mirror);
-    assert_eq!((gone.status, cache(&gone)), (404, "hit"), "remembered, and the old list is gone");
+    assert_eq!((gone.status, cache(&gone)), (404, "hit"), "the 404 is cached, and the old list is gone");
 }
 
 #[test]
@@ -189,9 +189,9 @@ fn list_and_tag_records_agree() {
     let client = mirror.client();
     assert_eq!(client.get(&manifest("library/app", "2")).status, 404);
     upstream.image("library/app", "2", &[b"x"]);
-    assert_eq!(client.get(&manifest("library/app", "2")).status, 404, "not asked for again so soon");
+    assert_eq!(client.get(&manifest("library/app", "2")).status, 404, "the tag is not requested again so soon");
     assert_eq!(tags(&list(&mirror)), ["1", "2"]);
-    assert_eq!(client.get(&manifest("library/app", "2")).status, 200, "the list says that it is there");
+    assert_eq!(client.get(&manifest("library/app", "2")).status, 200, "the list contains the tag");
     assert_eq!(client.request("DELETE", &manifest("library/app", "2")).send().status, 202);
     let left = list(&mirror);
     assert_eq!((cache(&left), tags(&left)), ("hit", vec!["1".to_owned()]));
@@ -282,7 +282,10 @@ fn image_without_referrers_has_an_empty_list() {
         assert_eq!((cache(&none), listed(&none).len()), (want, 0));
     }
     assert_eq!(upstream.requests("*", ""), 1);
-    assert!(!mirror.data().join("cache/repositories/docker.io/library/app/_lists").exists(), "of use to nobody");
+    assert!(
+        !mirror.data().join("cache/repositories/docker.io/library/app/_lists").exists(),
+        "the empty list is not stored"
+    );
     // A stored image has a list that is kept, even an empty one.
     let mirror = crate::support::mirror::mirror(&upstream);
     assert_eq!(mirror.client().get(&manifest("library/app", "1")).status, 200);
@@ -438,5 +441,5 @@ fn cosign_tags_are_ordinary_tags() {
     upstream.gone();
     let stale = client.get(&sig);
     assert_eq!((cache(&stale), stale.body.as_slice()), ("stale", &signature.manifest[..]));
-    assert_eq!(client.get(&att).status, 404, "that it is not there is remembered");
+    assert_eq!(client.get(&att).status, 404, "the missing tag is cached");
 }

@@ -53,7 +53,7 @@ fn range_beyond_an_unknown_end_is_refused() {
     let beyond = client.request("GET", &target).header("Range", "bytes=99999999-").send();
     assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */6291456")));
     assert!(client.get(&target).body == content);
-    assert!(upstream.bytes_sent(&digest) <= 4 * MIB as u64, "what was held was thrown away");
+    assert!(upstream.bytes_sent(&digest) <= 4 * MIB as u64, "stored bytes were thrown away");
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn repair_is_not_paused() {
     mirror.wait_for_log("trying one endpoint for all of it");
     drop(stream);
     idle(&mirror);
-    assert!(mirror.log().contains("this endpoint sent"), "the liar is found out");
+    assert!(mirror.log().contains("this endpoint sent"), "the damaging endpoint is detected");
     [&liar, &good].iter().for_each(|upstream| upstream.gone());
     let answer = client.get(&blob("library/app", digest));
-    assert!(answer.whole && answer.body == content, "it was thrown away");
+    assert!(answer.whole && answer.body == content, "the stored bytes were thrown away");
 }
 
 /// A manifest that one client reads as an image and another as an index (CVE-2021-41190).

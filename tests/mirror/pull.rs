@@ -237,7 +237,7 @@ fn names_lead_to_their_upstream() {
         assert_eq!((answer.status, answer.header("docker-content-digest")), (200, Some(digest.as_str())), "{target}");
         assert_eq!(answer.header("oci-namespace"), namespace, "{target}");
     }
-    assert_eq!(other.requests("GET", "/manifests/"), 1, "one repository, however it is spelled");
+    assert_eq!(other.requests("GET", "/manifests/"), 1, "each spelling names the same repository");
     let unknown = client.get(&(manifest("org/app", "1") + "?ns=quay.io"));
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "NAME_UNKNOWN"));
     assert!(unknown.text().contains("mirror.upstreams.quay.io"));

@@ -198,5 +198,5 @@ fn ranges_of_a_blob_that_is_not_stored_come_in_parts() {
         );
     }
     upstream.fault("GET", "/blobs/", Fault::Corrupt);
-    assert!(!ask("bytes=0-9,-10").whole, "it is verified all the same");
+    assert!(!ask("bytes=0-9,-10").whole, "the content is verified all the same");
 }

@@ -67,10 +67,14 @@ fn content_fetched_with_credentials_is_not_served_to_another_upstreams_repositor
     for digest in [image.layers[0], image.config] {
         assert_eq!(client.get(&blob("evil/app", digest)).status, 404);
         assert_eq!(client.head(&blob("evil/app", digest)).status, 404);
-        assert_eq!(client.get(&blob("private.corp/team/other", digest)).status, 404, "nor to another repository there");
+        assert_eq!(
+            client.get(&blob("private.corp/team/other", digest)).status,
+            404,
+            "another repository of the same upstream has no access"
+        );
     }
     public.gone();
-    assert_eq!(client.get(&blob("evil/app", image.layers[0])).status, 503, "nor when nobody can be asked");
+    assert_eq!(client.get(&blob("evil/app", image.layers[0])).status, 503, "the same while the upstream is down");
 }
 
 #[test]
@@ -97,7 +101,11 @@ fn public_content_is_served_to_repositories_whose_manifest_names_it() {
     upstream.gone();
     let shared = client.get(&blob("library/two", two.layers[0]));
     assert_eq!((cache(&shared), shared.body == base), ("hit", true));
-    assert_eq!(client.get(&blob("library/three", one.layers[0])).status, 503, "which nobody named");
+    assert_eq!(
+        client.get(&blob("library/three", one.layers[0])).status,
+        503,
+        "a repository whose manifests do not name it"
+    );
 }
 
 #[test]
@@ -114,7 +122,7 @@ fn mount_takes_only_content_of_its_source() {
             .send()
             .status
     };
-    assert_eq!(mount(image.layers[0], "library/app"), 202, "nothing is held yet");
+    assert_eq!(mount(image.layers[0], "library/app"), 202, "nothing is stored yet");
     assert_eq!(client.get(&blob("library/app", image.layers[0])).status, 200);
     assert_eq!(mount(image.layers[0], "library/app"), 201);
     // The private copy is independent: evicting the mirrored one leaves it in place.
@@ -164,7 +172,7 @@ fn everything_requires_a_login_with_a_password_file() {
     alice.push_image("local/app", "1", b"mine");
     let log = registry.log();
     assert!(!log.contains("secret") && log.contains("\"auth.user.name\":\"alice\""));
-    assert!(log.contains("dockerd sends no credentials to a mirror"), "said at the start");
+    assert!(log.contains("dockerd sends no credentials to a mirror"), "the warning comes at the start");
 }
 
 /// Access rules do not exist yet, so only a test inside the process can deny a pull.

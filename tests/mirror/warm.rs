@@ -132,7 +132,7 @@ fn warmed_platform_is_pulled_without_the_upstream() {
         assert_eq!(upstream.requests("*", &image.manifest_digest.to_string()), 0);
         assert_eq!(upstream.requests("*", &image.layers[0].to_string()), 0);
     }
-    assert_eq!(upstream.requests("*", &index.foreign.to_string()), 0, "clients fetch it elsewhere");
+    assert_eq!(upstream.requests("*", &index.foreign.to_string()), 0, "clients fetch this layer from another place");
 
     upstream.forget_log();
     let second = warm(&mirror, &["docker.io/library/app:1", "--platform", "linux/arm64"]);
@@ -186,7 +186,7 @@ fn bad_image_fails_alone_with_its_reason() {
     assert_eq!((gone.status.code(), stdout(&gone).as_str()), (Some(1), ""));
     assert!(stderr(&gone).starts_with("entrepot: other:1: no connection to 127.0.0.1"), "{}", stderr(&gone));
     assert_eq!(stderr(&gone).lines().count(), 1, "{}", stderr(&gone));
-    assert!(warm(&mirror, &["app:1"]).status.success(), "what is held and fresh needs no upstream");
+    assert!(warm(&mirror, &["app:1"]).status.success(), "a fresh stored image needs no upstream");
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn prefetch_warms_by_pattern_repeatedly() {
     let warning = mirror.wait_for_log("docker.io/org/none:latest");
     assert!(warning.contains("an image could not be warmed") && warning.contains("tag latest is not in"), "{warning}");
     assert_eq!(upstream.requests("*", "/manifests/2.0"), 0);
-    assert_eq!(upstream.bytes_sent(&first.layers[0]), 3, "once, however often it runs");
+    assert_eq!(upstream.bytes_sent(&first.layers[0]), 3, "the image is fetched once over all runs");
     assert!(!held(&other));
     upstream.gone();
     for image in [&first, &second, &third] {

@@ -161,7 +161,7 @@ async fn tokens_are_renewed_before_they_expire_and_after_they_were_rejected() {
     remote.revoke_tokens();
     let pulls = join_all((0..8).map(|_| pull())).await;
     assert!(pulls.iter().all(Result::is_ok));
-    assert_eq!(remote.tokens(), 3, "one for all who were rejected");
+    assert_eq!(remote.tokens(), 3, "one for all rejected requests");
 
     remote.set_auth(Auth::Bearer(Bearer { forbids: true, ..Bearer::default() }));
     remote.revoke_tokens();
@@ -181,7 +181,7 @@ async fn tokens_are_renewed_before_they_expire_and_after_they_were_rejected() {
     remote.fault("GET", "/manifests/", Fault::Status(401));
     remote.forget_log();
     assert!(matches!(pull().await, Err(UpstreamError::Denied { status: 401, .. })));
-    assert_eq!(remote.requests("GET", "/manifests/"), 1, "it asks for nothing that could be brought");
+    assert_eq!(remote.requests("GET", "/manifests/"), 1, "the request is not for a blob");
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn password_stays_on_its_site() {
     let elsewhere = Some(format!("http://localhost:{}/token", remote.port()));
     remote.set_auth(Auth::Bearer(Bearer { realm: elsewhere.clone(), ..Bearer::default() }));
     let upstream = build(&named(spec(&remote)), NEVER).upstream;
-    assert!(blob(&upstream, "a", &image.layers[0]).await.is_ok(), "a token for nobody is enough here");
+    assert!(blob(&upstream, "a", &image.layers[0]).await.is_ok(), "an anonymous token is enough here");
     let asked = remote.log().into_iter().find(|request| request.path == "/token").unwrap();
     assert_eq!((asked.header("authorization"), asked.query.contains("account")), (None, false));
 

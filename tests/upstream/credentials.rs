@@ -158,7 +158,7 @@ fn helper_runs_again_only_after_a_refusal() {
     let script = "cat $DIR/answer";
     let config = json!({"credHelpers": {(host(&upstream)): "test"}, "auths": {(host(&upstream)): {}}});
     let setting = Setting::new(&upstream, &config, &[("test", script)]);
-    assert_eq!(setting.runs(), 0, "nobody asked for anything yet");
+    assert_eq!(setting.runs(), 0, "no request has been made yet");
     let answer = |password: &str| {
         let answer = json!({"ServerURL": host(&upstream), "Username": USER, "Secret": password});
         fs::write(setting.path("answer"), answer.to_string()).unwrap();
@@ -324,7 +324,10 @@ fn unusable_credentials_are_reported_at_the_start() {
         for command in ["check", "serve"] {
             let words = run(command, keys);
             assert!(wanted.iter().all(|word| words.contains(word)), "{command} {keys}: {words}");
-            assert!(words.contains("mirror.upstreams.a.test") && words.contains("b.test.ca"), "each of them: {words}");
+            assert!(
+                words.contains("mirror.upstreams.a.test") && words.contains("b.test.ca"),
+                "every unusable file is reported: {words}"
+            );
             assert!(!words.contains("s3cret"), "{words}");
         }
     }

@@ -98,7 +98,7 @@ fn probe_lets_one_request_through() {
     for tag in 0..4 {
         get(&mirror, tag);
     }
-    assert_eq!(first.requests("*", ""), 3, "the fourth did not ask it");
+    assert_eq!(first.requests("*", ""), 3, "the fourth request did not reach the endpoint");
     // The probe hangs. The mirror waits for it briefly, and no other request is sent.
     first.heal();
     first.fault("*", "", Fault::Hang);
@@ -118,13 +118,17 @@ fn tags_come_in_order_of_trust_and_digests_from_any_endpoint() {
     }
     assert_eq!(mirror.client().get(&format!("/v2/{NAME}/tags/list")).status, 200);
     assert_eq!(get(&mirror, "lone").status, 404, "a 404 of the first is an answer");
-    assert_eq!(second.requests("*", ""), 0, "however slow the first is");
+    assert_eq!(second.requests("*", ""), 0, "the first endpoint is asked although it is slow");
     // After one failure of the first endpoint, the second is healthier. Content that the second lacks may still be at the first.
     let only = first.image(NAME, "only", &[b"y"]).manifest_digest.to_string();
     first.fault_once("*", "", Fault::Status(503));
     assert_eq!(get(&mirror, "0-absent").status, 404);
     assert_eq!(mirror.client().get(&manifest(NAME, &only)).status, 200);
-    assert_eq!((second.requests("GET", &only), first.requests("GET", &only)), (1, 1), "the healthier is asked first");
+    assert_eq!(
+        (second.requests("GET", &only), first.requests("GET", &only)),
+        (1, 1),
+        "the healthier endpoint is asked first"
+    );
     // By now the second endpoint is known to be faster.
     let lone = lone.manifest_digest.to_string();
     assert_eq!(mirror.client().get(&manifest(NAME, &lone)).status, 200);
@@ -159,7 +163,7 @@ fn throttled_endpoint_is_left_alone_and_the_other_asked() {
     first.heal();
     first.forget_log();
     assert_eq!(get(&mirror, 1).status, 200);
-    assert_eq!(first.requests("*", ""), 0, "not before it said");
+    assert_eq!(first.requests("*", ""), 0, "no request before the time in Retry-After");
     let held = &report(&mirror)["endpoints"][0];
     assert!(held["throttled_until"].is_string() && held["circuit"] == "closed", "{held}");
     // Content that the second endpoint lacks may be at the first, so a 404 would claim too much.
@@ -193,7 +197,7 @@ fn hanging_endpoint_is_avoided_after_a_few_waits() {
         assert_eq!((answer.status, answer.code().as_str()), (504, "UNAVAILABLE"));
         assert!(answer.text().contains("has not answered since 20"), "{}", answer.text());
     }
-    assert_eq!(upstream.log().len(), asked, "nobody asked, and so nobody waited");
+    assert_eq!(upstream.log().len(), asked, "no request was sent, so no client waited");
     upstream.heal();
     eventually("an answer", || (get(&mirror, "1").status == 200).then_some(()));
 }

@@ -197,7 +197,7 @@ impl Deaf {
         let limit = Duration::from_millis(500);
         let connect = || TcpStream::connect_timeout(&addr, limit).ok();
         let queued: Vec<TcpStream> = std::iter::from_fn(connect).take(64).collect();
-        assert!(queued.len() < 64, "the queue has no end");
+        assert!(queued.len() < 64, "the queue of the listener was not full");
         Self { addr, _held: (socket, queued) }
     }
 }

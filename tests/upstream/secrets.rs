@@ -70,7 +70,7 @@ fn cdn_receives_no_credentials() {
             assert_eq!(stranger.requests("GET", "/cdn/"), 1);
             assert_told_nothing(&stranger);
             let cookies = upstream.log().iter().any(|request| request.header("cookie").is_some());
-            assert!(!cookies, "nor is a cookie brought back");
+            assert!(!cookies, "cookies are not sent back");
         }
     }
 }

@@ -74,11 +74,11 @@ fn client_certificate_is_sent_only_to_its_upstream() {
     upstream.forget_log();
     let stranger = Authority::new();
     let strange = mirror_at(&upstream, |place| format!("{}, {}", ca(place), files(place, &stranger)), "");
-    let nobody = mirror_at(&upstream, ca, "");
+    let without_certificate = mirror_at(&upstream, ca, "");
     // The certificate belongs to another upstream than the one of this request.
     let others = format!("    other.test: {{endpoints: [\"{}\"], insecure: true}}", upstream.url());
     let beside = mirror_at(&upstream, |place| format!("{}, {}", ca(place), files(place, authority)), &others);
-    for (registry, name) in [(&strange, "app"), (&nobody, "app"), (&beside, "other.test/library/app")] {
+    for (registry, name) in [(&strange, "app"), (&without_certificate, "app"), (&beside, "other.test/library/app")] {
         let answer = registry.client().get(&manifest(name, 1));
         assert_eq!(answer.status, 503, "{}", answer.text());
         assert!(answer.text().contains("`clientcert`"), "{}", answer.text());

@@ -34,7 +34,7 @@ pub fn all() -> [Scenario; 6] {
         },
         Scenario {
             title: "gone for 2 s",
-            text: "In the middle of a layer of 20 MiB every connection is closed, and for 2 s nobody listens; r = 8 MiB/s.",
+            text: "In the middle of a layer of 20 MiB every connection is closed, and for 2 s connections are refused; r = 8 MiB/s.",
             alone: Alone::Nobody,
             run: gone,
         },

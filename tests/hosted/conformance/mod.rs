@@ -6,16 +6,16 @@
 //! | --- | --- |
 //! | Ping | `protocol::base_endpoint_identifies_a_registry` |
 //! | Tag listing | `Parcel::is_listed` in every test of data; `protocol::lists_are_paged`, `deletion_of_tags_manifests_and_blobs` |
-//! | empty: tags, referrers of what is not there | `protocol::invalid_requests_are_refused`; `referrers::empty` |
+//! | empty: tags, referrers of a missing manifest | `protocol::invalid_requests_are_refused`; `referrers::empty` |
 //! | Blob push; post only; post put; chunked; streaming | `blobs::blobs_*`; `push::single_post_upload` and its neighbours |
 //! | Blob upload cancel | `push::cancelled_upload_is_gone` |
-//! | Blob mount, anonymous mount, mount of what is missing | `push::blob_is_mounted_from_its_repository`; `blobs::mount_missing` |
+//! | Blob mount, anonymous mount, mount of a missing blob | `push::blob_is_mounted_from_its_repository`; `blobs::mount_missing` |
 //! | Blob get, head, delete, delete atomic | `blobs::blobs_*`; `protocol::head_has_the_headers_of_get`, `deletion_of_tags_manifests_and_blobs` |
 //! | Blob get range | `protocol::ranges_of_a_blob`; `blobs::range_requests` |
 //! | Manifest put, get, head by digest and by tag; delete, delete atomic; Tag delete, delete atomic | every test of data; `push::manifests_are_pushed_by_tag_and_by_digest`, `protocol::deletion_of_tags_manifests_and_blobs` |
 //! | Manifest put with tag params | `tag_param`, `tag_param_sha512` |
 //! | Manifest put with subject | `referrers::artifacts_with_subject`, `index_with_subject`, `missing_subject` |
-//! | Referrers | `referrers::empty`, and those beside it |
+//! | Referrers | `referrers::empty`, and the tests beside it |
 //! | Blobs sha256, Blobs sha512 (bad digests, the empty blob and `{}` with them) | `blobs::blobs_sha256`, `blobs_sha512` |
 //! | Image, Image Uncompressed, Image with Large Manifest | `image`, `image_with_large_manifest` |
 //! | Index, Nested Index, Empty Index | `index`, `nested_index`, `empty_index` |

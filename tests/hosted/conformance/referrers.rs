@@ -122,7 +122,7 @@ fn are_listed_as_referrers((parcel, subject): (Parcel, Value)) {
 #[test]
 fn empty() {
     let registry = Registry::start();
-    let nothing = Digest::of(Algorithm::Sha256, b"nobody has pushed this").to_string();
+    let nothing = Digest::of(Algorithm::Sha256, b"this was never pushed").to_string();
     assert_eq!(referrers(&registry.client(), &nothing, None), Vec::<Value>::new());
     assert_eq!(referrers(&registry.client(), &nothing, Some(KIND)), Vec::<Value>::new());
 }

@@ -78,7 +78,7 @@ fn mirror_refuses_bad_requests() {
     let world = World::new(registry, client);
     upstream.forget_log();
     all_refused(&world, table::MIRROR, Kind::Ours);
-    assert_eq!(upstream.requests("*", ""), 0, "the upstream was asked for what makes no sense");
+    assert_eq!(upstream.requests("*", ""), 0, "an invalid request reached the upstream");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn incomplete_head_is_refused_with_a_message() {
         assert_eq!(answer.header("docker-distribution-api-version"), Some("registry/2.0"));
         assert_eq!(stream.read_line(&mut String::new()).unwrap(), 0, "the end");
     }
-    assert!(Answer::read(&mut silent, false).is_none(), "who asked nothing is told nothing");
+    assert!(Answer::read(&mut silent, false).is_none(), "a client that sent nothing gets no answer");
     let id = registry.wait_for_log("did not arrive in time");
     assert!(id.contains("\"http.response.status\":408"), "{id}");
 }

@@ -54,7 +54,7 @@ impl World {
         values.insert("hello", digest_of(b"hello").to_string());
         values.insert("hell", digest_of(b"hell").to_string());
         values.insert("absent", digest_of(b"absent").to_string());
-        values.insert("nobody", "1a2b3c4d-0000-4000-8000-000000000000".to_owned());
+        values.insert("unknown", "1a2b3c4d-0000-4000-8000-000000000000".to_owned());
         values.entry("manifest").or_insert_with(|| r#"{"layers":[]}"#.to_owned());
         Self { registry, client, values }
     }
