@@ -262,14 +262,14 @@ fn repair_asks_only_endpoints_that_sent_bytes() {
 
 #[test]
 fn reader_of_wrong_bytes_is_cut() {
-    let (liar, good) = (Upstream::start(), Upstream::start());
+    let (damaging, good) = (Upstream::start(), Upstream::start());
     let content = noise(13, 16 * MIB);
-    let digest = liar.blob("library/app", &content);
+    let digest = damaging.blob("library/app", &content);
     good.blob("library/app", &content);
-    let mirror = mirror_of(&[&liar, &good], "", "  fill: {connections: 1}");
+    let mirror = mirror_of(&[&damaging, &good], "", "  fill: {connections: 1}");
     // At first only the lying endpoint has the blob. A range that ends before the last byte is not withheld.
-    liar.fault("GET", "/blobs/", Fault::Corrupt);
-    liar.fault("GET", "/blobs/", Fault::Throttle(8 * MIB as u64));
+    damaging.fault("GET", "/blobs/", Fault::Corrupt);
+    damaging.fault("GET", "/blobs/", Fault::Throttle(8 * MIB as u64));
     good.fault("GET", "/blobs/", Fault::Status(404));
     let target = blob("library/app", digest);
     let client = mirror.client();

@@ -114,20 +114,20 @@ fn content_of_an_unavailable_endpoint_is_no_404() {
 
 #[test]
 fn repair_is_not_paused() {
-    let (liar, good) = (Upstream::start(), Upstream::start());
+    let (damaging, good) = (Upstream::start(), Upstream::start());
     let content = noise(6, 4 * MIB);
-    let digest = liar.blob("library/app", &content);
+    let digest = damaging.blob("library/app", &content);
     good.blob("library/app", &content);
-    let mirror = mirror_of(&[&liar, &good], "", "  fill: {segment: 1MiB, unattended: pause, grace: 100ms}");
-    liar.fault("GET", "/blobs/", Fault::Corrupt);
-    [&liar, &good].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
+    let mirror = mirror_of(&[&damaging, &good], "", "  fill: {segment: 1MiB, unattended: pause, grace: 100ms}");
+    damaging.fault("GET", "/blobs/", Fault::Corrupt);
+    [&damaging, &good].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
     let client = mirror.client();
     let stream = client.request("GET", &blob("library/app", digest)).send_head();
     mirror.wait_for_log("trying one endpoint for all of it");
     drop(stream);
     idle(&mirror);
     assert!(mirror.log().contains("this endpoint sent"), "the damaging endpoint is detected");
-    [&liar, &good].iter().for_each(|upstream| upstream.gone());
+    [&damaging, &good].iter().for_each(|upstream| upstream.gone());
     let answer = client.get(&blob("library/app", digest));
     assert!(answer.whole && answer.body == content, "the stored bytes were thrown away");
 }

@@ -181,7 +181,7 @@ async fn tokens_are_renewed_before_they_expire_and_after_they_were_rejected() {
     remote.fault("GET", "/manifests/", Fault::Status(401));
     remote.forget_log();
     assert!(matches!(pull().await, Err(UpstreamError::Denied { status: 401, .. })));
-    assert_eq!(remote.requests("GET", "/manifests/"), 1, "the request is not for a blob");
+    assert_eq!(remote.requests("GET", "/manifests/"), 1, "a 401 without a usable challenge is not repeated");
 }
 
 #[tokio::test]
