@@ -8,7 +8,7 @@ use entrepot::oci::{Algorithm, Digest, MediaType};
 use serde_json::{Value, json};
 
 /// A request without an answer after this time has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A client of one server, with a connection for each request.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use table::Row;
 use world::{Prepared, World};
 
 /// A request without an answer after this time hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest error in bytes.
 const MOST: usize = 4096;
 const PROBE: &[u8] = b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n";
