@@ -1,0 +1,61 @@
+//! Requests beyond limits, and unusual requests that are valid.
+
+use super::Row;
+
+/// Requests that contradict themselves or exceed limits.
+pub const BEYOND: &[Row] = &[
+    (400, "DIGEST_INVALID", "PUT <begun>?digest=<hell>&digest=<absent>"),
+    (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest=<hello>&digest=<absent>\n\nhello"),
+    (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?mount=<layer>&mount=<absent>&from=team/app"),
+    (400, "PAGINATION_NUMBER_INVALID", "GET /v2/team/app/tags/list?n=1&n=x"),
+    (414, "UNSUPPORTED", "GET /v2/<a*8200>"),
+    (414, "UNSUPPORTED", "GET /v2/?<a*40000>"),
+    (431, "UNSUPPORTED", "GET /v2/\nX: <a*50000>"),
+    (400, "DIGEST_INVALID", "POST /v2/team/app/blobs/uploads/?digest-algorithm=md5"),
+    (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=.bad\n\n<manifest>"),
+    (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=\n\n<manifest>"),
+    (400, "TAG_INVALID", "PUT /v2/team/app/manifests/<image>?tag=good&tag=a/b\n\n<manifest>"),
+    (400, "TAG_INVALID", "PUT /v2/team/app/manifests/latest?tag=other\n\n<manifest>"),
+];
+
+/// Unusual but valid requests. A server that refused them would exclude correct clients.
+pub const GOOD: &[Row] = &[
+    (200, "", "GET /v2"),
+    (200, "", "GET /%76%32/"),
+    (200, "", "GET http://elsewhere.example/v2/"),
+    (200, "", "GET http://elsewhere.example"),
+    (200, "", "GET /v2/?"),
+    (200, "", "GET /v2/?%zz=%zz&&=&a=<a*5000>"),
+    (200, "", "GET /v2/\nExpect: the unexpected"),
+    (200, "", "GET /v2/\nContent-Type: nonsense"),
+    (200, "", "GET /v2/\nAuthorization: Basic !!!"),
+    (200, "", "GET /v2/\nAccept: none/such, */*;q=0"),
+    (200, "", "GET /v2/\nCookie: <a*30000>"),
+    (200, "", "GET /v2/\nX-Odd: <0xff><0x80>"),
+    (200, "", "GET /v2/\nUpgrade: h2c\nConnection: upgrade"),
+    (200, "", "GET /v2/\n<X: y\n*90>"),
+    (200, "", "GET /v2/\n\na body of a GET request"),
+    (200, "", "HEAD /v2/team/app/manifests/latest\n\na body of a GET request"),
+    (200, "", "GET /v2/team/app/manifests/latest\nAccept: text/html"),
+    (200, "", "GET /v2/team/app/manifests/<image>?ns="),
+    (200, "", "GET /v2/team%2Fapp/manifests/latest"),
+    (200, "", "GET /v2/team/app/blobs/<%layer>"),
+    (200, "", "GET /v2/team/app/blobs/<layer>\nRange: bytes"),
+    (200, "", "GET /v2/team/app/blobs/<layer>\nRange: items=0-1"),
+    (200, "", "GET /v2/team/app/blobs/<layer>\nRange: bytes=a-b"),
+    (200, "", "GET /v2/team/app/blobs/<layer>\nRange: bytes=5-\nIf-Range: \"other\""),
+    (200, "", "GET /v2/team/app/blobs/<layer>\nIf-None-Match: <a*5000>"),
+    (206, "", "GET /v2/team/app/blobs/<layer>\nRange: bytes=0-<9*300>"),
+    (206, "", "GET /v2/team/app/blobs/<layer>\nRange: bytes=-<9*300>"),
+    (304, "", "GET /v2/team/app/blobs/<layer>\nIf-None-Match: \"x\", W/\"<layer>\""),
+    (200, "", "GET /v2/team/app/tags/list?last=%00%ff"),
+    (200, "", "GET /v2/team/app/tags/list?last=..%2f..&n=0"),
+    (200, "", "GET /v2/team/app/tags/list?last=<z*7000>"),
+    (200, "", "GET /v2/team/app/tags/list?n=00000000000000000000000000001"),
+    (200, "", "GET /v2/_catalog?n=1000000"),
+    (204, "", "GET <open>?_state=forgotten&x=%zz"),
+    (204, "", "GET <OPEN>"),
+    (202, "", "PATCH <fresh>"),
+    (202, "", "PATCH <fresh>\nContent-Range: bytes 0-4/*\n\nhello"),
+    (202, "", "PATCH <fresh>\nContent-Type: text/html\n\nhello"),
+];
