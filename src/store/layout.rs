@@ -1,8 +1,8 @@
 //! The keys of hosted content: `registry:2`'s layout below `docker/registry/v2`, and Entrepot's own records below
 //! `entrepot`.
 //!
-//! This is the only file that knows these keys. Both processes of a migration read the same bytes, so the keys never
-//! change.
+//! This is the only file that knows these keys. They never change: `registry:2` and older versions of
+//! Entrepot may use the same storage.
 
 use super::UploadId;
 use super::key::ObjectKey;
@@ -16,12 +16,12 @@ pub const PRIVATE: &str = "entrepot";
 /// The folder of cached content.
 pub const CACHE: &str = "cache";
 
-/// The bytes of pushed content. They always lie under their sha256, as `registry:2` has it.
+/// Returns the key of stored bytes. They always lie under their sha256, as `registry:2` has it.
 pub fn blob(digest: &Digest) -> ObjectKey {
     blob_folder(digest).join("data")
 }
 
-/// The folder that holds the bytes of a blob and nothing else.
+/// Returns the folder that holds the bytes of a blob and nothing else.
 pub fn blob_folder(digest: &Digest) -> ObjectKey {
     let hex = digest.hex();
     blobs().join(&format!("{}/{}/{hex}", digest.algorithm().as_str(), &hex[..2]))
@@ -39,17 +39,17 @@ pub fn repository(repository: &RepositoryName) -> ObjectKey {
     repositories().join(repository.as_str())
 }
 
-/// The manifests and tags of a repository.
+/// Returns the folder of the manifests and tags of a repository.
 pub fn manifests(name: &RepositoryName) -> ObjectKey {
     repository(name).join("_manifests")
 }
 
-/// The links of a repository to its layers.
+/// Returns the folder of the links of a repository to its layers.
 pub fn layers(name: &RepositoryName) -> ObjectKey {
     repository(name).join("_layers")
 }
 
-/// The folder that holds the link to a layer and nothing else.
+/// Returns the folder that holds the link to a layer and nothing else.
 pub fn layer(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&layers(name), digest)
 }
@@ -58,17 +58,17 @@ pub fn layer_link(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     layer(name, digest).join("link")
 }
 
-/// The links of a repository to its manifests.
+/// Returns the folder of the links of a repository to its manifests.
 pub fn revisions(name: &RepositoryName) -> ObjectKey {
     manifests(name).join("revisions")
 }
 
-/// The links to the manifests whose digests are of one algorithm.
+/// Returns the folder of the links to manifests whose digests are of one algorithm.
 pub fn revisions_by(name: &RepositoryName, algorithm: Algorithm) -> ObjectKey {
     revisions(name).join(algorithm.as_str())
 }
 
-/// The folder that holds the link to a manifest, and what `registry:2` may have put beside it.
+/// Returns the folder that holds the link to a manifest. `registry:2` may store more in it.
 pub fn revision(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&revisions(name), digest)
 }
@@ -85,12 +85,12 @@ pub fn tag(name: &RepositoryName, tag: &Tag) -> ObjectKey {
     tags(name).join(tag.as_str())
 }
 
-/// The link to the manifest that a tag names now.
+/// Returns the link to the manifest that a tag names now.
 pub fn tag_current(name: &RepositoryName, named: &Tag) -> ObjectKey {
     tag(name, named).join("current/link")
 }
 
-/// A link to a manifest that a tag names or has named.
+/// Returns the link to a manifest that a tag names or has named.
 pub fn tag_index(name: &RepositoryName, named: &Tag, digest: &Digest) -> ObjectKey {
     addressed(&tag(name, named).join("index"), digest).join("link")
 }
@@ -103,7 +103,7 @@ pub fn upload(name: &RepositoryName, id: &UploadId) -> ObjectKey {
     uploads(name).join(id.as_str())
 }
 
-/// The media type of a pushed manifest whose body does not state it.
+/// Returns the record of the media type of a manifest whose body does not state it.
 pub fn media_type(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&media_types(name), digest)
 }
@@ -112,7 +112,7 @@ pub fn media_types(name: &RepositoryName) -> ObjectKey {
     records(name).join("_mediatypes")
 }
 
-/// The digest that a tag was pushed with, if that is not the sha256.
+/// Returns the record of the digest that a tag was pushed with, if that is not the sha256.
 pub fn tag_digest(name: &RepositoryName, tag: &Tag) -> ObjectKey {
     tag_digests(name).join(tag.as_str())
 }
@@ -121,7 +121,7 @@ pub fn tag_digests(name: &RepositoryName) -> ObjectKey {
     records(name).join("_tags")
 }
 
-/// The account that pushed a manifest, and when.
+/// Returns the record of the account that pushed a manifest, and of the time.
 pub fn push(name: &RepositoryName, digest: &Digest) -> ObjectKey {
     addressed(&pushes(name), digest)
 }
@@ -130,7 +130,7 @@ pub fn pushes(name: &RepositoryName) -> ObjectKey {
     records(name).join("_pushes")
 }
 
-/// When a tag was last pulled.
+/// Returns the record of the last pull of a tag.
 pub fn pull(name: &RepositoryName, tag: &Tag) -> ObjectKey {
     pulls(name).join(tag.as_str())
 }
@@ -139,12 +139,12 @@ pub fn pulls(name: &RepositoryName) -> ObjectKey {
     records(name).join("_pulls")
 }
 
-/// A file that a process locks while it changes repositories.
+/// Returns the file that a process locks while it changes repositories.
 pub fn lock(number: u8) -> ObjectKey {
     ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}"))
 }
 
-/// A file that a process locks while it waits for the exclusive lock of the same number.
+/// Returns the file that a process locks while it waits for the exclusive lock of the same number.
 pub fn lock_waiter(number: u8) -> ObjectKey {
     ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}.door"))
 }
@@ -153,7 +153,7 @@ pub fn mirrored_repositories() -> ObjectKey {
     ObjectKey::new(CACHE).join("repositories")
 }
 
-/// Entrepot's own records of a hosted repository.
+/// Returns the folder of Entrepot's own records of a hosted repository.
 fn records(name: &RepositoryName) -> ObjectKey {
     ObjectKey::new(PRIVATE).join("repositories").join(name.as_str())
 }

@@ -13,7 +13,7 @@ use super::driver::{Backend, Driver, Durability};
 use super::key::ObjectKey;
 use super::layout;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::sys::Clock;
+use crate::sys::{Clock, Tasks};
 
 /// A tag's last pull is written at most once in this time.
 const PULL_INTERVAL: Duration = Duration::from_secs(60);
@@ -87,6 +87,26 @@ impl PrivateStore {
         }
         self.written.insert((repository.clone(), tag.clone()), self.clock.now());
         self.write(layout::pull(repository, tag), &PullRecord { at: self.seconds() }).await
+    }
+
+    /// Records a push. A failure is logged: the push itself succeeded.
+    pub async fn note_push(&self, repository: &RepositoryName, digest: &Digest, by: Option<String>) {
+        if let Err(error) = self.record_push(repository, digest, by).await {
+            tracing::warn!(%error, %repository, %digest, "the push of a manifest could not be recorded");
+        }
+    }
+
+    /// Records a pull in a task of its own if that is due, so that the pull does not wait for it. A failure is logged.
+    pub fn note_pull(&self, tasks: &Tasks, repository: &RepositoryName, tag: &Tag) {
+        if !self.is_pull_due(repository, tag) {
+            return;
+        }
+        let (store, repository, tag) = (self.clone(), repository.clone(), tag.clone());
+        tasks.spawn(async move {
+            if let Err(error) = store.record_pull(&repository, &tag).await {
+                tracing::warn!(%error, %repository, %tag, "the pull of a tag could not be recorded");
+            }
+        });
     }
 
     /// Returns when a tag was last pulled, in seconds since 1970, if that was recorded. The answer may be a minute too

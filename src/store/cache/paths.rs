@@ -44,7 +44,7 @@ impl CachePaths {
         self.cache.join("repositories").join(upstream.as_str()).join(repository.as_str())
     }
 
-    /// The records of the digests that a repository may serve.
+    /// Returns the directory of the records of the digests that a repository may serve.
     pub fn links(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
         self.repository(upstream, repository).join("_links")
     }
@@ -61,12 +61,12 @@ impl CachePaths {
         self.tags(upstream, repository).join(tag.as_str())
     }
 
-    /// The tags that an upstream has, whether or not they are cached.
+    /// Returns the list of the tags that an upstream has, whether or not they are cached.
     pub fn tag_list(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
         self.repository(upstream, repository).join("_lists/tags")
     }
 
-    /// The manifests that refer to one, as the upstream lists them.
+    /// Returns the list of the manifests that refer to one, as the upstream sent it.
     pub fn referrers(&self, upstream: &HostName, repository: &RepositoryName, subject: &Digest) -> PathBuf {
         addressed(&self.repository(upstream, repository).join("_lists/referrers"), subject)
     }

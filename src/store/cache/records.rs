@@ -12,7 +12,7 @@ pub struct TagRecord {
     pub digest: Digest,
     pub media_type: MediaType,
     pub size: u64,
-    /// When the upstream last confirmed it, in seconds since 1970.
+    /// The time of the last confirmation by the upstream, in seconds since 1970.
     pub seen: u64,
 }
 
@@ -49,14 +49,14 @@ pub struct LinkRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferrersRecord {
     pub referrers: Referrers,
-    /// When the upstream last confirmed it, in seconds since 1970.
+    /// The time of the last confirmation by the upstream, in seconds since 1970.
     pub seen: u64,
 }
 
 /// The first line of a list of tags.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct ListHead {
-    /// When the upstream last confirmed it, in seconds since 1970.
+    /// The time of the last confirmation by the upstream, in seconds since 1970.
     pub(super) seen: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Which repositories may hold a digest, for a mount that does not name its source.
+//! The repositories that may hold a digest, for a mount that does not name its source.
 //!
 //! The entries are hints: the caller reads the repository's link, and that decides.
 

@@ -43,7 +43,7 @@ pub struct ListPermit<'p, T> {
     last: MutexGuard<'p, LastListing<T>>,
 }
 
-/// Whether other callers wait for the listing that is about to begin.
+/// Says whether other callers wait for the listing that is about to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
     None,

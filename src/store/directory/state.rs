@@ -1,4 +1,4 @@
-//! Whether a folder is unchanged since it was listed: one look at its time instead of another listing.
+//! The state of a listed folder. One look at its time tells whether it is unchanged, so it need not be listed again.
 
 use std::io;
 use std::time::SystemTime;
@@ -7,7 +7,7 @@ use crate::store::driver::Driver;
 use crate::store::key::ObjectKey;
 use crate::sys::disk::Changed;
 
-/// When a folder had last changed before it was listed; unknown if it must be listed again in any case.
+/// The time of the last change of a folder before it was listed; unknown if it must be listed again in any case.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FolderState(Option<Changed>);
 

@@ -126,7 +126,7 @@ pub enum OpenedWriter {
     Moved,
 }
 
-/// Whether a write survives a crash.
+/// Says whether a write survives a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// Once the write returns, a crash cannot undo it.
@@ -135,14 +135,14 @@ pub enum Durability {
     Unsynced,
 }
 
-/// A child of a folder.
+/// A child of a folder: an object, or a folder inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
     pub name: String,
     pub is_folder: bool,
 }
 
-/// What a driver tells about an object without reading it.
+/// The properties of an object that a driver knows without reading it.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectStat {
     pub size: u64,

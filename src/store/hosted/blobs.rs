@@ -17,7 +17,7 @@ use crate::store::{Amount, StoreError, StoredBlob, layout};
 pub struct HostedBlob {
     pub digest: Digest,
     pub size: u64,
-    /// When the bytes were stored, where the driver tells.
+    /// The time at which the bytes were stored, if the driver knows it.
     pub stored_at: Option<SystemTime>,
 }
 

@@ -33,7 +33,7 @@ type Shared = Arc<tokio::sync::Mutex<KnownRevisions>>;
 pub struct KnownRevisions {
     sha256: Folder,
     sha512: Folder,
-    /// When they were last compared with the storage.
+    /// The moment of the last comparison with the storage.
     checked: Option<Moment>,
 }
 
@@ -53,7 +53,7 @@ pub struct Revision {
     role: Role,
 }
 
-/// What a manifest is to others. It never changes, since the content of a digest never changes.
+/// The relation of a manifest to others. It never changes, since the content of a digest never changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// Not known: the manifest has no link, or it cannot be read. It is looked at again with each question:

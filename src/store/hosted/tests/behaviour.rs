@@ -13,7 +13,7 @@ use crate::oci::{Algorithm, Digest, MediaType, ReferrersQuery, RepositoryName, T
 use crate::store::cache::CacheStore;
 use crate::store::driver::{DiskDriver, Driver, Durability};
 use crate::store::{HostedStore, Share, StoreError, StoredBlob, UploadId, layout};
-use crate::sys::Clock;
+use crate::sys::{Clock, Tasks};
 
 /// A hosted store over one driver.
 struct Fixture {
@@ -479,7 +479,7 @@ async fn push_is_recorded_until_the_manifest_is_deleted(fixture: Fixture) {
     let first = private.last_push(&app, &digest).await.unwrap().unwrap();
     assert_eq!(first.by.as_deref(), Some("alice"));
     fixture.clock.advance(Duration::from_secs(5));
-    private.record_push(&app, &digest, None).await.unwrap();
+    private.note_push(&app, &digest, None).await;
     let second = fixture.restarted().private().last_push(&app, &digest).await.unwrap().unwrap();
     assert!(second.by.is_none() && second.at >= first.at + 5, "the latest push counts");
     fixture.store.delete_manifest(&app, &digest).await.unwrap();
@@ -503,6 +503,13 @@ async fn pull_is_recorded_at_most_once_a_minute(fixture: Fixture) {
     assert!(private.is_pull_due(&app, &latest));
     private.record_pull(&app, &latest).await.unwrap();
     assert!(private.last_pull(&app, &latest).await.unwrap().unwrap() >= first + 70);
+    fixture.clock.advance(Duration::from_secs(60));
+    let tasks = Tasks::new();
+    (0..3).for_each(|_| private.note_pull(&tasks, &app, &latest));
+    while private.last_pull(&app, &latest).await.unwrap().unwrap() < first + 130 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!private.is_pull_due(&app, &latest));
     fixture.store.untag(&app, &latest).await.unwrap();
     assert_eq!(private.last_pull(&app, &latest).await.unwrap(), None);
 }
