@@ -44,7 +44,7 @@ struct PullRecord {
 pub struct PrivateStore {
     backend: Backend,
     clock: Clock,
-    /// When the last pull of each tag was written.
+    /// The time at which the last pull of each tag was written.
     written: moka::sync::Cache<(RepositoryName, Tag), SystemTime>,
 }
 
