@@ -35,15 +35,22 @@ pub(super) fn unknown(path: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// Describes each configuration in a document that `entrepot check` refuses. A configuration that names files of the reader's machine
-/// is not tried, and neither is one that the next block shows the mistakes of.
+/// Describes each configuration in a document that `entrepot check` refuses, unless the next block shows its mistakes as they are
+/// printed. A configuration that names files of the reader's machine is not tried.
 pub(super) fn refused(path: &str, text: &str) -> Vec<String> {
     let blocks = blocks(text);
-    let followed_by_mistakes = |at: usize| blocks.get(at + 1).is_some_and(|(_, next)| next.starts_with("config.yml:"));
-    let configurations = blocks.iter().enumerate().filter(|(at, (language, text))| {
-        language == "yaml" && is_configuration(text) && !names_files(text) && !followed_by_mistakes(*at)
+    let configurations = blocks
+        .iter()
+        .enumerate()
+        .filter(|(_, (language, text))| language == "yaml" && is_configuration(text) && !names_files(text));
+    let described = configurations.filter_map(|(at, (_, text))| {
+        let mistakes = mistakes(text).unwrap_or_default();
+        // Mistakes of a store that has content cannot be tried here: they come without a summary.
+        let shown = blocks.get(at + 1).filter(|(_, next)| next.starts_with("config.yml:"));
+        let is_right = shown.map_or(mistakes.is_empty(), |(_, next)| !next.contains(" mistake") || *next == mistakes);
+        (!is_right).then(|| format!("{path}: {mistakes}\n{text}"))
     });
-    configurations.filter_map(|(_, (_, text))| Some(format!("{path}: {}\n{text}", mistakes(text)?))).collect()
+    described.collect()
 }
 
 /// Returns the fenced blocks of a document, with their languages.
@@ -145,6 +152,7 @@ fn documents_good_and_bad() {
         ("```yaml\nimage: a\n```", true),
         ("```yaml\nhttp: {adr: \":5000\"}\n```", false),
         ("```yaml\nhttp: {adr: \":5000\"}\n```\n\n```\nconfig.yml:2:8: …\n```", true),
+        ("```yaml\nhttp: {adr: \":5000\"}\n```\n\n```\nconfig.yml:2:8: …\n1 mistake\n```", false),
         ("```yaml\nversion: 0.2\n```", false),
     ] {
         let found = [unknown("a.md", text), refused("a.md", text)].concat();
