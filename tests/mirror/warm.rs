@@ -304,9 +304,9 @@ fn server_reports_progress_in_lines() {
         ("text/plain", r#"{"images":["a"],"platforms":["all"]}"#, "application/json"),
         ("application/json", r#"{"images":["a"]}"#, "platforms"),
         ("application/json", r#"{"images":["a"],"platforms":[]}"#, "no platform"),
-        ("application/json", r#"{"images":[],"platforms":["all"]}"#, "names none"),
+        ("application/json", r#"{"images":[],"platforms":["all"]}"#, "is empty"),
         ("application/json", r#"{"images":["a"],"platform":["all"]}"#, "unknown field"),
-        ("application/json", "app:1", "is not what is warmed"),
+        ("application/json", "app:1", "is not a list of images to warm"),
     ] {
         let request = client.request("POST", "/api/v1/warm").header("Content-Type", content_type);
         let answer = request.body(body.as_bytes()).send();
