@@ -36,7 +36,7 @@ impl<T> Admitted<T> {
 /// Identifies callers and decides what they may do.
 #[derive(Debug)]
 pub struct Gate {
-    /// How callers prove their identity; `None` if the gate is open.
+    /// The means by which callers prove their identity; `None` if the gate is open.
     login: Option<Login>,
     rules: Rules,
 }

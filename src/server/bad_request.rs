@@ -19,7 +19,7 @@ use super::activity::Activity;
 use super::http1::{bare_error, to_text};
 use crate::web::Greeting;
 
-/// How much a client may still send after the answer, and for how long, so that it sees the answer instead of a reset connection.
+/// The limits for reading further input after the answer. Input is read so that the client sees the answer instead of a reset connection.
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
@@ -33,7 +33,7 @@ pub(super) struct Explaining<S, F> {
     activity: Arc<Activity>,
     answer: F,
     greeting: Greeting,
-    /// How long a head may take from its first bytes to its end.
+    /// The time that a head may take from its first bytes to its end.
     head_timeout: Duration,
     head: Head,
     reply: Reply,

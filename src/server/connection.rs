@@ -21,9 +21,9 @@ use super::bad_request::Explaining;
 use crate::sys::Tasks;
 use crate::web::{self, App, Listener};
 
-/// How long a request head may take, and how long a new connection may send nothing.
+/// The time limit for a request head, and for the first byte of a new connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a connection may be idle between requests. It is closed without an answer, but a head that begins in the first half of this
+/// The time that a connection may be idle between requests. It is closed without an answer, but a head that begins in the first half of this
 /// time is answered first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest request head. `web` has a smaller limit and answers with an explanation. This also limits the memory for each
@@ -32,7 +32,7 @@ const BUFFER: usize = 64 << 10;
 /// The windows of HTTP/2. The default of 64 KiB would slow pushes over links with a long round trip.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// How often a silent HTTP/2 peer is pinged, and how long it may take to answer.
+/// The interval of pings to a silent HTTP/2 peer, and the time limit for its answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -14,9 +14,9 @@ use crate::config;
 use crate::sys::Tasks;
 use crate::web::{App, Listener};
 
-/// How long running requests may take to finish if `http.draintimeout` is not set.
+/// The time that running requests may take to finish if `http.draintimeout` is not set.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long accepting pauses after an error that will not pass at once.
+/// The pause of accepting after an error that will not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A server that listens but does not accept yet. Clients that connect now wait.

@@ -12,7 +12,7 @@ use super::provision::{self, provision};
 use crate::sys::disk::{self, Stamp};
 use crate::sys::{Clock, Moment, blocking};
 
-/// How often the file is checked for changes, at most.
+/// The shortest time between two checks of the file for changes.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// A password file and the users that were last read from it.

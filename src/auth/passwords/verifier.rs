@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::oci::{Algorithm, Digest, Hasher};
 use crate::sys::{Clock, blocking, random_id};
 
-/// How long a verified password is accepted without hashing it again. A pull of twenty layers sends it twenty times.
+/// The time for which a verified password is accepted without hashing it again. A pull of twenty layers sends it twenty times.
 const REMEMBER_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// The number of verified passwords in memory.

@@ -29,7 +29,7 @@ pub struct FillStatus {
     pub repositories: Vec<String>,
 }
 
-/// How far a fill is.
+/// The phase of a fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FillState {

@@ -64,7 +64,7 @@ pub struct TagEntry {
     pub size: u64,
     /// The part of `size` that is stored.
     pub held: u64,
-    /// When a hosted tag was pushed, or when the upstream last confirmed a mirrored tag.
+    /// The time at which a hosted tag was pushed, or at which the upstream last confirmed a mirrored tag.
     pub since: Option<String>,
 }
 

@@ -43,12 +43,12 @@ pub struct UpstreamStatus {
     /// Other names that clients may use for the upstream.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// Whether the upstream owns names that carry no registry of their own.
+    /// True if the upstream owns names that carry no registry of their own.
     pub default: bool,
-    /// Whether requests to the upstream carry an account. The account is not named.
+    /// True if requests to the upstream carry an account. The account is not named.
     #[serde(default)]
     pub account: bool,
-    /// Since when the upstream has not answered, so that cached tags are served unchecked.
+    /// The time since which the upstream has not answered, so that cached tags are served unchecked.
     pub silent_since: Option<String>,
     /// The endpoints in their configured order.
     #[serde(default)]
@@ -66,11 +66,11 @@ pub struct EndpointStatus {
     pub latency_ms: Option<u64>,
     /// Failures in a row.
     pub failures: u32,
-    /// When an open circuit lets the next request through.
+    /// The time at which an open circuit lets the next request through.
     pub retry_at: Option<String>,
-    /// Until when the endpoint asked to be left alone.
+    /// The time until which the endpoint throttles requests.
     pub throttled_until: Option<String>,
-    /// Until when no content is requested by digest, because the endpoint sent other content than the digest names.
+    /// The time until which no content is requested by digest, because the endpoint sent content that differed from its digest.
     pub distrusted_until: Option<String>,
 }
 
@@ -86,14 +86,15 @@ pub enum CircuitStatus {
     Open,
 }
 
-/// What an upstream said about the requests that it counts.
+/// The request budget that an upstream announced.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BudgetStatus {
     pub limit: Option<u64>,
     pub remaining: u64,
     pub window_seconds: Option<u64>,
+    /// The time of the announcement.
     pub seen: String,
-    /// Whether so few requests are left that only content that is not cached is requested.
+    /// True if so few requests are left that only missing content is requested.
     pub pulls_spared: bool,
 }
 

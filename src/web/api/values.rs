@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::oci::Target;
 
-/// Where the content of a repository comes from.
+/// The origin of the content of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RepositoryKind {

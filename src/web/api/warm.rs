@@ -111,7 +111,9 @@ async fn read(call: &mut Call) -> Result<WarmOrder, Failure> {
         return Err(Failure::order_invalid("send JSON with the header Content-Type: application/json"));
     }
     let Some(body) = call.body.whole(MAX_ORDER_BYTES, &call.exchange.app.body_budget).await? else {
-        return Err(Failure::order_invalid(format!("the list is longer than {MAX_ORDER_BYTES} bytes; send it in parts")));
+        return Err(Failure::order_invalid(format!(
+            "the list is longer than {MAX_ORDER_BYTES} bytes; send it in parts"
+        )));
     };
     serde_json::from_slice(&body).map_err(|error| {
         let form = r#"{"images": ["alpine:3.20"], "platforms": ["linux/amd64"]}"#;

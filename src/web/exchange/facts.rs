@@ -44,7 +44,7 @@ pub(in crate::web) struct LoggedError {
     pub(in crate::web) detail: Option<String>,
 }
 
-/// How far the answer of a request is.
+/// The progress of an answer.
 #[derive(Debug)]
 pub(super) enum Progress {
     /// There is no answer yet.

@@ -46,7 +46,7 @@ impl From<Exhausted> for BodyError {
     }
 }
 
-/// Whether the client sends the body without being asked.
+/// Tells if the client sends the body without being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Continuation {
     Sends,

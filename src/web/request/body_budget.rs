@@ -11,9 +11,9 @@ const MAX_BYTES: usize = 128 << 20;
 /// The memory that each body may use without counting. It is no more than the connection costs anyway, and it is enough for
 /// nearly every manifest, so ordinary pushes succeed even if the budget is exhausted.
 const UNCOUNTED_BYTES: usize = 16 << 10;
-/// How long a body waits for memory.
+/// The time that a body waits for memory.
 const WAIT: Duration = Duration::from_secs(5);
-/// How long a body may take to arrive. 4 MiB at 20 kB/s take three and a half minutes.
+/// The time that a body may take to arrive. 4 MiB at 20 kB/s take three and a half minutes.
 const READ_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The memory that is left for bodies, and their time limits.

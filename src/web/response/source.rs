@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::registry::{Piece, Reader};
 use crate::sys::Extent;
 
-/// How many bytes of a file are read, and held in memory for one client, at a time.
+/// The number of bytes of a file that are read, and kept in memory for one client, at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The reason why a body could not be sent to its end. The connection is cut, so that the client does not take the body for complete.
