@@ -108,7 +108,7 @@ fn invalid_request_is_refused_with_a_message() {
         // A client that tries TLS first does so for every request, so only the debug log mentions it.
         if !text.starts_with('\u{16}') {
             let line = registry.wait_for_log(id);
-            assert!(line.contains("cannot be read") && line.contains("127.0.0.1"), "{line}");
+            assert!(line.contains("unreadable request") && line.contains("127.0.0.1"), "{line}");
         }
     }
     // The same after answers on the same connection.
