@@ -1,6 +1,6 @@
 //! A cursor points at a key in the tree, and reads its value as one type or another.
 //!
-//! A value of the wrong type is reported with what was found and what to write. It then counts as not written.
+//! A value of the wrong type is reported, with its content and a valid example. It then counts as not written.
 
 use std::path::Path;
 use std::str::FromStr;

@@ -91,6 +91,15 @@ fn mutated() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
+    fn any_text_is_printed_and_read_again(text in "\\PC{0,8}[ \\t\\n\\\\:#\"'{\\[&*!|>%@`~.-]{0,3}\\PC{0,8}") {
+        let mut config = good("version: 0.1").config;
+        config.log.fields.insert("text".to_owned(), text.clone());
+        let printed = root::print(&config);
+        let fields = good(&printed).config.log.fields;
+        prop_assert_eq!(fields.get("text"), Some(&text).filter(|text| !text.is_empty()), "{}", printed);
+    }
+
+    #[test]
     fn damaged_file_never_panics(text in mutated()) {
         let _ = load_text(&text, &[]);
     }

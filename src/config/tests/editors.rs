@@ -217,7 +217,10 @@ fn schema_has_descriptions_defaults_and_words() {
     });
     let (schema, _) = validator();
     let at = |pointer: &str| schema.pointer(&format!("/properties/{}", pointer.replace('.', "/properties/"))).unwrap();
-    assert_eq!(at("http.addr")["description"], json!("Where to listen: HOST:PORT, or :PORT for every address."));
+    assert_eq!(
+        at("http.addr")["description"],
+        json!("The address to listen on: HOST:PORT, or :PORT for every address of the machine.")
+    );
     assert_eq!(at("http.addr")["default"], json!(":5000"));
     assert_eq!(at("mirror.fill.segment")["default"], json!("8MiB"));
     assert_eq!(at("mirror.fill.unattended")["anyOf"][0]["enum"], json!(["finish", "pause"]));
@@ -227,5 +230,5 @@ fn schema_has_descriptions_defaults_and_words() {
     let upstream = &at("mirror.upstreams")["additionalProperties"]["properties"];
     assert_eq!((&upstream["tagttl"]["default"], upstream["endpoints"].get("default")), (&json!("10m"), None));
     let image = &at("mirror.prefetch")["items"]["properties"]["image"]["description"];
-    assert!(image.as_str().is_some_and(|said| said.starts_with("Whose tag may hold `*`")), "{image}");
+    assert!(image.as_str().is_some_and(|said| said.starts_with("The image. Its tag may contain `*`")), "{image}");
 }
