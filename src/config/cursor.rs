@@ -12,7 +12,7 @@ use super::secret::Secret;
 /// Reads the file that a `file:/path` secret names, or returns why it cannot be read: `it does not exist; write …`.
 pub type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
 
-/// Holds what reading needs besides the tree.
+/// Holds the report of mistakes, and the access to secrets.
 pub(super) struct ReadContext<'a> {
     pub(super) report: Report,
     pub(super) secrets: ReadSecret<'a>,

@@ -1,4 +1,4 @@
-//! `log`: what is written to stderr.
+//! `log`: the log, which is written to stderr.
 
 use std::collections::BTreeMap;
 

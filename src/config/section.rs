@@ -356,7 +356,7 @@ impl<'p, 's> Keys<'p, 's> {
         }
     }
 
-    /// Returns the section's cursor while a configuration is read, for what concerns several keys.
+    /// Returns the section's cursor while a configuration is read, for checks of several keys.
     pub(super) fn cursor(&mut self) -> Option<(&Cursor<'p>, &mut ReadContext<'s>)> {
         match &mut self.pass {
             Pass::Read(cursor, reading) => Some((cursor, reading)),

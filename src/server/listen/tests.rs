@@ -1,14 +1,7 @@
 use super::*;
 
 fn http(addr: &str) -> config::Http {
-    config::Http {
-        addr: addr.to_owned(),
-        host: None,
-        prefix: "/".to_owned(),
-        headers: Vec::new(),
-        debug: None,
-        drain_timeout: Duration::ZERO,
-    }
+    config::Http { addr: addr.to_owned(), drain_timeout: Duration::ZERO, ..config::Http::default() }
 }
 
 #[tokio::test]
