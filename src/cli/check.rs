@@ -8,8 +8,8 @@ use super::output::{Output, remark, say};
 use super::settings::{Settings, examine, read};
 use crate::config::{self, Draft, Problem};
 use crate::metrics::Metrics;
-use crate::registry::{Machine, examine_upstreams};
-use crate::sys::{Clock, Tasks};
+use crate::registry::examine_upstreams;
+use crate::sys::Machine;
 
 /// The output of `check` besides the mistakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,7 @@ pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), CommandEr
 /// otherwise.
 async fn try_upstreams(draft: &mut Draft) {
     let Some(config) = draft.config().filter(|_| draft.is_valid()).cloned() else { return };
-    let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
-    if let Err(error) = examine_upstreams(&config, &machine).await {
+    if let Err(error) = examine_upstreams(&config, &Machine::system(), &Arc::new(Metrics::new())).await {
         for line in error.to_string().lines() {
             draft.error(&["mirror"], &format!("cannot be used: {line}"));
         }

@@ -1,21 +1,21 @@
-//! What a repository answers with.
+//! The values that repositories answer with.
 
 use bytes::Bytes;
 
 use crate::oci::{Digest, MediaType};
-use crate::store;
+use crate::store::Page;
 
-/// Something that was found, and how: what `X-Cache` and `Warning` tell.
+/// A value that was found, and where it came from: `X-Cache` and `Warning` tell clients of it.
 #[derive(Clone, Debug)]
 pub struct Found<T> {
     pub value: T,
-    /// `None` in a hosted repository.
+    /// The source of a mirrored repository's answer. `None` for a hosted repository.
     pub cache: Option<CacheStatus>,
-    /// Words for a `Warning: 299` field: since when the upstream has not answered.
+    /// The text of a `Warning: 299` field: since when the upstream has not answered.
     pub warning: Option<String>,
 }
 
-/// How a mirrored repository came by its answer (the table in PRODUCT.md).
+/// The source of a mirrored repository's answer (docs/reference/freshness.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheStatus {
     Hit,
@@ -26,12 +26,12 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
-    /// Of what the upstream was asked for, by this request or by another that this one joined.
+    /// Returns the status of an answer that the upstream gave to this request, or to another one that this request joined.
     pub(super) fn asked(joined: bool) -> Self {
         if joined { Self::Fill } else { Self::Miss }
     }
 
-    /// The value of `X-Cache`.
+    /// Returns the value of `X-Cache`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -44,71 +44,67 @@ impl CacheStatus {
 }
 
 impl<T> Found<T> {
-    /// Found in a hosted repository.
+    /// Wraps an answer of a hosted repository.
     pub fn hosted(value: T) -> Self {
         Self { value, cache: None, warning: None }
     }
 
-    /// Found in a mirrored repository.
+    /// Wraps an answer of a mirrored repository.
     pub fn mirrored(value: T, cache: CacheStatus) -> Self {
         Self { value, cache: Some(cache), warning: None }
     }
 
-    /// The same, with another value.
+    /// Returns the same answer with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Found<U> {
         Found { value: change(self.value), cache: self.cache, warning: self.warning }
     }
 }
 
-/// What a HEAD of a manifest tells.
+/// The facts about a manifest that the headers of an answer state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestInfo {
     pub digest: Digest,
     pub media_type: MediaType,
+    /// The length in bytes.
     pub size: u64,
 }
 
-/// A manifest that is held, byte for byte as it came.
+/// A manifest that is stored here, byte for byte as it arrived.
 #[derive(Clone, Debug)]
 pub struct HeldManifest {
     pub info: ManifestInfo,
     pub body: Bytes,
 }
 
-/// Which part of a list is asked for (distribution-spec, "Listing Tags").
+/// The part of a list that a client asks for (OCI distribution-spec 1.1, "Listing Tags").
 #[derive(Clone, Debug, Default)]
 pub struct PageRequest {
-    /// At most so many; `None`: the server's own limit.
+    /// The highest number of entries. `None` stands for the server's own limit.
     pub n: Option<usize>,
-    /// Only what comes after this, in byte order.
+    /// Only entries after this one, in byte order.
     pub last: Option<String>,
 }
 
-/// A part of a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    pub entries: Vec<String>,
-    /// More come after the last entry.
-    pub more: bool,
-}
-
-impl From<store::Page<String>> for Page {
-    fn from(page: store::Page<String>) -> Self {
-        Self { entries: page.entries, more: page.more }
-    }
-}
-
 impl PageRequest {
-    /// The most entries in one answer, whatever is asked for.
+    /// The highest number of entries in one answer.
     const MOST: usize = 10_000;
+    /// The highest number of entries in an answer that reads files for each of them.
+    const MOST_DETAILED: usize = 1000;
+    /// The number of entries in such an answer when the client names none.
+    const USUAL_DETAILED: usize = 100;
 
-    /// The most entries that this asks for.
+    /// Returns the highest number of entries that the answer may have.
     pub(super) fn most(&self) -> usize {
         self.n.unwrap_or(Self::MOST).min(Self::MOST)
     }
 
-    /// Cuts this part out of a list that is sorted in byte order.
-    pub(super) fn cut<T: AsRef<str> + Into<String>>(&self, sorted: impl Iterator<Item = T>) -> Page {
+    /// Returns the same for an answer that reads files for each entry.
+    pub(super) fn most_detailed(&self) -> usize {
+        self.n.unwrap_or(Self::USUAL_DETAILED).min(Self::MOST_DETAILED)
+    }
+
+    /// Cuts this page out of a list that is sorted in byte order.
+    pub(super) fn cut<T: AsRef<str> + Into<String>>(&self, sorted: impl Iterator<Item = T>) -> Page<String> {
         let most = self.most();
         let mut rest = sorted.skip_while(|entry| self.last.as_deref().is_some_and(|last| entry.as_ref() <= last));
         let entries: Vec<String> = rest.by_ref().take(most).map(Into::into).collect();

@@ -1,4 +1,4 @@
-//! A blob that can be read: it hides whether it is stored or arriving.
+//! A blob to read, whether it is stored or still arriving.
 
 use bytes::Bytes;
 
@@ -6,65 +6,65 @@ use crate::fills::{Arriving, Direct, Follower, Progress};
 use crate::oci::{Digest, Span};
 use crate::store::{Piece, ReadError, StoredBlob};
 
-/// A blob to be read: stored, or arriving from an upstream.
+/// A blob to read.
 pub struct Blob {
     digest: Digest,
     size: Option<u64>,
-    content: Content,
+    source: BlobSource,
 }
 
-enum Content {
+enum BlobSource {
     Stored(StoredBlob),
-    /// A manifest, asked for as a blob.
+    /// A manifest that is read as a blob.
     Bytes(Bytes),
     Arriving(Box<Arriving>),
 }
 
 impl Blob {
     pub(super) fn stored(digest: Digest, stored: StoredBlob) -> Self {
-        Self { digest, size: Some(stored.size), content: Content::Stored(stored) }
+        Self { digest, size: Some(stored.size), source: BlobSource::Stored(stored) }
     }
 
     pub(super) fn bytes(digest: Digest, bytes: Bytes) -> Self {
-        Self { digest, size: Some(bytes.len() as u64), content: Content::Bytes(bytes) }
+        Self { digest, size: Some(bytes.len() as u64), source: BlobSource::Bytes(bytes) }
     }
 
     pub(super) fn arriving(arriving: Arriving, progress: Progress) -> Self {
         let size = arriving.direct.as_ref().map_or(progress.size, Direct::size);
-        Self { digest: arriving.fill.digest, size, content: Content::Arriving(Box::new(arriving)) }
+        Self { digest: arriving.fill.digest, size, source: BlobSource::Arriving(Box::new(arriving)) }
     }
 
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Its size in bytes; `None` while an upstream that does not say it sends it.
+    /// Returns the size in bytes. `None` while the blob arrives from an upstream that does not state the size.
     pub fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// Reads all of it.
+    /// Returns a reader of the whole blob.
     pub fn reader(self) -> Reader {
         let whole = Span { start: 0, end: self.size.unwrap_or(u64::MAX) };
-        Reader(match self.content {
-            Content::Arriving(arriving) => {
+        Reader(match self.source {
+            BlobSource::Arriving(arriving) => {
                 Reading::Following(Box::new(Follower::new(*arriving, self.size, Vec::new())))
             }
-            content => Reading::There(content.cut(vec![whole]).into_iter()),
+            source => Reading::Stored(source.cut(vec![whole]).into_iter()),
         })
     }
 
-    /// Reads these stretches of it, one after the other. Each lies in it, and none is empty.
-    pub fn stretches(self, spans: Vec<Span>) -> Reader {
-        Reader(match self.content {
-            Content::Arriving(arriving) => Reading::Following(Box::new(Follower::new(*arriving, self.size, spans))),
-            content => Reading::There(content.cut(spans).into_iter()),
+    /// Returns a reader of these parts, one after the other. Each part lies within the blob and is not empty.
+    pub fn parts(self, spans: Vec<Span>) -> Reader {
+        Reader(match self.source {
+            BlobSource::Arriving(arriving) => Reading::Following(Box::new(Follower::new(*arriving, self.size, spans))),
+            source => Reading::Stored(source.cut(spans).into_iter()),
         })
     }
 }
 
-impl Content {
-    /// These stretches of what is there; nothing of what is arriving.
+impl BlobSource {
+    /// Returns parts of stored content. Returns nothing for content that is arriving.
     fn cut(&self, spans: Vec<Span>) -> Vec<Piece> {
         let spans = spans.into_iter();
         match self {
@@ -78,20 +78,20 @@ impl Content {
     }
 }
 
-/// Reads a blob piece by piece, at its own pace; each piece is of one stretch. Dropping it harms nobody.
+/// Reads a blob piece by piece. Each piece belongs to one part. Dropping the reader affects no other reader.
 pub struct Reader(Reading);
 
 enum Reading {
-    There(std::vec::IntoIter<Piece>),
+    Stored(std::vec::IntoIter<Piece>),
     Following(Box<Follower>),
 }
 
 impl Reader {
-    /// The next piece; `None` at the end, which is reached only when everything was right. After an error the body must be
-    /// cut, never ended cleanly.
+    /// Returns the next piece. `None` means that all pieces were delivered and right. After an error, the caller must cut the
+    /// body and never end it cleanly.
     pub async fn next(&mut self) -> Option<Result<Piece, ReadError>> {
         match &mut self.0 {
-            Reading::There(pieces) => pieces.next().map(Ok),
+            Reading::Stored(pieces) => pieces.next().map(Ok),
             Reading::Following(follower) => follower.next().await,
         }
     }

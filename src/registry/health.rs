@@ -1,13 +1,13 @@
-//! Can the storage still be written to (`health.storagedriver`)?
+//! The health of the storage (`health.storagedriver`): whether it can be written to.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::StorageCheck;
 
-/// The verdict of the storage check.
-pub struct Health {
+/// The outcomes of the latest checks of the storage.
+pub struct StorageHealth {
     check: Option<StorageCheck>,
-    /// A std `Mutex`: held for one assignment.
+    /// A std `Mutex`, because it is held for one assignment.
     failures: Mutex<Failures>,
 }
 
@@ -17,7 +17,7 @@ struct Failures {
     last: String,
 }
 
-impl Health {
+impl StorageHealth {
     pub fn new(check: Option<StorageCheck>) -> Self {
         Self { check, failures: Mutex::default() }
     }
@@ -26,7 +26,7 @@ impl Health {
         self.check.as_ref()
     }
 
-    /// Notes what the last check found.
+    /// Notes the outcome of a check.
     pub fn note(&self, outcome: Result<(), String>) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
@@ -35,7 +35,7 @@ impl Health {
         }
     }
 
-    /// The reason why it is not healthy, after as many failures in a row as the threshold says.
+    /// Fails with the last reason after as many failures in a row as `threshold` says.
     pub fn verdict(&self) -> Result<(), String> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match &self.check {
@@ -51,8 +51,8 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn unhealthy_after_the_threshold() {
-        let health = Health::new(Some(StorageCheck { interval: Duration::from_secs(1), threshold: 2 }));
+    fn storage_is_unhealthy_from_the_threshold_on() {
+        let health = StorageHealth::new(Some(StorageCheck { interval: Duration::from_secs(1), threshold: 2 }));
         health.note(Err("no".to_owned()));
         assert!(health.verdict().is_ok());
         health.note(Err("no".to_owned()));

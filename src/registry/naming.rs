@@ -1,19 +1,19 @@
-//! Whose name is it: what lives here, what belongs to which upstream (PRODUCT.md, "Whose name is it").
+//! The rules that decide which repository a name means: a hosted one, or one of an upstream (docs/reference/naming.md).
 
 use std::collections::HashMap;
 
-use super::RegistryError;
+use super::error::RegistryError;
 use crate::config;
 use crate::oci::{HostName, ImageRepository, Pattern, RepositoryName, Target};
 
-/// The rules by which a name becomes a target.
+/// The rules by which names become targets.
 #[derive(Clone, Debug)]
 pub struct Naming {
     local: Vec<Pattern>,
-    /// Upstreams by their own names and by their aliases.
+    /// The upstreams' names, by these names and by their aliases.
     upstreams: HashMap<HostName, HostName>,
     default: Option<HostName>,
-    /// Our own names: in `?ns=` they mean nothing.
+    /// The names of this server. In `?ns=` they mean nothing.
     ours: Vec<HostName>,
 }
 
@@ -29,7 +29,7 @@ impl Naming {
         Self { local: mirror.local.clone(), upstreams, default: mirror.default.clone(), ours }
     }
 
-    /// The target of a request for `name`, which came with `?ns=NS`.
+    /// Returns the target of a request for `name` with the parameter `?ns=NS`.
     pub fn resolve(&self, ns: Option<&str>, name: &RepositoryName) -> Result<Target, RegistryError> {
         if let Some(ns) = ns
             && let Some(target) = self.by_namespace(ns, name)?
@@ -52,7 +52,8 @@ impl Naming {
         }
     }
 
-    /// The target of an image as people write it. Its registry counts as `?ns=` does, unless the whole name lives here.
+    /// Returns the target of an image name as people write it. The registry in it counts as `?ns=`, unless the whole name is
+    /// hosted here.
     pub fn resolve_image(&self, image: &ImageRepository) -> Result<Target, RegistryError> {
         let whole = image.to_string().parse::<RepositoryName>();
         match whole.map(|whole| self.resolve(None, &whole)) {
@@ -61,13 +62,13 @@ impl Naming {
         }
     }
 
-    /// The upstream that `?ns=` names, for the `OCI-Namespace` of the answer.
+    /// Returns the upstream that `?ns=` names, for the `OCI-Namespace` of the answer.
     pub fn namespace(&self, ns: &str) -> Option<&HostName> {
         let host = ns.parse::<HostName>().ok().filter(|host| !self.ours.contains(host))?;
         self.upstreams.get(&host)
     }
 
-    /// The other names of an upstream, in byte order.
+    /// Returns the other names of an upstream, in byte order.
     pub fn aliases(&self, upstream: &HostName) -> Vec<HostName> {
         let others = self.upstreams.iter().filter(|(name, of)| *of == upstream && *name != upstream);
         let mut aliases: Vec<_> = others.map(|(name, _)| name.clone()).collect();
@@ -79,18 +80,19 @@ impl Naming {
         self.default.as_ref()
     }
 
-    /// The patterns of names that can be pushed.
+    /// Returns the patterns of names that can be pushed to.
     pub fn local(&self) -> &[Pattern] {
         &self.local
     }
 
-    /// The patterns of names that can be pushed, in words.
+    /// Describes the names that can be pushed to, for messages.
     pub fn patterns(&self) -> String {
         if self.upstreams.is_empty() {
             return "all".to_owned();
         }
         if self.local.is_empty() {
-            return "none (this registry is a pure mirror; mirror.local names what lives here)".to_owned();
+            return "none (this registry is only a mirror; mirror.local lists the names that are hosted here)"
+                .to_owned();
         }
         self.local.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ")
     }
@@ -103,10 +105,10 @@ impl Naming {
         match self.upstreams.get(&host) {
             Some(upstream) => Ok(Some(mirrored(upstream, name.clone()))),
             None => {
-                tracing::info!(ns = %host, "not mirrored; the key mirror.upstreams.{host} would mirror it");
+                tracing::info!(ns = %host, "a client asked for a registry that is not mirrored; the key mirror.upstreams.{host} would mirror it");
                 Err(RegistryError::NameUnknown(format!(
-                    "{host} is not mirrored here; the configuration key mirror.upstreams.{host} would mirror it, and \
-                     mirror.names takes it for a name of this server"
+                    "{host} is not mirrored here; to mirror it, add the configuration key mirror.upstreams.{host}; if it is a name \
+                     of this server, add it to mirror.names"
                 )))
             }
         }
@@ -114,20 +116,20 @@ impl Naming {
 
     fn unknown(&self, name: &RepositoryName) -> RegistryError {
         RegistryError::NameUnknown(format!(
-            "{name} is neither local (local are: {}) nor of a mirrored registry, and no upstream is the default",
+            "{name} is neither a local name (local names: {}) nor a name of a mirrored registry, and no upstream is the default",
             self.patterns()
         ))
     }
 }
 
-/// Docker Hub's official images have a first part that users leave out.
+/// Returns the target at an upstream. Official images of Docker Hub get the first part `library/`, which users leave out.
 fn mirrored(upstream: &HostName, name: RepositoryName) -> Target {
     let official = upstream.as_str() == "docker.io" && !name.as_str().contains('/');
     let name = if official { name.within("library").unwrap_or(name) } else { name };
     Target::Mirror(upstream.clone(), name)
 }
 
-/// The host of `http.host`, which may be an address with a scheme.
+/// Returns the host of `http.host`, which may be an address with a scheme.
 fn host_of(address: &str) -> Option<HostName> {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     rest.split('/').next()?.parse().ok()
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_name_is_it() {
+    fn names_resolve_to_targets() {
         for (ns, name, want) in [
             (None, "alpine", Some("docker.io/library/alpine")),
             (None, "library/alpine", Some("docker.io/library/alpine")),
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_image_is_it() {
+    fn image_names_resolve_to_targets() {
         for (image, want) in [
             ("alpine", Some("docker.io/library/alpine")),
             ("docker.io/alpine:3", Some("docker.io/library/alpine")),
@@ -193,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn without_upstreams_everything_lives_here() {
+    fn without_upstreams_every_name_is_hosted() {
         let naming = Naming { upstreams: HashMap::new(), default: None, ..naming() };
         let name: RepositoryName = "ghcr.io/any/thing".parse().unwrap();
         assert_eq!(naming.resolve(None, &name).unwrap(), Target::Hosted(name));
     }
 
     #[test]
-    fn without_a_default_a_bare_name_is_unknown() {
+    fn without_a_default_upstream_a_bare_name_is_unknown() {
         let naming = Naming { default: None, ..naming() };
         assert!(naming.resolve(None, &"alpine".parse().unwrap()).is_err());
         assert!(naming.resolve(None, &"local/app".parse().unwrap()).is_ok());

@@ -9,8 +9,10 @@ mod extent;
 pub mod process;
 mod random;
 mod tasks;
+mod machine;
 
 pub use clock::{Clock, Moment};
 pub use extent::{Extent, ReadAt};
+pub use machine::Machine;
 pub use random::{jitter, random_id};
 pub use tasks::{Tasks, blocking};

@@ -13,7 +13,7 @@ use super::response::{Body, headers};
 use super::route::At;
 use crate::auth::{Action, Admitted, Caller, Credentials, Unproven};
 use crate::oci::{ImageRepository, Target};
-use crate::registry::{CacheStatus, Found, Holding, Hosted, Repository};
+use crate::registry::{CacheStatus, Found, HostedRepository, Repository};
 
 /// The answer of a handler.
 pub(super) type Answer = Result<Response<Body>, Failure>;
@@ -46,11 +46,11 @@ impl Call {
     /// Returns the requested repository, if the gate admits the caller.
     pub(super) async fn repository(&mut self, at: &At, action: Action) -> Result<Repository, Failure> {
         let (_, admitted) = self.admit(at, action).await?;
-        Ok(self.exchange.app.registry.repository(admitted.into_inner())?)
+        Ok(self.exchange.app.registry.repository(admitted.into_inner()))
     }
 
     /// Returns the repository to push to, and the caller. Refuses a name that is not local.
-    pub(super) async fn hosted(&mut self, at: &At) -> Result<(Hosted, Caller), Failure> {
+    pub(super) async fn hosted(&mut self, at: &At) -> Result<(HostedRepository, Caller), Failure> {
         let (caller, admitted) = self.admit(at, Action::Push).await?;
         Ok((self.exchange.app.registry.hosted(admitted.into_inner())?, caller))
     }
@@ -63,17 +63,17 @@ impl Call {
     }
 
     /// Returns the stored content of a repository whose name is written as in an image name, if the gate admits the caller.
-    pub(super) async fn holding(
+    pub(super) async fn stored_repository(
         &mut self,
         caller: &Caller,
         name: &ImageRepository,
         action: Action,
-    ) -> Result<Holding, Failure> {
+    ) -> Result<Repository, Failure> {
         let app = Arc::clone(&self.exchange.app);
         let target = app.registry.find(name).await?;
         self.exchange.facts.repository = Some(target.to_string());
         let admitted = app.gate.admit(caller, action, &target)?;
-        Ok(app.registry.holding(admitted.into_inner()))
+        Ok(app.registry.repository(admitted.into_inner()))
     }
 
     async fn admit(&mut self, at: &At, action: Action) -> Result<(Caller, Admitted<Target>), Failure> {

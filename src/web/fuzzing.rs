@@ -32,7 +32,7 @@ impl Addresses {
     }
 
     /// Returns the `Link` to the page after `page`.
-    pub fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page) -> Option<http::HeaderValue> {
+    pub fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page<String>) -> Option<http::HeaderValue> {
         self.0.more_tags(at, asked, page)
     }
 }

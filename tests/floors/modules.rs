@@ -115,7 +115,9 @@ impl Module {
             }
         }
         for at in 0..tokens.len() {
-            if before(tokens, at) == "::" || before(tokens, at) == "use" || text_at(tokens, at + 1) != "::" {
+            let is_visibility = before(tokens, at) == "in" && at >= 3 && text_at(tokens, at - 3) == "pub";
+            let goes_on = before(tokens, at) == "::" || before(tokens, at) == "use";
+            if is_visibility || goes_on || text_at(tokens, at + 1) != "::" {
                 continue;
             }
             if let Some((path, first)) = self.start(tokens, at, &scope) {

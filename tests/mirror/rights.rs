@@ -183,24 +183,20 @@ async fn mount_requires_the_right_to_pull() {
     let client = registry.client();
     let secret = client.push_image("team/secret", "1", &noise(7, LAYER));
     let store = entrepot::store::Store::new(&registry.data(), entrepot::sys::Clock::system());
-    let machine = entrepot::registry::Machine {
-        clock: entrepot::sys::Clock::system(),
-        tasks: entrepot::sys::Tasks::new(),
-        metrics: std::sync::Arc::default(),
-    };
+    let machine = entrepot::sys::Machine::system();
     let source = entrepot::config::SourceText { name: "test".to_owned(), text: "version: 0.1", built_in: false };
     let config = entrepot::config::load(source, &[], &|_| Ok(String::new())).unwrap().config;
-    let inside = entrepot::registry::Registry::open(&config, store, machine).await.unwrap();
+    let inside = entrepot::registry::open(&config, store, machine, std::sync::Arc::default()).await.unwrap();
     let target = |name: &str| Target::Hosted(name.parse().unwrap());
     let open = inside.hosted(target("team/open")).unwrap();
     let layer: Digest = secret.layer;
     let from = target("team/secret");
     let nobody = |_: &Target| false;
     let everybody = |_: &Target| true;
-    assert!(!open.mount(&layer, Some(&from), &nobody).await.unwrap());
-    assert!(!open.mount(&layer, None, &nobody).await.unwrap());
+    assert!(!inside.mount(&open, &layer, Some(&from), &nobody).await.unwrap());
+    assert!(!inside.mount(&open, &layer, None, &nobody).await.unwrap());
     assert_eq!(client.get(&blob("team/open", layer)).status, 404);
-    assert!(open.mount(&layer, None, &everybody).await.unwrap());
+    assert!(inside.mount(&open, &layer, None, &everybody).await.unwrap());
     assert_eq!(client.get(&blob("team/open", layer)).status, 200);
 }
 

@@ -11,12 +11,12 @@ use crate::auth::Gate;
 use crate::cli::logging;
 use crate::cli::outcome::ErrorMessage;
 use crate::cli::settings::{ROOT_KEY, Settings, unwritable};
-use crate::config::{Config, LogFormat};
+use crate::config::LogFormat;
 use crate::metrics::Metrics;
-use crate::registry::{Machine, Registry};
+use crate::registry::{self, Registry};
 use crate::server::Server;
 use crate::store::Store;
-use crate::sys::{Clock, Tasks, blocking};
+use crate::sys::{Machine, Tasks, blocking};
 use crate::web::{AccessLog, App, Listener, Parts};
 
 /// Runs the server until a signal stops it.
@@ -25,16 +25,17 @@ pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> 
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
-    let machine = Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::new(Metrics::new()) };
+    let (machine, metrics) = (Machine::system(), Arc::new(Metrics::new()));
     let (stop, abort) =
         stop_signals(&machine.tasks).map_err(|error| ErrorMessage(format!("cannot handle signals: {error}")))?;
     let config = settings.config();
     let store = prepared_store(&settings, &machine).await?;
     // The port is opened first: a port in use is the most common mistake, and early clients wait instead of being refused.
     let server = Server::bind(&config.http).await.map_err(ErrorMessage::new)?;
-    let registry = Registry::open(config, store, machine.clone()).await.map_err(ErrorMessage::new)?;
-    let app = build_app(config, &settings.source, &registry, &machine).await?;
-    start_background_work(&registry);
+    let registry =
+        registry::open(config, store, machine.clone(), Arc::clone(&metrics)).await.map_err(ErrorMessage::new)?;
+    let app = build_app(&settings, &registry, &machine, metrics).await?;
+    registry::start_jobs(&registry, config);
     announce(&settings, &server);
     tokio::select! {
         () = server.run(app, &machine.tasks, stop.cancelled_owned()) => {}
@@ -60,29 +61,25 @@ async fn prepared_store(settings: &Settings, machine: &Machine) -> Result<Store,
 }
 
 async fn build_app(
-    config: &Config,
-    source: &str,
+    settings: &Settings,
     registry: &Arc<Registry>,
     machine: &Machine,
+    metrics: Arc<Metrics>,
 ) -> Result<Arc<App>, ErrorMessage> {
-    let (auth, clock, metrics) = (config.auth.clone(), machine.clock.clone(), Arc::clone(&machine.metrics));
-    let gate = blocking(move || Gate::new(auth.as_ref(), clock, metrics)).await;
-    let gate = gate.map_err(|error| ErrorMessage(format!("{source}: {error}")))?;
+    let config = settings.config();
+    let (auth, clock, counted) = (config.auth.clone(), machine.clock.clone(), Arc::clone(&metrics));
+    let gate = blocking(move || Gate::new(auth.as_ref(), clock, counted)).await;
+    let gate = gate.map_err(|error| ErrorMessage(format!("{}: {error}", settings.source)))?;
     let app = App::new(Parts {
         registry: Arc::clone(registry),
         gate,
-        metrics: Arc::clone(&machine.metrics),
+        metrics,
         clock: machine.clock.clone(),
         tasks: machine.tasks.clone(),
         http: config.http.clone(),
         access_log: if config.log.access { AccessLog::All } else { AccessLog::Failures },
     });
     Ok(Arc::new(app.map_err(ErrorMessage::new)?))
-}
-
-/// Starts every job that runs beside the requests. This is the only place that starts one.
-fn start_background_work(registry: &Arc<Registry>) {
-    registry.start();
 }
 
 /// Prints the banner. If the log is JSON, standard output is read by programs too, so the banner goes into the log.

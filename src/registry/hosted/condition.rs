@@ -1,14 +1,14 @@
-//! On what a change to a reference depends: that it still names what whoever asks believes.
+//! The condition of a change: the reference still names the content that the client expects.
 
 use crate::oci::{Digest, Reference};
-use crate::registry::RegistryError;
+use crate::registry::error::RegistryError;
 
-/// What must be true of a reference for it to be changed (RFC 9110 §13.1). Nothing, by default.
+/// What must be true of a reference before it is changed (RFC 9110 §13.1). The default requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// It names one of these.
+    /// The reference must name this content (`If-Match`).
     pub names: Option<Content>,
-    /// It names none of these.
+    /// The reference must not name this content (`If-None-Match`).
     pub names_not: Option<Content>,
 }
 
@@ -20,13 +20,14 @@ pub enum Content {
 }
 
 impl Condition {
+    /// Returns true if the condition requires nothing.
     pub fn is_none(&self) -> bool {
         self.names.is_none() && self.names_not.is_none()
     }
 
-    /// Fails unless it holds for a reference that names `current`.
+    /// Fails unless the condition holds for a reference that names `current`.
     pub(super) fn check(&self, reference: &Reference, current: Option<Digest>) -> Result<(), RegistryError> {
-        let is = |content: &Content| content.has(current.as_ref());
+        let is = |content: &Content| content.contains(current.as_ref());
         if self.names.as_ref().is_none_or(is) && !self.names_not.as_ref().is_some_and(is) {
             return Ok(());
         }
@@ -35,7 +36,7 @@ impl Condition {
 }
 
 impl Content {
-    fn has(&self, current: Option<&Digest>) -> bool {
+    fn contains(&self, current: Option<&Digest>) -> bool {
         match self {
             Self::Any => current.is_some(),
             Self::OneOf(digests) => current.is_some_and(|digest| digests.contains(digest)),
@@ -49,7 +50,7 @@ mod tests {
     use crate::oci::Algorithm;
 
     #[test]
-    fn what_holds() {
+    fn condition_holds_or_fails_by_the_current_digest() {
         let (one, two) = (Digest::of(Algorithm::Sha256, b"1"), Digest::of(Algorithm::Sha256, b"2"));
         let reference = "latest".parse().unwrap();
         let only = |digest| Some(Content::OneOf(vec![digest]));
@@ -69,8 +70,8 @@ mod tests {
             (only(one), only(one), Some(one), false),
         ] {
             let condition = Condition { names, names_not };
-            let held = condition.check(&reference, current);
-            assert_eq!(held.is_ok(), want, "{condition:?} of {current:?}");
+            let outcome = condition.check(&reference, current);
+            assert_eq!(outcome.is_ok(), want, "{condition:?} of {current:?}");
         }
     }
 }

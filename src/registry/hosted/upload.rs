@@ -1,74 +1,95 @@
-//! A push that is arriving. What is private comes before what is cached: when the disk is full, the cache gives way to it.
+//! Uploads of blobs to a hosted repository. On a full disk, cached content gives way to them.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Hosted;
-use crate::cache::GIVEN_UP;
+use super::context::{HostedContext, is_full};
+use super::repository::HostedRepository;
 use crate::oci::{Algorithm, Digest, RepositoryName};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::error::RegistryError;
 use crate::store::{self, Share, StoreError, UploadId};
 
-/// An upload, taken by one request. Dropping it leaves it resumable.
-pub struct Upload {
-    registry: Arc<Registry>,
+/// An upload that one request writes to. The upload can be resumed after this value is dropped.
+pub struct BlobUpload {
+    context: Arc<HostedContext>,
     repository: RepositoryName,
     id: UploadId,
     inner: store::Upload,
 }
 
-impl Upload {
-    pub(super) async fn take(
-        registry: &Arc<Registry>,
-        repository: &RepositoryName,
-        id: &UploadId,
-    ) -> Result<Self, StoreError> {
-        let inner = registry.store().hosted.upload(repository, id).await?;
-        Ok(Self { registry: Arc::clone(registry), repository: repository.clone(), id: id.clone(), inner })
+impl HostedRepository {
+    /// Starts an upload. `algorithm` is the expected algorithm of the digest that will end it.
+    pub async fn start_upload(&self, algorithm: Algorithm) -> Result<UploadId, RegistryError> {
+        Ok(self.context.with_space(|| self.store().start_upload(&self.name, algorithm)).await?)
     }
 
-    /// Bytes received so far.
+    /// Starts an upload that only this request will write.
+    pub async fn start_single_request_upload(
+        &self,
+        algorithm: Algorithm,
+    ) -> Result<SingleRequestUpload, RegistryError> {
+        Ok(SingleRequestUpload { repository: Some(self.clone()), id: self.start_upload(algorithm).await? })
+    }
+
+    /// Opens an upload for writing. Fails with `UploadBusy` while another request writes to it.
+    pub async fn upload(&self, id: &UploadId) -> Result<BlobUpload, RegistryError> {
+        let opened = self.store().upload(&self.name, id).await;
+        let inner = opened.map_err(|error| upload_error(error, id))?;
+        Ok(BlobUpload { context: Arc::clone(&self.context), repository: self.name.clone(), id: id.clone(), inner })
+    }
+
+    /// Returns the number of bytes that an upload has received.
+    pub async fn upload_size(&self, id: &UploadId) -> Result<u64, RegistryError> {
+        self.store().upload_size(&self.name, id).await.map_err(|error| upload_error(error, id))
+    }
+
+    /// Removes an upload and its bytes.
+    pub async fn cancel_upload(&self, id: &UploadId) -> Result<(), RegistryError> {
+        self.store().discard_upload(&self.name, id).await.map_err(|error| upload_error(error, id))
+    }
+}
+
+impl BlobUpload {
+    /// Returns the number of bytes received so far.
     pub fn size(&self) -> u64 {
         self.inner.size()
     }
 
-    /// It will be called by a digest of this algorithm.
+    /// Notes the algorithm of the digest that will end the upload.
     pub fn expect(&mut self, algorithm: Algorithm) {
         self.inner.expect(algorithm);
     }
 
-    /// Writes a piece at its end. When the disk stays full the upload is given up, and what it took is free again.
+    /// Appends a piece. If the disk stays full, the upload is discarded, which frees its space.
     pub async fn append(&mut self, piece: Bytes) -> Result<(), RegistryError> {
         let mut appended = self.inner.append(piece.clone()).await;
-        // What was evicted may be open or linked elsewhere, and then frees nothing: on until there is room or nothing is left.
-        while is_full(&appended) && self.registry.quota().give_way(GIVEN_UP).await {
+        while self.context.makes_space_after(&appended).await {
             appended = self.inner.append(piece.clone()).await;
         }
         if is_full(&appended) {
-            self.registry.store().hosted.discard(&mut self.inner).await?;
+            self.context.store.discard(&mut self.inner).await?;
         }
         Ok(appended?)
     }
 
-    /// Ends it: verified, synced, found under its digest from now on.
-    pub(super) async fn commit(self, digest: &Digest) -> Result<(), RegistryError> {
-        let Self { registry, repository, id, inner } = self;
-        let store = &registry.store().hosted;
+    /// Ends the upload: verifies and syncs it, and links the blob into the repository.
+    pub async fn commit(self, digest: &Digest) -> Result<(), RegistryError> {
+        let Self { context, repository, id, inner } = self;
+        let store = &context.store;
         let end = async |upload| {
             let verified = store.verify(upload, digest).await?;
-            // Whoever deletes is alone, and so finds the link whole or not at all.
-            let (turn, store) = (store.lock(&repository, Share::Shared).await?, store.clone());
+            // Deletion takes the lock alone, so it finds the link whole or not at all.
+            let (lock, store) = (store.lock(&repository, Share::Shared).await?, store.clone());
             let publish = async move {
-                let _turn = turn;
+                let _lock = lock;
                 store.publish(verified).await
             };
-            registry.tasks().finish(publish).await
+            context.tasks.finish(publish).await
         };
         let mut committed = end(inner).await;
-        while is_full(&committed) && registry.quota().give_way(GIVEN_UP).await {
+        while context.makes_space_after(&committed).await {
             let again = store.upload(&repository, &id).await?;
             committed = end(again).await;
         }
@@ -76,44 +97,41 @@ impl Upload {
     }
 }
 
-/// An upload that nobody was told of, and so nobody can take up again: removed when this is dropped before its end.
-pub struct Untold {
-    /// `None` once it has ended.
-    hosted: Option<Hosted>,
+/// An upload whose identifier no client knows, so it cannot be resumed. Dropping it before its end removes it.
+pub struct SingleRequestUpload {
+    /// `None` once the upload has ended.
+    repository: Option<HostedRepository>,
     id: UploadId,
 }
 
-impl Untold {
-    /// What its last write takes, at most, in [`Untold::PAUSE`]s.
-    const TRIES: u32 = 100;
+impl SingleRequestUpload {
+    /// The number of attempts to remove an upload whose last write still runs, [`Self::PAUSE`] apart.
+    const ATTEMPTS: u32 = 100;
     const PAUSE: Duration = Duration::from_millis(100);
-
-    pub(super) fn new(hosted: Hosted, id: UploadId) -> Self {
-        Self { hosted: Some(hosted), id }
-    }
 
     pub fn id(&self) -> &UploadId {
         &self.id
     }
 
-    /// It was committed: there is nothing to remove.
-    pub fn ended(mut self) {
-        self.hosted = None;
+    /// Notes that the upload was committed, so there is nothing to remove.
+    pub fn committed(mut self) {
+        self.repository = None;
     }
 
-    /// Removes it now. What went wrong before matters more than whether this works: what is left is removed by its age.
+    /// Removes the upload now. A failure is not reported: the first error matters more, and abandoned uploads are purged by
+    /// age.
     pub async fn remove(mut self) {
-        if let Some(hosted) = &self.hosted {
-            Self::cancel(hosted, &self.id).await;
+        if let Some(repository) = &self.repository {
+            Self::cancel(repository, &self.id).await;
         }
-        // Not before: this may be dropped while it waits.
-        self.hosted = None;
+        // Only now, because this future may be dropped while it waits.
+        self.repository = None;
     }
 
-    async fn cancel(hosted: &Hosted, id: &UploadId) {
-        for _ in 0..Self::TRIES {
-            match hosted.cancel_upload(id).await {
-                // A write that was begun goes on without its request.
+    async fn cancel(repository: &HostedRepository, id: &UploadId) {
+        for _ in 0..Self::ATTEMPTS {
+            match repository.cancel_upload(id).await {
+                // A write that has begun goes on without its request.
                 Err(RegistryError::UploadBusy { .. }) => tokio::time::sleep(Self::PAUSE).await,
                 _ => return,
             }
@@ -121,29 +139,20 @@ impl Untold {
     }
 }
 
-impl Drop for Untold {
+impl Drop for SingleRequestUpload {
     fn drop(&mut self) {
-        if let Some(hosted) = self.hosted.take() {
-            let (tasks, id) = (hosted.registry.tasks().clone(), self.id.clone());
-            tasks.spawn(async move { Self::cancel(&hosted, &id).await });
+        if let Some(repository) = self.repository.take() {
+            let (tasks, id) = (repository.context.tasks.clone(), self.id.clone());
+            tasks.spawn(async move { Self::cancel(&repository, &id).await });
         }
     }
 }
 
-impl Registry {
-    /// Writes something private; when the disk is full, again after the cache has given way.
-    pub(super) async fn with_room<T, F>(&self, write: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut written = write().await;
-        while is_full(&written) && self.quota().give_way(GIVEN_UP).await {
-            written = write().await;
-        }
-        written
+fn upload_error(error: StoreError, id: &UploadId) -> RegistryError {
+    let id = id.as_str().to_owned();
+    match error {
+        StoreError::NoUpload => RegistryError::UploadUnknown { id },
+        StoreError::Busy => RegistryError::UploadBusy { id },
+        other => other.into(),
     }
-}
-
-fn is_full<T>(outcome: &Result<T, StoreError>) -> bool {
-    outcome.as_ref().is_err_and(StoreError::is_full)
 }

@@ -1,15 +1,16 @@
-//! Manifests of a mirrored repository: answered from what is held, asked for, and kept.
+//! Manifests of a mirrored repository: served from the cache, or fetched and stored.
 
-use super::Mirror;
-use super::absences::Asked;
 use super::freshness::Settled;
+use super::negative_cache::Asked;
+use super::repository::MirrorRepository;
 use crate::oci::{Digest, Manifest, MediaType, Reference, Tag};
-use crate::registry::{CacheStatus, Found, HeldManifest, ManifestInfo, RegistryError};
+use crate::registry::answer::{CacheStatus, Found, HeldManifest, ManifestInfo};
+use crate::registry::error::RegistryError;
 use crate::store::{LinkRecord, Right, StoreError, TagRecord};
 use crate::upstream::{FetchedManifest, ManifestHead, UpstreamError};
 
-impl Mirror {
-    /// Answers a HEAD. For what is not held nothing is downloaded.
+impl MirrorRepository {
+    /// Answers a HEAD. A manifest that is not cached is not downloaded for it.
     pub(in crate::registry) async fn head_manifest(
         &self,
         reference: &Reference,
@@ -21,7 +22,7 @@ impl Mirror {
             },
             Reference::Tag(tag) => tag,
         };
-        let Some(record) = self.store().tag(self.upstream(), &self.name, tag).await? else {
+        let Some(record) = self.store().tag(self.upstream(), self.name(), tag).await? else {
             return self.head_upstream(reference).await;
         };
         match self.settle(tag, &record).await? {
@@ -40,7 +41,7 @@ impl Mirror {
             Reference::Digest(digest) => return self.manifest_by_digest(digest).await,
             Reference::Tag(tag) => tag,
         };
-        let Some(record) = self.known(tag).await? else {
+        let Some(record) = self.tag_record(tag).await? else {
             return self.fetch(reference).await;
         };
         let settled = self.settle(tag, &record).await?;
@@ -48,7 +49,7 @@ impl Mirror {
             (Some(held), Settled::Stale(why)) => Ok(self.stale(held, why)),
             (Some(held), Settled::Stands(status)) => Ok(Found::mirrored(held, status)),
             (_, Settled::Changed(held)) => Ok(Found::mirrored(held, CacheStatus::Miss)),
-            // Known by a HEAD, or evicted.
+            // The tag is known from a HEAD only, or its manifest was evicted.
             (None, _) => match self.fetch(&Reference::Digest(record.digest)).await {
                 Err(RegistryError::ManifestUnknown { .. }) => self.fetch(reference).await,
                 fetched => fetched,
@@ -56,16 +57,34 @@ impl Mirror {
         }
     }
 
-    /// What is known of a tag; a HEAD that is under way is waited for, since whoever sent it fetches the digest that it names.
-    async fn known(&self, tag: &Tag) -> Result<Option<TagRecord>, RegistryError> {
-        let look = || self.store().tag(self.upstream(), &self.name, tag);
-        if let Some(record) = look().await? {
+    /// Returns a manifest as the upstream has it now. A tag older than its TTL is asked about first, however long that takes.
+    /// The cached manifest is served only if no answer comes.
+    pub(in crate::registry) async fn current_manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<Found<HeldManifest>, RegistryError> {
+        if let Reference::Tag(tag) = reference
+            && let Some(record) = self.store().tag(self.upstream(), self.name(), tag).await?
+            && self.age(record.seen) > self.remote.tag_ttl
+            && !self.remote.is_avoided()
+        {
+            // The question records its answer, and the read below finds it. It also decides about a failure.
+            self.refresh(tag, record.digest, self.situation(record.seen)).await;
+        }
+        self.manifest(reference).await
+    }
+
+    /// Returns the record of a tag. Waits for a HEAD that is running: the client that sent it fetches the digest that it names.
+    async fn tag_record(&self, tag: &Tag) -> Result<Option<TagRecord>, RegistryError> {
+        let read = || self.store().tag(self.upstream(), self.name(), tag);
+        if let Some(record) = read().await? {
             return Ok(Some(record));
         }
-        if self.registry.flights().heads.is_running(&(self.target(), tag.to_string())) {
-            // What it says is written down; an error of it is found out again by the GET.
-            let _ = self.ask(&Reference::Tag(tag.clone())).await;
-            return Ok(look().await?);
+        let reference = Reference::Tag(tag.clone());
+        if self.cached.context.flights.manifest_heads.is_running(&(self.target(), reference.clone())) {
+            // The answer is recorded. The GET that follows finds out its error again.
+            let _ = self.ask(&reference).await;
+            return Ok(read().await?);
         }
         Ok(None)
     }
@@ -77,22 +96,22 @@ impl Mirror {
         }
     }
 
-    /// A manifest that is held and that this repository may serve; it is used now.
+    /// Returns a cached manifest that this repository may serve, and counts the use.
     pub(super) async fn held(&self, digest: &Digest) -> Result<Option<HeldManifest>, RegistryError> {
-        let held = self.look(digest).await?;
+        let held = self.cached.stored_manifest(digest).await?;
         if held.is_some() {
-            self.registry.quota().used(digest);
+            self.cached.context.quota.used(digest);
         }
         Ok(held)
     }
 
-    /// One HEAD for all who ask at the same time. What it says is written down whether or not anybody still waits.
+    /// Sends one HEAD for all requests that ask at the same time. The answer is recorded even if no request waits any more.
     pub(super) async fn ask(&self, reference: &Reference) -> (Result<ManifestHead, UpstreamError>, CacheStatus) {
-        let key = (self.target(), reference.to_string());
+        let key = (self.target(), reference.clone());
         let (mirror, reference) = (self.clone(), reference.clone());
         let work = move || async move {
             if let Reference::Tag(tag) = &reference
-                && let Ok(Some(record)) = mirror.store().tag(mirror.upstream(), &mirror.name, tag).await
+                && let Ok(Some(record)) = mirror.store().tag(mirror.upstream(), mirror.name(), tag).await
                 && mirror.is_fresh(record.seen)
             {
                 // Another request has just asked.
@@ -102,37 +121,37 @@ impl Mirror {
             if mirror.is_absent(Asked::Manifest(reference.clone())).await {
                 return Err(UpstreamError::NotFound);
             }
-            let head = mirror.remote.upstream.head_manifest(&mirror.name, &reference).await;
+            let head = mirror.remote.upstream.head_manifest(mirror.name(), &reference).await;
             mirror.learn(&reference, &head).await;
             head
         };
-        self.landed(self.registry.flights().heads.run(key, work).await)
+        self.landed(self.cached.context.flights.manifest_heads.run(key, work).await)
     }
 
-    /// Writes down what a HEAD said.
+    /// Records the answer to a HEAD.
     async fn learn(&self, reference: &Reference, head: &Result<ManifestHead, UpstreamError>) {
         match head {
-            Ok(_) => self.remote.spoke(),
-            Err(error) => self.heard(error),
+            Ok(_) => self.remote.answered(),
+            Err(error) => self.note_error(error),
         }
         self.note_absence(Asked::Manifest(reference.clone()), head).await;
         let learnt = match (reference, head) {
             (Reference::Tag(tag), Ok(head)) => self.learn_tag(tag, head).await,
             (Reference::Digest(digest), Ok(head)) => self.learn_digest(digest, head).await,
             (Reference::Tag(tag), Err(UpstreamError::NotFound)) => {
-                self.store().untag(self.upstream(), &self.name, tag).await.map(|_| ())
+                self.store().untag(self.upstream(), self.name(), tag).await.map(|_| ())
             }
             _ => Ok(()),
         };
         if let Err(error) = learnt {
-            tracing::warn!(%error, "what the upstream said was not written down; it will be asked again");
+            tracing::warn!(%error, "an answer of the upstream could not be recorded; the upstream will be asked again");
         }
     }
 
     async fn learn_tag(&self, tag: &Tag, head: &ManifestHead) -> Result<(), StoreError> {
-        match self.store().tag(self.upstream(), &self.name, tag).await? {
+        match self.store().tag(self.upstream(), self.name(), tag).await? {
             Some(known) if head.digest == Some(known.digest) => return self.set_tag(tag, &known.into()).await,
-            // Whoever asked fetches the new content first: see `refresh`.
+            // The caller fetches the new content first: see `refresh`.
             Some(_) => return Ok(()),
             None => {}
         }
@@ -141,36 +160,36 @@ impl Mirror {
         self.set_tag(tag, &info).await
     }
 
-    /// The upstream has it. How long it is, is recorded when it has arrived: a HEAD may be wrong.
+    /// Records that the upstream has this digest. Its size is recorded once the content has arrived, since a HEAD may be wrong.
     async fn learn_digest(&self, digest: &Digest, head: &ManifestHead) -> Result<(), StoreError> {
         let Some(info) = info_of(head).filter(|info| info.digest == *digest) else { return Ok(()) };
-        self.digest_is_there(*digest).await;
-        let known = self.store().link(self.upstream(), &self.name, digest).await?;
+        self.note_present(*digest).await;
+        let known = self.store().link(self.upstream(), self.name(), digest).await?;
         let size = known.filter(|known| known.right.is_proven()).and_then(|known| known.size);
         let link = LinkRecord { right: self.right(), media_type: info.media_type, size };
-        self.store().set_links(self.upstream(), &self.name, vec![(*digest, link)]).await
+        self.store().set_links(self.upstream(), self.name(), vec![(*digest, link)]).await
     }
 
-    /// HEAD of what is not known here.
+    /// Answers a HEAD of a manifest about which nothing is recorded.
     async fn head_upstream(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
-        if self.registry.flights().manifests.is_running(&(self.target(), reference.to_string())) {
-            // It is on its way: whoever asks for its digest next must find it, and not fetch it a second time.
+        if self.cached.context.flights.manifests.is_running(&(self.target(), reference.clone())) {
+            // A GET is running. The client will ask for the digest next and must find it, not fetch it a second time.
             return Ok(self.fetch(reference).await?.map(|held| held.info));
         }
-        let unknown = |error| RegistryError::manifest(&error, &self.source(None).key(), reference);
+        let failed = |error| self.manifest_error(&error, reference);
         if self.is_absent(Asked::Manifest(reference.clone())).await {
-            return Err(unknown(UpstreamError::NotFound).remembered());
+            return Err(failed(UpstreamError::NotFound).remembered());
         }
         let (head, status) = self.ask(reference).await;
-        let head = head.map_err(unknown)?;
+        let head = head.map_err(failed)?;
         match info_of(&head) {
             Some(info) => Ok(Found::mirrored(info, status)),
-            // An upstream that does not say what a client needs to know: only the manifest itself tells.
+            // The HEAD lacks facts that a client needs, so the manifest itself is fetched.
             None => Ok(self.fetch(reference).await?.map(|held| held.info)),
         }
     }
 
-    /// Fetches what a changed tag names now, and lets the tag name it.
+    /// Fetches the new content of a changed tag, and then lets the tag name it.
     pub(super) async fn renew(&self, tag: &Tag, digest: Option<Digest>) -> Result<HeldManifest, RegistryError> {
         let found = match digest {
             Some(digest) => self.manifest_by_digest(&digest).await?,
@@ -180,53 +199,53 @@ impl Mirror {
         Ok(found.value)
     }
 
-    /// Fetches a manifest: once for all who ask at the same time. Verified, stored and linked before it is answered.
+    /// Fetches a manifest once for all requests that ask at the same time. It is verified, stored and linked before it is served.
     async fn fetch(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
-        let key = (self.target(), reference.to_string());
+        let key = (self.target(), reference.clone());
         let (mirror, asked) = (self.clone(), reference.clone());
         let work = move || async move {
-            // Whoever comes just after a flight has ended may have looked before it did.
+            // A request that comes just after a fetch has ended may have read the store before that.
             if let Ok(Some(held)) = mirror.held_now(&asked).await {
                 return Ok(held);
             }
-            let unknown = |error| RegistryError::manifest(&error, &mirror.source(None).key(), &asked);
+            let failed = |error| mirror.manifest_error(&error, &asked);
             if mirror.is_absent(Asked::Manifest(asked.clone())).await {
-                return Err(unknown(UpstreamError::NotFound).remembered());
+                return Err(failed(UpstreamError::NotFound).remembered());
             }
-            let fetched = mirror.remote.upstream.get_manifest(&mirror.name, &asked).await;
+            let fetched = mirror.remote.upstream.get_manifest(mirror.name(), &asked).await;
             mirror.note_absence(Asked::Manifest(asked.clone()), &fetched).await;
             match fetched {
                 Ok(fetched) => mirror.keep(&asked, fetched).await,
                 Err(error) => {
-                    mirror.heard(&error);
-                    Err(unknown(error))
+                    mirror.note_error(&error);
+                    Err(failed(error))
                 }
             }
         };
-        let flight = self.registry.flights().manifests.run(key, work).await;
+        let flight = self.cached.context.flights.manifests.run(key, work).await;
         let flight =
             flight.map_err(|interrupted| RegistryError::upstream(&self.interrupted(interrupted), self.upstream()))?;
         Ok(Found::mirrored(flight.value?, CacheStatus::asked(flight.joined)))
     }
 
-    /// What a reference names, if it is held and fresh.
+    /// Returns the manifest that a reference names, if it is cached and fresh.
     async fn held_now(&self, reference: &Reference) -> Result<Option<HeldManifest>, RegistryError> {
         match reference {
             Reference::Digest(digest) => self.held(digest).await,
-            Reference::Tag(tag) => match self.store().tag(self.upstream(), &self.name, tag).await? {
+            Reference::Tag(tag) => match self.store().tag(self.upstream(), self.name(), tag).await? {
                 Some(record) if self.is_fresh(record.seen) => self.held(&record.digest).await,
                 _ => Ok(None),
             },
         }
     }
 
-    /// Stores a manifest that has arrived, and records what it names.
+    /// Stores a manifest that has arrived, and records the content that it names.
     async fn keep(&self, reference: &Reference, fetched: FetchedManifest) -> Result<HeldManifest, RegistryError> {
-        self.remote.spoke();
+        self.remote.answered();
         let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
         let manifest = parsed.and_then(|manifest| manifest.check_kind().map(|()| manifest)).map_err(|error| {
-            let message = format!("{} sent something else than a manifest for {reference}: {error}", self.target());
-            RegistryError::useless(self.upstream(), message)
+            let message = format!("the answer of {} for {reference} is not a manifest: {error}", self.target());
+            RegistryError::bad_answer(self.upstream(), message)
         })?;
         let info = ManifestInfo {
             digest: fetched.digest,
@@ -234,7 +253,7 @@ impl Mirror {
             size: fetched.body.len() as u64,
         };
         let held = HeldManifest { info, body: fetched.body };
-        self.manifest_is_there(&held, &manifest).await;
+        self.note_manifest(&held, &manifest).await;
         let kept = async {
             self.record(&held, &manifest).await?;
             match reference {
@@ -260,33 +279,36 @@ impl Mirror {
             (descriptor.digest, link)
         });
         let links = std::iter::once((digest, own)).chain(named).collect();
-        // Room first: on a full disk the links too need what is evicted for it.
-        let room = self.registry.quota().reserve(size).await;
-        self.store().set_links(self.upstream(), &self.name, links).await?;
-        if room.is_ok() {
+        // The reservation comes first: on a full disk the links too need the space that it frees.
+        let reservation = self.cached.context.quota.reserve(size).await;
+        self.store().set_links(self.upstream(), self.name(), links).await?;
+        if reservation.is_ok() {
             self.store().put(&digest, held.body.clone()).await?;
-            self.registry.quota().stored(digest, size, self.right());
+            self.cached.context.quota.stored(digest, size, self.right());
         }
         Ok(())
     }
 
     async fn set_tag(&self, tag: &Tag, info: &ManifestInfo) -> Result<(), StoreError> {
-        self.forget_absence(Asked::Manifest(Reference::Tag(tag.clone()))).await;
-        let seen = self.registry.clock().unix_seconds();
+        self.cached.forget_absence(Asked::Manifest(Reference::Tag(tag.clone()))).await;
+        let seen = self.cached.context.machine.clock.unix_seconds();
         let ManifestInfo { digest, media_type, size } = info.clone();
         let record = TagRecord { digest, media_type, size, seen };
-        self.store().set_tag(self.upstream(), &self.name, tag, &record).await
-    }
-
-    fn right(&self) -> Right {
-        self.source(None).right()
+        self.store().set_tag(self.upstream(), self.name(), tag, &record).await
     }
 }
 
-/// What a HEAD tells, if it tells all.
+/// Returns the facts that a HEAD states, if it states all of them.
 fn info_of(head: &ManifestHead) -> Option<ManifestInfo> {
     let media_type: MediaType = head.media_type.clone()?;
     Some(ManifestInfo { digest: head.digest?, media_type, size: head.size? })
+}
+
+/// Returns true for media types that are fetched as manifests.
+pub(in crate::registry) fn is_manifest(media_type: &MediaType) -> bool {
+    media_type.is_index()
+        || [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(&media_type.as_str())
+        || media_type.as_str() == MediaType::DOCKER_SCHEMA1_SIGNED
 }
 
 impl From<TagRecord> for ManifestInfo {

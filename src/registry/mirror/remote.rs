@@ -1,5 +1,6 @@
-//! An upstream as the registry sees it: whom to ask, how long to trust it, and whether it answers.
+//! An upstream as the registry sees it: how long its answers are trusted, and whether it answers at all.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -7,23 +8,23 @@ use crate::config;
 use crate::sys::{Clock, Moment};
 use crate::upstream::Upstream;
 
-/// After an upstream did not answer, nobody waits for it again for this long.
-const PATIENCE_RETURNS: Duration = Duration::from_secs(30);
+/// The time for which no request waits for an upstream that did not answer.
+const RETRY_AFTER_SILENCE: Duration = Duration::from_secs(30);
 
-/// An upstream, and what is known of its answering.
+/// An upstream, and whether it has answered lately.
 pub struct Remote {
     pub upstream: Arc<Upstream>,
     pub tag_ttl: Duration,
     pub negative_ttl: Duration,
     pub stale: config::Stale,
     clock: Clock,
-    /// A std `Mutex`: held for one assignment.
+    /// Set while the upstream does not answer. A std `Mutex`, because it is held for one assignment.
     silence: Mutex<Option<Silence>>,
-    /// When it last answered. Likewise.
-    word: Mutex<Option<Moment>>,
+    /// The time of the last answer. A std `Mutex` for the same reason.
+    last_answer: Mutex<Option<Moment>>,
 }
 
-/// The upstream has not answered, or only with errors.
+/// A period in which the upstream did not answer, or answered with errors only.
 #[derive(Clone, Copy)]
 struct Silence {
     since: SystemTime,
@@ -39,43 +40,44 @@ impl Remote {
             stale: spec.stale,
             clock,
             silence: Mutex::new(None),
-            word: Mutex::new(None),
+            last_answer: Mutex::new(None),
         }
     }
 
-    /// It answered.
-    pub fn spoke(&self) {
-        *self.word.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.moment());
+    /// Notes that the upstream answered.
+    pub fn answered(&self) {
+        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.moment());
         if self.silence().take().is_some() {
             tracing::info!(upstream = %self.upstream.name(), "the upstream answers again");
         }
     }
 
-    /// It did not answer, or said 429 or 5xx.
-    pub fn kept_silent(&self, error: &dyn std::fmt::Display) {
+    /// Notes that the upstream did not answer, or answered 429 or 5xx.
+    pub fn failed(&self, error: &dyn fmt::Display) {
         let mut silence = self.silence();
         if silence.is_none() {
-            tracing::warn!(upstream = %self.upstream.name(), %error, "the upstream does not answer; what is held is served as it is");
+            tracing::warn!(upstream = %self.upstream.name(), %error, "the upstream does not answer; cached content is served as it is");
         }
         let since = silence.map_or_else(|| self.clock.now(), |known| known.since);
         *silence = Some(Silence { since, noticed: self.clock.moment() });
     }
 
-    pub fn has_spoken_since(&self, moment: Moment) -> bool {
-        self.word.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|word| word >= moment)
+    /// Returns true if the upstream has answered at or after `moment`.
+    pub fn has_answered_since(&self, moment: Moment) -> bool {
+        self.last_answer.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|answer| answer >= moment)
     }
 
-    /// Is it too soon to wait for it again?
+    /// Returns true while it is too early to wait for this upstream again.
     pub fn is_avoided(&self) -> bool {
-        self.silence().is_some_and(|silence| self.clock.since(silence.noticed) < PATIENCE_RETURNS)
+        self.silence().is_some_and(|silence| self.clock.since(silence.noticed) < RETRY_AFTER_SILENCE)
     }
 
-    /// Since when it has not answered, if it does not.
+    /// Returns the time since when the upstream has not answered.
     pub fn silent_since(&self) -> Option<SystemTime> {
         self.silence().map(|silence| silence.since)
     }
 
-    /// Words for a `Warning`.
+    /// Returns the text of a `Warning` field for a stale answer.
     pub fn warning(&self) -> String {
         let name = self.upstream.name();
         match *self.silence() {

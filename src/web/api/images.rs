@@ -29,13 +29,13 @@ pub struct DeletedImage {
 
 /// Deletes the selected content.
 pub(super) async fn delete(call: &mut Call, caller: &Caller, selection: &ImageSelection) -> Answer {
-    let repository = call.holding(caller, selection.repository(), Action::Delete).await?;
+    let repository = call.stored_repository(caller, selection.repository(), Action::Delete).await?;
     let removed = match selection.reference() {
         Some(reference) => {
             let condition = change_condition(call.headers());
             repository.delete_manifest(reference, &condition).await.map(|()| None)
         }
-        None => repository.delete_all().await.map(Some),
+        None => call.app().registry.remove(&repository).await.map(Some),
     };
     // DELETE is the only method of this path, so a refused DELETE leaves none.
     let removed = removed.map_err(|error| Failure::from(error).allowing(""))?;

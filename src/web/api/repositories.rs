@@ -81,8 +81,8 @@ pub(super) async fn list(call: &mut Call, caller: &Caller, page: &PageRequest) -
 
 /// Lists the stored tags of a repository.
 pub(super) async fn tags(call: &mut Call, caller: &Caller, name: &ImageRepository, page: &PageRequest) -> Answer {
-    let repository = call.holding(caller, name, Action::Pull).await?;
-    let part = repository.held_tags(page).await?;
+    let repository = call.stored_repository(caller, name, Action::Pull).await?;
+    let part = repository.stored_tags(page).await?;
     let tags = part.entries.iter().map(TagEntry::from).collect();
     let last = part.entries.last().filter(|_| part.more).map(|report| report.tag.to_string());
     let target = repository.target();

@@ -148,7 +148,7 @@ pub(super) async fn by_repository(call: &mut Call, caller: &Caller) -> Answer {
 
 /// Returns the usage of one repository.
 pub(super) async fn of_repository(call: &mut Call, caller: &Caller, name: &ImageRepository) -> Answer {
-    let target = call.holding(caller, name, Action::Pull).await?.target();
+    let target = call.stored_repository(caller, name, Action::Pull).await?.target();
     let usage = call.app().registry.usage_of(&target).await?;
     Ok(object(&UsageEntry::from(&usage), None))
 }

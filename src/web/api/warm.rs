@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::auth::{Action, Caller};
 use crate::oci::{ImageName, Platforms};
-use crate::registry::{Presence, RegistryError, WarmEvent, WarmImage, WarmStep};
+use crate::registry::{Presence, RegistryError, WarmEvent, WarmImage, WarmStep, warm};
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
 use crate::web::response::{Body, Cut};
@@ -97,7 +97,7 @@ pub(super) async fn answer(call: &mut Call, caller: &Caller) -> Answer {
             Err(failure) => refused.push(tally.count(WarmLine::Failed { image: name, reason: failure.into_message() })),
         }
     }
-    let events = call.app().registry.warm(images, platforms);
+    let events = warm(&call.app().registry, images, platforms);
     let mut response = Response::new(Body::stream(lines(refused, events, tally)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -46,13 +46,13 @@ impl Base {
     }
 
     /// Returns the `Link` to the page of tags after this one, or `None` if this is the last.
-    pub(in crate::web) fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
+    pub(in crate::web) fn more_tags(&self, at: &At, asked: &PageRequest, page: &Page<String>) -> Option<HeaderValue> {
         let ns = at.ns.as_deref();
         self.next(&format!("{}/tags/list", at.name), asked, page, ns)
     }
 
     /// Returns the `Link` to the page of the catalog after this one, or `None` if this is the last.
-    pub(in crate::web) fn more_repositories(&self, asked: &PageRequest, page: &Page) -> Option<HeaderValue> {
+    pub(in crate::web) fn more_repositories(&self, asked: &PageRequest, page: &Page<String>) -> Option<HeaderValue> {
         self.next("_catalog", asked, page, None)
     }
 
@@ -79,7 +79,7 @@ impl Base {
         header(url)
     }
 
-    fn next(&self, path: &str, asked: &PageRequest, page: &Page, ns: Option<&str>) -> Option<HeaderValue> {
+    fn next(&self, path: &str, asked: &PageRequest, page: &Page<String>, ns: Option<&str>) -> Option<HeaderValue> {
         let last = page.entries.last().filter(|_| page.more)?;
         Some(end(begin(&self.registry, path, asked.n, last), ns))
     }
@@ -138,7 +138,7 @@ mod tests {
         let base = Base::new(None, "/").unwrap();
         let page = |entries: &[&str], more| Page { entries: entries.iter().map(|&e| e.to_owned()).collect(), more };
         let asked = |n| PageRequest { n, last: None };
-        let link = |n, page: &Page| base.more_tags(&at(None), &asked(n), page);
+        let link = |n, page: &Page<String>| base.more_tags(&at(None), &asked(n), page);
         assert_eq!(
             link(Some(2), &page(&["a", "b"], true)).unwrap(),
             "</v2/team/app/tags/list?last=b&n=2>; rel=\"next\""

@@ -78,12 +78,12 @@ fn respond(blob: Blob, asked: Option<&RangeSet>, mut headers: HeaderMap) -> Answ
         }
         Some((Selection::Stretch(span), size)) => {
             headers.insert(CONTENT_RANGE, headers::value(content_range(span, size)));
-            (StatusCode::PARTIAL_CONTENT, Body::blob(blob.stretches(vec![span]), Some(span.len())))
+            (StatusCode::PARTIAL_CONTENT, Body::blob(blob.parts(vec![span]), Some(span.len())))
         }
         Some((Selection::Stretches(spans), size)) => {
             let parts = Multipart::new(&spans, size);
             content_type = parts.content_type();
-            (StatusCode::PARTIAL_CONTENT, Body::multipart(parts, blob.stretches(spans)))
+            (StatusCode::PARTIAL_CONTENT, Body::multipart(parts, blob.parts(spans)))
         }
         Some((Selection::Nothing, size)) => return Err(Failure::range_not_satisfiable(size)),
     };

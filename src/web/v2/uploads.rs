@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::auth::Action;
 use crate::oci::{Digest, Target};
-use crate::registry::{Hosted, Upload, UploadId};
+use crate::registry::{BlobUpload, HostedRepository, UploadId};
 use crate::web::call::{Answer, Call};
 use crate::web::error::Failure;
 use crate::web::request::{ChunkRange, RequestBody};
@@ -31,7 +31,7 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
             // A source that is unknown or that the caller may not pull is not an error: the client pushes the blob instead.
             let from = from.and_then(|from| app.registry.resolve(at.ns.as_deref(), &from).ok());
             let from = from.filter(|from| may_pull(from));
-            if hosted.mount(&digest, from.as_ref(), &may_pull).await? {
+            if app.registry.mount(&hosted, &digest, from.as_ref(), &may_pull).await? {
                 return Ok(created(call, at, &digest));
             }
             digest.algorithm()
@@ -45,21 +45,26 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
 }
 
 /// Stores a blob whose content is the body of the POST.
-async fn whole(call: &mut Call, at: &At, hosted: &Hosted, digest: &Digest) -> Answer {
+async fn whole(call: &mut Call, at: &At, hosted: &HostedRepository, digest: &Digest) -> Answer {
     call.exchange.facts.digest = Some(digest.to_string());
-    let upload = hosted.start_untold_upload(digest.algorithm()).await?;
+    let upload = hosted.start_single_request_upload(digest.algorithm()).await?;
     if let Err(failure) = receive_whole(&mut call.body, hosted, upload.id(), digest).await {
         upload.remove().await;
         return Err(failure);
     }
-    upload.ended();
+    upload.committed();
     Ok(created(call, at, digest))
 }
 
-async fn receive_whole(body: &mut RequestBody, hosted: &Hosted, id: &UploadId, digest: &Digest) -> Result<(), Failure> {
+async fn receive_whole(
+    body: &mut RequestBody,
+    hosted: &HostedRepository,
+    id: &UploadId,
+    digest: &Digest,
+) -> Result<(), Failure> {
     let mut upload = hosted.upload(id).await?;
     receive(body, &mut upload, None).await?;
-    Ok(hosted.commit(upload, digest).await?)
+    Ok(upload.commit(digest).await?)
 }
 
 /// Answers a request about a running upload.
@@ -96,7 +101,7 @@ async fn finish(call: &mut Call, at: &At, id: &UploadId, digest: &Digest) -> Ans
     let chunk = chunk(call, at, id, &upload)?;
     upload.expect(digest.algorithm());
     receive(&mut call.body, &mut upload, chunk).await?;
-    hosted.commit(upload, digest).await?;
+    upload.commit(digest).await?;
     Ok(created(call, at, digest))
 }
 
@@ -107,7 +112,7 @@ async fn cancel(call: &mut Call, at: &At, id: &UploadId) -> Answer {
 }
 
 /// Returns the `Content-Range` of the chunk, if the request has one. A range that does not fit the upload or the body is an error.
-fn chunk(call: &Call, at: &At, id: &UploadId, upload: &Upload) -> Result<Option<ChunkRange>, Failure> {
+fn chunk(call: &Call, at: &At, id: &UploadId, upload: &BlobUpload) -> Result<Option<ChunkRange>, Failure> {
     if !call.headers().contains_key(CONTENT_RANGE) {
         return Ok(None);
     }
@@ -128,7 +133,7 @@ fn chunk(call: &Call, at: &At, id: &UploadId, upload: &Upload) -> Result<Option<
 }
 
 /// Appends the body of the request, whose length must be that of `chunk`.
-async fn receive(body: &mut RequestBody, upload: &mut Upload, chunk: Option<ChunkRange>) -> Result<(), Failure> {
+async fn receive(body: &mut RequestBody, upload: &mut BlobUpload, chunk: Option<ChunkRange>) -> Result<(), Failure> {
     while let Some(piece) = body.piece().await? {
         if let Some(chunk) = chunk.filter(|chunk| body.received() > chunk.len) {
             return Err(wrong_length(chunk, body.received()));

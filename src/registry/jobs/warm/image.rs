@@ -1,4 +1,4 @@
-//! One image: its manifests, then the blobs of the platforms that are wanted.
+//! One image of a warm job: its manifests, then the blobs of the wanted platforms.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,56 +7,65 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::super::{Joint, is_manifest};
-use super::{Audience, BLOBS, Presence, WarmStep, Warmed};
+use super::event::{Presence, WarmStep, Warmed};
+use super::listener::WarmListener;
 use crate::fills::{Interest, State};
 use crate::oci::{Descriptor, Digest, Manifest, Platform, Platforms, Reference};
-use crate::registry::{CacheStatus, Found, HeldManifest, Mirror, RegistryError};
+use crate::registry::Registry;
+use crate::registry::answer::{CacheStatus, Found, HeldManifest};
+use crate::registry::error::RegistryError;
+use crate::registry::mirror::{JoinedFill, MirrorRepository, is_manifest};
 
-/// A blob's progress is told this often: with as many blobs as are fetched at once, four times a second in all.
+/// The number of blobs of one image that are worked on at once. The registry limits how many of them are fetched.
+const BLOBS: usize = 3;
+
+/// The pause between two progress events of a blob.
 const TELL_EVERY: Duration = Duration::from_millis(750);
-/// More manifests than any image has.
+
+/// A number of manifests that no image has. It bounds the work for a malicious index.
 const MOST_MANIFESTS: usize = 1000;
 
 /// An image that is being warmed.
-pub(super) struct Job {
-    pub(super) mirror: Mirror,
-    pub(super) name: Arc<str>,
-    pub(super) reference: Reference,
-    pub(super) platforms: Arc<Platforms>,
-    pub(super) audience: Arc<Audience>,
+pub struct ImageJob {
+    pub registry: Arc<Registry>,
+    pub mirror: MirrorRepository,
+    pub name: Arc<str>,
+    pub reference: Reference,
+    pub platforms: Arc<Platforms>,
+    pub listener: Arc<WarmListener>,
 }
 
-/// What the manifests say.
+/// The content that the manifests of an image name.
 #[derive(Default)]
 struct Plan {
     warmed: Warmed,
     blobs: Vec<Descriptor>,
-    /// Manifests and blobs that are in it already.
+    /// The manifests and blobs that are in the plan already.
     seen: HashSet<Digest>,
-    /// Manifests that are still to be read.
+    /// The manifests that are still to be read.
     open: Vec<Descriptor>,
-    /// What the indexes hold images for.
+    /// The platforms for which the indexes have images.
     offered: Vec<Platform>,
 }
 
-impl Job {
-    pub(super) async fn run(&self) -> Result<Warmed, RegistryError> {
+impl ImageJob {
+    /// Warms the image, and returns when all its blobs have arrived.
+    pub async fn run(&self) -> Result<Warmed, RegistryError> {
         let plan = self.plan().await?;
         let bytes = plan.blobs.iter().map(|blob| blob.size).sum();
         self.tell(WarmStep::Planned { blobs: plan.blobs.len(), bytes }).await;
-        let absent = self.absent(&plan.offered);
+        let absent = self.absent_platforms(&plan.offered);
         let mut warmed = plan.warmed;
         let mut failure = None;
-        // After a failure nothing more begins, and what has begun is waited for.
-        let failed = AtomicBool::new(false);
-        let bring = |blob: Descriptor| self.unless(&failed, blob);
-        let mut bringing = stream::iter(plan.blobs.into_iter().map(bring)).buffer_unordered(BLOBS);
-        while let Some(brought) = bringing.next().await {
-            match brought {
+        // After a failure no more blobs begin. The ones that have begun are waited for.
+        let has_failed = AtomicBool::new(false);
+        let bring = |blob: Descriptor| self.unless_failed(&has_failed, blob);
+        let mut blobs = stream::iter(plan.blobs.into_iter().map(bring)).buffer_unordered(BLOBS);
+        while let Some(outcome) = blobs.next().await {
+            match outcome {
                 Ok(cost) => warmed.add(cost),
                 Err(error) => {
-                    failed.store(true, Ordering::Relaxed);
+                    has_failed.store(true, Ordering::Relaxed);
                     failure.get_or_insert(error);
                 }
             }
@@ -64,27 +73,27 @@ impl Job {
         failure.or(absent).map_or(Ok(warmed), Err)
     }
 
-    async fn unless(&self, failed: &AtomicBool, blob: Descriptor) -> Result<Warmed, RegistryError> {
-        if failed.load(Ordering::Relaxed) { Ok(Warmed::default()) } else { self.bring(blob).await }
+    async fn unless_failed(&self, has_failed: &AtomicBool, blob: Descriptor) -> Result<Warmed, RegistryError> {
+        if has_failed.load(Ordering::Relaxed) { Ok(Warmed::default()) } else { self.bring(blob).await }
     }
 
-    /// Reads the manifests, from the top one down to those of the platforms that are wanted.
+    /// Reads the manifests, from the top one down to those of the wanted platforms.
     async fn plan(&self) -> Result<Plan, RegistryError> {
         let mut plan = Plan::default();
         let top = self.mirror.current_manifest(&self.reference).await?;
-        self.take_in(top, None, &mut plan).await?;
+        self.add_manifest(top, None, &mut plan).await?;
         while let Some(child) = plan.open.pop() {
             if plan.seen.len() > MOST_MANIFESTS {
                 let message = format!("{} names more than {MOST_MANIFESTS} manifests", self.image());
-                return Err(RegistryError::useless(self.mirror.upstream(), message));
+                return Err(RegistryError::bad_answer(self.mirror.cached.upstream(), message));
             }
             let found = self.mirror.manifest(&Reference::Digest(child.digest)).await?;
-            self.take_in(found, child.platform, &mut plan).await?;
+            self.add_manifest(found, child.platform, &mut plan).await?;
         }
         Ok(plan)
     }
 
-    async fn take_in(
+    async fn add_manifest(
         &self,
         found: Found<HeldManifest>,
         platform: Option<Platform>,
@@ -99,7 +108,7 @@ impl Job {
             _ => plan.warmed.shared += info.size,
         }
         self.tell(WarmStep::Manifest { info, platform, cache, warning }).await;
-        let children = chosen(&self.platforms, manifest.children());
+        let children = wanted_children(&self.platforms, manifest.children());
         let (manifests, blobs): (Vec<_>, Vec<_>) =
             children.into_iter().partition(|child| is_manifest(&child.media_type));
         plan.offered.extend(manifest.children().iter().filter_map(|child| child.platform.clone()));
@@ -117,14 +126,14 @@ impl Job {
         Ok(())
     }
 
-    /// Platforms that are wanted and that an index does not hold. An image without an index is taken as it is.
-    fn absent(&self, offered: &[Platform]) -> Option<RegistryError> {
+    /// Returns an error for wanted platforms that the indexes do not offer. An image without an index is accepted as it is.
+    fn absent_platforms(&self, offered: &[Platform]) -> Option<RegistryError> {
         let Platforms::These(wanted) = &*self.platforms else { return None };
         let mut known: Vec<String> = offered.iter().filter(|p| !p.is_unknown()).map(ToString::to_string).collect();
         known.sort_unstable();
         known.dedup();
-        let lacks = |wanted: &&Platform| !offered.iter().any(|offered| wanted.takes(offered));
-        let absent: Vec<String> = wanted.iter().filter(lacks).map(ToString::to_string).collect();
+        let is_absent = |wanted: &&Platform| !offered.iter().any(|offered| wanted.takes(offered));
+        let absent: Vec<String> = wanted.iter().filter(is_absent).map(ToString::to_string).collect();
         (!known.is_empty() && !absent.is_empty()).then(|| RegistryError::NoPlatform {
             image: self.image(),
             wanted: absent.join(", "),
@@ -132,45 +141,46 @@ impl Job {
         })
     }
 
-    /// Makes sure that a blob is held.
+    /// Makes sure that a blob is stored.
     async fn bring(&self, blob: Descriptor) -> Result<Warmed, RegistryError> {
         let Descriptor { digest, size, .. } = blob;
         if self.mirror.has_blob(&digest).await? {
-            return Ok(self.shared(digest, size).await);
+            return Ok(self.tell_shared(digest, size).await);
         }
-        let registry = &self.mirror.registry;
-        let permit = match registry.fills().running(&digest) {
+        let permit = match self.mirror.cached.context.fills.running(&digest) {
             Some(_) => None,
-            None => Some(registry.warming.blobs.acquire().await),
+            None => Some(self.registry.warm_fetches.acquire().await),
         };
-        // Somebody else may have brought it meanwhile.
+        // Another request may have fetched the blob while this one waited.
         if self.mirror.has_blob(&digest).await? {
-            return Ok(self.shared(digest, size).await);
+            return Ok(self.tell_shared(digest, size).await);
         }
-        // Here, and nowhere else, a fill is joined in the background: it shall give way to those that clients wait for.
-        let joint = self.mirror.join(&digest, self.mirror.link(&digest).await?, Interest::Beforehand).await?;
-        let cost = match joint.status {
-            CacheStatus::Miss => Warmed { fetched: size, ..Warmed::default() },
-            _ => Warmed { shared: size, ..Warmed::default() },
+        // This fill has the lowest priority, because no client waits for it.
+        let link = self.mirror.cached.link(&digest).await?;
+        let joined = self.mirror.join(&digest, link, Interest::Beforehand).await?;
+        let is_ours = joined.status == CacheStatus::Miss;
+        let (cost, presence) = if is_ours {
+            (Warmed { fetched: size, ..Warmed::default() }, Presence::Fetching)
+        } else {
+            (Warmed { shared: size, ..Warmed::default() }, Presence::Joined)
         };
-        let presence = if joint.status == CacheStatus::Miss { Presence::Fetching } else { Presence::Joined };
         self.tell(WarmStep::Blob { digest, size, presence }).await;
-        self.attend(joint, size).await?;
+        self.wait_for(joined, size).await?;
         drop(permit);
         self.tell(WarmStep::Arrived { digest, size }).await;
         Ok(cost)
     }
 
-    async fn shared(&self, digest: Digest, size: u64) -> Warmed {
+    async fn tell_shared(&self, digest: Digest, size: u64) -> Warmed {
         self.tell(WarmStep::Blob { digest, size, presence: Presence::Shared }).await;
         Warmed { shared: size, ..Warmed::default() }
     }
 
-    /// Waits until a fill has ended, and reads nothing of it.
-    async fn attend(&self, joint: Joint, size: u64) -> Result<(), RegistryError> {
-        // Somebody waits for it, though nobody reads it.
-        let Joint { fill, source, attention: _attention, .. } = joint;
-        let (key, clock) = (source.key(), self.mirror.registry.clock());
+    /// Waits until a fill has ended. Reads none of its bytes.
+    async fn wait_for(&self, joined: JoinedFill, size: u64) -> Result<(), RegistryError> {
+        // The attention is held to the end, so that the fill keeps running.
+        let JoinedFill { fill, source, attention: _attention, .. } = joined;
+        let (key, clock) = (source.key(), &self.registry.machine.clock);
         let mut watch = fill.watch();
         let mut told = clock.moment();
         loop {
@@ -184,7 +194,7 @@ impl Job {
             if clock.since(told) >= TELL_EVERY {
                 told = clock.moment();
                 let step = WarmStep::Progress { digest: fill.digest, size, arrived: progress.arrived };
-                self.audience.mention(&self.name, step);
+                self.listener.try_tell(&self.name, step);
             }
             if watch.changed().await.is_err() {
                 return Err(fill.failure(&key).into());
@@ -193,7 +203,7 @@ impl Job {
     }
 
     async fn tell(&self, step: WarmStep) {
-        self.audience.tell(&self.name, step).await;
+        self.listener.tell(&self.name, step).await;
     }
 
     fn image(&self) -> String {
@@ -202,58 +212,19 @@ impl Job {
     }
 }
 
-impl Warmed {
-    fn add(&mut self, other: Self) {
-        self.fetched += other.fetched;
-        self.shared += other.shared;
-    }
-}
-
-/// The children of an index that are wanted: those of the platforms, those that name none, and what attests something of these.
-fn chosen<'m>(platforms: &Platforms, children: &'m [Descriptor]) -> Vec<&'m Descriptor> {
+/// Returns the wanted children of an index: those of the wanted platforms, those that name no platform, and the attestations of
+/// these.
+fn wanted_children<'m>(platforms: &Platforms, children: &'m [Descriptor]) -> Vec<&'m Descriptor> {
     if *platforms == Platforms::All {
         return children.iter().collect();
     }
-    let taken = |child: &&Descriptor| child.platform.as_ref().is_none_or(|platform| platforms.take(platform));
+    let is_wanted = |child: &&Descriptor| child.platform.as_ref().is_none_or(|platform| platforms.take(platform));
     let (attestations, images): (Vec<_>, Vec<_>) = children.iter().partition(|child| child.attests.is_some());
-    let mut chosen: Vec<&Descriptor> = images.into_iter().filter(taken).collect();
-    let digests: HashSet<Digest> = chosen.iter().map(|child| child.digest).collect();
-    let about = |child: &&Descriptor| child.attests.is_some_and(|subject| digests.contains(&subject));
-    chosen.extend(attestations.into_iter().filter(about));
-    chosen
-}
-
-impl Mirror {
-    /// A manifest, as the upstream has it now: a tag that is older than its TTL is asked about first, for as long as that
-    /// takes. What is held does only where no answer comes.
-    async fn current_manifest(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
-        if let Reference::Tag(tag) = reference
-            && let Some(record) = self.store().tag(self.upstream(), &self.name, tag).await?
-            && self.age(record.seen) > self.remote.tag_ttl
-            && !self.remote.is_avoided()
-        {
-            // What it brings is written down; the look below finds it, or decides about what went wrong.
-            self.refresh(tag, record.digest, self.situation(record.seen)).await;
-        }
-        self.manifest(reference).await
-    }
-
-    /// Is a blob held, and may this repository serve it? Asks the upstream where only it can tell.
-    async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        let mut link = self.link(digest).await?;
-        let proven = link.as_ref().is_some_and(|link| link.right.is_proven());
-        let mut held = self.open(digest, link.as_ref()).await?;
-        if held.is_none() && !proven && self.store().blob(digest).await?.is_some() {
-            self.prove(digest).await?;
-            link = self.link(digest).await?;
-            held = self.open(digest, link.as_ref()).await?;
-        }
-        if held.is_some() {
-            // It is wanted: eviction shall not take it first.
-            self.registry.quota().used(digest);
-        }
-        Ok(held.is_some())
-    }
+    let mut wanted: Vec<&Descriptor> = images.into_iter().filter(is_wanted).collect();
+    let digests: HashSet<Digest> = wanted.iter().map(|child| child.digest).collect();
+    let is_about = |child: &&Descriptor| child.attests.is_some_and(|subject| digests.contains(&subject));
+    wanted.extend(attestations.into_iter().filter(is_about));
+    wanted
 }
 
 #[cfg(test)]
@@ -274,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn which_children_are_wanted() {
+    fn children_are_chosen_by_platform() {
         let children = [
             child("amd64", Some("linux/amd64"), None),
             child("arm64", Some("linux/arm64/v8"), None),
@@ -293,10 +264,10 @@ mod tests {
             (&["linux/s390x"], &["anything"]),
         ] {
             let platforms = Platforms::parse(platforms.iter().copied()).unwrap();
-            let found: Vec<Digest> = chosen(&platforms, &children).iter().map(|child| child.digest).collect();
+            let found: Vec<Digest> = wanted_children(&platforms, &children).iter().map(|child| child.digest).collect();
             let want: Vec<Digest> = want.iter().map(|name| Digest::of(Algorithm::Sha256, name.as_bytes())).collect();
             assert_eq!(found, want, "{platforms:?}");
         }
-        assert_eq!(chosen(&Platforms::All, &children).len(), children.len());
+        assert_eq!(wanted_children(&Platforms::All, &children).len(), children.len());
     }
 }

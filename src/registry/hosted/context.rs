@@ -1,0 +1,52 @@
+//! Everything that the hosted repositories share.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::cache::{GIVEN_UP, Quota};
+use crate::config::{Delete, Sparse};
+use crate::registry::error::RegistryError;
+use crate::store::{HostedStore, StoreError};
+use crate::sys::Tasks;
+
+/// What a hosted repository works with: the store of pushed content, and the settings for it.
+pub(in crate::registry) struct HostedContext {
+    pub(in crate::registry) store: HostedStore,
+    /// The cache gives way to pushes on a full disk.
+    pub(in crate::registry) quota: Arc<Quota>,
+    pub(in crate::registry) tasks: Tasks,
+    pub(in crate::registry) sparse: Sparse,
+    pub(in crate::registry) delete: Delete,
+}
+
+impl HostedContext {
+    /// Writes pushed content. On a full disk it evicts cached content and tries again.
+    pub(in crate::registry) async fn with_space<T, F>(&self, write: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut written = write().await;
+        while self.makes_space_after(&written).await {
+            written = write().await;
+        }
+        written
+    }
+
+    /// Returns true if a write failed on a full disk and the cache has given up some space since. Evicted files may be open or
+    /// linked elsewhere and then free nothing, so callers repeat this until the write succeeds or the cache is empty.
+    pub(super) async fn makes_space_after<T>(&self, written: &Result<T, StoreError>) -> bool {
+        is_full(written) && self.quota.give_way(GIVEN_UP).await
+    }
+
+    /// Fails unless `storage.delete.enabled` is set.
+    pub(super) fn check_deletion(&self) -> Result<(), RegistryError> {
+        match self.delete {
+            Delete::Allowed => Ok(()),
+            Delete::Refused => Err(RegistryError::DeleteDisabled),
+        }
+    }
+}
+
+pub(super) fn is_full<T>(outcome: &Result<T, StoreError>) -> bool {
+    outcome.as_ref().is_err_and(StoreError::is_full)
+}

@@ -1,0 +1,146 @@
+//! A hosted repository: reading its manifests, blobs, tags and referrers.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::context::HostedContext;
+use crate::oci::{Digest, Manifest, MediaType, Reference, ReferrersPage, ReferrersQuery, RepositoryName, Tag, Target};
+use crate::registry::answer::{HeldManifest, ManifestInfo, PageRequest};
+use crate::registry::blob::Blob;
+use crate::registry::error::RegistryError;
+use crate::store::{HostedStore, Page, Share, StoredBlob, StoredManifest};
+
+/// A hosted repository. It need not exist: the first push creates it.
+#[derive(Clone)]
+pub struct HostedRepository {
+    pub(super) context: Arc<HostedContext>,
+    pub(super) name: RepositoryName,
+}
+
+impl HostedRepository {
+    pub(in crate::registry) fn new(context: Arc<HostedContext>, name: RepositoryName) -> Self {
+        Self { context, name }
+    }
+
+    pub(in crate::registry) fn target(&self) -> Target {
+        Target::Hosted(self.name.clone())
+    }
+
+    /// Returns the manifest that a tag or a digest names.
+    pub(in crate::registry) async fn manifest(&self, reference: &Reference) -> Result<HeldManifest, RegistryError> {
+        let digest = match reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(tag) => self.store().tag(&self.name, tag).await?,
+        };
+        let found = match &digest {
+            Some(digest) => self.stored_manifest(digest).await?,
+            None => None,
+        };
+        match found {
+            Some(manifest) => Ok(manifest),
+            None => Err(self.manifest_unknown(reference).await?),
+        }
+    }
+
+    /// Returns a stored manifest. Unlike [`Self::manifest`], an absent one is no error.
+    pub(in crate::registry) async fn stored_manifest(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<HeldManifest>, RegistryError> {
+        Ok(self.store().manifest(&self.name, digest).await?.map(|stored| described(*digest, stored)))
+    }
+
+    /// Returns a blob. A manifest can be read as a blob too, since clients copy images that way.
+    pub(in crate::registry) async fn blob(&self, digest: &Digest) -> Result<Blob, RegistryError> {
+        if let Some(stored) = self.stored_blob(digest).await? {
+            return Ok(Blob::stored(*digest, stored));
+        }
+        match self.store().manifest(&self.name, digest).await? {
+            Some(manifest) => Ok(Blob::bytes(*digest, manifest.body)),
+            None => Err(self.blob_unknown(digest)),
+        }
+    }
+
+    pub(in crate::registry) async fn stored_blob(&self, digest: &Digest) -> Result<Option<StoredBlob>, RegistryError> {
+        Ok(self.store().blob(&self.name, digest).await?)
+    }
+
+    /// Returns a page of the tags, in byte order.
+    pub(in crate::registry) async fn tags(&self, page: &PageRequest) -> Result<Page<String>, RegistryError> {
+        let tags = self.store().tags(&self.name, page.last.as_deref(), page.most()).await?;
+        if tags.entries.is_empty() && !self.store().exists(&self.name).await? {
+            return Err(self.unknown());
+        }
+        Ok(tags)
+    }
+
+    /// Returns the digest that a tag names, and the time of the push.
+    pub(in crate::registry) async fn tagged(
+        &self,
+        tag: &Tag,
+    ) -> Result<Option<(Digest, Option<SystemTime>)>, RegistryError> {
+        let Some(digest) = self.store().tag(&self.name, tag).await? else { return Ok(None) };
+        Ok(Some((digest, self.store().tagged_at(&self.name, tag).await?)))
+    }
+
+    /// Returns the manifests that refer to a manifest. An absent manifest has no referrers, which is no error (OCI
+    /// distribution-spec 1.1, "Listing Referrers").
+    pub(in crate::registry) async fn referrers(&self, query: &ReferrersQuery) -> Result<ReferrersPage, RegistryError> {
+        Ok(self.store().referrers(&self.name, query).await?)
+    }
+
+    /// Returns the digest that a reference names now.
+    pub(super) async fn current(&self, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
+        match reference {
+            Reference::Tag(tag) => Ok(self.store().tag(&self.name, tag).await?),
+            Reference::Digest(digest) => {
+                Ok(self.store().manifest(&self.name, digest).await?.is_some().then_some(*digest))
+            }
+        }
+    }
+
+    /// Changes the repository under its lock. The change runs to its end even if the client leaves, so that no change is left
+    /// half done.
+    pub(super) async fn change<T, F>(&self, share: Share, work: impl FnOnce(Self) -> F) -> Result<T, RegistryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RegistryError>> + Send + 'static,
+    {
+        let lock = self.context.with_space(|| self.store().lock(&self.name, share)).await?;
+        let work = work(self.clone());
+        let locked = async move {
+            let _lock = lock;
+            work.await
+        };
+        self.context.tasks.finish(locked).await
+    }
+
+    pub(super) fn blob_unknown(&self, digest: &Digest) -> RegistryError {
+        RegistryError::BlobUnknown { repository: self.name.to_string(), digest: *digest, cache: None }
+    }
+
+    pub(super) async fn manifest_unknown(&self, reference: &Reference) -> Result<RegistryError, RegistryError> {
+        let repository = self.name.to_string();
+        if !self.store().exists(&self.name).await? {
+            return Ok(self.unknown());
+        }
+        let (reference, hint) = (reference.to_string(), String::new());
+        Ok(RegistryError::ManifestUnknown { repository, reference, hint, cache: None })
+    }
+
+    pub(super) fn unknown(&self) -> RegistryError {
+        RegistryError::NameUnknown(format!("nothing was pushed to {} yet", self.name))
+    }
+
+    pub(super) fn store(&self) -> &HostedStore {
+        &self.context.store
+    }
+}
+
+fn described(digest: Digest, stored: StoredManifest) -> HeldManifest {
+    let media_type = stored.media_type.or_else(|| Some(Manifest::parse(&stored.body, None).ok()?.media_type().clone()));
+    let media_type = media_type.unwrap_or_else(|| MediaType::known(MediaType::OCI_MANIFEST));
+    let info = ManifestInfo { digest, media_type, size: stored.body.len() as u64 };
+    HeldManifest { info, body: stored.body }
+}

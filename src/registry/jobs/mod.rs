@@ -1,0 +1,12 @@
+//! The work that runs behind requests. Each job runs in a task of its own until the server stops.
+
+mod repeat;
+mod health;
+mod purge;
+mod index;
+mod warm;
+mod prefetch;
+mod schedule;
+
+pub use schedule::start_jobs;
+pub use warm::{Presence, WarmEvent, WarmImage, WarmStep, Warmed, warm};

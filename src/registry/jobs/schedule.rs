@@ -1,0 +1,37 @@
+//! The schedule: which jobs run, and when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::repeat::repeat;
+use super::{health, index, prefetch, purge};
+use crate::config::Config;
+use crate::registry::Registry;
+
+/// The pause between two purges.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Starts all jobs of a registry.
+pub fn start_jobs(registry: &Arc<Registry>, config: &Config) {
+    let tasks = &registry.machine.tasks;
+    let (own, partial_age) = (Arc::clone(registry), config.mirror.fill.keep);
+    tasks.spawn(async move {
+        // The index of the cache knows the partial blobs, so they are purged after it.
+        index::index_cache(&own).await;
+        repeat(PURGE_EVERY, || purge::purge_partials(&own, partial_age)).await;
+    });
+    let own = Arc::clone(registry);
+    tasks.spawn(async move { index::keep_index(&own).await });
+    if let Some(check) = registry.health.check().cloned() {
+        let own = Arc::clone(registry);
+        tasks.spawn(async move { repeat(check.interval, || health::check_storage(&own)).await });
+    }
+    if let Some(age) = config.storage.upload_age {
+        let own = Arc::clone(registry);
+        tasks.spawn(async move { repeat(PURGE_EVERY, || purge::purge_uploads(&own, age)).await });
+    }
+    for images in config.mirror.prefetch.clone() {
+        let own = Arc::clone(registry);
+        tasks.spawn(async move { prefetch::keep_warm(&own, &images).await });
+    }
+}

@@ -1,0 +1,179 @@
+//! Blobs of a mirrored repository, and its right to serve them.
+
+use std::sync::Arc;
+
+use super::manifests::is_manifest;
+use super::repository::MirrorRepository;
+use crate::fills::{Arriving, Attention, Direct, Fill, Interest, Joined, Proof, Source, State};
+use crate::oci::{ByteRange, Digest, MediaType, Reference};
+use crate::registry::answer::{CacheStatus, Found};
+use crate::registry::blob::Blob;
+use crate::registry::error::RegistryError;
+use crate::store::LinkRecord;
+
+/// A running fill that a request has joined. The request's own source is one of the fill's sources.
+pub struct JoinedFill {
+    pub fill: Arc<Fill>,
+    pub source: Source,
+    /// Keeps the fill running while the request waits.
+    pub attention: Attention,
+    /// `Miss` if this request started the fill.
+    pub status: CacheStatus,
+}
+
+impl MirrorRepository {
+    /// Returns the size of a blob, where it is known. Downloads nothing.
+    pub(in crate::registry) async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
+        let link = self.cached.link(digest).await?;
+        if let Some(stored) = self.cached.open(digest, link.as_ref()).await? {
+            return Ok(Found::mirrored(Some(stored.size), CacheStatus::Hit));
+        }
+        if link.as_ref().is_some_and(|link| is_manifest(&link.media_type)) {
+            return Ok(self.head_manifest(&Reference::Digest(*digest)).await?.map(|info| Some(info.size)));
+        }
+        if let Some(fill) = self.cached.context.fills.running(digest)
+            && fill.verdict(&self.source(None).key()).unwrap_or(false)
+        {
+            return Ok(Found::mirrored(fill.progress().size, CacheStatus::Fill));
+        }
+        let size = self.unless_absent(digest, self.prove(digest)).await?;
+        Ok(Found::mirrored(size, CacheStatus::Miss))
+    }
+
+    /// Returns a blob: stored, or arriving. `range` is the part that the client wants first.
+    pub(in crate::registry) async fn blob(
+        &self,
+        digest: &Digest,
+        range: Option<ByteRange>,
+    ) -> Result<Found<Blob>, RegistryError> {
+        let mut link = self.cached.link(digest).await?;
+        if let Some(stored) = self.cached.open(digest, link.as_ref()).await? {
+            self.cached.context.quota.used(digest);
+            return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Hit));
+        }
+        if link.as_ref().is_some_and(|link| is_manifest(&link.media_type)) {
+            let found = self.manifest(&Reference::Digest(*digest)).await?;
+            return Ok(found.map(|manifest| Blob::bytes(*digest, manifest.body)));
+        }
+        let is_proven = link.as_ref().is_some_and(|link| link.right.is_proven());
+        // A fill for this repository records the right as its last step. If one is about to end, it is joined below.
+        let is_ours = self.cached.context.fills.is_for(digest, &self.source(None).key());
+        if !is_proven && !is_ours && self.store().blob(digest).await?.is_some() {
+            // Either such a fill ended after the link was read, or the bytes arrived for another repository. In the second
+            // case this repository's upstream must say that it has them too.
+            link = self.cached.link(digest).await?;
+            if !link.as_ref().is_some_and(|link| link.right.is_proven()) {
+                self.unless_absent(digest, self.prove(digest)).await?;
+                link = self.cached.link(digest).await?;
+            }
+            if let Some(stored) = self.cached.open(digest, link.as_ref()).await? {
+                self.cached.context.quota.used(digest);
+                return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Miss));
+            }
+        }
+        let interest = range.map_or(Interest::Whole, Interest::Range);
+        self.unless_absent(digest, self.fill(digest, link, interest)).await
+    }
+
+    /// Returns true if a blob is stored and this repository may serve it. Asks the upstream where only it can tell.
+    pub(in crate::registry) async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        let mut link = self.cached.link(digest).await?;
+        let is_proven = link.as_ref().is_some_and(|link| link.right.is_proven());
+        let mut stored = self.cached.open(digest, link.as_ref()).await?;
+        if stored.is_none() && !is_proven && self.store().blob(digest).await?.is_some() {
+            self.prove(digest).await?;
+            link = self.cached.link(digest).await?;
+            stored = self.cached.open(digest, link.as_ref()).await?;
+        }
+        if stored.is_some() {
+            // The caller wants the blob, so eviction must not take it first.
+            self.cached.context.quota.used(digest);
+        }
+        Ok(stored.is_some())
+    }
+
+    /// Joins or starts the fill of a blob, and waits until the head of the answer is known.
+    async fn fill(
+        &self,
+        digest: &Digest,
+        link: Option<LinkRecord>,
+        interest: Interest,
+    ) -> Result<Found<Blob>, RegistryError> {
+        let joined = self.join(digest, link, interest).await?;
+        let status = joined.status;
+        Ok(Found::mirrored(self.follow(joined).await?, status))
+    }
+
+    /// Joins or starts the fill of a blob that is not stored. If the fill runs for other repositories, the right of this one is
+    /// proven first.
+    pub(in crate::registry) async fn join(
+        &self,
+        digest: &Digest,
+        link: Option<LinkRecord>,
+        interest: Interest,
+    ) -> Result<JoinedFill, RegistryError> {
+        let source = self.source(link.as_ref().and_then(|link| link.size));
+        let is_proven = link.is_some_and(|link| link.right.is_proven());
+        let mut proof = if is_proven { Proof::Given } else { Proof::Pending };
+        let (fill, attention, status) = loop {
+            match self.cached.context.fills.join(digest, source.clone(), proof, interest) {
+                Joined::Started(fill, attention) => break (fill, attention, CacheStatus::Miss),
+                Joined::Running(fill, attention) => break (fill, attention, CacheStatus::Fill),
+                Joined::MustProve => {
+                    self.prove(digest).await?;
+                    proof = Proof::Given;
+                }
+            }
+        };
+        Ok(JoinedFill { fill, source, attention, status })
+    }
+
+    async fn follow(&self, joined: JoinedFill) -> Result<Blob, RegistryError> {
+        let JoinedFill { fill, source, attention, .. } = joined;
+        let progress = fill.ready(&source.key()).await?;
+        if progress.state == State::Complete
+            && let Some(stored) = self.store().blob(&fill.digest).await?
+        {
+            return Ok(Blob::stored(fill.digest, stored));
+        }
+        let direct = match progress.state {
+            State::Unstorable => Some(Direct::open(&fill, &source).await?),
+            _ => None,
+        };
+        let metrics = Arc::clone(&self.cached.context.metrics);
+        Ok(Blob::arriving(Arriving { fill, source, direct, attention, metrics }, progress))
+    }
+
+    /// Asks the upstream whether this repository has a digest, and records the answer. Returns the size if the answer states it.
+    async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+        let (mirror, asked) = (self.clone(), *digest);
+        let work = move || async move {
+            let size = mirror.remote.upstream.head_blob(mirror.name(), &asked).await?;
+            mirror.record_proof(&asked).await;
+            Ok(size)
+        };
+        let flight = self.cached.context.flights.blob_heads.run((self.target(), *digest), work).await;
+        let asked = flight.map_err(|interrupted| self.interrupted(interrupted)).and_then(|flight| flight.value);
+        asked.map_err(|error| self.blob_error(&error, digest))
+    }
+
+    /// Records the right to a digest. The size of a HEAD is not recorded, because a recorded size decides whether a file is
+    /// complete.
+    async fn record_proof(&self, digest: &Digest) {
+        let right = self.right();
+        let recorded = async {
+            let known = self.cached.link(digest).await?;
+            let (media_type, size) = known.map_or_else(
+                || (MediaType::known(MediaType::OCTET_STREAM), None),
+                // A size that only a manifest claims is not kept either.
+                |link| (link.media_type, link.size.filter(|_| link.right.is_proven())),
+            );
+            let link = LinkRecord { right, media_type, size };
+            self.store().set_links(self.upstream(), self.name(), vec![(*digest, link)]).await?;
+            Ok::<_, RegistryError>(())
+        };
+        if let Err(error) = recorded.await {
+            tracing::warn!(%error, "the right of a repository to a blob could not be recorded; the upstream will be asked again");
+        }
+    }
+}

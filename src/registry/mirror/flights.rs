@@ -1,0 +1,54 @@
+//! Questions to upstreams that are running: each runs once for all requests that wait for the answer.
+
+use std::sync::Arc;
+
+use crate::oci::{Digest, Reference, Referrers, Tag, Target};
+use crate::registry::answer::HeldManifest;
+use crate::registry::error::RegistryError;
+use crate::state::SingleFlight;
+use crate::sys::Tasks;
+use crate::upstream::{ManifestHead, UpstreamError};
+
+/// The running questions, by repository and by what is asked.
+pub struct Flights {
+    pub manifest_heads: SingleFlight<(Target, Reference), Result<ManifestHead, UpstreamError>>,
+    pub refreshes: SingleFlight<(Target, Tag), Refreshed>,
+    pub manifests: SingleFlight<(Target, Reference), Result<HeldManifest, RegistryError>>,
+    pub blob_heads: SingleFlight<(Target, Digest), Result<Option<u64>, UpstreamError>>,
+    pub tags: SingleFlight<Target, Result<TagsAnswer, UpstreamError>>,
+    pub referrers: SingleFlight<(Target, Digest), Result<Arc<Referrers>, UpstreamError>>,
+}
+
+/// The result of a question about a tag that is cached.
+#[derive(Clone)]
+pub enum Refreshed {
+    Unchanged,
+    Changed(HeldManifest),
+    /// The tag has changed. Its new content is fetched once the upstream allows more pulls.
+    Postponed,
+    /// The tag has changed, but its new content could not be fetched.
+    Unfetched(RegistryError),
+    Failed(UpstreamError),
+}
+
+/// The result of a question for all tags of a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagsAnswer {
+    /// The list is on disk now.
+    Kept,
+    /// The list is too large, or the disk has no space for it. The upstream answers single pages.
+    Unkept,
+}
+
+impl Flights {
+    pub fn new(tasks: &Tasks) -> Self {
+        Self {
+            manifest_heads: SingleFlight::new(tasks.clone()),
+            refreshes: SingleFlight::new(tasks.clone()),
+            manifests: SingleFlight::new(tasks.clone()),
+            blob_heads: SingleFlight::new(tasks.clone()),
+            tags: SingleFlight::new(tasks.clone()),
+            referrers: SingleFlight::new(tasks.clone()),
+        }
+    }
+}
