@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that hold no part of the repository.
-const SKIPPED: &[&str] = &[".git", "target", "corpus", "artifacts", "logs"];
+/// Folders that hold no part of the repository, or inputs that are not read as text.
+const SKIPPED: &[&str] = &[".git", "target", "corpus", "artifacts", "logs", "seeds"];
 
 /// Documents with a limit, in bytes: a reader takes them in at one sitting.
 const LIMITS: &[(&str, usize)] = &[("README.md", 5_000), ("ARCHITECTURE.md", 8_000)];
@@ -24,7 +24,19 @@ const LIMITS: &[(&str, usize)] = &[("README.md", 5_000), ("ARCHITECTURE.md", 8_0
 const ENTRANCES: &[&str] = &["README.md"];
 
 /// Where old citations and sentences are still being replaced. The list may only shrink.
-const UNMENDED: &[&str] = &[".ci/", "bench/", "clippy.toml", "config/", "fuzz/", "src/", "tests/"];
+const UNMENDED: &[&str] = &[
+    "config/",
+    "src/cache/",
+    "src/fills/",
+    "src/metrics.rs",
+    "src/oci/",
+    "src/outbound/",
+    "src/registry/",
+    "src/state/",
+    "src/sys/",
+    "src/upstream/",
+    "src/web/",
+];
 
 #[test]
 fn every_link_leads_somewhere() {

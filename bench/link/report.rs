@@ -32,7 +32,7 @@ pub fn document(scenarios: &[(usize, Scenario)], cells: &[Cell]) -> String {
         .collect();
     let head = HEAD.replace("{version}", &version).replace("{date}", &today());
     format!(
-        "{head}\n## What was promised\n\n{}\n## The table\n\n{COLUMNS}\n{}\n## The scenarios\n\n{SETTING}\n\n{described}",
+        "{head}\n## Promises\n\n{}\n## The table\n\n{COLUMNS}\n{}\n## The scenarios\n\n{SETTING}\n\n{described}",
         promises(cells),
         table(scenarios, cells)
     )

@@ -34,7 +34,8 @@ pub fn all() -> [Scenario; 6] {
         },
         Scenario {
             title: "gone for 2 s",
-            text: "In the middle of a layer of 20 MiB every connection is closed, and for 2 s connections are refused; r = 8 MiB/s.",
+            text: "In the middle of a layer of 20 MiB every connection is closed, and for 2 s connections are \
+                   refused; r = 8 MiB/s.",
             alone: Alone::Nobody,
             run: gone,
         },
@@ -47,8 +48,9 @@ pub fn all() -> [Scenario; 6] {
         },
         Scenario {
             title: "killed at 60 %",
-            text: "kill -9 when 60 % of a layer of 40 MiB have left the upstream, then a new start on what was stored, \
-                   and another pull. Bytes: what leaves the upstream after the restart. r = 8 MiB/s for each connection.",
+            text: "The server is killed (`kill -9`) when 60 % of a layer of 40 MiB have left the upstream. It \
+                   starts again on its data, and the client pulls again. Bytes: those that leave the upstream after \
+                   the restart. r = 8 MiB/s for each connection.",
             alone: Alone::Nobody,
             run: killed,
         },

@@ -25,8 +25,8 @@ pub fn all() -> [Scenario; 6] {
     [
         Scenario {
             title: "damaged bytes",
-            text: "The CDN damages every body that it sends; a layer of 8 MiB. `cut` is what should be seen: no client may take \
-                   such a layer for whole.",
+            text: "The CDN damages every body that it sends; a layer of 8 MiB. The right result is `cut`: no client \
+                   may take such a layer for whole.",
             alone: Alone::Nobody,
             run: damaged,
         },
@@ -59,8 +59,8 @@ pub fn all() -> [Scenario; 6] {
         },
         Scenario {
             title: "silence",
-            text: "The upstream takes every request and never answers. Each question waits 4 s; Entrepot is set to 3 s for \
-                   a first byte (`firstbytetimeout`; 15 s by default).",
+            text: "The upstream accepts every request and never answers. Each client waits 4 s; Entrepot is set to \
+                   3 s for a first byte (`firstbytetimeout`; 15 s by default).",
             alone: Alone::Nobody,
             run: silence,
         },

@@ -19,8 +19,8 @@ pub fn all() -> [Scenario; 8] {
     [
         Scenario {
             title: "unthrottled",
-            text: "A layer of 100 MiB over a link without a limit: what standing in between costs, and whether several \
-                   connections cost more than one. The best of a few.",
+            text: "A layer of 100 MiB over a link without a limit. The scenario shows the cost of a server in \
+                   between, and of several connections. The best of a few runs counts.",
             alone: Alone::Everybody,
             run: |lab, who| unthrottled(lab, who, false),
         },
@@ -50,23 +50,23 @@ pub fn all() -> [Scenario; 8] {
         },
         Scenario {
             title: "8 cold clients",
-            text: "Eight clients pull the same image at once, a layer of 20 MiB, which nobody has pulled before; \
-                   r = 8 MiB/s for each connection.",
+            text: "Eight clients pull the same image at once. Its layer of 20 MiB is in no cache; r = 8 MiB/s for \
+                   each connection.",
             alone: Alone::Entrepot,
             run: crowd,
         },
         Scenario {
             title: "two endpoints",
-            text: "Two endpoints hold the same layer of 40 MiB; r = 10 MiB/s is what each gives on all its connections \
+            text: "Two endpoints hold the same layer of 40 MiB. Each gives r = 10 MiB/s on all its connections \
                    together.",
             alone: Alone::Entrepot,
             run: endpoints,
         },
         Scenario {
             title: "range out of order",
-            text: "Of a layer of 64 MiB that nobody has pulled, a client wants 1 MiB from 52.5 MiB on; another wants the \
-                   whole afterwards. r = 8 MiB/s for each connection. Time in order: what the whole takes up to the \
-                   end of the range.",
+            text: "A client requests 1 MiB, from 52.5 MiB on, of a layer of 64 MiB that is in no cache. Another \
+                   client requests the whole layer afterwards. r = 8 MiB/s for each connection. Time in order: the \
+                   time for the layer up to the end of the range.",
             alone: Alone::Entrepot,
             run: range,
         },
