@@ -1,4 +1,4 @@
-//! The body of an answer, as it arrives.
+//! The body of a response, as it arrives.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,28 +7,29 @@ use bytes::{Bytes, BytesMut};
 
 use super::error::{SendError, causes};
 
-/// A body that is read piece by piece; each piece must come within the stall limit. Dropping it ends the transfer.
-pub struct Body {
+/// A body that is read in chunks. Each chunk must arrive within the stall limit. Dropping the body ends the transfer.
+pub struct ResponseBody {
     response: reqwest::Response,
     host: String,
     stall: Duration,
-    /// What `Content-Length` promised, where it is known.
+    /// The size in `Content-Length`, if there is one.
     expected: Option<u64>,
     received: u64,
 }
 
-impl Body {
+impl ResponseBody {
     pub(super) fn new(response: reqwest::Response, host: String, stall: Duration) -> Self {
         let expected = response.content_length();
         Self { response, host, stall, expected, received: 0 }
     }
 
-    /// `HOST:PORT` that it comes from.
+    /// Returns `HOST:PORT` of the server that sends it.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The next piece; `None` at the end. A body that is shorter than promised ends in an error, never in `None`.
+    /// Returns the next chunk, or `None` at the end. A body that is shorter than its `Content-Length` ends in an error, never
+    /// in `None`.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
         match tokio::time::timeout(self.stall, self.response.chunk()).await {
             Err(_) => Err(SendError::Timeout { host: self.host.clone(), waited: self.stall }),
@@ -44,7 +45,7 @@ impl Body {
         }
     }
 
-    /// The whole body, if it has at most `limit` bytes.
+    /// Reads the whole body. A body of more than `limit` bytes is an error.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, SendError> {
         let too_large = || SendError::TooLarge { host: self.host.clone(), limit };
         if self.expected.is_some_and(|expected| expected > limit as u64) {
@@ -67,9 +68,9 @@ impl Body {
     }
 }
 
-impl fmt::Debug for Body {
+impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body")
+        f.debug_struct("ResponseBody")
             .field("host", &self.host)
             .field("expected", &self.expected)
             .field("received", &self.received)

@@ -1,47 +1,49 @@
-//! Sending requests.
+//! Sends requests and follows their redirects.
 
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder};
+use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder, Url};
 
-use super::error::{SendError, causes};
+use super::address::authority;
+use super::body::ResponseBody;
+use super::error::{ClientError, SendError, causes};
 use super::proxy::Proxies;
-use super::{Body, BuildError, Url, authority, redirect};
+use super::redirect;
 use crate::config::Trust;
 use crate::sys::{Clock, Moment};
 
 const USER_AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
 
-/// How a client reaches what it asks.
+/// The options of a client.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// The configured proxy; without one the environment's apply, but never for loopback addresses.
+    /// The configured proxy. Without one, the proxies of the environment are used, but never for loopback addresses.
     pub proxy: Option<&'a str>,
     pub trust: &'a Trust,
-    /// The content of the file that `trust` names: certificates as PEM.
+    /// The content of the file that `trust` names: certificates in PEM.
     pub authorities: Option<&'a [u8]>,
-    /// Our own certificate and its key as PEM, shown to whom asks for one: to the destination, and also to a token server, a
-    /// CDN or a proxy that it leads to. What is shown proves who we are and cannot be used again.
+    /// The client certificate and its key in PEM. The certificate is shown to each server that requests one: the
+    /// destination, and a token server, a CDN or a proxy on the way. A server cannot reuse it, since the key is not sent.
     pub identity: Option<&'a [u8]>,
     pub limits: Limits,
     pub clock: Clock,
 }
 
-/// How long is waited. There is no limit on a whole transfer.
+/// The limits on waiting. There is no limit on a whole transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// For a connection.
+    /// The limit for a connection.
     pub connect: Duration,
-    /// For the head of the answer, redirects included.
+    /// The limit for the head of the response, redirects included.
     pub first_byte: Duration,
-    /// For each further piece of a body.
+    /// The limit for each chunk of a body.
     pub stall: Duration,
 }
 
-/// A request without a body. Only GET and HEAD are sent so: they may be repeated, and keep their method in a redirect.
+/// A request without a body. Its method is GET or HEAD, since it may be repeated and keeps its method in a redirect.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: Method,
@@ -51,40 +53,40 @@ pub struct Request {
 
 /// A form that is sent by POST.
 #[derive(Clone)]
-pub struct Form {
+pub struct FormRequest {
     pub url: Url,
     pub headers: HeaderMap,
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// What the last hop of a request answered.
+/// The response to a request, after redirects.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    /// Another address than the one asked gave this answer.
+    /// The response came from another address than the requested one.
     pub redirected: bool,
-    /// That address. It may be signed: it is not for logs.
+    /// The address that the response came from. It may be signed, so it must not be logged.
     pub url: Url,
-    pub body: Body,
+    pub body: ResponseBody,
 }
 
-impl Answer {
-    /// The text of a header; what is not UTF-8 is replaced.
+impl Response {
+    /// Returns the text of a header. Bytes that are not UTF-8 are replaced.
     pub fn header(&self, name: &HeaderName) -> Option<String> {
         self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 }
 
-/// One request that was really sent.
+/// One request as it was sent, either the first or one after a redirect.
 #[derive(Debug)]
 pub struct Hop<'a> {
     pub method: &'a Method,
     pub url: &'a Url,
-    /// It follows a redirect.
+    /// The request follows a redirect.
     pub redirected: bool,
-    /// `None`: there was no answer.
-    pub answer: Option<(StatusCode, &'a HeaderMap)>,
+    /// `None` if there was no response.
+    pub response: Option<(StatusCode, &'a HeaderMap)>,
     pub took: Duration,
 }
 
@@ -98,10 +100,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Builds it; nothing is asked of the network.
-    pub fn new(options: &Options<'_>) -> Result<Self, BuildError> {
+    /// Builds the client without using the network.
+    pub fn new(options: &Options<'_>) -> Result<Self, ClientError> {
         let builder = reqwest::Client::builder()
-            // With HTTP/2 four connections to one host are one, and one congestion window.
+            // HTTP/2 would merge several connections to a host into one, with one congestion window.
             .http1_only()
             .redirect(Policy::none())
             .referer(false)
@@ -117,18 +119,18 @@ impl Client {
             None => builder,
         };
         let builder = identified(trusting(builder, options)?, options)?;
-        let http = builder.build().map_err(|error| BuildError::of(&error, options.identity.is_some()))?;
+        let http = builder.build().map_err(|error| ClientError::of(&error, options.identity.is_some()))?;
         Ok(Self { http, proxies, limits: options.limits, clock: options.clock.clone() })
     }
 
-    /// Sends a request and follows its redirects. `observe` is told of every request that is really sent.
-    pub async fn send(&self, mut request: Request, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Answer, SendError> {
+    /// Sends a request and follows its redirects. `observe` is called for each request that was sent.
+    pub async fn send(&self, mut request: Request, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Response, SendError> {
         let began = self.clock.moment();
         let origin = request.url.clone();
         for hop in 0..=redirect::MOST {
             let response = self.hop(&request, hop > 0, began, observe).await?;
             if !redirect::is_redirect(response.status()) {
-                return Ok(self.answer(response, &request.url, hop > 0));
+                return Ok(self.response(response, &request.url, hop > 0));
             }
             let host = authority(&request.url);
             let target = redirect::target(&origin, &request.url, response.headers());
@@ -139,8 +141,8 @@ impl Client {
         Err(refused(authority(&request.url), format!("more than {} redirects", redirect::MOST)))
     }
 
-    /// Sends a form. A redirect is not followed: what is in the form is meant for this address alone.
-    pub async fn submit(&self, form: Form, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Answer, SendError> {
+    /// Sends a form. Redirects are not followed, since the fields are meant for this address alone.
+    pub async fn submit(&self, form: FormRequest, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Response, SendError> {
         let began = self.clock.moment();
         let mut encoded = form.url.clone();
         encoded.set_query(None);
@@ -149,23 +151,24 @@ impl Client {
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         let sending = self.http.post(form.url.clone()).headers(form.headers).header(CONTENT_TYPE, kind).body(body);
         let result = self.once(&form.url, sending, began).await;
-        let answer = result.as_ref().ok().map(|response| (response.status(), response.headers()));
+        let response = result.as_ref().ok().map(|response| (response.status(), response.headers()));
         let took = self.clock.since(began);
-        observe(&Hop { method: &Method::POST, url: &form.url, redirected: false, answer, took });
-        Ok(self.answer(result?, &form.url, false))
+        observe(&Hop { method: &Method::POST, url: &form.url, redirected: false, response, took });
+        Ok(self.response(result?, &form.url, false))
     }
 
-    fn answer(&self, mut response: reqwest::Response, url: &Url, redirected: bool) -> Answer {
-        Answer {
+    fn response(&self, mut response: reqwest::Response, url: &Url, redirected: bool) -> Response {
+        Response {
             status: response.status(),
             headers: std::mem::take(response.headers_mut()),
             redirected,
             url: url.clone(),
-            body: Body::new(response, authority(url), self.limits.stall),
+            body: ResponseBody::new(response, authority(url), self.limits.stall),
         }
     }
 
-    /// One hop. A kept-alive connection may have died unseen, so what breaks before an answer is tried a second time.
+    /// Sends one hop. A kept-alive connection may have died unnoticed, so a request that breaks before its response is sent a
+    /// second time.
     async fn hop(
         &self,
         request: &Request,
@@ -179,9 +182,9 @@ impl Client {
             let sending = self.http.request(request.method.clone(), request.url.clone());
             let sending = sending.headers(request.headers.clone());
             let result = self.once(&request.url, sending, began).await;
-            let answer = result.as_ref().ok().map(|response| (response.status(), response.headers()));
+            let response = result.as_ref().ok().map(|response| (response.status(), response.headers()));
             let took = self.clock.since(sent);
-            observe(&Hop { method: &request.method, url: &request.url, redirected, answer, took });
+            observe(&Hop { method: &request.method, url: &request.url, redirected, response, took });
             match result {
                 Err(SendError::Broken { .. }) if again => again = false,
                 result => return result,
@@ -203,18 +206,18 @@ impl Client {
     }
 }
 
-fn identified(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, BuildError> {
+fn identified(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, ClientError> {
     let Some(pem) = options.identity else { return Ok(builder) };
-    let identity = Identity::from_pem(pem).map_err(|error| BuildError::Identity(causes(&error)))?;
+    let identity = Identity::from_pem(pem).map_err(|error| ClientError::Identity(causes(&error)))?;
     Ok(builder.identity(identity))
 }
 
-fn trusting(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, BuildError> {
+fn trusting(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, ClientError> {
     match options.trust {
         Trust::System => Ok(builder),
         Trust::Anything => Ok(builder.tls_danger_accept_invalid_certs(true)),
         Trust::Also(file) => {
-            let missing = || BuildError::Authority(file.display().to_string());
+            let missing = || ClientError::Authority(file.display().to_string());
             let certificates = Certificate::from_pem_bundle(options.authorities.unwrap_or_default());
             let certificates = certificates.ok().filter(|found| !found.is_empty()).ok_or_else(missing)?;
             Ok(builder.tls_certs_merge(certificates))
@@ -238,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn builds_without_a_network_and_refuses_what_cannot_work() {
+    fn client_is_built_without_a_network_and_refuses_bad_options() {
         assert!(Client::new(&options(&Trust::System)).is_ok());
         assert!(Client::new(&options(&Trust::Anything)).is_ok());
         let also = Trust::Also("ca.pem".into());
         for pem in [None, Some(&b""[..]), Some(b"nothing"), Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n")] {
             let refused = Client::new(&Options { authorities: pem, ..options(&also) });
-            assert!(matches!(refused, Err(BuildError::Authority(_))), "{pem:?}");
+            assert!(matches!(refused, Err(ClientError::Authority(_))), "{pem:?}");
         }
         let proxy = Some("me:secret@p:3128");
         let refused = Client::new(&Options { proxy, ..options(&Trust::System) }).unwrap_err();
@@ -252,11 +255,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_environment_never_proxies_loopback() {
+    async fn proxies_of_the_environment_are_not_used_for_loopback() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/", listener.local_addr().unwrap());
-        let nobody = |name: &str| name.ends_with("_proxy").then(|| "http://127.0.0.1:9".to_owned());
-        let proxies = Proxies::of_environment(|name| nobody(name).filter(|_| name != "no_proxy"));
+        let closed_port = |name: &str| name.ends_with("_proxy").then(|| "http://127.0.0.1:9".to_owned());
+        let proxies = Proxies::of_environment(|name| closed_port(name).filter(|_| name != "no_proxy"));
         let client = reqwest::Client::builder().no_proxy().proxy(proxies.rule().unwrap()).build().unwrap();
         let asked = client.get(address).send();
         tokio::select! {

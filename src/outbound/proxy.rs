@@ -1,39 +1,40 @@
-//! Which proxy a request goes through.
+//! Chooses the proxy that a request goes through.
 
 use std::fmt;
 use std::sync::Arc;
 
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::Proxy;
+use reqwest::{Proxy, Url};
 
-use super::{BuildError, Url, authority};
+use super::address::authority;
+use super::error::ClientError;
 
-/// Never through a proxy of the environment: what runs on this machine is reached directly.
+/// The addresses of this machine. A proxy from the environment is never used for them.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// The proxies for plain HTTP and for HTTPS, and what is reached without them. They may hold passwords.
+/// The proxies for plain HTTP and for HTTPS, and the addresses that are reached without them. They may hold passwords.
 #[derive(Clone)]
 pub(super) struct Proxies {
     http: Option<Url>,
     https: Option<Url>,
-    /// Takes everything but what is reached directly.
-    takes: Arc<Matcher>,
+    /// Matches every address that is not reached directly.
+    matcher: Arc<Matcher>,
 }
 
 impl Proxies {
-    /// The proxy that the configuration names: everything goes through it.
-    pub(super) fn configured(address: &str) -> Result<Self, BuildError> {
-        let proxy = parse(address).ok_or(BuildError::Proxy)?;
-        Ok(Self { http: Some(proxy.clone()), https: Some(proxy), takes: all_but("") })
+    /// Uses the configured proxy for every request.
+    pub(super) fn configured(address: &str) -> Result<Self, ClientError> {
+        let proxy = parse(address).ok_or(ClientError::Proxy)?;
+        Ok(Self { http: Some(proxy.clone()), https: Some(proxy), matcher: all_except("") })
     }
 
-    /// The proxies that the environment names, in curl's way: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
+    /// Uses the proxies that the environment names, as curl does: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
     ///
-    /// reqwest would read them by itself, but it would use them for loopback addresses too.
+    /// reqwest can read them itself, but it would use them for loopback addresses too.
     pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let read = |lower: &str| {
             let found = variable(lower).filter(|text| !text.is_empty());
-            // A CGI's HTTP_PROXY is what a client wrote into its `Proxy:` header.
+            // In a CGI program, HTTP_PROXY holds the `Proxy:` header of a client's request.
             let upper =
                 (lower != "http_proxy" || variable("REQUEST_METHOD").is_none()).then(|| lower.to_ascii_uppercase());
             found.or_else(|| upper.and_then(|upper| variable(&upper)).filter(|text| !text.is_empty()))
@@ -42,7 +43,8 @@ impl Proxies {
             let text = read(name)?;
             let proxy = parse(&text).or_else(|| parse(&format!("http://{text}")).filter(|_| !text.contains("://")));
             if proxy.is_none() {
-                // Not fatal, as in every other program that reads them; and not repeated, since it may hold a password.
+                // Other programs that read these variables ignore bad ones too. The value is not repeated, since it may
+                // hold a password.
                 tracing::warn!("the variable {name} is ignored: it is not the address of a proxy");
             }
             proxy
@@ -52,23 +54,23 @@ impl Proxies {
         Self {
             http: proxy("http_proxy").or_else(|| all.clone()),
             https: proxy("https_proxy").or(all),
-            takes: all_but(&direct.to_ascii_lowercase()),
+            matcher: all_except(&direct.to_ascii_lowercase()),
         }
     }
 
-    /// The proxy that this address is reached by.
+    /// Returns the proxy for this address.
     fn of(&self, url: &Url) -> Option<&Url> {
         let proxy = if url.scheme() == "https" { &self.https } else { &self.http }.as_ref()?;
         let destination = format!("{}://{}", url.scheme(), url.host_str()?).parse().ok()?;
-        self.takes.intercept(&destination).map(|_| proxy)
+        self.matcher.intercept(&destination).map(|_| proxy)
     }
 
-    /// `HOST:PORT` of the proxy that this address is reached by, without its user and its password.
+    /// Returns `HOST:PORT` of the proxy for this address, without its user and its password.
     pub(super) fn name(&self, url: &Url) -> Option<String> {
         self.of(url).map(authority)
     }
 
-    /// The same for the HTTP library; `None` where there is no proxy at all.
+    /// Returns these proxies as a rule for the HTTP library; `None` if there is no proxy.
     pub(super) fn rule(&self) -> Option<Proxy> {
         self.http.as_ref().or(self.https.as_ref())?;
         let proxies = self.clone();
@@ -89,8 +91,8 @@ fn parse(address: &str) -> Option<Url> {
     (has_host && matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h")).then_some(url)
 }
 
-/// What takes every address but those that a `NO_PROXY` names.
-fn all_but(direct: &str) -> Arc<Matcher> {
+/// Matches every address except those that a `NO_PROXY` list names.
+fn all_except(direct: &str) -> Arc<Matcher> {
     Arc::new(Matcher::builder().all("http://any").no(direct).build())
 }
 
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn configured_proxies() {
+    fn configured_proxy_is_used_for_every_address() {
         for good in ["http://p:3128", "https://me:secret@p", "socks5://127.0.0.1:1080", "socks5h://p"] {
             assert!(Proxies::configured(good).is_ok(), "{good}");
         }
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_of_the_environment() {
+    fn proxies_of_the_environment_are_chosen_as_curl_does() {
         let named = |variables: &[(&str, &str)], address: &str| {
             let found =
                 |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());

@@ -1,23 +1,26 @@
-//! Redirects, by hand: the HTTP library would follow them with rules of its own.
+//! Decides which redirects are followed. The HTTP library would apply rules of its own, so it follows none.
 
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, StatusCode};
 
-use super::Url;
+use reqwest::Url;
 
-/// So many are followed.
+/// The most redirects that one request follows.
 pub(super) const MOST: usize = 5;
 
-/// Does this status send elsewhere? (We only ask with GET and HEAD, and these keep their method with each of them.)
+/// Returns true for the statuses that redirect. Only GET and HEAD are redirected, and they keep their method for each status.
 pub(super) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Where an answer of `from` sends a request that was first made to `origin`; an error is the reason not to go there.
+/// Returns the address that a response of `from` redirects to. `origin` is the first address of the request. The error says
+/// why the redirect is refused.
 pub(super) fn target(origin: &Url, from: &Url, headers: &HeaderMap) -> Result<Url, String> {
     let location = headers.get(LOCATION).ok_or("it redirects without a Location")?;
-    let location = std::str::from_utf8(location.as_bytes()).map_err(|_| "it redirects to what is not text")?;
-    let mut target = from.join(location).map_err(|error| format!("it redirects to what is no address ({error})"))?;
+    let location =
+        std::str::from_utf8(location.as_bytes()).map_err(|_| "it redirects to a Location that is not text")?;
+    let mut target =
+        from.join(location).map_err(|error| format!("it redirects to a Location that is not an address ({error})"))?;
     match target.scheme() {
         "https" => {}
         "http" if origin.scheme() == "http" => {}
@@ -26,13 +29,13 @@ pub(super) fn target(origin: &Url, from: &Url, headers: &HeaderMap) -> Result<Ur
             return Err(format!("it redirects to {other}:, which is refused: only http and https are followed"));
         }
     }
-    // The HTTP library would turn these into an Authorization of its own.
+    // The HTTP library would turn a user and a password in the address into an `Authorization` header.
     let cleared = target.set_username("").and_then(|()| target.set_password(None));
     cleared.map_err(|()| "it redirects to an address without a host".to_owned())?;
     Ok(target)
 }
 
-/// Removes what is meant for the origin alone, unless `target` is on it: same scheme, host and port.
+/// Removes the credentials from the headers unless `target` has the scheme, host and port of `origin`.
 pub(super) fn withhold(headers: &mut HeaderMap, origin: &Url, target: &Url) {
     if origin.origin() != target.origin() {
         for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
@@ -51,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_redirect_may_lead() {
+    fn redirects_to_other_schemes_and_from_https_to_http_are_refused() {
         let https = "https://r.example/v2/a/blobs/x";
         for (origin, location, want) in [
             (https, "https://cdn.example/x?sig=1%2F2", Some("https://cdn.example/x?sig=1%2F2")),

@@ -1,4 +1,4 @@
-//! A stretch of an open file, or of other content that can be read at any offset.
+//! A range of an open file, or of other content that can be read at any offset.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::blocking;
+use super::tasks::blocking;
 
 /// Content that can be read at any offset: an open file, or an object of another storage.
 pub trait ReadAt: fmt::Debug + Send + Sync {
@@ -22,7 +22,7 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     }
 }
 
-/// A stretch of content, to be sent unchanged. A file stays readable when it is unlinked.
+/// A range of content, to be sent unchanged. A file stays readable after it is unlinked.
 #[derive(Clone, Debug)]
 pub struct Extent {
     content: Arc<dyn ReadAt>,

@@ -1,15 +1,15 @@
-//! The machine, as a seam that tests can bend: clock, randomness, files and extents, spawning of tasks and of programs.
+//! The machine, behind an interface that tests can control: clock, randomness, files and extents, tasks and programs.
 //!
-//! Floor 0. Imports no other module. It is the only place that touches `std::fs`, `Instant::now`, `SystemTime::now`,
-//! `tokio::spawn` and `Command` (`clippy.toml` bans them elsewhere). It must not know what a registry is.
+//! Floor 0. Imports no other module. Only this module uses `std::fs`, `Instant::now`, `SystemTime::now`, `tokio::spawn`
+//! and `Command`; `clippy.toml` bans them elsewhere. It must not know what a registry is.
 
 mod clock;
-pub mod disk;
-mod extent;
-pub mod process;
 mod random;
 mod tasks;
 mod machine;
+pub mod disk;
+mod extent;
+pub mod process;
 
 pub use clock::{Clock, Moment};
 pub use extent::{Extent, ReadAt};

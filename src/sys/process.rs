@@ -1,4 +1,4 @@
-//! Running another program.
+//! Runs other programs.
 #![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that starts programs")]
 
 use std::io;
@@ -9,42 +9,42 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-/// How much of a program is waited for.
+/// The limits on a program's run.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ProgramLimits {
     pub time: Duration,
-    /// More output than so many bytes is an error.
+    /// The most bytes of output; more is an error.
     pub output: u64,
 }
 
-/// What a program said.
+/// The result of a program that has ended.
 #[derive(Clone)]
 pub struct Finished {
-    /// It ended with 0.
+    /// The program exited with status 0.
     pub success: bool,
-    /// What it wrote to its standard output.
+    /// The bytes that it wrote to its standard output.
     pub output: Vec<u8>,
 }
 
-/// Runs a program with one argument and some text on its standard input; what it writes to its standard error is lost.
-/// Together with what it started it is killed when it takes too long, or when this is dropped.
-pub async fn run(program: &str, argument: &str, input: &str, patience: Patience) -> io::Result<Finished> {
+/// Runs a program with one argument and a text on its standard input. Its standard error is discarded. The program and the
+/// processes that it started are killed when it takes too long, or when this future is dropped.
+pub async fn run(program: &str, argument: &str, input: &str, limits: ProgramLimits) -> io::Result<Finished> {
     let mut command = Command::new(program);
     command.arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut running = Running::start(&mut command)?;
-    match tokio::time::timeout(patience.time, running.finish(input, patience.output)).await {
+    match tokio::time::timeout(limits.time, running.finish(input, limits.output)).await {
         Ok(finished) => finished,
         Err(_) => Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            format!("it did not end within {}", humantime::format_duration(patience.time)),
+            format!("it did not end within {}", humantime::format_duration(limits.time)),
         )),
     }
 }
 
-/// A program and its process group, which end with this.
+/// A running program. Dropping it kills the program's process group.
 struct Running {
     child: Child,
-    /// `None` as soon as it has ended by itself: its number may be another's then.
+    /// `None` once the program has ended by itself, since the system may reuse the number for another group.
     group: Option<Pid>,
 }
 
@@ -59,7 +59,7 @@ impl Running {
         let (mut stdin, stdout) = (self.child.stdin.take(), self.child.stdout.take());
         let write = async {
             if let Some(stdin) = &mut stdin {
-                // A program that does not read what it is told may still answer.
+                // A program that does not read its input may still answer.
                 let _ = stdin.write_all(input.as_bytes()).await;
             }
             drop(stdin.take());
@@ -85,7 +85,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(group) = self.group {
-            // It may have ended just now.
+            // An error means that the program has just ended.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience = Patience { time: Duration::from_secs(20), output: 100 };
+    const LIMITS: ProgramLimits = ProgramLimits { time: Duration::from_secs(20), output: 100 };
 
     fn script(directory: &tempfile::TempDir, text: &str) -> String {
         let path = directory.path().join("script");
@@ -106,10 +106,10 @@ mod tests {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Runs it; again while another test, that forked in this moment, still has it open for writing.
-    async fn run_script(program: &str, patience: Patience) -> io::Result<Finished> {
+    /// Runs the program, and tries again while another test that forked at this moment still has it open for writing.
+    async fn run_script(program: &str, limits: ProgramLimits) -> io::Result<Finished> {
         loop {
-            match run(program, "get", "ghcr.io", patience).await {
+            match run(program, "get", "ghcr.io", limits).await {
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => tokio::task::yield_now().await,
                 result => return result,
             }
@@ -117,26 +117,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_program_says() {
+    async fn program_output_and_exit_status_are_returned() {
         let directory = tempfile::tempdir().unwrap();
         let echo = script(&directory, "echo \"$1 $(cat)\"");
-        let finished = run_script(&echo, PATIENCE).await.unwrap();
+        let finished = run_script(&echo, LIMITS).await.unwrap();
         assert_eq!((finished.success, finished.output.as_slice()), (true, &b"get ghcr.io\n"[..]));
         let failing = script(&directory, "echo no; exit 3");
-        let finished = run_script(&failing, PATIENCE).await.unwrap();
+        let finished = run_script(&failing, LIMITS).await.unwrap();
         assert_eq!((finished.success, finished.output.as_slice()), (false, &b"no\n"[..]));
-        assert_eq!(run_script("/nowhere/at-all", PATIENCE).await.err().unwrap().kind(), io::ErrorKind::NotFound);
+        assert_eq!(run_script("/nowhere/at-all", LIMITS).await.err().unwrap().kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]
-    async fn one_that_goes_on_for_ever_is_killed_with_what_it_started() {
+    async fn program_over_its_limits_is_killed_with_its_children() {
         let directory = tempfile::tempdir().unwrap();
         let flood = script(&directory, "while :; do echo y; done");
-        assert!(run_script(&flood, PATIENCE).await.is_err());
+        assert!(run_script(&flood, LIMITS).await.is_err());
 
         let pid = directory.path().join("pid");
         let sleeper = script(&directory, &format!("sleep 1000 & echo $! > {}; wait", pid.display()));
-        let little = Patience { time: Duration::from_millis(500), ..PATIENCE };
+        let little = ProgramLimits { time: Duration::from_millis(500), ..LIMITS };
         assert_eq!(run_script(&sleeper, little).await.err().unwrap().kind(), io::ErrorKind::TimedOut);
         let sleep = std::fs::read_to_string(&pid).unwrap().trim().to_owned();
         let state = || std::fs::read_to_string(format!("/proc/{sleep}/stat")).unwrap_or_default();
@@ -148,6 +148,6 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("{} goes on", state());
+        panic!("{} is still running", state());
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// A random identifier: 128 bits as a version 4 UUID, as `registry:2` names its uploads.
+/// Returns a random identifier: a version 4 UUID, as `registry:2` names its uploads.
 pub fn random_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// Somewhere between half of `around` and one and a half times it, so that many do not act at once.
+/// Returns a random duration between 0.5 and 1.5 times `around`, so that many tasks do not act at once.
 pub fn jitter(around: Duration) -> Duration {
     let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
     around.mul_f64(0.5 + (random >> 11) as f64 / (1u64 << 53) as f64)

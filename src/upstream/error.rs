@@ -1,25 +1,25 @@
-//! What goes wrong with an upstream.
+//! The errors of an upstream.
 
 use std::time::{Duration, SystemTime};
 
 use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES};
 use crate::outbound::{self, SendError};
 
-/// Why an upstream cannot be asked at all: its configuration cannot work.
+/// An error in an upstream's configuration, which makes the upstream unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     #[error("mirror.upstreams.{upstream}: {error}")]
-    Client { upstream: HostName, error: outbound::BuildError },
+    Client { upstream: HostName, error: outbound::ClientError },
     #[error("mirror.upstreams.{upstream}.endpoints: {reason}; write https://HOST or http://HOST:PORT")]
     Endpoint { upstream: HostName, reason: String },
 }
 
-/// Why an upstream did not bring what was asked. It holds no token, no password and no signed address, so it may be shown.
+/// An error of a request to an upstream. It contains no token, no password and no signed address, so it may be shown.
 ///
-/// `host` is the `HOST:PORT` that was asked: an endpoint, its token server, or where it redirected to.
+/// `host` is the `HOST:PORT` that was asked: an endpoint, its token server, or the target of a redirect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// 401 or 403, after our own token exchange. `detail` says who refused and what can be done.
+    /// 401 or 403, after our own token exchange. `detail` names the server that refused and gives advice.
     #[error("upstream {upstream} refused with {status}: {detail}")]
     Denied { upstream: HostName, status: u16, detail: String },
     /// 404.
@@ -28,43 +28,41 @@ pub enum UpstreamError {
     /// 429.
     #[error("{host} answered 429, too many requests: log in with an account that may do more, or wait{}", wait(*.retry_after))]
     TooManyRequests { host: String, retry_after: Option<Duration> },
-    /// 5xx, and whatever else was not to be expected.
+    /// 5xx, or another unexpected status.
     #[error("{host} answered {status}: the fault is there, or in the configured endpoint")]
     Status { host: String, status: u16 },
-    /// Refused, no such name, no route, no trust, or no connection within the limit. `retry_in`: it has failed so often that it
-    /// rests for so long.
+    /// The connection was refused or not up in time, the name is unknown, there is no route, or the certificate is not
+    /// trusted. `retry_in` is the rest of the pause, if the endpoint's circuit is open.
     #[error("no connection to {host}: {reason}")]
     Connect { host: String, reason: String, retry_in: Option<Duration> },
-    /// 416: nothing lies where it was asked for. How long the whole is, if that was said.
-    #[error("{host} has nothing in the range that was asked for")]
+    /// 416: the requested range is outside the content. `total` is the size of the content, if the answer states it.
+    #[error("{host} has no content in the requested range")]
     Unsatisfiable { host: String, total: Option<u64> },
-    /// No first byte, or no further one, within the limit.
+    /// The head of the response, or its next byte, did not arrive within the limit.
     #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
     Timeout { host: String, waited: Duration },
-    /// It let the last who asked wait in vain, so nobody waits for it before `retry_in` has passed, but one request at a time
-    /// that finds out whether it is back. `connected`: it accepts connections and says nothing.
+    /// The last requests to this endpoint timed out, so none is sent before `retry_in` has passed; then one request probes
+    /// whether it is back. `connected` means that it accepts connections and sends nothing.
     #[error("{host} has not answered since {}, and is asked again {}", humantime::format_rfc3339_seconds(*.since), again(*.retry_in))]
     Silent { host: String, since: SystemTime, retry_in: Duration, connected: bool },
-    /// What came is not what was asked for.
-    #[error(
-        "the upstream sent {found} where {expected} was asked for: nothing of it is kept; the next request asks again"
-    )]
+    /// The content does not match the requested digest.
+    #[error("the upstream sent {found} for {expected}: the content is discarded; the next request asks again")]
     Mismatch { expected: Digest, found: Digest },
-    /// What came has another size than was said.
+    /// The content has another size than the upstream stated.
     #[error(
-        "the upstream sent {found} bytes where {expected} were to come: nothing of it is kept; the next request asks again"
+        "the upstream sent {found} bytes instead of {expected}: the content is discarded; the next request asks again"
     )]
     Length { expected: u64, found: u64 },
-    /// A manifest over 4 MiB, or another answer larger than any sound one.
+    /// The manifest has more than 4 MiB, or another answer is larger than its limit.
     #[error("the upstream's answer is too large (a manifest has at most {MAX_MANIFEST_BYTES} bytes)")]
     TooLarge,
-    /// Cut, malformed, or leading where we do not go.
+    /// The response was cut or malformed, or redirected to an address that is refused.
     #[error("{host}: {reason}")]
     Protocol { host: String, reason: String },
 }
 
 impl UpstreamError {
-    /// Might the same question be answered better a little later, or by another endpoint?
+    /// Returns true if the same request may succeed later, or at another endpoint.
     pub fn is_passing(&self) -> bool {
         !matches!(
             self,
@@ -77,8 +75,9 @@ impl UpstreamError {
         )
     }
 
-    /// Might another endpoint do better? (Anything else is an answer, and would be the same there.)
-    pub(super) fn is_of_endpoint(&self) -> bool {
+    /// Returns true if the error concerns this endpoint alone, so that another one may succeed. Any other error is an answer,
+    /// which other endpoints would give too.
+    pub(in crate::upstream) fn is_of_endpoint(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Silent { .. } | Self::Protocol { .. } => true,
             Self::Status { status, .. } => *status >= 500,
@@ -86,8 +85,8 @@ impl UpstreamError {
         }
     }
 
-    /// What came was broken off, or not what it should be; another endpoint may have it whole.
-    pub(super) fn is_of_content(&self) -> bool {
+    /// Returns true if the body was cut, or was not the expected content. Another endpoint may have it whole.
+    pub(in crate::upstream) fn is_of_content(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::Protocol { .. } | Self::Mismatch { .. })
     }
 }
@@ -98,7 +97,7 @@ impl From<SendError> for UpstreamError {
             SendError::Connect { host, mut reason } => {
                 if reason.contains("received fatal alert") {
                     reason.push_str(
-                        " (it may want another certificate of ours: see this upstream's `clientcert` and `clientkey`)",
+                        " (it may require another client certificate: see this upstream's `clientcert` and `clientkey`)",
                     );
                 } else if reason.contains("(407)") {
                     reason.push_str(" (write USER:PASSWORD@ before the host of this upstream's `proxy`)");

@@ -1,4 +1,4 @@
-//! Doors for `fuzz/`: the private readers of an upstream's header fields.
+//! Opens the private readers of an upstream's header fields to `fuzz/`.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,28 +6,28 @@ use http::HeaderMap;
 
 use super::header;
 
-/// The query of the page that `Link` names, decoded.
+/// Returns the decoded query of the next page that `Link` names.
 pub fn next_page(headers: &HeaderMap) -> Option<Vec<(String, String)>> {
     let query = header::next_page(headers)?;
     Some(query.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
 }
 
-/// First byte, last byte and the whole's size of a `Content-Range`.
+/// Returns the first byte, the last byte and the total size of a `Content-Range`.
 pub fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     header::ContentRange::parse(text).map(|range| (range.first, range.last, range.total))
 }
 
-/// The size in the `Content-Range` of a 416.
+/// Returns the size in the `Content-Range` of a 416.
 pub fn unsatisfied(text: &str) -> Option<u64> {
     header::unsatisfied(text)
 }
 
-/// How long `Retry-After` asks to wait.
+/// Returns the wait that `Retry-After` asks for.
 pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     header::retry_after(text, now)
 }
 
-/// The number and the window of a `ratelimit-…` field.
+/// Returns the count and the window of a `ratelimit-…` field.
 pub fn ratelimit(text: &str) -> Option<(u64, Option<Duration>)> {
     header::ratelimit(text).map(|limit| (limit.count, limit.window))
 }

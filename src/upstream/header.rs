@@ -1,4 +1,4 @@
-//! Header fields that say something about what follows.
+//! Reads the header fields `Retry-After`, `ratelimit-…`, `Content-Range` and `Link`.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -8,14 +8,14 @@ use http::header::LINK;
 
 use crate::outbound::Url;
 
-/// Nobody is told to wait longer than this.
+/// The longest wait that is taken from a header.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date.
-pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+/// Reads `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date.
+pub(in crate::upstream) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than a number holds are still a long time.
+        // A number with more digits than fit means a long time.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
@@ -23,31 +23,32 @@ pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// What Docker Hub's `ratelimit-remaining: 76;w=21600` says: a number of requests, and the time that they are for.
+/// The values of Docker Hub's `ratelimit-remaining: 76;w=21600`: a number of requests, and the window that it counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RateLimit {
-    pub(super) count: u64,
-    pub(super) window: Option<Duration>,
+pub(in crate::upstream) struct RateLimit {
+    pub(in crate::upstream) count: u64,
+    pub(in crate::upstream) window: Option<Duration>,
 }
 
-/// `ratelimit-limit` or `ratelimit-remaining`; of several policies, the first.
-pub(super) fn ratelimit(text: &str) -> Option<RateLimit> {
+/// Reads `ratelimit-limit` or `ratelimit-remaining`. Of several policies it reads the first.
+pub(in crate::upstream) fn ratelimit(text: &str) -> Option<RateLimit> {
     let mut parts = text.split(',').next()?.split(';');
     let count = parts.next()?.trim().parse().ok()?;
     let seconds = parts.find_map(|part| part.trim().strip_prefix("w=")?.trim().parse().ok());
     Some(RateLimit { count, window: seconds.map(Duration::from_secs) })
 }
 
-/// What a `Content-Range` (RFC 9110 §14.4) says: the first and the last byte, and the size of the whole where it is known.
+/// The values of a `Content-Range` (RFC 9110 section 14.4): the first and the last byte, and the size of the whole if it is
+/// known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ContentRange {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) total: Option<u64>,
+pub(in crate::upstream) struct ContentRange {
+    pub(in crate::upstream) first: u64,
+    pub(in crate::upstream) last: u64,
+    pub(in crate::upstream) total: Option<u64>,
 }
 
 impl ContentRange {
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::upstream) fn parse(text: &str) -> Option<Self> {
         let (unit, rest) = text.trim().split_once(' ')?;
         let (range, total) = rest.trim().split_once('/')?;
         let (first, last) = range.split_once('-')?;
@@ -63,17 +64,18 @@ impl ContentRange {
     }
 }
 
-/// The size in the `Content-Range` of a 416: `bytes */SIZE`.
-pub(super) fn unsatisfied(text: &str) -> Option<u64> {
+/// Reads the size in the `Content-Range` of a 416: `bytes */SIZE`.
+pub(in crate::upstream) fn unsatisfied(text: &str) -> Option<u64> {
     let size = text.trim().strip_prefix("bytes")?.trim_start().strip_prefix("*/")?;
     size.bytes().all(|b| b.is_ascii_digit()).then(|| size.parse().ok()).flatten()
 }
 
-/// Parameters of a query, decoded.
-pub(super) type Query = Vec<(Cow<'static, str>, String)>;
+/// The decoded parameters of a query.
+pub(in crate::upstream) type PageQuery = Vec<(Cow<'static, str>, String)>;
 
-/// The query of the next page that `Link` fields (RFC 8288) name. Its host and its path are not: we go on where we have asked.
-pub(super) fn next_page(headers: &HeaderMap) -> Option<Query> {
+/// Returns the query of the next page that `Link` fields (RFC 8288) name. Their host and path are ignored: the next request
+/// goes to the same address.
+pub(in crate::upstream) fn next_page(headers: &HeaderMap) -> Option<PageQuery> {
     let mut fields = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
     let target = fields.find_map(next)?;
     let anywhere = Url::parse("http://next.invalid/").ok()?;
@@ -81,9 +83,9 @@ pub(super) fn next_page(headers: &HeaderMap) -> Option<Query> {
     Some(url.query_pairs().map(|(name, value)| (Cow::Owned(name.into_owned()), value.into_owned())).collect())
 }
 
-/// The target of a `Link` field that is the next page.
+/// Returns the target in a `Link` field that has the relation `next`.
 fn next(link: &str) -> Option<&str> {
-    // A target holds no '>', so what follows each one are its parameters, up to the next '<'.
+    // A target holds no '>', so its parameters reach from there to the next '<'.
     let links = link.split('<').skip(1).filter_map(|link| link.split_once('>'));
     let mut next = links.filter(|(_, parameters)| parameters.split([';', ',']).any(is_next)).map(|(target, _)| target);
     next.next()
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits() {
+    fn retry_after_is_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
         for (text, want) in [
             ("7", Some(7)),
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn limits() {
+    fn ratelimit_is_a_count_with_an_optional_window() {
         for (text, want) in [
             ("76;w=21600", Some((76, Some(21600)))),
             ("0", Some((0, None))),
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn content_ranges() {
+    fn content_range_is_read_strictly() {
         for (text, want) in [
             ("bytes 0-9/10", Some((0, 9, Some(10)))),
             ("Bytes 5-9/*", Some((5, 9, None))),
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_of_what_is_not_satisfiable() {
+    fn unsatisfied_range_tells_the_size() {
         for (text, want) in
             [("bytes */10", Some(10)), ("bytes */*", None), ("bytes 0-1/10", None), ("*/10", None), ("", None)]
         {
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn links() {
+    fn link_with_relation_next_gives_the_next_query() {
         for (good, want) in [
             (r#"</v2/a/tags/list?last=b&n=2>; rel="next""#, "last=b n=2"),
             (r#"<https://r/v2/a/tags/list?next_page=g%2B%3D>;rel=next"#, "next_page=g+="),

@@ -173,7 +173,7 @@ fn check_finds_mistakes_in_the_text_and_in_named_files_in_one_run() {
         ("config.yml:8:35: auth.htpasswd.path names users:2: ", "USER:HASH"),
         (
             "config.yml:12:11: mirror.upstreams.a.io.ca names nowhere.pem: it does not exist",
-            "write the path of one that does",
+            "write the path of an existing file",
         ),
         ("config.yml:13:19: mirror.upstreams.a.io.clientcert names ours.key: it holds the key", "exchange the two"),
         (

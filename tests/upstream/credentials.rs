@@ -218,7 +218,7 @@ fn failing_helper_is_named_but_not_quoted() {
 fn changed_file_is_read_again() {
     let upstream = private();
     let setting = Setting::new(&upstream, &json!({"auths": {"other.test": basic(PASSWORD)}}), &[]);
-    let log = setting.registry.wait_for_log("asked as nobody");
+    let log = setting.registry.wait_for_log("asked anonymously");
     assert!(log.contains(&host(&upstream)) && log.contains("https://index.docker.io/v1/"), "{log}");
     let refusal = setting.refusal();
     assert!(refusal.contains("config.json") && refusal.contains("mirror.upstreams.docker.io.credentials"), "{refusal}");
@@ -238,7 +238,7 @@ fn changed_file_is_read_again() {
     assert!(!setting.registry.log().contains("s3cret"));
     upstream.image("library/app", "2", &[]);
     assert_eq!(setting.registry.client().get(&manifest("app", 2)).status, 200);
-    assert_eq!(setting.registry.log().matches("asked as nobody").count(), 1);
+    assert_eq!(setting.registry.log().matches("asked anonymously").count(), 1);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub fn examine(auth: &config::Htpasswd) -> Vec<Finding> {
                 path.join("htpasswd").display()
             ))];
         }
-        Err(error) => return vec![Finding::Error(format!("names {shown}: {}", disk::why(path, &error)))],
+        Err(error) => return vec![Finding::Error(format!("names {shown}: {}", disk::explain(path, &error)))],
     };
     let line =
         |bad: BadLine| Finding::Error(format!("names {shown}:{}: {}", bad.line, with_file_name(&bad.problem, path)));

@@ -50,15 +50,16 @@ async fn find(environment: &[(String, String)]) -> Option<PathBuf> {
 async fn read_file(path: &Path) -> Result<String, ErrorMessage> {
     let named = path.to_owned();
     let content = blocking(move || disk::read_named(&named, disk::NAMED_BYTES)).await;
-    let unreadable =
-        |error| ErrorMessage(format!("cannot read the configuration {}: {}", path.display(), disk::why(path, &error)));
+    let unreadable = |error| {
+        ErrorMessage(format!("cannot read the configuration {}: {}", path.display(), disk::explain(path, &error)))
+    };
     let not_text = |_| ErrorMessage(format!("the configuration {} is not UTF-8 text", path.display()));
     String::from_utf8(content.map_err(unreadable)?).map_err(not_text)
 }
 
 /// Reads a secret from the file that a value like `file:PATH` names.
 fn read_secret(path: &Path) -> Result<String, String> {
-    let content = disk::read_named(path, disk::NAMED_BYTES).map_err(|error| disk::why(path, &error))?;
+    let content = disk::read_named(path, disk::NAMED_BYTES).map_err(|error| disk::explain(path, &error))?;
     let text = String::from_utf8(content).map_err(|_| "it is not UTF-8 text; write the secret there".to_owned())?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -10,7 +10,7 @@ use crate::fills::fill::State;
 use crate::fills::source::{Source, agree};
 use crate::oci::Span;
 use crate::sys::Moment;
-use crate::upstream::{BlobStream, Stretch, UpstreamError};
+use crate::upstream::{BlobRange, BlobStream, UpstreamError};
 
 /// So much is gathered before it is written, if it is there already.
 const GATHERED: usize = 512 << 10;
@@ -90,7 +90,7 @@ impl Transfer<'_> {
     /// addresses expire.
     async fn open(&self, errand: Errand<'_>) -> Result<BlobStream, UpstreamError> {
         let Errand { source, routes, route, assignment } = errand;
-        let stretch = Stretch {
+        let stretch = BlobRange {
             repository: &source.repository,
             digest: &self.fill.digest,
             from: assignment.span.start,
@@ -98,7 +98,7 @@ impl Transfer<'_> {
         };
         let endpoint = routes.endpoint(route);
         if let Some(trail) = routes.trail(route) {
-            let asked = source.upstream.get_stretch(endpoint, &stretch, Some(&trail)).await;
+            let asked = source.upstream.get_range(endpoint, &stretch, Some(&trail)).await;
             let asked_for_part = stretch.from > 0 || stretch.to.is_some();
             match asked {
                 Ok(stream) if stream.is_ranged() || !asked_for_part => return Ok(stream),
@@ -107,9 +107,9 @@ impl Transfer<'_> {
                 _ => routes.set_trail(route, None),
             }
         }
-        let stream = source.upstream.get_stretch(endpoint, &stretch, None).await?;
+        let stream = source.upstream.get_range(endpoint, &stretch, None).await?;
         // One that ignores ranges would only be asked a second time on a trail.
-        routes.set_trail(route, Some(stream.trail().clone()).filter(|_| stream.is_ranged()));
+        routes.set_trail(route, Some(stream.resume_hint().clone()).filter(|_| stream.is_ranged()));
         Ok(stream)
     }
 

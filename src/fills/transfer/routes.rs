@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::fills::source::Source;
 use crate::sys::{Clock, Moment, jitter};
-use crate::upstream::{EndpointId, Trail, UpstreamError};
+use crate::upstream::{EndpointId, ResumeHint, UpstreamError};
 
 /// A connection that brought so many bytes before it failed was worth its while.
 const FRUITFUL: u64 = 64 << 10;
@@ -45,7 +45,7 @@ pub(super) struct Routes {
 #[derive(Debug)]
 struct Route {
     endpoint: EndpointId,
-    trail: Option<Trail>,
+    trail: Option<ResumeHint>,
     /// Connections that run.
     running: usize,
     /// Bytes a second that one connection brings, as far as is known.
@@ -125,12 +125,12 @@ impl Routes {
     }
 
     /// What an earlier answer taught.
-    pub(super) fn trail(&self, route: RouteId) -> Option<Trail> {
+    pub(super) fn trail(&self, route: RouteId) -> Option<ResumeHint> {
         self.list()[route.0].trail.clone()
     }
 
     /// What the last answer taught; `None`: forget it, it leads nowhere any more.
-    pub(super) fn set_trail(&self, route: RouteId, trail: Option<Trail>) {
+    pub(super) fn set_trail(&self, route: RouteId, trail: Option<ResumeHint>) {
         self.list()[route.0].trail = trail;
     }
 

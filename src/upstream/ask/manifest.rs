@@ -1,21 +1,21 @@
-//! Manifests of an upstream: whole, small, and verified before they are handed on.
+//! Fetches manifests from an upstream. They are small, so each is read whole and verified before it is returned.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::ask::Reply;
-use super::ask::{Ask, CONTENT_DIGEST, content_length, plain};
-use super::meter::Kind;
-use super::{EndpointId, Upstream, UpstreamError};
+use super::exchange::{CONTENT_DIGEST, Reply, UpstreamRequest, content_length, unencoded};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, Reference, RepositoryName};
-use crate::outbound::Answer;
+use crate::outbound::Response;
+use crate::upstream::client::Upstream;
+use crate::upstream::endpoint::{EndpointId, RequestKind};
+use crate::upstream::error::UpstreamError;
 
-/// Asked whatever our client accepts, so that what is held serves every client.
+/// The `Accept` of every request, whatever our own client accepts: the stored manifest must serve every client.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, */*";
 
-/// What a HEAD says of a manifest. Without a digest it says nothing of use, and a GET must follow.
+/// The answer to a HEAD of a manifest. Without a digest it is of no use, and a GET must follow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManifestHead {
     pub digest: Option<Digest>,
@@ -24,32 +24,36 @@ pub struct ManifestHead {
     pub size: Option<u64>,
 }
 
-/// A manifest as it came, at most 4 MiB.
+/// A manifest as the upstream sent it, at most 4 MiB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedManifest {
     pub body: Bytes,
     /// Its `Content-Type`.
     pub media_type: Option<MediaType>,
-    /// Computed from the body: by the algorithm it was asked by, else by the one of its `Docker-Content-Digest` if that is
-    /// right, else by sha256.
+    /// The digest of the body. Its algorithm is that of the requested digest; for a tag it is that of
+    /// `Docker-Content-Digest` if the header matches the body, else sha256.
     pub digest: Digest,
 }
 
 impl Upstream {
-    /// Asks what a manifest is; nothing is downloaded, and Docker Hub does not count it.
+    /// Asks for the digest, the type and the size of a manifest. Nothing is downloaded, and Docker Hub does not count the
+    /// request.
     pub async fn head_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestHead, UpstreamError> {
-        let reply = self.ask(&question(Method::HEAD, repository, reference)).await?;
-        if reply.answer.status == StatusCode::METHOD_NOT_ALLOWED {
-            // It does not do HEAD: nothing is said, and the caller's GET will tell.
+        let reply = self.ask(&manifest_request(Method::HEAD, repository, reference)).await?;
+        if reply.response.status == StatusCode::METHOD_NOT_ALLOWED {
+            // The upstream does not support HEAD; the caller's GET will tell.
             return Ok(ManifestHead::default());
         }
-        let answer = self.judge(reply)?;
-        let head =
-            ManifestHead { digest: said(&answer), media_type: media_type(&answer), size: content_length(&answer) };
+        let response = self.judge(reply)?;
+        let head = ManifestHead {
+            digest: stated_digest(&response),
+            media_type: media_type(&response),
+            size: content_length(&response),
+        };
         match (reference, head.digest) {
             (Reference::Digest(expected), Some(found))
                 if expected.algorithm() == found.algorithm() && *expected != found =>
@@ -60,17 +64,17 @@ impl Upstream {
         }
     }
 
-    /// Fetches a manifest and verifies it. Where what came was cut, or is not what its digest says, another endpoint is asked.
+    /// Fetches a manifest and verifies it. If the body was cut, or does not match its digest, another endpoint is asked.
     pub async fn get_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<FetchedManifest, UpstreamError> {
-        let question = question(Method::GET, repository, reference);
+        let request = manifest_request(Method::GET, repository, reference);
         let mut failed: Option<UpstreamError> = None;
         let (mut broken, mut mismatched): (Vec<EndpointId>, Vec<EndpointId>) = Default::default();
         loop {
-            let reply = match (self.ask_others(&question, &broken).await, failed.clone()) {
+            let reply = match (self.ask_except(&request, &broken).await, failed.clone()) {
                 (Ok(reply), _) => reply,
                 (Err(_), Some(first)) => return Err(first),
                 (Err(error), None) => return Err(error),
@@ -95,16 +99,16 @@ impl Upstream {
 
     async fn receive(&self, reply: Reply<'_>, reference: &Reference) -> Result<FetchedManifest, UpstreamError> {
         let health = reply.endpoint.health();
-        let answer = plain(self.judge(reply)?)?;
-        let (media_type, said) = (media_type(&answer), said(&answer));
-        let body = answer.body.collect(MAX_MANIFEST_BYTES).await.map_err(UpstreamError::from);
+        let response = unencoded(self.judge(reply)?)?;
+        let (media_type, stated) = (media_type(&response), stated_digest(&response));
+        let body = response.body.collect(MAX_MANIFEST_BYTES).await.map_err(UpstreamError::from);
         match &body {
-            Ok(_) => health.delivered(),
+            Ok(_) => health.body_completed(),
             Err(UpstreamError::TooLarge) => {}
-            Err(_) => health.failed(),
+            Err(_) => health.body_failed(),
         }
         let body = body?;
-        self.meter.received(Kind::Manifest, body.len());
+        self.meter.received(RequestKind::Manifest, body.len());
         let digest = match reference {
             Reference::Digest(expected) => {
                 let found = Digest::of(expected.algorithm(), &body);
@@ -113,24 +117,24 @@ impl Upstream {
                 }
                 found
             }
-            Reference::Tag(_) => said
-                .filter(|said| *said == Digest::of(said.algorithm(), &body))
+            Reference::Tag(_) => stated
+                .filter(|stated| *stated == Digest::of(stated.algorithm(), &body))
                 .unwrap_or_else(|| Digest::of(Algorithm::Sha256, &body)),
         };
         Ok(FetchedManifest { body, media_type, digest })
     }
 }
 
-fn question<'a>(method: Method, repository: &'a RepositoryName, reference: &Reference) -> Ask<'a> {
+fn manifest_request<'a>(method: Method, repository: &'a RepositoryName, reference: &Reference) -> UpstreamRequest<'a> {
     let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(ACCEPTED))]);
     let rest = format!("manifests/{reference}");
-    Ask { kind: Kind::Manifest, method, repository, rest, query: Vec::new(), headers }
+    UpstreamRequest { kind: RequestKind::Manifest, method, repository, rest, query: Vec::new(), headers }
 }
 
-fn said(answer: &Answer) -> Option<Digest> {
-    answer.header(&CONTENT_DIGEST)?.trim().parse().ok()
+fn stated_digest(response: &Response) -> Option<Digest> {
+    response.header(&CONTENT_DIGEST)?.trim().parse().ok()
 }
 
-fn media_type(answer: &Answer) -> Option<MediaType> {
-    MediaType::parse(&answer.header(&CONTENT_TYPE)?)
+fn media_type(response: &Response) -> Option<MediaType> {
+    MediaType::parse(&response.header(&CONTENT_TYPE)?)
 }

@@ -1,4 +1,4 @@
-//! What is counted and logged of the traffic with one upstream.
+//! Counts and logs the traffic with one upstream.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,9 +10,9 @@ use crate::oci::HostName;
 use crate::outbound::{Hop, authority};
 use crate::sys::Clock;
 
-/// What a request is about.
+/// The kind of content that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::upstream) enum RequestKind {
     Manifest,
     Blob,
     Tags,
@@ -20,7 +20,7 @@ pub(super) enum Kind {
     Token,
 }
 
-impl Kind {
+impl RequestKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
@@ -32,69 +32,70 @@ impl Kind {
     }
 }
 
+/// Counts and logs the requests to one upstream.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(in crate::upstream) struct Meter {
     upstream: HostName,
     metrics: Arc<Metrics>,
     budget: Budget,
 }
 
 impl Meter {
-    pub(super) fn new(upstream: HostName, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub(in crate::upstream) fn new(upstream: HostName, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let budget = Budget::new(upstream.clone(), Arc::clone(&metrics), clock);
         Self { upstream, metrics, budget }
     }
 
-    /// What the upstream says of the requests that it counts.
-    pub(super) fn budget(&self) -> &Budget {
+    /// Returns the budget of requests that the upstream states.
+    pub(in crate::upstream) fn budget(&self) -> &Budget {
         &self.budget
     }
 
-    /// What is counted and logged of one endpoint's health.
-    pub(super) fn marks(&self, endpoint: String) -> Marks {
-        Marks { upstream: self.upstream.clone(), endpoint, metrics: Arc::clone(&self.metrics) }
+    /// Returns the counters and gauges for one endpoint's health.
+    pub(in crate::upstream) fn health_metrics(&self, endpoint: String) -> HealthMetrics {
+        HealthMetrics { upstream: self.upstream.clone(), endpoint, metrics: Arc::clone(&self.metrics) }
     }
 
-    /// A request was really sent.
-    pub(super) fn hop(&self, kind: Kind, hop: &Hop<'_>) {
+    /// Records a request that was sent.
+    pub(in crate::upstream) fn hop(&self, kind: RequestKind, hop: &Hop<'_>) {
         let upstream = self.upstream.as_str();
-        // A token server has limits of its own, and so has a CDN.
-        let counted = !hop.redirected && kind != Kind::Token;
+        // A token server and a CDN have limits of their own.
+        let counted = !hop.redirected && kind != RequestKind::Token;
         let kind = if hop.redirected { "redirect" } else { kind.as_str() };
-        let status = hop.answer.map_or("error".to_owned(), |(status, _)| status.as_u16().to_string());
+        let status = hop.response.map_or("error".to_owned(), |(status, _)| status.as_u16().to_string());
         self.metrics.upstream_requests.with_label_values(&[upstream, kind, &status]).inc();
-        if let Some((_, headers)) = hop.answer {
+        if let Some((_, headers)) = hop.response {
             self.metrics.upstream_first_byte.with_label_values(&[upstream]).observe(hop.took.as_secs_f64());
             if counted {
                 self.budget.note(headers);
             }
         }
-        // Where a redirect leads may be signed in its path, and a query always may.
+        // The target of a redirect may carry a signature in its path, and any query may, so neither is logged.
         let path = if hop.redirected { "…" } else { hop.url.path() };
         let took = hop.took.as_millis();
         tracing::debug!(%upstream, kind, method = %hop.method, host = authority(hop.url), path, status, took, "asked upstream");
     }
 
-    /// Bytes of a body have come.
-    pub(super) fn received(&self, kind: Kind, bytes: usize) {
+    /// Records bytes of a body that have arrived.
+    pub(in crate::upstream) fn received(&self, kind: RequestKind, bytes: usize) {
         let bytes = bytes as u64;
         self.metrics.upstream_bytes.with_label_values(&[self.upstream.as_str()]).inc_by(bytes);
-        if matches!(kind, Kind::Manifest | Kind::Blob) {
+        if matches!(kind, RequestKind::Manifest | RequestKind::Blob) {
             self.metrics.proxy_pulled_bytes.with_label_values(&[kind.as_str()]).inc_by(bytes);
         }
     }
 }
 
-/// What is counted and logged of one endpoint's health.
+/// Counts and logs the health of one endpoint.
 #[derive(Debug)]
-pub(super) struct Marks {
+pub(in crate::upstream) struct HealthMetrics {
     upstream: HostName,
     endpoint: String,
     metrics: Arc<Metrics>,
 }
 
-impl Marks {
-    pub(super) fn circuit(&self, state: CircuitState) {
+impl HealthMetrics {
+    pub(in crate::upstream) fn circuit(&self, state: CircuitState) {
         let value = match state {
             CircuitState::Closed => 0,
             CircuitState::HalfOpen => 1,
@@ -103,29 +104,29 @@ impl Marks {
         self.metrics.upstream_circuit.with_label_values(&self.labels()).set(value);
     }
 
-    pub(super) fn throttled_until(&self, until: SystemTime) {
+    pub(in crate::upstream) fn throttled_until(&self, until: SystemTime) {
         let seconds = until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let gauge = self.metrics.upstream_throttled_until.with_label_values(&self.labels());
         gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
-    /// Its circuit was opened.
-    pub(super) fn out(&self, pause: Duration) {
+    /// Logs that the circuit was opened for `pause`.
+    pub(in crate::upstream) fn circuit_opened(&self, pause: Duration) {
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let millis = pause.as_millis();
-        tracing::warn!(%upstream, %endpoint, millis, "the endpoint fails again and again; it is left alone for a while");
+        tracing::warn!(%upstream, %endpoint, millis, "the endpoint failed several times in a row and is paused");
     }
 
-    /// Its circuit was closed again.
-    pub(super) fn back(&self) {
+    /// Logs that the circuit was closed again.
+    pub(in crate::upstream) fn circuit_closed(&self) {
         tracing::info!(upstream = %self.upstream, endpoint = %self.endpoint, "the endpoint answers again");
     }
 
-    pub(super) fn digest_mismatch(&self, distrust: Duration) {
+    pub(in crate::upstream) fn digest_mismatch(&self, distrust: Duration) {
         self.metrics.upstream_digest_mismatches.with_label_values(&self.labels()).inc();
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let seconds = distrust.as_secs();
-        tracing::error!(%upstream, %endpoint, seconds, "the endpoint sent other content than its digest names; nothing that a digest names is asked of it for a while");
+        tracing::error!(%upstream, %endpoint, seconds, "the endpoint sent content that does not match its digest; nothing named by a digest is requested from it for a while");
     }
 
     fn labels(&self) -> [&str; 2] {

@@ -1,35 +1,35 @@
-//! How many requests an upstream still allows, as it says itself.
+//! The number of requests that an upstream still allows, as its headers state it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName};
 
-use super::header::{self, RateLimit};
 use crate::metrics::Metrics;
 use crate::oci::HostName;
 use crate::sys::{Clock, Moment};
+use crate::upstream::header::{self, RateLimit};
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 
-/// So few are near zero, of whatever limit; of a larger one its tenth part.
+/// A remainder of at most this many requests is near zero; for a large limit, a tenth of the limit is.
 const FEW: u64 = 5;
-/// How long is believed what an upstream says without naming a window.
-const UNNAMED_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// The time that a stated budget is valid for if it states no window.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(60 * 60);
 
-/// What an upstream last said of the requests that it counts.
+/// Holds the budget of requests that an upstream last stated.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(in crate::upstream) struct Budget {
     upstream: HostName,
     metrics: Arc<Metrics>,
     clock: Clock,
-    /// A std `Mutex`: held for one assignment.
-    said: Mutex<Option<Said>>,
+    /// A std `Mutex`, since it is only held for one assignment.
+    stated: Mutex<Option<StatedBudget>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Said {
+struct StatedBudget {
     limit: Option<u64>,
     remaining: u64,
     window: Option<Duration>,
@@ -37,7 +37,7 @@ struct Said {
     noticed: Moment,
 }
 
-/// What an upstream allows, as it said.
+/// The budget of requests that an upstream states.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetReport {
     pub limit: Option<u64>,
@@ -47,12 +47,12 @@ pub struct BudgetReport {
 }
 
 impl Budget {
-    pub(super) fn new(upstream: HostName, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        Self { upstream, metrics, clock, said: Mutex::new(None) }
+    pub(in crate::upstream) fn new(upstream: HostName, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self { upstream, metrics, clock, stated: Mutex::new(None) }
     }
 
-    /// Reads the headers of an answer that the registry itself gave.
-    pub(super) fn note(&self, headers: &HeaderMap) {
+    /// Reads the headers of a response that the registry itself gave, not the target of a redirect.
+    pub(in crate::upstream) fn note(&self, headers: &HeaderMap) {
         let read = |name| headers.get(name).and_then(|value| value.to_str().ok()).and_then(header::ratelimit);
         let (limit, remaining): (Option<RateLimit>, Option<RateLimit>) = (read(LIMIT), read(REMAINING));
         let labels = &[self.upstream.as_str()];
@@ -63,32 +63,33 @@ impl Budget {
         let Some(remaining) = remaining else { return };
         self.metrics.ratelimit_remaining.with_label_values(labels).set(gauge(remaining.count));
         let window = remaining.window.or(limit.and_then(|limit| limit.window));
-        let said = Said {
+        let stated = StatedBudget {
             limit: limit.map(|limit| limit.count),
             remaining: remaining.count,
             window,
             seen: self.clock.now(),
             noticed: self.clock.moment(),
         };
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        *self.stated.lock().unwrap_or_else(PoisonError::into_inner) = Some(stated);
     }
 
-    /// Few requests are left, as far as is known.
-    pub(super) fn is_near_zero(&self) -> bool {
-        self.said().is_some_and(|said| {
-            let few = FEW.max(said.limit.unwrap_or_default() / 10);
-            let holds = self.clock.since(said.noticed) < said.window.unwrap_or(UNNAMED_WINDOW);
-            said.remaining <= few && holds
+    /// Returns true if few requests are left, as far as the last statement is still valid.
+    pub(in crate::upstream) fn is_near_zero(&self) -> bool {
+        self.stated().is_some_and(|stated| {
+            let few = FEW.max(stated.limit.unwrap_or_default() / 10);
+            let valid = self.clock.since(stated.noticed) < stated.window.unwrap_or(DEFAULT_WINDOW);
+            stated.remaining <= few && valid
         })
     }
 
-    pub(super) fn report(&self) -> Option<BudgetReport> {
-        let report = |Said { limit, remaining, window, seen, .. }| BudgetReport { limit, remaining, window, seen };
-        self.said().map(report)
+    pub(in crate::upstream) fn report(&self) -> Option<BudgetReport> {
+        let report =
+            |StatedBudget { limit, remaining, window, seen, .. }| BudgetReport { limit, remaining, window, seen };
+        self.stated().map(report)
     }
 
-    fn said(&self) -> Option<Said> {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stated(&self) -> Option<StatedBudget> {
+        *self.stated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn when_pulls_are_spared() {
+    fn budget_is_near_zero_below_five_requests_or_a_tenth() {
         for (limit, remaining, spared) in [
             (None, None, false),
             (Some("100;w=21600"), None, false),
@@ -122,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_holds_for_its_window() {
+    fn budget_is_valid_for_its_window() {
         let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
         let budget = Budget::new("docker.io".parse().unwrap(), Arc::clone(&metrics), clock.clone());
-        let said = |remaining: &str| {
+        let headers = |remaining: &str| {
             HeaderMap::from_iter([(LIMIT, "100;w=600".parse().unwrap()), (REMAINING, remaining.parse().unwrap())])
         };
-        budget.note(&said("3;w=600"));
-        // An answer that says nothing takes nothing back.
+        budget.note(&headers("3;w=600"));
+        // A response without these headers leaves the budget as it is.
         budget.note(&HeaderMap::new());
         let report = budget.report().unwrap();
         let window = Some(Duration::from_secs(600));
@@ -138,9 +139,9 @@ mod tests {
         assert!(budget.is_near_zero());
         clock.advance(Duration::from_secs(11));
         assert!(!budget.is_near_zero());
-        budget.note(&said("3"));
+        budget.note(&headers("3"));
         assert!(budget.is_near_zero());
-        budget.note(&said("90"));
+        budget.note(&headers("90"));
         assert!(!budget.is_near_zero());
         let rendered = metrics.render();
         for line in [

@@ -1,23 +1,23 @@
-//! What a registry asks for in `WWW-Authenticate` (RFC 9110 §11.6.1).
+//! Reads the challenges in `WWW-Authenticate` (RFC 9110 section 11.6.1).
 
-/// A challenge that can be answered.
+/// A challenge of a supported scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// Name and password, with each request.
+    /// The request carries a name and a password.
     Basic,
-    /// A token from the server at `realm` (distribution-spec's token authentication).
+    /// The request carries a token from the server at `realm` (the token authentication of distribution).
     Bearer { realm: String, service: Option<String> },
 }
 
-/// The challenges in some `WWW-Authenticate` fields: several fields, and several challenges in one, in any mixture.
+/// Reads the challenges in `WWW-Authenticate` fields. There may be several fields, and several challenges in each.
 ///
-/// Lenient, as registries need it: schemes and names in any case, values without quotes, commas in them. Schemes that
-/// cannot be answered are left out, and so is what is no challenge at all; nothing is an error.
+/// Parsing is lenient, since registries differ: schemes and names in any case, values without quotes, commas inside values.
+/// Unsupported schemes and malformed text are left out; nothing is an error.
 pub fn challenges<'a>(fields: impl IntoIterator<Item = &'a str>) -> Vec<Challenge> {
     fields.into_iter().flat_map(parse).filter_map(Raw::understand).collect()
 }
 
-/// A challenge as it is written; names in lower case.
+/// A challenge as written, with its names in lower case.
 struct Raw {
     scheme: String,
     parameters: Vec<(String, String)>,
@@ -40,7 +40,7 @@ impl Raw {
 
 fn parse(field: &str) -> Vec<Raw> {
     let mut found: Vec<Raw> = Vec::new();
-    // The challenge that parameters belong to.
+    // The challenge that the following parameters belong to.
     let mut current: Option<usize> = None;
     let mut rest = field;
     loop {
@@ -51,7 +51,7 @@ fn parse(field: &str) -> Vec<Raw> {
             return found;
         }
         if word.is_empty() {
-            // Not a word: step over it.
+            // This character cannot begin a word; skip it.
             rest = rest.get(rest.chars().next().map_or(1, char::len_utf8)..).unwrap_or_default();
         } else if let Some(text) = following.strip_prefix('=') {
             let (value, after) = value(text.trim_start_matches([' ', '\t']));
@@ -60,8 +60,8 @@ fn parse(field: &str) -> Vec<Raw> {
             }
             rest = after;
         } else {
-            // A word that stands alone is a scheme without parameters, or the rest of an unquoted `pull,push`: what
-            // follows belongs to the scheme before it.
+            // A word that stands alone is a scheme without parameters, or the rest of an unquoted `pull,push`. In the second
+            // case the following parameters belong to the scheme before it.
             let alone = following.is_empty() || following.starts_with(',');
             if !alone || current.is_none() {
                 current = Some(found.len());
@@ -72,13 +72,14 @@ fn parse(field: &str) -> Vec<Raw> {
     }
 }
 
-/// A token (RFC 9110 §5.6.2) and what follows it.
+/// Splits off a token (RFC 9110 section 5.6.2) from the text that follows it.
 fn token(text: &str) -> (&str, &str) {
     let word = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     text.split_at(text.find(|c| !word(c)).unwrap_or(text.len()))
 }
 
-/// A parameter's value, quoted or not, and what follows it. `None` where the closing quote is missing.
+/// Splits off a parameter's value, quoted or not, from the text that follows it. The value is `None` if its closing quote
+/// is missing.
 fn value(text: &str) -> (Option<String>, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (plain, after) = text.split_at(text.find([',', ' ', '\t']).unwrap_or(text.len()));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn good() {
+    fn supported_challenges_are_found() {
         let hub = || bearer("https://auth.docker.io/token", Some("registry.docker.io"));
         let cases: &[(&[&str], Vec<Challenge>)] = &[
             (&[r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io""#], vec![hub()]),
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn bad() {
+    fn malformed_challenges_are_left_out() {
         for field in [
             "",
             " , ,",

@@ -1,39 +1,39 @@
-//! How an endpoint has been doing: does it answer, how fast, and may it be asked now?
+//! Tracks the health of an endpoint: whether it answers, how fast, and whether it may be asked now.
 //!
-//! What becomes of a request up to the head of its answer is told by [`super::Upstream::ask_endpoint`] alone; what becomes of
-//! a body, by whoever reads it.
+//! Only `Upstream::ask_endpoint` reports the outcome of a request up to the head of its response. The reader of a body
+//! reports the outcome of the body.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::UpstreamError;
 use super::circuit::{Circuit, CircuitState, Pause};
-use super::meter::Marks;
+use super::meter::HealthMetrics;
 use crate::sys::{Clock, Moment};
+use crate::upstream::error::UpstreamError;
 
-/// Content that was not what its digest says: nothing that is named by a digest is asked of this endpoint for so long.
+/// After content that did not match its digest, the endpoint is not asked for content named by a digest for this long.
 const DISTRUST: Duration = Duration::from_secs(10 * 60);
-/// Nobody is held back longer, whatever `Retry-After` says.
+/// The longest throttle, whatever `Retry-After` says.
 const LONGEST_THROTTLE: Duration = Duration::from_secs(5 * 60);
-/// After a 429 that does not say for how long.
+/// The throttle after a 429 without `Retry-After`.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(5);
-/// Bodies that broke off are forgotten after so long without another.
+/// Cut bodies are forgotten after this long without another.
 const CUTS_REMEMBERED: Duration = Duration::from_secs(60);
-/// A latency that was not measured again for so long says nothing any more.
+/// A latency is forgotten after this long without a new measurement.
 const LATENCY_REMEMBERED: Duration = Duration::from_secs(10 * 60);
-/// An endpoint that was named for its probe and is not asked within this is named again.
-const HANDED_OUT: Duration = Duration::from_secs(1);
-/// A failure to connect that took so long was a wait, not a refusal.
+/// An endpoint that was offered to a caller for its probe is offered again if it is not asked within this time.
+const OFFER_VALID: Duration = Duration::from_secs(1);
+/// A failure to connect that took at least this long counts as hanging, not as a refusal.
 const SLOW: Duration = Duration::from_secs(2);
-/// The share of a new measurement in the moving average.
-const NEWS: f64 = 0.3;
+/// The weight of a new measurement in the moving average.
+const NEW_WEIGHT: f64 = 0.3;
 
-/// What is known of one endpoint's answering. Shared with the bodies that are still arriving.
+/// The health of one endpoint. It is shared with the bodies that are still arriving.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(in crate::upstream) struct EndpointHealth {
     clock: Clock,
-    marks: Marks,
-    /// A std `Mutex`: held for assignments only.
+    metrics: HealthMetrics,
+    /// A std `Mutex`, since it is only held for assignments.
     state: Mutex<State>,
 }
 
@@ -41,17 +41,18 @@ pub(super) struct Health {
 struct State {
     circuit: Circuit,
     latency: Option<Latency>,
-    /// Requests in a row that brought no answer, or a 5xx.
+    /// The number of requests in a row that brought no response, or a 5xx.
     unanswered: u32,
-    /// Bodies that broke off since one came to its end, and when the last did. A head that comes is no sign that a body will.
+    /// The number of bodies that were cut since one was complete. They are counted apart from requests, since an endpoint
+    /// can send heads and still fail to send bodies.
     cuts: u32,
     last_cut: Option<Moment>,
-    /// Its last failure was a wait.
+    /// Set while the last failure was a time-out.
     hang: Option<Hang>,
-    throttled: Option<(Pause, Throttle)>,
+    throttled: Option<(Pause, ThrottleReason)>,
     distrusted: Option<Pause>,
-    /// When it was named for its probe.
-    handed_out: Option<Moment>,
+    /// The time when it was last offered to a caller for its probe.
+    offered: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,72 +61,72 @@ struct Latency {
     measured: Moment,
 }
 
-/// It lets those who ask wait until their limit.
+/// The endpoint lets requests wait until their limit.
 #[derive(Clone, Copy, Debug)]
 struct Hang {
     since: SystemTime,
-    /// It accepts connections.
+    /// The endpoint accepts connections.
     connected: bool,
 }
 
-/// How it said that it wants to be asked later.
+/// The answer by which an endpoint asked for a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Throttle {
+pub(in crate::upstream) enum ThrottleReason {
     /// 429
     TooManyRequests,
     /// 503 with `Retry-After`.
     Unavailable,
 }
 
-/// What endpoints are put in order by.
+/// The values that endpoints are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Score {
-    pub(super) closed: bool,
-    pub(super) failures: u32,
-    /// `None`: not known, or not any more.
-    pub(super) latency: Option<Duration>,
+pub(in crate::upstream) struct Score {
+    pub(in crate::upstream) closed: bool,
+    pub(in crate::upstream) failures: u32,
+    /// `None` if the latency was not measured lately.
+    pub(in crate::upstream) latency: Option<Duration>,
 }
 
-/// How an endpoint is doing.
+/// The health of an endpoint as operators see it.
 #[derive(Clone, Debug)]
 pub struct HealthReport {
     pub circuit: CircuitState,
-    /// A moving average of the time to the head of an answer.
+    /// A moving average of the time to the head of a response.
     pub latency: Option<Duration>,
-    /// Failures in a row.
+    /// The number of failures in a row.
     pub failures: u32,
-    /// When one request finds out whether it is back.
+    /// The time when one request probes whether the endpoint is back.
     pub retry_at: Option<SystemTime>,
-    /// It wants to be asked later: 429, or 503 with `Retry-After`.
+    /// The end of the pause that the endpoint asked for by a 429, or a 503 with `Retry-After`.
     pub throttled_until: Option<SystemTime>,
-    /// It sent what its digest does not name.
+    /// The end of the pause after content that did not match its digest.
     pub distrusted_until: Option<SystemTime>,
 }
 
-impl Health {
-    pub(super) fn new(clock: Clock, marks: Marks) -> Self {
-        marks.circuit(CircuitState::Closed);
-        Self { clock, marks, state: Mutex::default() }
+impl EndpointHealth {
+    pub(in crate::upstream) fn new(clock: Clock, metrics: HealthMetrics) -> Self {
+        metrics.circuit(CircuitState::Closed);
+        Self { clock, metrics, state: Mutex::default() }
     }
 
-    /// It answered, with whatever that is no fault of its own; the head came after `took`.
-    pub(super) fn answered(&self, took: Duration) {
+    /// Records a response that is not a fault of the endpoint, and the time `took` until its head arrived.
+    pub(in crate::upstream) fn answered(&self, took: Duration) {
         let mut state = self.state();
         let average = match state.latency(&self.clock) {
-            Some(known) => known.mul_f64(1.0 - NEWS) + took.mul_f64(NEWS),
+            Some(known) => known.mul_f64(1.0 - NEW_WEIGHT) + took.mul_f64(NEW_WEIGHT),
             None => took,
         };
         state.latency = Some(Latency { average, measured: self.clock.moment() });
-        self.speaks(&mut state);
+        self.recover(&mut state);
     }
 
-    /// It answered, though that does not tell how fast.
-    pub(super) fn spoke(&self) {
-        self.speaks(&mut self.state());
+    /// Records a response whose time does not count as a measurement.
+    pub(in crate::upstream) fn responded(&self) {
+        self.recover(&mut self.state());
     }
 
-    /// There was no connection, no answer in time, or a 5xx; that was known after `took`.
-    pub(super) fn missed(&self, error: &UpstreamError, took: Duration) {
+    /// Records a failed request: no connection, no response in time, or a 5xx. The failure was known after `took`.
+    pub(in crate::upstream) fn failed(&self, error: &UpstreamError, took: Duration) {
         let mut state = self.state();
         let connected = match error {
             UpstreamError::Timeout { .. } => Some(true),
@@ -139,66 +140,67 @@ impl Health {
         self.count(&mut state);
     }
 
-    /// For how long it rests, if its circuit is not closed.
-    pub(super) fn rests(&self) -> Option<Duration> {
+    /// Returns the rest of the circuit's pause; `None` if the circuit is closed.
+    pub(in crate::upstream) fn circuit_pause(&self) -> Option<Duration> {
         let state = self.state();
         (!state.circuit.is_closed()).then(|| state.circuit.left(&self.clock))
     }
 
-    /// A body was cut, or stalled.
-    pub(super) fn failed(&self) {
+    /// Records a body that was cut, or stalled.
+    pub(in crate::upstream) fn body_failed(&self) {
         let mut state = self.state();
         state.cuts = state.cuts(&self.clock) + 1;
         state.last_cut = Some(self.clock.moment());
         self.count(&mut state);
     }
 
-    /// A body came to its end.
-    pub(super) fn delivered(&self) {
+    /// Records a body that was complete.
+    pub(in crate::upstream) fn body_completed(&self) {
         self.state().cuts = 0;
     }
 
-    /// What it sent was not what its digest says.
-    pub(super) fn digest_mismatch(&self) {
+    /// Records content that did not match its digest.
+    pub(in crate::upstream) fn digest_mismatch(&self) {
         self.state().distrusted = Some(Pause::begin(&self.clock, DISTRUST));
-        self.marks.digest_mismatch(DISTRUST);
+        self.metrics.digest_mismatch(DISTRUST);
     }
 
-    /// It wants to be asked later.
-    pub(super) fn throttle(&self, throttle: Throttle, retry_after: Option<Duration>) {
+    /// Records that the endpoint asked for a pause. A longer pause that it asked for before stays in force.
+    pub(in crate::upstream) fn throttle(&self, throttle: ThrottleReason, retry_after: Option<Duration>) {
         let length = retry_after.unwrap_or(DEFAULT_THROTTLE).min(LONGEST_THROTTLE);
         let mut state = self.state();
         if length > state.throttled_for(&self.clock) {
             state.throttled = Some((Pause::begin(&self.clock, length), throttle));
-            self.marks.throttled_until(self.clock.now() + length);
+            self.metrics.throttled_until(self.clock.now() + length);
         }
     }
 
-    /// Before each request: refused at once while it hangs, except to one that finds out whether it still does. That one is
-    /// who holds the probe, until an outcome is told or the probe is dropped.
-    pub(super) fn begin(&self, host: &str) -> Result<Probe<'_>, UpstreamError> {
+    /// Begins a request. While the endpoint hangs, the request is refused at once, unless it is the one that probes whether
+    /// the endpoint is back. The request holds the probe until it reports an outcome or drops the probe.
+    pub(in crate::upstream) fn begin(&self, host: &str) -> Result<Probe<'_>, UpstreamError> {
         let mut state = self.state();
         if state.circuit.begin_probe(&self.clock) {
-            self.marks.circuit(CircuitState::HalfOpen);
+            self.metrics.circuit(CircuitState::HalfOpen);
             return Ok(Probe { health: Some(self) });
         }
         state.hanging(&self.clock, host).map_or(Ok(Probe { health: None }), Err)
     }
 
-    /// May it be asked, be it to find out whether it is back?
-    pub(super) fn is_usable(&self, by_digest: bool) -> bool {
+    /// Returns true if it may be asked, as usual or to probe whether it is back.
+    pub(in crate::upstream) fn is_usable(&self, by_digest: bool) -> bool {
         let state = self.state();
         state.circuit.admits(&self.clock)
             && state.throttled_for(&self.clock).is_zero()
             && !(by_digest && state.distrusted_for(&self.clock) > Duration::ZERO)
     }
 
-    pub(super) fn is_throttled(&self) -> bool {
+    pub(in crate::upstream) fn is_throttled(&self) -> bool {
         self.state().throttled_for(&self.clock) > Duration::ZERO
     }
 
-    /// Is it named among those that blobs come from? One that is due for its probe is named to one caller at a time.
-    pub(super) fn hand_out(&self) -> bool {
+    /// Returns true if it is offered to this caller as a source of blobs. An endpoint that is due for its probe is offered
+    /// to one caller at a time.
+    pub(in crate::upstream) fn offer(&self) -> bool {
         if !self.is_usable(true) {
             return false;
         }
@@ -206,32 +208,32 @@ impl Health {
         if state.circuit.is_closed() {
             return true;
         }
-        let free = state.handed_out.is_none_or(|at| self.clock.since(at) >= HANDED_OUT);
+        let free = state.offered.is_none_or(|at| self.clock.since(at) >= OFFER_VALID);
         if free {
-            state.handed_out = Some(self.clock.moment());
+            state.offered = Some(self.clock.moment());
         }
         free
     }
 
-    /// How long until it may be asked for anything.
-    pub(super) fn due_in(&self) -> Duration {
+    /// Returns the time until it may be asked for any content.
+    pub(in crate::upstream) fn due_in(&self) -> Duration {
         let (state, clock) = (self.state(), &self.clock);
         state.circuit.left(clock).max(state.throttled_for(clock)).max(state.distrusted_for(clock))
     }
 
-    /// Why it is not asked while it is held back, in the words of its last answer.
-    pub(super) fn refusal(&self, host: &str) -> Option<UpstreamError> {
+    /// Returns the error for a request that is not sent because the endpoint is throttled: the one that it answered last.
+    pub(in crate::upstream) fn refusal(&self, host: &str) -> Option<UpstreamError> {
         let state = self.state();
         let (_, throttle) = state.throttled?;
         let left = Some(state.throttled_for(&self.clock)).filter(|left| !left.is_zero())?;
         let host = host.to_owned();
         Some(match throttle {
-            Throttle::TooManyRequests => UpstreamError::TooManyRequests { host, retry_after: Some(left) },
-            Throttle::Unavailable => UpstreamError::Status { host, status: 503 },
+            ThrottleReason::TooManyRequests => UpstreamError::TooManyRequests { host, retry_after: Some(left) },
+            ThrottleReason::Unavailable => UpstreamError::Status { host, status: 503 },
         })
     }
 
-    pub(super) fn score(&self) -> Score {
+    pub(in crate::upstream) fn score(&self) -> Score {
         let state = self.state();
         Score {
             closed: state.circuit.is_closed(),
@@ -240,7 +242,7 @@ impl Health {
         }
     }
 
-    pub(super) fn report(&self) -> HealthReport {
+    pub(in crate::upstream) fn report(&self) -> HealthReport {
         let (state, clock) = (self.state(), &self.clock);
         let at = |left: Duration| (!left.is_zero()).then(|| clock.now() + left);
         HealthReport {
@@ -253,13 +255,13 @@ impl Health {
         }
     }
 
-    fn speaks(&self, state: &mut State) {
+    fn recover(&self, state: &mut State) {
         state.unanswered = 0;
         state.hang = None;
-        state.handed_out = None;
+        state.offered = None;
         if !state.circuit.is_closed() {
-            self.marks.circuit(CircuitState::Closed);
-            self.marks.back();
+            self.metrics.circuit(CircuitState::Closed);
+            self.metrics.circuit_closed();
         }
         state.circuit.close(state.cuts(&self.clock) == 0);
     }
@@ -268,22 +270,22 @@ impl Health {
         let failures = state.failures(&self.clock);
         let was_closed = state.circuit.is_closed();
         if let Some(length) = state.circuit.fail(failures, &self.clock) {
-            state.handed_out = None;
-            self.marks.circuit(CircuitState::Open);
+            state.offered = None;
+            self.metrics.circuit(CircuitState::Open);
             if was_closed {
-                self.marks.out(length);
+                self.metrics.circuit_opened(length);
             }
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is a few assignments; whatever its last holder did, the next outcome mends it.
+        // A panic cannot leave it inconsistent for long: each change is a few assignments, and the next outcome resets them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Why nobody may wait for it now.
+    /// Returns the error for a request that must not wait for the endpoint because it hangs.
     fn hanging(&self, clock: &Clock, host: &str) -> Option<UpstreamError> {
         let Hang { since, connected } = self.hang.filter(|_| !self.circuit.is_closed())?;
         let retry_in = self.circuit.left(clock);
@@ -312,10 +314,10 @@ impl State {
     }
 }
 
-/// The one request that finds out whether an endpoint is back. Any other request holds an empty one.
+/// Marks the one request that probes whether an endpoint is back. Every other request holds an empty probe.
 #[derive(Debug)]
-pub(super) struct Probe<'a> {
-    health: Option<&'a Health>,
+pub(in crate::upstream) struct Probe<'a> {
+    health: Option<&'a EndpointHealth>,
 }
 
 impl Drop for Probe<'_> {
@@ -323,7 +325,7 @@ impl Drop for Probe<'_> {
         let Some(health) = self.health else { return };
         let mut state = health.state();
         state.circuit.drop_probe(&health.clock);
-        health.marks.circuit(state.circuit.state());
+        health.metrics.circuit(state.circuit.state());
     }
 }
 
@@ -331,14 +333,14 @@ impl Drop for Probe<'_> {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::upstream::meter::Meter;
+    use crate::upstream::endpoint::meter::Meter;
     use std::sync::Arc;
 
     const LONG: Duration = Duration::from_secs(15);
     const SHORT: Duration = Duration::from_millis(10);
 
     struct Setting {
-        health: Health,
+        health: EndpointHealth,
         clock: Clock,
         metrics: Arc<Metrics>,
     }
@@ -346,7 +348,7 @@ mod tests {
     fn setting() -> Setting {
         let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new()));
         let meter = Meter::new("docker.io".parse().unwrap(), Arc::clone(&metrics), clock.clone());
-        let health = Health::new(clock.clone(), meter.marks("hub".to_owned()));
+        let health = EndpointHealth::new(clock.clone(), meter.health_metrics("hub".to_owned()));
         Setting { health, clock, metrics }
     }
 
@@ -355,16 +357,16 @@ mod tests {
             self.metrics.upstream_circuit.with_label_values(&["docker.io", "hub"]).get()
         }
 
-        fn turn(&self, seconds: u64) {
+        fn advance(&self, seconds: u64) {
             self.clock.advance(Duration::from_secs(seconds));
         }
 
         fn hang(&self) {
-            self.health.missed(&UpstreamError::Timeout { host: "hub".to_owned(), waited: LONG }, LONG);
+            self.health.failed(&UpstreamError::Timeout { host: "hub".to_owned(), waited: LONG }, LONG);
         }
 
         fn refuse(&self) {
-            self.health.missed(&unconnected(), SHORT);
+            self.health.failed(&unconnected(), SHORT);
         }
     }
 
@@ -373,20 +375,20 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_as_failures_in_a_row() {
+    fn failures_in_a_row_are_counted_until_an_answer_or_a_whole_body() {
         type Step = fn(&Setting);
         let answer: Step = |s| s.health.answered(SHORT);
-        let cut: Step = |s| s.health.failed();
-        let whole: Step = |s| s.health.delivered();
+        let cut: Step = |s| s.health.body_failed();
+        let whole: Step = |s| s.health.body_completed();
         let refuse: Step = Setting::refuse;
         let hang: Step = Setting::hang;
-        let minute: Step = |s| s.turn(61);
+        let minute: Step = |s| s.advance(61);
         for (name, steps, failures, open) in [
             ("three refusals", &[refuse, refuse, refuse][..], 3, true),
             ("two", &[refuse, hang], 2, false),
             ("an answer in between", &[refuse, refuse, answer, refuse], 1, false),
-            ("heads come, bodies do not", &[answer, cut, answer, cut, answer, cut], 3, true),
-            ("a body that came", &[cut, cut, whole, cut], 1, false),
+            ("heads without bodies", &[answer, cut, answer, cut, answer, cut], 3, true),
+            ("a whole body in between", &[cut, cut, whole, cut], 1, false),
             ("cuts long ago", &[cut, cut, minute, cut], 1, false),
             ("of both kinds", &[cut, refuse, hang], 3, true),
             ("an answer closes", &[refuse, refuse, refuse, answer], 0, false),
@@ -401,98 +403,98 @@ mod tests {
     }
 
     #[test]
-    fn one_request_finds_out_whether_it_is_back() {
+    fn one_request_probes_whether_the_endpoint_is_back() {
         let setting = setting();
         (0..3).for_each(|_| setting.hang());
-        assert!(!setting.health.is_usable(true) && !setting.health.hand_out());
-        setting.turn(8);
+        assert!(!setting.health.is_usable(true) && !setting.health.offer());
+        setting.advance(8);
         assert!(setting.health.is_usable(true));
-        assert_eq!((setting.health.hand_out(), setting.health.hand_out()), (true, false), "named to one caller");
-        setting.turn(2);
-        assert!(setting.health.hand_out(), "who was told of it did not ask it");
+        assert_eq!((setting.health.offer(), setting.health.offer()), (true, false), "offered to one caller");
+        setting.advance(2);
+        assert!(setting.health.offer(), "the caller it was offered to did not ask it");
         let probe = setting.health.begin("hub").unwrap();
-        assert!(!setting.health.is_usable(true) && !setting.health.hand_out());
+        assert!(!setting.health.is_usable(true) && !setting.health.offer());
         assert_eq!((setting.gauge(), setting.health.report().circuit), (1, CircuitState::HalfOpen));
-        assert!(matches!(setting.health.begin("hub"), Err(UpstreamError::Silent { .. })), "the others do not wait");
+        assert!(matches!(setting.health.begin("hub"), Err(UpstreamError::Silent { .. })), "other requests do not wait");
         drop(probe);
         assert_eq!(setting.gauge(), 2);
         let probe = setting.health.begin("hub").unwrap();
         setting.health.answered(SHORT);
         drop(probe);
         assert_eq!((setting.gauge(), setting.health.report().circuit), (0, CircuitState::Closed));
-        assert!(setting.health.hand_out() && setting.health.hand_out());
+        assert!(setting.health.offer() && setting.health.offer());
     }
 
     #[test]
-    fn who_hangs_is_not_waited_for_and_who_refuses_is_asked_again() {
+    fn hanging_endpoint_refuses_requests_and_refusing_endpoint_admits_them() {
         let setting = setting();
         let begin = || setting.health.begin("hub").map(|_| ());
         (0..3).for_each(|_| setting.refuse());
         assert_eq!(begin(), Ok(()));
         setting.health.answered(SHORT);
-        setting.turn(100);
+        setting.advance(100);
         (0..2).for_each(|_| setting.hang());
         assert_eq!(begin(), Ok(()), "its circuit is still closed");
         setting.hang();
         let refused = begin().unwrap_err();
         let UpstreamError::Silent { since, retry_in, connected: true, .. } = &refused else { panic!("{refused}") };
         let ago = setting.clock.now().duration_since(*since).unwrap();
-        assert!(ago >= LONG && ago < LONG + Duration::from_secs(60), "since the first of them began");
+        assert!(ago >= LONG && ago < LONG + Duration::from_secs(60), "since the first time-out began");
         assert!(!retry_in.is_zero() && refused.to_string().contains("is asked again in "), "{refused}");
-        // No connection within its limit is a wait too.
-        setting.turn(60);
-        setting.health.missed(&unconnected(), Duration::from_secs(5));
+        // A connection that does not come up within its limit counts as hanging too.
+        setting.advance(60);
+        setting.health.failed(&unconnected(), Duration::from_secs(5));
         assert!(matches!(begin(), Err(UpstreamError::Silent { connected: false, .. })));
-        // A refusal is none: the link is there again, and the registry will be.
-        setting.turn(60);
+        // A quick refusal does not: the link works, and the registry may be starting.
+        setting.advance(60);
         setting.refuse();
         assert_eq!(begin(), Ok(()));
     }
 
     #[test]
-    fn a_liar_is_not_let_back_by_an_answer() {
+    fn distrust_after_a_digest_mismatch_outlasts_good_answers() {
         let setting = setting();
         setting.health.digest_mismatch();
         setting.health.answered(SHORT);
-        setting.health.delivered();
-        setting.turn(599);
-        assert!(!setting.health.is_usable(true) && !setting.health.hand_out());
-        assert!(setting.health.is_usable(false), "a tag can still be asked of it");
+        setting.health.body_completed();
+        setting.advance(599);
+        assert!(!setting.health.is_usable(true) && !setting.health.offer());
+        assert!(setting.health.is_usable(false), "it can still be asked for a tag");
         assert!(setting.health.report().distrusted_until.is_some() && !setting.health.due_in().is_zero());
-        setting.turn(2);
-        assert!(setting.health.is_usable(true) && setting.health.hand_out());
+        setting.advance(2);
+        assert!(setting.health.is_usable(true) && setting.health.offer());
         let counted = setting.metrics.render();
         let line = r#"entrepot_upstream_digest_mismatch_total{endpoint="hub",upstream="docker.io"} 1"#;
         assert!(counted.contains(line), "{line} is not in\n{counted}");
     }
 
     #[test]
-    fn who_wants_to_be_asked_later_is_asked_later() {
-        let too_many = |seconds| Some(Duration::from_secs(seconds));
-        for (said, held) in [(too_many(7), 7), (too_many(0), 0), (None, 5), (too_many(86_400), 300)] {
+    fn throttled_endpoint_is_not_usable_until_its_time_has_passed() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (retry_after, throttled) in [(seconds(7), 7), (seconds(0), 0), (None, 5), (seconds(86_400), 300)] {
             let setting = setting();
-            setting.health.throttle(Throttle::TooManyRequests, said);
+            setting.health.throttle(ThrottleReason::TooManyRequests, retry_after);
             setting.health.answered(SHORT);
-            assert_eq!(setting.health.is_throttled(), held > 0, "{said:?}");
-            assert_eq!(setting.health.is_usable(false), held == 0, "{said:?}");
-            if held == 0 {
+            assert_eq!(setting.health.is_throttled(), throttled > 0, "{retry_after:?}");
+            assert_eq!(setting.health.is_usable(false), throttled == 0, "{retry_after:?}");
+            if throttled == 0 {
                 continue;
             }
-            setting.turn(held - 1);
+            setting.advance(throttled - 1);
             match setting.health.refusal("hub") {
                 Some(UpstreamError::TooManyRequests { retry_after: Some(left), .. }) => {
-                    assert!(left <= Duration::from_secs(1), "{left:?} are left of {said:?}");
+                    assert!(left <= Duration::from_secs(1), "{left:?} are left of {retry_after:?}");
                 }
-                other => panic!("{said:?}: {other:?}"),
+                other => panic!("{retry_after:?}: {other:?}"),
             }
-            setting.turn(1);
-            assert!(setting.health.is_usable(true) && setting.health.refusal("hub").is_none(), "{said:?}");
+            setting.advance(1);
+            assert!(setting.health.is_usable(true) && setting.health.refusal("hub").is_none(), "{retry_after:?}");
         }
         let setting = setting();
-        setting.health.throttle(Throttle::Unavailable, too_many(60));
-        setting.health.throttle(Throttle::TooManyRequests, None);
+        setting.health.throttle(ThrottleReason::Unavailable, seconds(60));
+        setting.health.throttle(ThrottleReason::TooManyRequests, None);
         let refusal = setting.health.refusal("hub");
-        assert!(matches!(refusal, Some(UpstreamError::Status { status: 503, .. })), "the longer one stands");
+        assert!(matches!(refusal, Some(UpstreamError::Status { status: 503, .. })), "the longer pause stays in force");
         let gauge = setting.metrics.upstream_throttled_until.with_label_values(&["docker.io", "hub"]).get();
         let due = i64::try_from(setting.clock.unix_seconds()).unwrap() + 60;
         assert!((due - 5..=due).contains(&gauge), "{gauge}");
@@ -508,9 +510,9 @@ mod tests {
         setting.health.answered(Duration::from_millis(200));
         assert_eq!(latency(), Some(130));
         setting.refuse();
-        setting.health.spoke();
+        setting.health.responded();
         assert_eq!(latency(), Some(130));
-        setting.turn(601);
-        assert_eq!(latency(), None, "nobody measured it again");
+        setting.advance(601);
+        assert_eq!(latency(), None, "it was not measured again");
     }
 }

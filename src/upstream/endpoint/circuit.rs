@@ -1,45 +1,48 @@
-//! The circuit of an endpoint: closed while it answers, open while it does not, half-open while one request finds out.
+//! The circuit breaker of an endpoint: closed while the endpoint answers, open while it does not, half-open while one
+//! request probes it.
 
 use std::time::Duration;
 
 use crate::sys::{Clock, Moment, jitter};
 
-/// So many failures in a row open it.
-const TOLERATED: u32 = 3;
-/// How long it is open at first; each further failure doubles that.
+/// This many failures in a row open the circuit.
+const FAILURES_TO_OPEN: u32 = 3;
+/// The first time that a circuit stays open. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Is an endpoint asked?
+/// The state of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CircuitState {
+    /// Requests are sent to the endpoint.
     Closed,
-    /// One request is finding out whether it is back.
+    /// One request is probing whether the endpoint is back.
     HalfOpen,
+    /// No request is sent to the endpoint.
     Open,
 }
 
-/// A time that passes.
+/// A span of time that began at some moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pause {
+pub(in crate::upstream) struct Pause {
     from: Moment,
     length: Duration,
 }
 
 impl Pause {
-    pub(super) fn begin(clock: &Clock, length: Duration) -> Self {
+    pub(in crate::upstream) fn begin(clock: &Clock, length: Duration) -> Self {
         Self { from: clock.moment(), length }
     }
 
-    pub(super) fn left(&self, clock: &Clock) -> Duration {
+    pub(in crate::upstream) fn left(&self, clock: &Clock) -> Duration {
         self.length.saturating_sub(clock.since(self.from))
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Circuit {
+pub(in crate::upstream) struct Circuit {
     position: Position,
-    /// How often it was opened since the endpoint was well.
+    /// The number of times that it was opened since the endpoint last delivered whole answers.
     openings: u32,
 }
 
@@ -52,7 +55,7 @@ enum Position {
 }
 
 impl Circuit {
-    pub(super) fn state(&self) -> CircuitState {
+    pub(in crate::upstream) fn state(&self) -> CircuitState {
         match &self.position {
             Position::Closed => CircuitState::Closed,
             Position::Open(_) => CircuitState::Open,
@@ -60,12 +63,12 @@ impl Circuit {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::upstream) fn is_closed(&self) -> bool {
         matches!(self.position, Position::Closed)
     }
 
-    /// May a request be sent, be it to find out?
-    pub(super) fn admits(&self, clock: &Clock) -> bool {
+    /// Returns true if a request may be sent, as a normal one or as a probe.
+    pub(in crate::upstream) fn admits(&self, clock: &Clock) -> bool {
         match &self.position {
             Position::Closed => true,
             Position::Open(pause) => pause.left(clock).is_zero(),
@@ -73,16 +76,16 @@ impl Circuit {
         }
     }
 
-    /// How long it stays open; nothing for one that is not.
-    pub(super) fn left(&self, clock: &Clock) -> Duration {
+    /// Returns how long it stays open, or zero if it is not open.
+    pub(in crate::upstream) fn left(&self, clock: &Clock) -> Duration {
         match &self.position {
             Position::Open(pause) => pause.left(clock),
             Position::Closed | Position::HalfOpen => Duration::ZERO,
         }
     }
 
-    /// A request begins: is it the one that finds out?
-    pub(super) fn begin_probe(&mut self, clock: &Clock) -> bool {
+    /// Begins a request. Returns true if the request is the probe.
+    pub(in crate::upstream) fn begin_probe(&mut self, clock: &Clock) -> bool {
         let probes = !self.is_closed() && self.admits(clock);
         if probes {
             self.position = Position::HalfOpen;
@@ -90,17 +93,18 @@ impl Circuit {
         probes
     }
 
-    /// The probe was given up without an outcome: the next request is one.
-    pub(super) fn drop_probe(&mut self, clock: &Clock) {
+    /// Gives up the probe without an outcome, so that the next request is one.
+    pub(in crate::upstream) fn drop_probe(&mut self, clock: &Clock) {
         if matches!(self.position, Position::HalfOpen) {
             self.position = Position::Open(Pause::begin(clock, Duration::ZERO));
         }
     }
 
-    /// Another failure, the `in_a_row`th. Says for how long it is open, if this opened it.
-    pub(super) fn fail(&mut self, in_a_row: u32, clock: &Clock) -> Option<Duration> {
+    /// Counts a failure, the `in_a_row`th without an answer in between. Returns how long the circuit stays open, if this
+    /// failure opened it.
+    pub(in crate::upstream) fn fail(&mut self, in_a_row: u32, clock: &Clock) -> Option<Duration> {
         let opens = match &self.position {
-            Position::Closed => in_a_row >= TOLERATED,
+            Position::Closed => in_a_row >= FAILURES_TO_OPEN,
             Position::Open(pause) => pause.left(clock).is_zero(),
             Position::HalfOpen => true,
         };
@@ -114,10 +118,10 @@ impl Circuit {
         Some(length)
     }
 
-    /// The endpoint answered. One that is `well` begins with short pauses again when it fails.
-    pub(super) fn close(&mut self, well: bool) {
+    /// Closes the circuit after an answer. With `recovered`, the next failures begin with a short pause again.
+    pub(in crate::upstream) fn close(&mut self, recovered: bool) {
         self.position = Position::Closed;
-        if well {
+        if recovered {
             self.openings = 0;
         }
     }
@@ -127,40 +131,40 @@ impl Circuit {
 mod tests {
     use super::*;
 
-    /// The clock turns by whole ones.
+    /// The test clock advances by whole milliseconds.
     const MILLI: Duration = Duration::from_millis(1);
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    /// Opens a circuit.
+    /// Opens a circuit by three failures.
     fn open(circuit: &mut Circuit, clock: &Clock) -> Duration {
         assert_eq!((circuit.fail(1, clock), circuit.fail(2, clock)), (None, None));
         circuit.fail(3, clock).unwrap()
     }
 
     #[test]
-    fn three_failures_open_it_and_one_probe_closes_it() {
+    fn circuit_opens_after_three_failures_and_closes_after_a_probe() {
         let (clock, mut circuit) = (Clock::system(), Circuit::default());
         let pause = open(&mut circuit, &clock);
         assert!(!circuit.admits(&clock) && !circuit.begin_probe(&clock) && circuit.state() == CircuitState::Open);
         assert!(circuit.left(&clock) > pause / 2);
-        assert_eq!(circuit.fail(4, &clock), None, "who was under way when it opened does not prolong it");
+        assert_eq!(circuit.fail(4, &clock), None, "a request that was under way when it opened does not prolong it");
         clock.advance(pause + MILLI);
         assert!(circuit.admits(&clock) && circuit.begin_probe(&clock));
-        assert!(!circuit.admits(&clock) && !circuit.begin_probe(&clock), "one finds out");
+        assert!(!circuit.admits(&clock) && !circuit.begin_probe(&clock), "only one request probes");
         assert_eq!(circuit.state(), CircuitState::HalfOpen);
         circuit.drop_probe(&clock);
-        assert!(circuit.begin_probe(&clock), "a probe that was given up leaves room for the next");
+        assert!(circuit.begin_probe(&clock), "after an abandoned probe the next request is one");
         circuit.close(true);
         assert!(circuit.admits(&clock) && !circuit.begin_probe(&clock) && circuit.is_closed());
         circuit.drop_probe(&clock);
-        assert!(circuit.is_closed(), "the probe brought its outcome before it was dropped");
+        assert!(circuit.is_closed(), "a probe with an outcome leaves the circuit as it is");
     }
 
     #[test]
-    fn pauses_double_up_to_a_bound() {
+    fn pauses_double_up_to_the_longest() {
         let (clock, mut circuit) = (Clock::system(), Circuit::default());
         let mut pause = open(&mut circuit, &clock);
         for around in [5, 10, 20, 30, 30, 30] {
@@ -173,7 +177,7 @@ mod tests {
             assert!(circuit.begin_probe(&clock));
             pause = circuit.fail(4, &clock).unwrap();
         }
-        // It answers, but it is not well: the next time it is left alone for long again.
+        // Without recovery the next pause is long again.
         circuit.close(false);
         assert!(circuit.fail(3, &clock).unwrap() >= LONGEST_PAUSE / 2);
         circuit.close(true);

@@ -1,52 +1,52 @@
-//! The files that an upstream's configuration names.
+//! Reads the files that an upstream's configuration names.
 
 use std::path::{Path, PathBuf};
 
-use super::docker_config::Site;
-use super::keyring::{self, Places};
+use super::docker_config::RegistryKeys;
+use super::keyring::{self, LoginPlaces};
 use crate::config::{self, LoginMethod, Trust};
-use crate::outbound::pem::{self, Half};
+use crate::outbound::pem::{self, IdentityFile};
 use crate::sys::disk;
 
-/// What is in the files that an upstream's configuration names.
+/// Holds the content of the files that an upstream's configuration names.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
-    /// `ca`.
-    pub(super) authorities: Option<Vec<u8>>,
-    /// `clientcert`, and after it `clientkey`.
-    pub(super) identity: Option<Vec<u8>>,
-    /// What `credentials` says of this upstream.
-    pub(super) places: Option<Places>,
+    /// The content of `ca`.
+    pub(in crate::upstream) authorities: Option<Vec<u8>>,
+    /// The content of `clientcert`, followed by that of `clientkey`.
+    pub(in crate::upstream) identity: Option<Vec<u8>>,
+    /// The places of this upstream's login that the file of `credentials` names.
+    pub(in crate::upstream) places: Option<LoginPlaces>,
 }
 
-/// A file that cannot be used, under its key of the upstream; nothing of its content is in it.
+/// A file that cannot be used, with the key that names it. The error repeats nothing of the file's content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} names {}: {reason}", path.display())]
 pub struct FileError {
     pub key: &'static str,
     pub path: PathBuf,
-    /// What is wrong and what to do: `it does not exist; write …`.
+    /// The fault and its remedy: `it does not exist; write …`.
     pub reason: String,
 }
 
 impl Files {
-    /// Reads and examines them, or says all that is wrong; to be called where it may block.
+    /// Reads and checks the files, and returns every error it finds. It blocks.
     pub fn read(spec: &config::Upstream) -> Result<Self, Vec<FileError>> {
         let mut wrong = Vec::new();
         let authorities = match &spec.trust {
-            Trust::Also(path) => kept(authorities(path), &mut wrong),
+            Trust::Also(path) => collect(authorities(path), &mut wrong),
             Trust::System | Trust::Anything => None,
         };
-        let identity = spec.identity.as_ref().and_then(|given| kept(identity(given), &mut wrong));
+        let identity = spec.identity.as_ref().and_then(|given| collect(identity(given), &mut wrong));
         let places = match &spec.credentials {
-            Some(LoginMethod::File(path)) => kept(places(spec, path), &mut wrong),
+            Some(LoginMethod::File(path)) => collect(places(spec, path), &mut wrong),
             Some(LoginMethod::Written(_) | LoginMethod::Helper(_)) | None => None,
         };
         if wrong.is_empty() { Ok(Self { authorities, identity, places }) } else { Err(wrong) }
     }
 }
 
-fn kept<T>(read: Result<T, Vec<FileError>>, wrong: &mut Vec<FileError>) -> Option<T> {
+fn collect<T>(read: Result<T, Vec<FileError>>, wrong: &mut Vec<FileError>) -> Option<T> {
     read.map_err(|errors| wrong.extend(errors)).ok()
 }
 
@@ -63,14 +63,14 @@ fn identity(given: &config::Identity) -> Result<Vec<u8>, Vec<FileError>> {
         (Ok(certificate), Ok(key)) => (certificate, key),
         (certificate, key) => return Err([certificate.err(), key.err()].into_iter().flatten().collect()),
     };
-    pem::identity(&certificate, &key).map_err(|halves| {
-        let named = |(half, reason)| match half {
-            Half::Certificate => FileError { key: "clientcert", path: given.certificate.clone(), reason },
-            Half::Key => FileError { key: "clientkey", path: given.key.clone(), reason },
+    pem::identity(&certificate, &key).map_err(|errors| {
+        let named = |(file, reason)| match file {
+            IdentityFile::Certificate => FileError { key: "clientcert", path: given.certificate.clone(), reason },
+            IdentityFile::Key => FileError { key: "clientkey", path: given.key.clone(), reason },
         };
-        halves.into_iter().map(named).collect::<Vec<_>>()
+        errors.into_iter().map(named).collect::<Vec<_>>()
     })?;
-    // One file may hold both; its certificates must not be shown twice.
+    // One file may hold both. Its certificates must not appear twice.
     if given.key != given.certificate {
         certificate.push(b'\n');
         certificate.extend(key);
@@ -78,15 +78,15 @@ fn identity(given: &config::Identity) -> Result<Vec<u8>, Vec<FileError>> {
     Ok(certificate)
 }
 
-fn places(spec: &config::Upstream, path: &Path) -> Result<Places, Vec<FileError>> {
+fn places(spec: &config::Upstream, path: &Path) -> Result<LoginPlaces, Vec<FileError>> {
     let wrong = |reason| vec![FileError { key: "credentials", path: disk::expand_home(path), reason }];
-    keyring::read(path, &Site::all(spec)).map_err(wrong)
+    keyring::read(path, &RegistryKeys::all(spec)).map_err(wrong)
 }
 
 fn content(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
     disk::read_named(path, disk::NAMED_BYTES).map_err(|error| FileError {
         key,
         path: path.to_owned(),
-        reason: disk::why(path, &error),
+        reason: disk::explain(path, &error),
     })
 }

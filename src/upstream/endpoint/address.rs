@@ -1,4 +1,4 @@
-//! One address of an upstream, and what is known of it.
+//! One endpoint of an upstream: its address, its authentication scheme and its health.
 
 use std::sync::Arc;
 
@@ -7,58 +7,58 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
 use super::challenge::{Challenge, challenges};
-use super::health::Health;
+use super::health::EndpointHealth;
 use super::meter::Meter;
 use crate::oci::RepositoryName;
 use crate::outbound::{Url, authority};
 use crate::sys::Clock;
 
-/// Which of an upstream's endpoints: its place in the configured order.
+/// Identifies an endpoint by its position in the upstream's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EndpointId(pub(super) usize);
+pub struct EndpointId(pub(in crate::upstream) usize);
 
-/// One address that an upstream is asked at.
+/// An address where an upstream is asked, with its state.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(in crate::upstream) struct Endpoint {
     id: EndpointId,
     base: Url,
-    health: Arc<Health>,
-    /// How it wants to be asked, as its last 401 said; `None`: it never said.
+    health: Arc<EndpointHealth>,
+    /// The authentication scheme that its last 401 asked for; `None` before the first 401.
     scheme: ArcSwapOption<Scheme>,
 }
 
-/// How an endpoint wants to know who asks.
+/// An authentication scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(in crate::upstream) enum Scheme {
     Basic,
-    Bearer(Bearer),
+    Bearer(BearerRealm),
 }
 
-/// Where tokens come from.
+/// The token server that a Bearer challenge names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Bearer {
-    pub(super) realm: Url,
-    pub(super) service: Option<String>,
+pub(in crate::upstream) struct BearerRealm {
+    pub(in crate::upstream) realm: Url,
+    pub(in crate::upstream) service: Option<String>,
 }
 
-/// What a 401 taught.
+/// The scheme that a 401 asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Lesson {
-    pub(super) scheme: Arc<Scheme>,
-    /// It is not what was known before.
-    pub(super) news: bool,
+pub(in crate::upstream) struct LearnedScheme {
+    pub(in crate::upstream) scheme: Arc<Scheme>,
+    /// It differs from the scheme that was known before.
+    pub(in crate::upstream) is_new: bool,
 }
 
 impl Endpoint {
-    pub(super) fn new(id: EndpointId, base: Url, clock: &Clock, meter: &Meter) -> Self {
-        // Several may stand on one host.
+    pub(in crate::upstream) fn new(id: EndpointId, base: Url, clock: &Clock, meter: &Meter) -> Self {
+        // The path is part of the label, since several endpoints may share a host.
         let label = format!("{}{}", authority(&base), base.path().trim_end_matches('/'));
-        let health = Arc::new(Health::new(clock.clone(), meter.marks(label)));
+        let health = Arc::new(EndpointHealth::new(clock.clone(), meter.health_metrics(label)));
         Self { id, base, health, scheme: ArcSwapOption::empty() }
     }
 
-    /// An error is the reason why this cannot be an endpoint's address.
-    pub(super) fn parse(address: &str) -> Result<Url, String> {
+    /// Parses an endpoint's address. The error says why it cannot be one.
+    pub(in crate::upstream) fn parse(address: &str) -> Result<Url, String> {
         let base = Url::parse(address).map_err(|error| format!("{address:?} is not an address ({error})"))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
             return Err(format!("{address:?} is not an http address"));
@@ -67,68 +67,68 @@ impl Endpoint {
             return Err("an address may not hold a user or a password: they have keys of their own".to_owned());
         }
         if base.query().is_some() || base.fragment().is_some() {
-            return Err(format!("{address:?} goes on after its path"));
+            return Err(format!("{address:?} has a query or a fragment after its path"));
         }
         Ok(base)
     }
 
-    pub(super) fn id(&self) -> EndpointId {
+    pub(in crate::upstream) fn id(&self) -> EndpointId {
         self.id
     }
 
-    /// Its address, without what is asked there.
-    pub(super) fn base(&self) -> &Url {
+    /// Returns the configured address.
+    pub(in crate::upstream) fn base(&self) -> &Url {
         &self.base
     }
 
-    pub(super) fn health(&self) -> &Arc<Health> {
+    pub(in crate::upstream) fn health(&self) -> &Arc<EndpointHealth> {
         &self.health
     }
 
-    /// `HOST:PORT`.
-    pub(super) fn host(&self) -> String {
+    /// Returns `HOST:PORT`.
+    pub(in crate::upstream) fn host(&self) -> String {
         authority(&self.base)
     }
 
-    /// Does an address lead to this endpoint itself?
-    pub(super) fn is_at(&self, url: &Url) -> bool {
+    /// Returns true if `url` has the scheme, host and port of this endpoint.
+    pub(in crate::upstream) fn is_at(&self, url: &Url) -> bool {
         self.base.origin() == url.origin()
     }
 
-    /// The address of something in a repository: `/v2/NAME/REST`.
-    pub(super) fn url(&self, repository: &RepositoryName, rest: &str) -> Url {
+    /// Returns the address of `/v2/NAME/REST` at this endpoint.
+    pub(in crate::upstream) fn url(&self, repository: &RepositoryName, rest: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/v2/{repository}/{rest}", self.base.path().trim_end_matches('/')));
         url
     }
 
-    pub(super) fn scheme(&self) -> Option<Arc<Scheme>> {
+    pub(in crate::upstream) fn scheme(&self) -> Option<Arc<Scheme>> {
         self.scheme.load_full()
     }
 
-    /// Learns from the headers of a 401. `None`: it asks for nothing that we could bring.
-    pub(super) fn learn(&self, headers: &HeaderMap) -> Option<Lesson> {
+    /// Learns the authentication scheme from the headers of a 401. `None` means that no scheme in them is supported.
+    pub(in crate::upstream) fn learn(&self, headers: &HeaderMap) -> Option<LearnedScheme> {
         let fields = headers.get_all(WWW_AUTHENTICATE).iter();
         let fields: Vec<_> = fields.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         let asked = challenges(fields.iter().map(AsRef::as_ref));
         let tokens = asked.iter().find_map(|challenge| self.bearer(challenge)).map(Scheme::Bearer);
         let scheme = tokens.or_else(|| asked.contains(&Challenge::Basic).then_some(Scheme::Basic))?;
         if let Some(known) = self.scheme().filter(|known| **known == scheme) {
-            return Some(Lesson { scheme: known, news: false });
+            return Some(LearnedScheme { scheme: known, is_new: false });
         }
         let scheme = Arc::new(scheme);
         self.scheme.store(Some(Arc::clone(&scheme)));
-        Some(Lesson { scheme, news: true })
+        Some(LearnedScheme { scheme, is_new: true })
     }
 
-    fn bearer(&self, challenge: &Challenge) -> Option<Bearer> {
+    fn bearer(&self, challenge: &Challenge) -> Option<BearerRealm> {
         let Challenge::Bearer { realm, service } = challenge else {
             return None;
         };
         let mut realm = self.base.join(realm).ok().filter(|realm| matches!(realm.scheme(), "http" | "https"))?;
-        // The HTTP library would turn these into an Authorization of its own.
+        // The HTTP library would turn a user and a password in the address into an `Authorization` header.
         realm.set_username("").and_then(|()| realm.set_password(None)).ok()?;
-        Some(Bearer { realm, service: service.clone() })
+        Some(BearerRealm { realm, service: service.clone() })
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn addresses_are_parsed_and_bad_ones_refused() {
         let name: RepositoryName = "library/alpine".parse().unwrap();
         for (address, want) in [
             ("https://registry-1.docker.io", "https://registry-1.docker.io/v2/library/alpine/manifests/1.0"),
@@ -166,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_401_teaches() {
+    fn scheme_is_learned_from_a_401() {
         let endpoint = endpoint("https://r.corp");
         let learn = |field: &'static str| {
             let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, http::HeaderValue::from_static(field))]);
-            endpoint.learn(&headers).map(|lesson| ((*lesson.scheme).clone(), lesson.news))
+            endpoint.learn(&headers).map(|learned| ((*learned.scheme).clone(), learned.is_new))
         };
-        let bearer = |realm: &str| Scheme::Bearer(Bearer { realm: realm.parse().unwrap(), service: None });
+        let bearer = |realm: &str| Scheme::Bearer(BearerRealm { realm: realm.parse().unwrap(), service: None });
         assert_eq!(learn("Negotiate"), None);
         assert_eq!(learn("Basic realm=x"), Some((Scheme::Basic, true)));
         assert_eq!(learn("Basic realm=y"), Some((Scheme::Basic, false)));

@@ -1,15 +1,15 @@
-//! Who may be told a password.
+//! Decides which token servers may receive a password.
 
 use std::net::IpAddr;
 
 use crate::outbound::Url;
 
-/// May the password for `endpoint` be sent to the token server at `realm`?
+/// Returns true if the password for `endpoint` may be sent to the token server at `realm`.
 ///
-/// Only on the same site: the same host, whatever the port, or a host below the same registrable domain
-/// (`registry-1.docker.io` and `auth.docker.io`); and never from https to plain http. An upstream names its realm
-/// itself, so without this rule whoever can answer for it could collect passwords.
-pub(super) fn same_site(endpoint: &Url, realm: &Url) -> bool {
+/// Both must be on the same site: the same host with any port, or hosts below the same registrable domain
+/// (`registry-1.docker.io` and `auth.docker.io`). A password for https is never sent over plain http. An upstream names
+/// its realm itself, so without this rule any server that can answer for it could collect passwords.
+pub(in crate::upstream) fn same_site(endpoint: &Url, realm: &Url) -> bool {
     let secure_enough = realm.scheme() == "https" || (realm.scheme() == "http" && endpoint.scheme() == "http");
     let (Some(here), Some(there)) = (host(endpoint), host(realm)) else {
         return false;
@@ -17,7 +17,7 @@ pub(super) fn same_site(endpoint: &Url, realm: &Url) -> bool {
     secure_enough && (here == there || both_loopback(&here, &there) || same_domain(&here, &there))
 }
 
-/// The host without the brackets of an IPv6 address and without the dot that a full name may end with.
+/// Returns the host without the brackets of an IPv6 address and without the final dot of a fully qualified name.
 fn host(url: &Url) -> Option<String> {
     let host = url.host_str()?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -29,7 +29,7 @@ fn both_loopback(here: &str, there: &str) -> bool {
     [here, there].iter().all(|host| host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
 }
 
-/// By the public suffix list: below `co.uk` two names are strangers, below `docker.io` they are not.
+/// Compares registrable domains by the public suffix list: two names below `co.uk` differ, two names below `docker.io` match.
 fn same_domain(here: &str, there: &str) -> bool {
     let domain = |host| psl::domain_str(host);
     let is_address = |host: &str| host.parse::<IpAddr>().is_ok();
@@ -41,8 +41,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_told() {
-        for (endpoint, realm, told) in [
+    fn password_is_sent_only_within_the_same_site() {
+        for (endpoint, realm, sent) in [
             ("https://registry-1.docker.io", "https://auth.docker.io/token", true),
             ("https://ghcr.io", "https://ghcr.io/token", true),
             ("https://registry.gitlab.com", "https://gitlab.com/jwt/auth", true),
@@ -69,7 +69,7 @@ mod tests {
             ("https://io", "https://docker.io/t", false),
         ] {
             let (here, there) = (endpoint.parse().unwrap(), realm.parse().unwrap());
-            assert_eq!(same_site(&here, &there), told, "{endpoint} to {realm}");
+            assert_eq!(same_site(&here, &there), sent, "{endpoint} to {realm}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The tags of an upstream's repository.
+//! Fetches the tags of an upstream's repository.
 
 use std::borrow::Cow;
 
@@ -6,43 +6,45 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 
-use super::ask::{Ask, plain};
-use super::header::Query;
-use super::meter::Kind;
-use super::{Upstream, UpstreamError, header};
+use super::exchange::{UpstreamRequest, unencoded};
 use crate::oci::{RepositoryName, Tag};
+use crate::upstream::client::Upstream;
+use crate::upstream::endpoint::RequestKind;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::header::{self, PageQuery};
 
-/// A page has at most so many bytes: about a hundred thousand tags.
+/// The most bytes of one page: about a hundred thousand tags.
 const MAX_PAGE: usize = 8 << 20;
-/// A whole list has at most so many pages, and takes at most so many bytes of memory.
+/// The most pages of a whole list.
 const MAX_PAGES: usize = 1000;
+/// The most bytes of memory that a whole list takes.
 const MAX_LIST: usize = 64 << 20;
 
 /// One page of a repository's tags, in the upstream's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagPage {
     pub tags: Vec<String>,
-    /// Another page follows the last of these.
+    /// Another page follows this one.
     pub more: bool,
 }
 
 /// All tags of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagList {
-    /// In byte order, each once.
+    /// In byte order, without duplicates.
     Whole(Vec<String>),
-    /// More than can be held; they can be had by pages.
+    /// The list is too large for memory. Request it page by page.
     TooLarge,
 }
 
-/// `tags` is `null` where there are none, in some registries.
+/// The JSON of a page. Some registries write `null` for an empty list of tags.
 #[derive(Deserialize)]
-struct List {
+struct TagsJson {
     tags: Option<Vec<String>>,
 }
 
 impl Upstream {
-    /// Asks for at most `n` tags after `last` (distribution-spec, "Listing Tags").
+    /// Fetches at most `n` tags after `last` (OCI distribution-spec, Listing Tags).
     pub async fn tags(
         &self,
         repository: &RepositoryName,
@@ -55,14 +57,14 @@ impl Upstream {
         Ok(TagPage { tags, more: next.is_some() })
     }
 
-    /// Asks for all of them, a page after the other. How many come in one is left to the upstream; `answered` is called when one
-    /// begins to come, since all may take long.
+    /// Fetches all tags, page after page. The upstream chooses the size of a page. `answered` is called for each page that
+    /// begins to arrive, since the whole list may take long.
     pub async fn tag_list(
         &self,
         repository: &RepositoryName,
         answered: &(dyn Fn() + Sync),
     ) -> Result<TagList, UpstreamError> {
-        let (mut tags, mut size, mut query) = (Vec::new(), 0, Query::new());
+        let (mut tags, mut size, mut query) = (Vec::new(), 0, PageQuery::new());
         for _ in 0..MAX_PAGES {
             let (page, next) = match self.tag_page(repository, &query, answered).await {
                 Err(UpstreamError::TooLarge) => return Ok(TagList::TooLarge),
@@ -74,7 +76,7 @@ impl Upstream {
             }
             tags.extend(page);
             match next {
-                // One that names the page that was just asked leads nowhere.
+                // A next page that equals the current one would never end.
                 Some(next) if next != query => query = next,
                 _ => {
                     tags.sort_unstable();
@@ -86,30 +88,31 @@ impl Upstream {
         Ok(TagList::TooLarge)
     }
 
-    /// One page, and the query of the next.
+    /// Fetches one page and returns it with the query of the next.
     async fn tag_page(
         &self,
         repository: &RepositoryName,
-        query: &Query,
+        query: &PageQuery,
         answered: &(dyn Fn() + Sync),
-    ) -> Result<(Vec<String>, Option<Query>), UpstreamError> {
+    ) -> Result<(Vec<String>, Option<PageQuery>), UpstreamError> {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         let (rest, query) = ("tags/list".to_owned(), query.clone());
-        let ask = Ask { kind: Kind::Tags, method: Method::GET, repository, rest, query, headers };
-        let reply = self.ask(&ask).await?;
+        let kind = RequestKind::Tags;
+        let request = UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers };
+        let reply = self.ask(&request).await?;
         let health = reply.endpoint.health();
-        let answer = plain(self.judge(reply)?)?;
+        let response = unencoded(self.judge(reply)?)?;
         answered();
-        let next = header::next_page(&answer.headers);
-        let host = answer.body.host().to_owned();
-        let body = answer.body.collect(MAX_PAGE).await.inspect_err(|_| health.failed())?;
-        health.delivered();
-        self.meter.received(Kind::Tags, body.len());
+        let next = header::next_page(&response.headers);
+        let host = response.body.host().to_owned();
+        let body = response.body.collect(MAX_PAGE).await.inspect_err(|_| health.body_failed())?;
+        health.body_completed();
+        self.meter.received(RequestKind::Tags, body.len());
         let malformed =
-            |_| UpstreamError::Protocol { host, reason: "its list of tags is not the JSON of one".to_owned() };
-        let list: List = serde_json::from_slice(&body).map_err(malformed)?;
+            |_| UpstreamError::Protocol { host, reason: "its list of tags is not valid JSON for one".to_owned() };
+        let list: TagsJson = serde_json::from_slice(&body).map_err(malformed)?;
         let mut tags = list.tags.unwrap_or_default();
-        // What cannot be asked for is no tag.
+        // A client could not pull a name that is not a valid tag.
         tags.retain(|tag| tag.parse::<Tag>().is_ok());
         Ok((tags, next))
     }

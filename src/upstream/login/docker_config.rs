@@ -1,34 +1,34 @@
-//! Docker's client configuration (`config.json`), as far as it says who we are; and what its credential helpers answer.
+//! Reads the logins in docker's client configuration (`config.json`) and the answers of docker's credential helpers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::login::Login;
+use super::registry_login::RegistryLogin;
 use crate::config;
 use crate::outbound::{Url, authority};
 
-/// How docker calls Docker Hub in its configuration.
+/// The key of Docker Hub in docker's configuration.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
-/// The hosts that mean Docker Hub there, by preference.
+/// The hosts that mean Docker Hub in that file, in the order of preference.
 const HUB_HOSTS: [&str; 3] = ["index.docker.io", "docker.io", "registry-1.docker.io"];
-/// A helper says so when it holds nothing for a registry.
+/// The output of a helper that has no login for a registry.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 /// The user that a helper names when its secret is an identity token.
 const TOKEN_USER: &str = "<token>";
 
-/// A registry as that file may call it.
+/// The names under which docker's configuration may list a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Site {
-    /// What docker asks a helper for.
-    pub(super) key: String,
-    /// The hosts of the keys that mean it.
+pub(in crate::upstream) struct RegistryKeys {
+    /// The key that docker passes to a helper.
+    pub(in crate::upstream) key: String,
+    /// The hosts in the keys that mean this registry.
     hosts: Vec<String>,
 }
 
-impl Site {
-    /// Those of an upstream: its endpoints in their order, then its name.
-    pub(super) fn all(spec: &config::Upstream) -> Vec<Self> {
+impl RegistryKeys {
+    /// Returns the names of an upstream's registries: its endpoints in their order, then the upstream's own name.
+    pub(in crate::upstream) fn all(spec: &config::Upstream) -> Vec<Self> {
         let endpoints = spec.endpoints.iter().filter_map(|address| Some(authority(&Url::parse(address).ok()?)));
         let mut sites: Vec<Self> = Vec::new();
         for site in endpoints.chain([spec.name.to_string()]).map(|host| Self::of(&host)) {
@@ -39,7 +39,7 @@ impl Site {
         sites
     }
 
-    pub(super) fn of(host: &str) -> Self {
+    pub(in crate::upstream) fn of(host: &str) -> Self {
         let host = bare(host);
         if HUB_HOSTS.contains(&host.as_str()) {
             return Self { key: HUB_KEY.to_owned(), hosts: HUB_HOSTS.map(str::to_owned).to_vec() };
@@ -48,71 +48,74 @@ impl Site {
     }
 }
 
-/// The file's content.
+/// The content of the file.
 #[derive(Clone, Default)]
-pub(super) struct DockerConfig {
+pub(in crate::upstream) struct DockerConfig {
     auths: Map<String, Value>,
-    /// `credHelpers`, `credsStore`.
+    /// The section `credHelpers`.
     helpers: Map<String, Value>,
+    /// The value of `credsStore`.
     store: Option<String>,
 }
 
-/// Where the login for a registry is.
+/// The place of a registry's login.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Found {
-    /// A helper of this name must be asked for this key.
+pub(in crate::upstream) enum LoginPlace {
+    /// The helper of this name has it, under this key.
     Helper {
         name: String,
         key: String,
     },
-    Login(Login),
+    Login(RegistryLogin),
 }
 
 impl DockerConfig {
-    /// An error is the reason why it cannot be used, and repeats nothing of the content.
-    pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
-        // Errors in the syntax repeat no content; those that serde has for a type would.
+    /// Parses the file. The error says why it cannot be used, and repeats nothing of its content.
+    pub(in crate::upstream) fn parse(content: &[u8]) -> Result<Self, String> {
+        // serde's syntax errors repeat no content, but its type errors do, so types are checked by hand.
         let value = serde_json::from_slice(content)
             .map_err(|error| format!("it is not JSON ({error}); docker login writes it"))?;
         let Value::Object(mut top) = value else {
-            return Err("it is JSON, but no object; docker login writes one".to_owned());
+            return Err("it is JSON, but not an object; docker login writes one".to_owned());
         };
         let mut section = |key: &str| match top.remove(key) {
             None | Some(Value::Null) => Ok(Map::new()),
             Some(Value::Object(section)) => Ok(section),
-            Some(_) => Err(format!("its {key:?} is no object")),
+            Some(_) => Err(format!("its {key:?} is not an object")),
         };
         let (auths, helpers) = (section("auths")?, section("credHelpers")?);
         let store = match top.remove("credsStore") {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) if name.is_empty() => None,
             Some(Value::String(name)) => Some(name),
-            Some(_) => return Err("its \"credsStore\" is no text".to_owned()),
+            Some(_) => return Err("its \"credsStore\" is not a string".to_owned()),
         };
         Ok(Self { auths, helpers, store })
     }
 
-    /// Where the logins for these registries may be, the likeliest first: the helper of a registry, the store of all, the file.
-    pub(super) fn find(&self, sites: &[Site]) -> Result<Vec<Found>, String> {
+    /// Returns the places where a login for these registries may be, in docker's order: the registry's own helper or the
+    /// common store, then the file itself.
+    pub(in crate::upstream) fn find(&self, sites: &[RegistryKeys]) -> Result<Vec<LoginPlace>, String> {
         let mut found = Vec::new();
         for site in sites {
             if let Some((key, value)) = lookup(&self.helpers, site) {
                 let name = value.as_str().ok_or_else(|| format!("its \"credHelpers\" names no program for {key:?}"))?;
-                found.push(Found::Helper { name: helper_name(name)?, key: site.key.clone() });
+                found.push(LoginPlace::Helper { name: helper_name(name)?, key: site.key.clone() });
             } else if let Some(store) = &self.store {
-                found.push(Found::Helper { name: helper_name(store)?, key: site.key.clone() });
+                found.push(LoginPlace::Helper { name: helper_name(store)?, key: site.key.clone() });
             }
             if let Some((key, value)) = lookup(&self.auths, site) {
                 let login = entry(value).map_err(|reason| format!("its entry for {key:?} {reason}"))?;
-                found.extend(login.map(Found::Login));
+                found.extend(login.map(LoginPlace::Login));
             }
         }
         Ok(found)
     }
 }
 
-/// What a helper says: a login, nothing for this registry, or the reason why it cannot be understood, which repeats no output.
-pub(super) fn answer(success: bool, output: &[u8]) -> Result<Option<Login>, String> {
+/// Reads the answer of a helper: a login, or `None` if it has none for this registry. The error repeats nothing of the
+/// output, which may hold a secret.
+pub(in crate::upstream) fn answer(success: bool, output: &[u8]) -> Result<Option<RegistryLogin>, String> {
     if !success {
         let nothing = String::from_utf8_lossy(output).trim() == NOT_FOUND;
         return if nothing { Ok(None) } else { Err("it failed".to_owned()) };
@@ -120,39 +123,40 @@ pub(super) fn answer(success: bool, output: &[u8]) -> Result<Option<Login>, Stri
     let answer: Value = serde_json::from_slice(output).map_err(|_| "its answer is not JSON".to_owned())?;
     let text = |key: &str| answer.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     match (text("Username"), text("Secret")) {
-        (Some(TOKEN_USER), Some(token)) => Ok(Some(Login::identity(TOKEN_USER, token))),
-        (Some(user), Some(secret)) => Ok(Some(Login::password(user, secret))),
+        (Some(TOKEN_USER), Some(token)) => Ok(Some(RegistryLogin::identity(TOKEN_USER, token))),
+        (Some(user), Some(secret)) => Ok(Some(RegistryLogin::password(user, secret))),
         _ => Err("its answer holds no Username and Secret".to_owned()),
     }
 }
 
-/// The key and the value for a registry.
-fn lookup<'m>(map: &'m Map<String, Value>, site: &Site) -> Option<(&'m String, &'m Value)> {
+/// Finds the key and the value for a registry.
+fn lookup<'m>(map: &'m Map<String, Value>, site: &RegistryKeys) -> Option<(&'m String, &'m Value)> {
     site.hosts.iter().find_map(|host| map.iter().find(|(key, _)| host_of_key(key).as_ref() == Some(host)))
 }
 
-/// The host that a key means. A key with a path of a repository, as podman writes them, is not for all of its host.
+/// Returns the host that a key means. A key with the path of a repository, as podman writes them, does not cover its whole
+/// host, so it means none.
 fn host_of_key(key: &str) -> Option<String> {
     let rest = key.strip_prefix("https://").or(key.strip_prefix("http://")).unwrap_or(key);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     matches!(path.trim_end_matches('/'), "" | "v1" | "v2").then(|| bare(host))
 }
 
-/// In lower case, without the port that https has anyway.
+/// Returns the host in lower case, without the default port of https.
 fn bare(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     host.strip_suffix(":443").map(str::to_owned).unwrap_or(host)
 }
 
-/// It becomes a part of a program's name, so it may not lead elsewhere.
+/// Checks the name of a helper. It becomes a part of a program's name, so it must not contain a path.
 fn helper_name(name: &str) -> Result<String, String> {
     let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if plain { Ok(name.to_owned()) } else { Err(format!("{name:?} is not the name of a credential helper")) }
 }
 
-/// The login in an entry of `auths`; an empty entry says that there was one, and that it is elsewhere.
-fn entry(value: &Value) -> Result<Option<Login>, &'static str> {
-    let fields = value.as_object().ok_or("is no object")?;
+/// Reads the login in an entry of `auths`. Docker leaves an empty entry if a credential helper holds the login.
+fn entry(value: &Value) -> Result<Option<RegistryLogin>, &'static str> {
+    let fields = value.as_object().ok_or("is not an object")?;
     let text = |key: &str| fields.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     let decoded = text("auth").map(decode).transpose()?;
     let (user, password) = match &decoded {
@@ -160,16 +164,16 @@ fn entry(value: &Value) -> Result<Option<Login>, &'static str> {
         None => (text("username"), text("password")),
     };
     if let Some(token) = text("identitytoken") {
-        return Ok(Some(Login::identity(user.unwrap_or(TOKEN_USER), token)));
+        return Ok(Some(RegistryLogin::identity(user.unwrap_or(TOKEN_USER), token)));
     }
     match (user, password.filter(|password| !password.is_empty())) {
-        (Some(user), Some(password)) => Ok(Some(Login::password(user, password))),
+        (Some(user), Some(password)) => Ok(Some(RegistryLogin::password(user, password))),
         (None, None) if text("registrytoken").is_none() => Ok(None),
         _ => Err("has no user and password, and no identity token"),
     }
 }
 
-/// `auth`: base64 of `USER:PASSWORD`.
+/// Decodes `auth`, the base64 of `USER:PASSWORD`.
 fn decode(auth: &str) -> Result<(String, String), &'static str> {
     let unpadded = auth.trim_end_matches('=');
     let decoded = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(unpadded)).ok();
@@ -183,20 +187,20 @@ fn decode(auth: &str) -> Result<(String, String), &'static str> {
 mod tests {
     use super::*;
 
-    fn sites(hosts: &[&str]) -> Vec<Site> {
-        hosts.iter().map(|host| Site::of(host)).collect()
+    fn sites(hosts: &[&str]) -> Vec<RegistryKeys> {
+        hosts.iter().map(|host| RegistryKeys::of(host)).collect()
     }
 
-    fn helper(name: &str, key: &str) -> Found {
-        Found::Helper { name: name.to_owned(), key: key.to_owned() }
+    fn helper(name: &str, key: &str) -> LoginPlace {
+        LoginPlace::Helper { name: name.to_owned(), key: key.to_owned() }
     }
 
-    fn password(user: &str, password: &str) -> Found {
-        Found::Login(Login::password(user, password))
+    fn password(user: &str, password: &str) -> LoginPlace {
+        LoginPlace::Login(RegistryLogin::password(user, password))
     }
 
     #[test]
-    fn where_a_login_is() {
+    fn places_of_a_login_are_found_in_dockers_order() {
         // me:pa:ss
         let mine = r#"{"auth": "bWU6cGE6c3M="}"#;
         for (content, host, want) in [
@@ -223,7 +227,7 @@ mod tests {
             (
                 r#"{"auths": {"a.io": {"auth": "bWU6", "identitytoken": "t"}}}"#,
                 "a.io",
-                vec![Found::Login(Login::identity("me", "t"))],
+                vec![LoginPlace::Login(RegistryLogin::identity("me", "t"))],
             ),
             (r#"{"credHelpers": {"a.io": "gcloud"}}"#, "a.io", vec![helper("gcloud", "a.io")]),
             (r#"{"credHelpers": {"a.io": "gcloud"}, "credsStore": "pass"}"#, "b.io", vec![helper("pass", "b.io")]),
@@ -234,7 +238,7 @@ mod tests {
                 "a.io",
                 vec![helper("pass", "a.io"), password("me", "pa:ss")],
             ),
-            // What is wrong with another registry's entry is none of this one's business.
+            // A faulty entry for another registry does not matter.
             (r#"{"auths": {"b.io": {"auth": "?"}}}"#, "a.io", vec![]),
         ] {
             let config = DockerConfig::parse(content.as_bytes()).unwrap();
@@ -243,14 +247,15 @@ mod tests {
     }
 
     #[test]
-    fn several_sites() {
+    fn registry_keys_of_an_upstream_are_its_endpoints_and_its_name() {
         let spec = |name: &str, endpoints: &[&str]| {
             let text = format!("version: 0.1\nmirror: {{upstreams: {{{name}: {{endpoints: {endpoints:?}}}}}}}");
             let source = config::SourceText { name: String::new(), text: &text, built_in: false };
             let loaded = config::load(source, &[], &|_| Ok(String::new())).unwrap();
             loaded.config.mirror.upstreams.into_values().next().unwrap()
         };
-        let keys = |spec: &config::Upstream| Site::all(spec).into_iter().map(|site| site.key).collect::<Vec<_>>();
+        let keys =
+            |spec: &config::Upstream| RegistryKeys::all(spec).into_iter().map(|site| site.key).collect::<Vec<_>>();
         assert_eq!(keys(&spec("docker.io", &["https://registry-1.docker.io"])), [HUB_KEY]);
         assert_eq!(
             keys(&spec("docker.io", &["https://a.corp:5000/hub", "https://registry-1.docker.io"])),
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_without_its_secrets() {
+    fn errors_do_not_contain_secrets() {
         for content in [
             "",
             "s3cret",
@@ -287,11 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_helper_says() {
+    fn answers_of_helpers_are_read() {
         let good = br#"{"ServerURL": "a.io", "Username": "me", "Secret": "p"}"#;
-        assert_eq!(answer(true, good), Ok(Some(Login::password("me", "p"))));
+        assert_eq!(answer(true, good), Ok(Some(RegistryLogin::password("me", "p"))));
         let token = br#"{"ServerURL": "a.io", "Username": "<token>", "Secret": "t"}"#;
-        assert_eq!(answer(true, token), Ok(Some(Login::identity("<token>", "t"))));
+        assert_eq!(answer(true, token), Ok(Some(RegistryLogin::identity("<token>", "t"))));
         assert_eq!(answer(false, b"credentials not found in native keychain\n"), Ok(None));
         for (success, output) in [
             (false, &b"s3cret"[..]),

@@ -1,0 +1,193 @@
+//! Files: reading, writing, renaming and linking them so that a crash leaves either the old state or the new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+pub use std::fs::Metadata;
+
+use crate::sys::random::random_id;
+
+/// The properties of a file that show whether it changed. They also change if the file is replaced, or keeps its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    modified: Option<SystemTime>,
+    size: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self { modified: metadata.modified().ok(), size: metadata.len(), inode: metadata.ino() })
+    }
+}
+
+/// Turns "not found" into `None`.
+pub fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a file that Entrepot wrote. Use [`super::read_named`] for files that a user names.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path)
+}
+
+/// Opens a file for reading.
+pub fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Opens a file for reading and writing without truncating it. The file and its directories are made if they do not exist.
+pub fn open_writable(path: &Path) -> io::Result<File> {
+    make_parent(path)?;
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Makes a new file with this mode from the first moment on. It is an error if the file exists.
+pub fn make_new(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Returns the path of a file with all links resolved.
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
+/// Returns the metadata of a file or directory.
+pub fn metadata(path: &Path) -> io::Result<Metadata> {
+    fs::metadata(path)
+}
+
+/// Returns the time since a file was last modified. `now` is the machine's clock.
+pub fn age(metadata: &Metadata, now: SystemTime) -> Duration {
+    metadata.modified().ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default()
+}
+
+/// Removes a file. Returns false if it does not exist, which is no error.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    Ok(optional(fs::remove_file(path))?.is_some())
+}
+
+/// Writes a whole file so that a reader, or a crash, sees the old content or the new one. It writes a temporary file, syncs
+/// it, renames it, and syncs the directory.
+pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = sibling(path);
+    let written = make_durably(parent(path))
+        .and_then(|()| write_new(&temporary, content))
+        .and_then(|()| rename_durably(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Writes a whole file like [`write_atomic`], but a crash may lose it. It serves records of the cache, which may be lost.
+pub fn write_replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = sibling(path);
+    let written =
+        make_parent(path).and_then(|()| fs::write(&temporary, content)).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Renames a synced file and makes the rename itself durable.
+pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    make_durably(parent(to))?;
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+/// Renames a synced file like [`rename_durably`], unless the new name exists. Then the error has the kind `AlreadyExists`, and
+/// `from` stays.
+pub fn name_durably(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from)?,
+        // The file system does not support links.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to)?
+        }
+        Err(error) => return Err(error),
+    }
+    sync_parent(to)
+}
+
+/// Gives a file a second name and replaces an existing file of that name. It copies the file if the file system does not
+/// support links.
+pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let temporary = sibling(to);
+    make_durably(parent(to))?;
+    let copy = || fs::copy(from, &temporary).and_then(|_| File::open(&temporary)?.sync_all());
+    let made = fs::hard_link(from, &temporary).or_else(|_| copy()).and_then(|()| rename_durably(&temporary, to));
+    if made.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    made
+}
+
+/// Sets the modification time of a file, which records its last use.
+pub fn touch(path: &Path, time: SystemTime) -> io::Result<()> {
+    OpenOptions::new().append(true).open(path)?.set_modified(time)
+}
+
+/// Replaces a leading `~/` by the home directory of this process's user.
+pub fn expand_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// Returns the directory that holds `path`; for a bare name, the current directory.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+/// Writes a file that does not exist yet, and syncs it.
+pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    make_parent(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    let parent = parent(path);
+    if parent.is_dir() { Ok(()) } else { fs::create_dir_all(parent) }
+}
+
+/// Makes a directory and its ancestors and syncs each into its parent. Otherwise a crash could lose the directory with its
+/// content.
+fn make_durably(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    make_durably(parent(directory))?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_parent(directory),
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(parent(path))?.sync_all()
+}
+
+/// Returns an unused name beside `path`.
+fn sibling(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".tmp-");
+    name.push(random_id());
+    path.with_file_name(name)
+}

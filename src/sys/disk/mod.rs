@@ -1,0 +1,19 @@
+//! Files and directories. The calls block, so run them through [`super::blocking`].
+#![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that touches the file system")]
+
+mod files;
+mod directories;
+mod owner;
+mod probe;
+mod locks;
+mod named;
+
+pub use directories::{Changed, DirEntry, changed, each, list, make_dir, make_private_dir, remove_dir, remove_empty};
+pub use files::{
+    Metadata, Stamp, age, expand_home, link_or_copy, make_new, metadata, name_durably, open, open_writable, optional,
+    parent, read, remove, rename_durably, resolve, touch, write_atomic, write_replace,
+};
+pub use locks::{Share, names, try_lock, try_share};
+pub use named::{NAMED_BYTES, explain, read_named};
+pub use owner::{give, owner, process_owner};
+pub use probe::{Space, nearest, probe_makeable, probe_writable, space};

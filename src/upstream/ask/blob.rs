@@ -1,0 +1,133 @@
+//! Fetches blobs from an upstream, from any offset. The bytes are streamed as they arrive, and not verified here.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::exchange::{Reply, UpstreamRequest, content_length, unencoded};
+use super::stream::{BlobStream, ResumeHint};
+use crate::oci::{Digest, RepositoryName};
+use crate::outbound::{Hop, Request, Response, Url};
+use crate::upstream::client::Upstream;
+use crate::upstream::endpoint::{Endpoint, EndpointId, RequestKind};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::header::ContentRange;
+
+/// A range of a blob that is requested.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobRange<'a> {
+    pub repository: &'a RepositoryName,
+    pub digest: &'a Digest,
+    pub from: u64,
+    /// The end of the range, exclusive; `None` means the end of the blob.
+    pub to: Option<u64>,
+}
+
+impl Upstream {
+    /// Asks whether a blob exists and returns its size if the answer states it. Nothing is downloaded.
+    pub async fn head_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
+        let reply = self.ask(&blob_request(Method::HEAD, repository, digest)).await?;
+        let refused = matches!(reply.response.status, StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED);
+        if refused && reply.response.redirected {
+            // The address is signed for GET alone. The registry redirected to it, so the blob exists.
+            return Ok(None);
+        }
+        self.judge(reply).map(|response| content_length(&response))
+    }
+
+    /// Fetches a blob from offset `from` to its end, from any endpoint that has it. An upstream that ignores ranges sends
+    /// the whole blob; see [`BlobStream::start`].
+    pub async fn get_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        from: u64,
+    ) -> Result<BlobStream, UpstreamError> {
+        let range = BlobRange { repository, digest, from, to: None };
+        let mut failed: Option<UpstreamError> = None;
+        for endpoint in self.endpoints() {
+            match self.get_range(endpoint, &range, None).await {
+                // Another endpoint may have the blob.
+                Err(error) if error.is_of_endpoint() || error == UpstreamError::NotFound => {
+                    failed = failed.filter(|known| !known.is_passing()).or(Some(error));
+                }
+                other => return other,
+            }
+        }
+        Err(failed.expect("an upstream has at least one endpoint"))
+    }
+
+    /// Fetches a range of a blob from one endpoint. With the hint of an earlier response the request goes straight to the
+    /// address that the endpoint redirected to. A request that fails with a hint may succeed without one.
+    pub async fn get_range(
+        &self,
+        endpoint: EndpointId,
+        range: &BlobRange<'_>,
+        hint: Option<&ResumeHint>,
+    ) -> Result<BlobStream, UpstreamError> {
+        let endpoint = self.endpoint(endpoint);
+        let mut request = blob_request(Method::GET, range.repository, range.digest);
+        let ranged = range.from > 0 || range.to.is_some();
+        if ranged {
+            let last = range.to.map(|to| (to - 1).to_string()).unwrap_or_default();
+            let bytes = format!("bytes={}-{last}", range.from);
+            request.headers.insert(RANGE, HeaderValue::try_from(bytes).expect("digits are header characters"));
+            if let Some(validator) = hint.and_then(|hint| hint.validator.clone()) {
+                request.headers.insert(IF_RANGE, validator);
+            }
+        }
+        let response = match hint.and_then(|hint| hint.address.as_ref()) {
+            Some(address) => self.follow(address, request.headers).await?,
+            None => self.ask_endpoint(endpoint, &request).await?.response,
+        };
+        let response = self.judge(Reply { response, endpoint })?;
+        self.stream(endpoint, unencoded(response)?, ranged.then_some(range.from))
+    }
+
+    /// Sends a request to the target of an earlier redirect. That server does not know the account, so the request carries
+    /// no credentials.
+    async fn follow(&self, address: &Url, mut headers: HeaderMap) -> Result<Response, UpstreamError> {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let request = Request { method: Method::GET, url: address.clone(), headers };
+        let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Blob, &Hop { redirected: true, ..*hop });
+        let mut response = self.client.send(request, &observe).await?;
+        response.redirected = true;
+        Ok(response)
+    }
+
+    fn stream(&self, endpoint: &Endpoint, response: Response, from: Option<u64>) -> Result<BlobStream, UpstreamError> {
+        let (meter, health) = (Arc::clone(&self.meter), Arc::clone(endpoint.health()));
+        let resume_hint = ResumeHint {
+            address: response.redirected.then(|| response.url.clone()).filter(|url| !endpoint.is_at(url)),
+            validator: response.headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned(),
+        };
+        let ranged = from.is_some() && response.status == StatusCode::PARTIAL_CONTENT;
+        let (start, end, total) = if ranged {
+            bounds(&response, from.unwrap_or_default())?
+        } else {
+            let total = content_length(&response);
+            (0, total, total)
+        };
+        let (body, position) = (response.body, start);
+        Ok(BlobStream { body, meter, health, resume_hint, start, end, total, position, ranged, ended: None })
+    }
+}
+
+/// Reads the start and the end of a 206 and the size of the whole; an error if it does not begin at `from`.
+fn bounds(response: &Response, from: u64) -> Result<(u64, Option<u64>, Option<u64>), UpstreamError> {
+    let text = response.header(&CONTENT_RANGE).unwrap_or_default();
+    match ContentRange::parse(&text) {
+        Some(range) if range.first == from => Ok((from, Some(range.last + 1), range.total)),
+        _ => {
+            let reason = format!("it sent Content-Range {text:?} to a request for the bytes from {from} on");
+            Err(UpstreamError::Protocol { host: response.body.host().to_owned(), reason })
+        }
+    }
+}
+
+fn blob_request<'a>(method: Method, repository: &'a RepositoryName, digest: &Digest) -> UpstreamRequest<'a> {
+    let rest = format!("blobs/{digest}");
+    let kind = RequestKind::Blob;
+    UpstreamRequest { kind, method, repository, rest, query: Vec::new(), headers: HeaderMap::new() }
+}

@@ -1,0 +1,16 @@
+//! Requests to an upstream: one exchange with one endpoint, the order of endpoints, and one file for each kind of content.
+
+mod exchange;
+mod order;
+mod stream;
+mod blob;
+mod manifest;
+mod tags;
+mod referrers;
+mod report;
+
+pub use blob::BlobRange;
+pub use manifest::{FetchedManifest, ManifestHead};
+pub use report::EndpointReport;
+pub use stream::{BlobStream, ResumeHint};
+pub use tags::{TagList, TagPage};

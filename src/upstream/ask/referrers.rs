@@ -1,0 +1,105 @@
+//! Fetches the list of a manifest's referrers from an upstream.
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::exchange::{UpstreamRequest, unencoded};
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Referrers, RepositoryName};
+use crate::upstream::client::Upstream;
+use crate::upstream::endpoint::RequestKind;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::header::{self, PageQuery};
+
+/// The most pages of one list.
+const MAX_PAGES: usize = 64;
+/// The most bytes of one list, over all of its pages.
+const MAX_LIST: usize = 4 * MAX_MANIFEST_BYTES;
+
+/// The answer to a request for one page.
+enum ReferrersAnswer {
+    Page {
+        referrers: Referrers,
+        bytes: usize,
+        next: Option<PageQuery>,
+    },
+    /// The answer is not a list of referrers.
+    NotAList,
+}
+
+impl Upstream {
+    /// Lists the referrers of a manifest (OCI distribution-spec, Listing Referrers). `None` means that the upstream does not
+    /// have the referrers API, and the caller should try the fallback tag. `answered` is called for each page that arrives.
+    pub async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        answered: &(dyn Fn() + Sync),
+    ) -> Result<Option<Referrers>, UpstreamError> {
+        let (mut all, mut size, mut query) = (Referrers::default(), 0, PageQuery::new());
+        for number in 0..MAX_PAGES {
+            let page = self.referrers_page(repository, subject, &query).await?;
+            answered();
+            let (page, next) = match page {
+                ReferrersAnswer::Page { referrers, bytes, next } => {
+                    size += bytes;
+                    (referrers, next)
+                }
+                ReferrersAnswer::NotAList if number == 0 => return Ok(None),
+                ReferrersAnswer::NotAList => return Err(self.broken_list("has a later page that is not a list")),
+            };
+            if size > MAX_LIST {
+                return Err(UpstreamError::TooLarge);
+            }
+            all.append(page);
+            match next {
+                // A next page that equals the current one would never end.
+                Some(next) if next != query => query = next,
+                _ => return Ok(Some(all)),
+            }
+        }
+        Err(self.broken_list(&format!("has more than {MAX_PAGES} pages")))
+    }
+
+    async fn referrers_page(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        query: &PageQuery,
+    ) -> Result<ReferrersAnswer, UpstreamError> {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MediaType::OCI_INDEX))]);
+        let (rest, query) = (format!("referrers/{subject}"), query.clone());
+        let kind = RequestKind::Referrers;
+        let request = UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers };
+        let reply = self.ask(&request).await?;
+        if means_unsupported(reply.response.status) {
+            return Ok(ReferrersAnswer::NotAList);
+        }
+        let health = reply.endpoint.health();
+        let response = unencoded(self.judge(reply)?)?;
+        let next = header::next_page(&response.headers);
+        let media_type = response.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
+        let body = response.body.collect(MAX_MANIFEST_BYTES).await.inspect_err(|_| health.body_failed())?;
+        health.body_completed();
+        self.meter.received(RequestKind::Referrers, body.len());
+        match Referrers::parse(&body, media_type.as_ref()) {
+            Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
+            None => Ok(ReferrersAnswer::NotAList),
+        }
+    }
+
+    fn broken_list(&self, how: &str) -> UpstreamError {
+        UpstreamError::Protocol { host: self.name().to_string(), reason: format!("its list of referrers {how}") }
+    }
+}
+
+/// Returns true for the statuses that registries without the referrers API answer.
+fn means_unsupported(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NOT_FOUND
+            | StatusCode::BAD_REQUEST
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_ACCEPTABLE
+            | StatusCode::NOT_IMPLEMENTED
+    )
+}

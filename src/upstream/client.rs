@@ -1,0 +1,62 @@
+//! The handle of one upstream, with everything that its requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::endpoint::{Endpoint, EndpointId, Meter};
+use super::login::{Account, Tokens};
+use crate::oci::HostName;
+use crate::outbound::Client;
+use crate::sys::Clock;
+
+/// A remote registry that is mirrored. Share it in an `Arc`.
+///
+/// It sends no request until a caller asks for content. Each endpoint's authentication scheme is learned from its first 401.
+#[derive(Debug)]
+pub struct Upstream {
+    pub(super) account: Arc<Account>,
+    /// A client certificate is configured, and is shown to each server that requests one.
+    pub(super) has_client_certificate: bool,
+    /// In the configured order; at least one.
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) client: Client,
+    pub(super) tokens: Tokens,
+    pub(super) meter: Arc<Meter>,
+    pub(super) clock: Clock,
+    /// The log already says that the password is withheld from the token server.
+    pub(super) warned_of_withheld_password: AtomicBool,
+}
+
+impl Upstream {
+    /// Returns the name that image names and the configuration use for this upstream.
+    pub fn name(&self) -> &HostName {
+        self.account.upstream()
+    }
+
+    /// Returns `HOST:PORT` of an endpoint.
+    pub fn host(&self, endpoint: EndpointId) -> String {
+        self.endpoint(endpoint).host()
+    }
+
+    /// Returns true if few of the requests that the upstream counts are left, as its last answer said. Requests that would
+    /// only refresh stored content should wait then.
+    pub fn spares_pulls(&self) -> bool {
+        self.meter.budget().is_near_zero()
+    }
+
+    /// Records that this endpoint sent content that does not match its digest. Call it once another endpoint has sent
+    /// matching content, which shows that the fault was not in the digest.
+    pub fn report_digest_mismatch(&self, endpoint: EndpointId) {
+        self.endpoint(endpoint).health().digest_mismatch();
+    }
+
+    /// Returns true if no credentials were in use since the process started. Every answer of this upstream is then one that
+    /// it gives to every client.
+    pub fn is_anonymous(&self) -> bool {
+        self.account.is_anonymous() && !self.has_client_certificate
+    }
+
+    pub(super) fn endpoint(&self, id: EndpointId) -> &Endpoint {
+        &self.endpoints[id.0]
+    }
+}

@@ -1,0 +1,18 @@
+//! One endpoint of an upstream: its address, its authentication scheme, its health, and its upstream's request budget.
+
+mod budget;
+mod circuit;
+mod meter;
+mod health;
+mod challenge;
+mod address;
+
+pub(in crate::upstream) use address::{BearerRealm, Endpoint, Scheme};
+pub(in crate::upstream) use health::{EndpointHealth, Score, ThrottleReason};
+pub(in crate::upstream) use meter::{Meter, RequestKind};
+
+pub use address::EndpointId;
+pub use budget::BudgetReport;
+pub use challenge::{Challenge, challenges};
+pub use circuit::CircuitState;
+pub use health::HealthReport;

@@ -1,0 +1,67 @@
+//! A login for a registry: a user name with a password or an identity token.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+
+use crate::config::Secret;
+
+/// A user name with its secret. Its `Debug` output does not contain the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::upstream) struct RegistryLogin {
+    username: String,
+    secret: LoginSecret,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum LoginSecret {
+    /// The value of `Authorization: Basic …`. It is marked as sensitive, so that it is not printed.
+    Password(HeaderValue),
+    /// An identity token, which only the token server accepts (`refresh_token` in OAuth 2).
+    Identity(Secret),
+}
+
+impl RegistryLogin {
+    pub(in crate::upstream) fn password(username: &str, password: &str) -> Self {
+        let basic = format!("Basic {}", STANDARD.encode(format!("{username}:{password}")));
+        let mut basic = HeaderValue::from_str(&basic).expect("base64 is made of header characters");
+        basic.set_sensitive(true);
+        Self { username: username.to_owned(), secret: LoginSecret::Password(basic) }
+    }
+
+    /// Makes a login with the kind of token that docker calls an identity token.
+    pub(in crate::upstream) fn identity(username: &str, token: &str) -> Self {
+        Self { username: username.to_owned(), secret: LoginSecret::Identity(Secret::new(token.to_owned())) }
+    }
+
+    pub(in crate::upstream) fn username(&self) -> &str {
+        &self.username
+    }
+
+    pub(in crate::upstream) fn basic(&self) -> Option<&HeaderValue> {
+        match &self.secret {
+            LoginSecret::Password(basic) => Some(basic),
+            LoginSecret::Identity(_) => None,
+        }
+    }
+
+    pub(in crate::upstream) fn identity_token(&self) -> Option<&Secret> {
+        match &self.secret {
+            LoginSecret::Password(_) => None,
+            LoginSecret::Identity(token) => Some(token),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_does_not_contain_the_secret() {
+        for login in [RegistryLogin::password("me", "s3cret"), RegistryLogin::identity("me", "s3cret")] {
+            let text = format!("{login:?}");
+            assert!(text.contains("me") && !text.contains("s3cret") && !text.contains("Basic"), "{text}");
+        }
+    }
+}

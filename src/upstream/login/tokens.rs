@@ -1,0 +1,260 @@
+//! Fetches tokens, once for all callers that wait for the same token, and caches them until shortly before they expire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::account::{Account, PasswordUse};
+use super::registry_login::RegistryLogin;
+use crate::outbound::{Client, FormRequest, Hop, Request, Response, SendError, authority};
+use crate::state::SingleFlight;
+use crate::sys::{Clock, Moment, Tasks};
+use crate::upstream::endpoint::{BearerRealm, Meter, RequestKind};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::header;
+
+/// The most bytes of a token server's answer.
+const MAX_ANSWER: usize = 1 << 20;
+/// The most tokens that are cached: one for each repository in use.
+const MAX_CACHED: u64 = 10_000;
+/// The lifetime in seconds of a token that states none (the token authentication of distribution).
+const DEFAULT_LIFE: f64 = 60.0;
+const LONGEST_LIFE: f64 = 24.0 * 60.0 * 60.0;
+/// The part of its lifetime for which a token is used. Clocks differ, and a request takes time to arrive.
+const USED: f64 = 0.85;
+
+const CLIENT: &str = "entrepot";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A request for a token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::upstream) struct TokenRequest {
+    pub(in crate::upstream) bearer: BearerRealm,
+    /// `repository:NAME:pull`.
+    pub(in crate::upstream) scope: String,
+    /// The request carries the account's login.
+    pub(in crate::upstream) named: bool,
+}
+
+/// A token, ready to be sent.
+#[derive(Clone, Debug)]
+pub(in crate::upstream) struct Token(Arc<Issued>);
+
+#[derive(Debug)]
+struct Issued {
+    request: TokenRequest,
+    /// The value `Bearer …`. It is marked as sensitive, so that it is not printed.
+    header: HeaderValue,
+    fetched: Moment,
+    life: Duration,
+}
+
+impl Token {
+    pub(in crate::upstream) fn header(&self) -> &HeaderValue {
+        &self.0.header
+    }
+}
+
+/// The tokens of one upstream.
+#[derive(Debug)]
+pub(in crate::upstream) struct Tokens {
+    server: Arc<TokenServer>,
+    flights: SingleFlight<TokenRequest, Result<Token, UpstreamError>>,
+}
+
+/// The parts that a fetch uses. It is shared, since a fetch may outlive its callers.
+#[derive(Debug)]
+struct TokenServer {
+    client: Client,
+    account: Arc<Account>,
+    meter: Arc<Meter>,
+    clock: Clock,
+    cache: moka::future::Cache<TokenRequest, Token>,
+}
+
+impl Tokens {
+    pub(in crate::upstream) fn new(
+        client: Client,
+        account: Arc<Account>,
+        meter: Arc<Meter>,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Self {
+        let cache = moka::future::Cache::new(MAX_CACHED);
+        let server = TokenServer { client, account, meter, clock, cache };
+        Self { server: Arc::new(server), flights: SingleFlight::new(tasks) }
+    }
+
+    /// Returns the cached token for this request, if it is still valid.
+    pub(in crate::upstream) async fn cached(&self, request: &TokenRequest) -> Option<Token> {
+        self.server.cached(request).await
+    }
+
+    /// Removes a rejected token from the cache. A token that was fetched in its place stays.
+    pub(in crate::upstream) async fn forget(&self, rejected: &Token) {
+        let request = &rejected.0.request;
+        if self.server.cache.get(request).await.is_some_and(|cached| Arc::ptr_eq(&cached.0, &rejected.0)) {
+            self.server.cache.invalidate(request).await;
+        }
+    }
+
+    /// Fetches a token, together with all other callers that want the same one.
+    pub(in crate::upstream) async fn fetch(&self, request: TokenRequest) -> Result<Token, UpstreamError> {
+        let server = Arc::clone(&self.server);
+        let host = authority(&request.bearer.realm);
+        let wanted = request.clone();
+        let flight = self.flights.run(request, move || async move {
+            // Another fetch may have ended between the caller's look into the cache and this one.
+            match server.cached(&wanted).await {
+                Some(token) => Ok(token),
+                None => server.fetch(wanted).await,
+            }
+        });
+        let interrupted =
+            |_| UpstreamError::Protocol { host, reason: "the request for a token was interrupted".to_owned() };
+        flight.await.map_err(interrupted)?.value
+    }
+}
+
+impl TokenServer {
+    async fn cached(&self, request: &TokenRequest) -> Option<Token> {
+        let token = self.cache.get(request).await?;
+        (self.clock.since(token.0.fetched) < token.0.life).then_some(token)
+    }
+
+    async fn fetch(&self, request: TokenRequest) -> Result<Token, UpstreamError> {
+        // The token's lifetime began before its response arrived, so it is counted from the request.
+        let fetched = self.clock.moment();
+        let response = self.ask(&request).await?;
+        let host = response.body.host().to_owned();
+        self.refusal(&request, &response)?;
+        let body = response.body.collect(MAX_ANSWER).await?;
+        self.meter.received(RequestKind::Token, body.len());
+        let malformed = |reason: &str| {
+            let reason = format!("its token server's answer {reason}");
+            UpstreamError::Protocol { host: host.clone(), reason }
+        };
+        let parsed: TokenJson = serde_json::from_slice(&body).map_err(|_| malformed("is not the JSON of a token"))?;
+        let life = parsed.life();
+        let text = parsed.token.or(parsed.access_token).unwrap_or_default();
+        let header = HeaderValue::from_str(&format!("Bearer {text}")).ok().filter(|_| !text.is_empty());
+        let mut header = header.ok_or_else(|| malformed("holds no token"))?;
+        header.set_sensitive(true);
+        let token = Token(Arc::new(Issued { request: request.clone(), header, fetched, life }));
+        self.cache.insert(request, token.clone()).await;
+        Ok(token)
+    }
+
+    /// Returns the token server's response. If it refuses the login and there is a newer one, asks once more with that.
+    async fn ask(&self, request: &TokenRequest) -> Result<Response, SendError> {
+        let login = if request.named { self.account.login().await } else { None };
+        let response = self.send(request, login.as_deref()).await?;
+        if let (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(refused)) = (response.status, login)
+            && let Some(other) = self.account.instead_of(&refused).await
+        {
+            return self.send(request, Some(&other)).await;
+        }
+        Ok(response)
+    }
+
+    async fn send(&self, request: &TokenRequest, login: Option<&RegistryLogin>) -> Result<Response, SendError> {
+        let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Token, hop);
+        match login.and_then(RegistryLogin::identity_token) {
+            Some(token) => self.client.submit(token_form(request, token.reveal()), &observe).await,
+            None => self.client.send(token_query(request, login), &observe).await,
+        }
+    }
+
+    fn refusal(&self, request: &TokenRequest, response: &Response) -> Result<(), UpstreamError> {
+        let host = response.body.host();
+        let status = response.status.as_u16();
+        match response.status {
+            StatusCode::OK => Ok(()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let password = if request.named { PasswordUse::Sent } else { PasswordUse::Withheld };
+                Err(self.account.denied(host, status, password))
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                let retry_after =
+                    response.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()));
+                Err(UpstreamError::TooManyRequests { host: host.to_owned(), retry_after })
+            }
+            _ => Err(UpstreamError::Status { host: host.to_owned(), status }),
+        }
+    }
+}
+
+/// Builds `GET realm?service=…&scope=…` (the token authentication of distribution).
+fn token_query(request: &TokenRequest, login: Option<&RegistryLogin>) -> Request {
+    let mut url = request.bearer.realm.clone();
+    let mut query = url.query_pairs_mut();
+    if let Some(service) = &request.bearer.service {
+        query.append_pair("service", service);
+    }
+    query.append_pair("scope", &request.scope).append_pair("client_id", CLIENT);
+    let mut headers = HeaderMap::from_iter([(ACCEPT, JSON)]);
+    if let Some((login, basic)) = login.and_then(|login| Some((login, login.basic()?))) {
+        query.append_pair("account", login.username());
+        headers.insert(AUTHORIZATION, basic.clone());
+    }
+    drop(query);
+    Request { method: Method::GET, url, headers }
+}
+
+/// Builds `POST realm` with `grant_type=refresh_token` (the token authentication of distribution, by OAuth 2).
+fn token_form(request: &TokenRequest, token: &str) -> FormRequest {
+    let service = request.bearer.service.clone().map(|service| ("service", service));
+    let rest = [
+        ("grant_type", "refresh_token".to_owned()),
+        ("refresh_token", token.to_owned()),
+        ("scope", request.scope.clone()),
+        ("client_id", CLIENT.to_owned()),
+    ];
+    let fields = rest.into_iter().chain(service).collect();
+    FormRequest { url: request.bearer.realm.clone(), headers: HeaderMap::from_iter([(ACCEPT, JSON)]), fields }
+}
+
+/// The JSON of a token server. Older servers write `token` and OAuth 2 servers `access_token`; some write numbers as text.
+#[derive(Deserialize)]
+struct TokenJson {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<Value>,
+}
+
+impl TokenJson {
+    fn life(&self) -> Duration {
+        let stated = match &self.expires_in {
+            Some(Value::Number(seconds)) => seconds.as_f64(),
+            Some(Value::String(seconds)) => seconds.parse().ok(),
+            _ => None,
+        };
+        let seconds = stated.filter(|seconds| seconds.is_finite() && *seconds > 0.0).unwrap_or(DEFAULT_LIFE);
+        Duration::from_secs_f64(seconds.min(LONGEST_LIFE) * USED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_is_used_for_most_of_its_lifetime() {
+        for (json, seconds) in [
+            (r#"{"token":"a"}"#, 51.0),
+            (r#"{"token":"a","expires_in":300}"#, 255.0),
+            (r#"{"token":"a","expires_in":"300"}"#, 255.0),
+            (r#"{"token":"a","expires_in":0}"#, 51.0),
+            (r#"{"token":"a","expires_in":-5}"#, 51.0),
+            (r#"{"token":"a","expires_in":null}"#, 51.0),
+            (r#"{"token":"a","expires_in":1e300}"#, LONGEST_LIFE * USED),
+        ] {
+            let parsed: TokenJson = serde_json::from_str(json).unwrap();
+            assert_eq!(parsed.life().as_secs_f64(), seconds, "{json}");
+        }
+    }
+}
