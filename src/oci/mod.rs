@@ -1,21 +1,20 @@
-//! The protocol's nouns: what a registry talks about, and nothing of how.
+//! The types of the OCI specifications that a registry handles: digests, names, references, manifests, ranges, platforms.
 //!
-//! Floor 0. Pure: imports no other module, does no input or output, knows no HTTP.
-//! Every type here has a private representation and one validating constructor, so
-//! that what came in as a string is either a noun or an error, and never a string again.
+//! Floor 0. Imports no other module, does no input or output, and knows no HTTP. Each type has private fields and one
+//! validating constructor, so a string is parsed once and stays a typed value from then on.
 
 mod digest;
 mod error;
+mod media_type;
+mod object;
+mod range;
+mod platform;
+mod name;
+mod target;
+mod pattern;
 mod image;
 mod manifest;
-mod media_type;
-mod name;
-mod object;
-mod pattern;
-mod platform;
-mod range;
 mod referrers;
-mod target;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::ErrorCode;

@@ -1,6 +1,6 @@
-//! What replicas will one day share: single-flight, notes, and later leases. In memory today.
+//! State in memory that replicas may share one day: single-flight and notes, and later leases.
 //!
-//! Floor 2. May import floors 0 and 1. It must not know what a registry is, nor do input or output of its own.
+//! Floor 2. May import floors 0 and 1. It must not know what a registry is, and must do no input or output of its own.
 
 mod notes;
 mod single_flight;

@@ -233,7 +233,7 @@ fn changed_file_is_read_again() {
         // Otherwise the mirror would answer from its cache of missing content.
         asked += 1;
         setting.registry.client().get(&manifest("app", format!("absent-{asked}")));
-        setting.registry.log().contains("still good").then_some(())
+        setting.registry.log().contains("its previous content stays in force").then_some(())
     });
     assert!(!setting.registry.log().contains("s3cret"));
     upstream.image("library/app", "2", &[]);

@@ -29,7 +29,11 @@ impl fmt::Display for UnsuitableFile {
             Self::Device => write!(f, "it is a device; {WRITE}"),
             Self::Socket => write!(f, "it is a socket; {WRITE}"),
             Self::TooLong(most) => {
-                write!(f, "it has more than the {} MiB that may be read; {WRITE} that has less", most >> 20)
+                write!(
+                    f,
+                    "it has more than {} MiB, the most that is read; write the path of a smaller file",
+                    most >> 20
+                )
             }
         }
     }
@@ -103,7 +107,7 @@ mod tests {
         let socket = directory.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for (path, words) in [
-            (file.as_path(), "it has more than the 2 MiB that may be read; write the path of a file that has less"),
+            (file.as_path(), "it has more than 2 MiB, the most that is read; write the path of a smaller file"),
             (Path::new("/dev/zero"), "it is a device; write the path of a file"),
             (&socket, "it is a socket; write the path of a file"),
             (directory.path(), "it is a directory; write the path of a file in it"),
