@@ -1,7 +1,7 @@
-//! Every metric, once, typed.
+//! Defines every metric, with its type.
 //!
-//! Floor 0. Imports no other module; passed, never global. `registry_*` names mean what they mean in distribution v3, so that
-//! its dashboards go on working; `entrepot_*` are ours.
+//! Floor 0. Imports no other module. The metrics are passed as a value and are never global. The names `registry_*` have the
+//! meaning that they have in distribution v3, so that its dashboards keep working; the names `entrepot_*` are our own.
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -9,7 +9,7 @@ use prometheus::{
     TextEncoder, exponential_buckets,
 };
 
-/// All metrics of one process.
+/// Holds all metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -25,57 +25,60 @@ pub struct Metrics {
     pub http_in_flight: IntGaugeVec,
     /// Pulls of mirrored content, by `type` (`blob`, `manifest`).
     pub proxy_requests: IntCounterVec,
-    /// Of these, answered from what is held.
+    /// Pulls of mirrored content that were answered from stored content, by `type`.
     pub proxy_hits: IntCounterVec,
-    /// Of these, asked of an upstream.
+    /// Pulls of mirrored content that needed a request to an upstream, by `type`.
     pub proxy_misses: IntCounterVec,
     /// Bytes received from upstreams, by `type`.
     pub proxy_pulled_bytes: IntCounterVec,
     /// Bytes of mirrored content sent to clients, by `type`.
     pub proxy_pushed_bytes: IntCounterVec,
-    /// Fills ended, by `outcome` (`complete`, `failed`, `unstorable`).
+    /// Fills that ended, by `outcome` (`complete`, `failed`, `unstorable`).
     pub fills: IntCounterVec,
-    /// Fills running now.
+    /// Fills that are running now.
     pub fills_in_flight: IntGauge,
-    /// Connections of fills that failed and that another went on for.
+    /// Failed connections of fills that another connection resumed.
     pub fill_resumes: IntCounter,
-    /// Readers that follow a running fill now.
+    /// Readers that are following a running fill now.
     pub fill_followers: IntGauge,
     /// Requests sent to upstreams, by `upstream`, `kind` (`manifest`, `blob`, `token`, `tags`, …) and `status` (a code, or `error`).
     pub upstream_requests: IntCounterVec,
-    /// Body bytes received, by `upstream`.
+    /// Bytes of response bodies received from upstreams, by `upstream`.
     pub upstream_bytes: IntCounterVec,
-    /// Seconds from a request to the head of its answer, by `upstream`.
+    /// Seconds from a request to the head of its response, by `upstream`.
     pub upstream_first_byte: HistogramVec,
-    /// Is an endpoint asked (0 closed: yes, 1 half-open: one request finds out, 2 open: no), by `upstream` and `endpoint`.
+    /// The state of an endpoint's circuit (0 closed: requests are sent, 1 half-open: one request probes, 2 open: none are sent), by
+    /// `upstream` and `endpoint`.
     pub upstream_circuit: IntGaugeVec,
-    /// Until when an endpoint wants not to be asked (429, or 503 with `Retry-After`), in seconds since 1970, by `upstream` and `endpoint`.
+    /// The end of the pause that an endpoint asked for (429, or 503 with `Retry-After`), in seconds since 1970, by `upstream` and
+    /// `endpoint`.
     pub upstream_throttled_until: IntGaugeVec,
-    /// Content that was not what its digest says, by `upstream` and `endpoint`.
+    /// Downloads whose content did not match the requested digest, by `upstream` and `endpoint`.
     pub upstream_digest_mismatches: IntCounterVec,
-    /// What the upstream said it allows in all (`ratelimit-limit`), by `upstream`.
+    /// The requests that the upstream allows in its window, as it stated (`ratelimit-limit`), by `upstream`.
     pub ratelimit_limit: IntGaugeVec,
-    /// What the upstream said it still allows (`ratelimit-remaining`), by `upstream`.
+    /// The requests that the upstream still allows, as it stated (`ratelimit-remaining`), by `upstream`.
     pub ratelimit_remaining: IntGaugeVec,
-    /// Manifests answered from what is held because the upstream did not answer, by `upstream`.
+    /// Manifests answered from stored content because the upstream did not answer, by `upstream`.
     pub stale_answers: IntCounterVec,
-    /// Seconds from a pull's request to its response head, by `cache` (the value of `X-Cache`).
+    /// Seconds from the request of a pull to the head of its response, by `cache` (the value of `X-Cache`).
     pub first_byte: HistogramVec,
     /// Bytes of whole blobs in the cache.
     pub cache_bytes: IntGauge,
-    /// Bytes of blobs that did not come to be whole, and that no fill works on.
+    /// Bytes of partial blobs that no fill is working on.
     pub cache_partial_bytes: IntGauge,
     /// Whole blobs in the cache.
     pub cache_blobs: IntGauge,
-    /// Blobs evicted.
+    /// Blobs that were evicted.
     pub evictions: IntCounter,
-    /// Bytes evicted.
+    /// Bytes that were evicted.
     pub evicted_bytes: IntCounter,
-    /// Cached files found with a wrong length and dropped.
+    /// Cached files with a wrong length, which were removed.
     pub damaged_blobs: IntCounter,
-    /// Images warmed, on demand or by `mirror.prefetch`, by `outcome` (`done`, `failed`).
+    /// Images that were warmed, on demand or by `mirror.prefetch`, by `outcome` (`done`, `failed`).
     pub warm_images: IntCounterVec,
-    /// Bytes of images warmed, by `from` (`upstream`: fetched for it, `cache`: there already or arriving for somebody else).
+    /// Bytes of warmed images, by `from` (`upstream`: fetched by the warm job; `cache`: stored already, or arriving for another
+    /// request).
     pub warm_bytes: IntCounterVec,
     /// Logins by `outcome` (`ok`, `refused`).
     pub logins: IntCounterVec,
@@ -120,8 +123,13 @@ impl Metrics {
             ),
             http_in_flight: gauges(r, "registry_http_in_flight_requests", "Requests being answered", &["handler"]),
             proxy_requests: counters(r, "registry_proxy_requests_total", "Pulls of mirrored content", &["type"]),
-            proxy_hits: counters(r, "registry_proxy_hits_total", "Pulls answered from what is held", &["type"]),
-            proxy_misses: counters(r, "registry_proxy_misses_total", "Pulls asked of an upstream", &["type"]),
+            proxy_hits: counters(r, "registry_proxy_hits_total", "Pulls answered from stored content", &["type"]),
+            proxy_misses: counters(
+                r,
+                "registry_proxy_misses_total",
+                "Pulls that needed a request to an upstream",
+                &["type"],
+            ),
             proxy_pulled_bytes: counters(
                 r,
                 "registry_proxy_pulled_bytes_total",
@@ -131,47 +139,52 @@ impl Metrics {
             proxy_pushed_bytes: counters(
                 r,
                 "registry_proxy_pushed_bytes_total",
-                "Bytes of mirrored content sent",
+                "Bytes of mirrored content sent to clients",
                 &["type"],
             ),
-            fills: counters(r, "entrepot_fills_total", "Fills ended", &["outcome"]),
+            fills: counters(r, "entrepot_fills_total", "Fills that ended", &["outcome"]),
             fill_resumes: counter(
                 r,
                 "entrepot_fill_resumes_total",
-                "Connections of fills that failed and were gone on for",
+                "Failed connections of fills that another connection resumed",
             ),
-            fills_in_flight: gauge(r, "entrepot_fills_in_flight", "Fills running"),
-            fill_followers: gauge(r, "entrepot_fill_followers", "Readers that follow a running fill"),
+            fills_in_flight: gauge(r, "entrepot_fills_in_flight", "Fills that are running"),
+            fill_followers: gauge(r, "entrepot_fill_followers", "Readers that are following a running fill"),
             upstream_requests: counters(
                 r,
                 "entrepot_upstream_requests_total",
                 "Requests sent to upstreams",
                 &["upstream", "kind", "status"],
             ),
-            upstream_bytes: counters(r, "entrepot_upstream_bytes_total", "Body bytes from upstreams", &["upstream"]),
+            upstream_bytes: counters(
+                r,
+                "entrepot_upstream_bytes_total",
+                "Bytes of response bodies received from upstreams",
+                &["upstream"],
+            ),
             upstream_first_byte: histograms(
                 r,
                 "entrepot_upstream_first_byte_seconds",
-                "Seconds to the head of an upstream's answer",
+                "Seconds from a request to the head of the upstream's response",
                 &["upstream"],
                 seconds(),
             ),
             upstream_circuit: gauges(
                 r,
                 "entrepot_upstream_circuit",
-                "Is an endpoint asked: 0 yes (closed), 1 one request finds out (half-open), 2 no (open)",
+                "State of an endpoint's circuit: 0 closed (requests are sent), 1 half-open (one request probes), 2 open (none are sent)",
                 endpoint,
             ),
             upstream_throttled_until: gauges(
                 r,
                 "entrepot_upstream_throttled_until_seconds",
-                "Until when an endpoint wants not to be asked, in seconds since 1970",
+                "End of the pause that an endpoint asked for, in seconds since 1970",
                 endpoint,
             ),
             upstream_digest_mismatches: counters(
                 r,
                 "entrepot_upstream_digest_mismatch_total",
-                "Content that was not what its digest says",
+                "Downloads whose content did not match the requested digest",
                 endpoint,
             ),
             ratelimit_limit: gauges(
@@ -189,33 +202,41 @@ impl Metrics {
             stale_answers: counters(
                 r,
                 "entrepot_stale_answers_total",
-                "Tags answered as held because the upstream did not answer",
+                "Manifests answered from stored content because the upstream did not answer",
                 &["upstream"],
             ),
             first_byte: histograms(
                 r,
                 "entrepot_first_byte_seconds",
-                "Seconds to the head of a pull's answer",
+                "Seconds from the request of a pull to the head of its response",
                 &["cache"],
                 seconds(),
             ),
             cache_bytes: gauge(r, "entrepot_cache_bytes", "Bytes of whole blobs in the cache"),
-            cache_partial_bytes: gauge(r, "entrepot_cache_partial_bytes", "Bytes left of fills that did not end"),
+            cache_partial_bytes: gauge(
+                r,
+                "entrepot_cache_partial_bytes",
+                "Bytes of partial blobs that no fill is working on",
+            ),
             cache_blobs: gauge(r, "entrepot_cache_blobs", "Whole blobs in the cache"),
-            evictions: counter(r, "entrepot_evictions_total", "Blobs evicted"),
-            evicted_bytes: counter(r, "entrepot_evicted_bytes_total", "Bytes evicted"),
-            damaged_blobs: counter(r, "entrepot_damaged_blobs_total", "Cached files dropped for a wrong length"),
-            warm_images: counters(r, "entrepot_warm_images_total", "Images warmed", &["outcome"]),
-            warm_bytes: counters(r, "entrepot_warm_bytes_total", "Bytes of images warmed", &["from"]),
+            evictions: counter(r, "entrepot_evictions_total", "Blobs that were evicted"),
+            evicted_bytes: counter(r, "entrepot_evicted_bytes_total", "Bytes that were evicted"),
+            damaged_blobs: counter(
+                r,
+                "entrepot_damaged_blobs_total",
+                "Cached files with a wrong length, which were removed",
+            ),
+            warm_images: counters(r, "entrepot_warm_images_total", "Images that were warmed", &["outcome"]),
+            warm_bytes: counters(r, "entrepot_warm_bytes_total", "Bytes of warmed images", &["from"]),
             logins: counters(r, "entrepot_logins_total", "Logins", &["outcome"]),
             registry,
         }
     }
 
-    /// All metrics in Prometheus's text format.
+    /// Returns all metrics in the text format of Prometheus.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
-        // Writing into memory fails only for a metric without a name, which cannot be registered.
+        // Writing to memory fails only for a metric without a name, which cannot be registered.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
     }
@@ -229,7 +250,7 @@ impl Default for Metrics {
 
 fn add<M: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<M>) -> M {
     let metric = made.expect("the names and labels above are valid");
-    registry.register(Box::new(metric.clone())).expect("each name above stands once");
+    registry.register(Box::new(metric.clone())).expect("each name above is used once");
     metric
 }
 
@@ -258,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn renders_what_was_counted() {
+    fn counted_values_are_rendered() {
         let metrics = Metrics::new();
         metrics.proxy_hits.with_label_values(&["blob"]).inc();
         assert!(metrics.render().contains("registry_proxy_hits_total{type=\"blob\"} 1"));

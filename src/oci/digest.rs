@@ -1,11 +1,11 @@
-//! Content addresses: `sha256:…` and `sha512:…`.
+//! Digests, the addresses of content: `sha256:…` and `sha512:…`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest as engine;
 
-/// A registered hash algorithm (image-spec, "Digest Algorithms").
+/// A registered hash algorithm (OCI image-spec, Digest Algorithms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     Sha256,
@@ -13,7 +13,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Its name as it stands before the colon.
+    /// Returns its name, as it is written before the colon.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -21,7 +21,7 @@ impl Algorithm {
         }
     }
 
-    /// The length of a digest in bytes; its hexadecimal form is twice as long.
+    /// Returns the length of a digest in bytes. Its hexadecimal form is twice as long.
     pub fn digest_len(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -42,18 +42,18 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The digest of some content (image-spec, "Digests"): an algorithm and its hash.
+/// The digest of content (OCI image-spec, Digests): an algorithm and its hash.
 ///
-/// `Display` and `FromStr` are the canonical form, lower-case hexadecimal; upper case is refused.
+/// `Display` and `FromStr` use the canonical form in lower-case hexadecimal. Upper case is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
-    /// The hash; what lies beyond the algorithm's length is zero.
+    /// The hash, followed by zeros up to the longest length.
     hash: [u8; 64],
 }
 
 impl Digest {
-    /// The digest of `content` by `algorithm`.
+    /// Computes the digest of `content` by `algorithm`.
     pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(content);
@@ -64,7 +64,7 @@ impl Digest {
         self.algorithm
     }
 
-    /// The hash in lower-case hexadecimal, without the algorithm.
+    /// Returns the hash in lower-case hexadecimal, without the algorithm.
     pub fn hex(&self) -> String {
         let mut text = String::with_capacity(self.algorithm.digest_len() * 2);
         for byte in &self.hash[..self.algorithm.digest_len()] {
@@ -75,12 +75,13 @@ impl Digest {
         text
     }
 
-    /// Its first eight bytes as a number: for what may confuse two digests, as long as it looks again.
+    /// Returns the first eight bytes of the hash as a number. Two digests may share it, so use it only where a later check
+    /// compares the whole digests.
     pub fn prefix(&self) -> u64 {
         self.hash.iter().take(8).fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
     }
 
-    /// A digest from an algorithm's name and the hexadecimal hash, as they stand in paths on disk.
+    /// Makes a digest from an algorithm's name and a hexadecimal hash, as paths on disk contain them.
     pub fn from_parts(algorithm: &str, hex: &str) -> Result<Self, DigestError> {
         let algorithm: Algorithm = algorithm.parse()?;
         if hex.len() != algorithm.digest_len() * 2 {
@@ -123,7 +124,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a text is not a digest.
+/// The error for a text that is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
     #[error("a digest is written ALGORITHM:HEX")]
@@ -136,7 +137,7 @@ pub enum DigestError {
     Hex,
 }
 
-/// A running hash. Cloning it keeps what was hashed so far.
+/// A running hash. A clone continues from the same state.
 #[derive(Clone)]
 pub struct Hasher {
     algorithm: Algorithm,
@@ -156,7 +157,7 @@ impl Hasher {
         self.context.update(content);
     }
 
-    /// The digest of all that was fed in; a hash cannot be malformed, so this cannot fail.
+    /// Returns the digest of all content that was added. It cannot fail, since a computed hash is always well formed.
     pub fn finish(self) -> Digest {
         let output = self.context.finish();
         let mut hash = [0; 64];
@@ -172,7 +173,7 @@ mod tests {
     use sha2::Digest as _;
 
     #[test]
-    fn good_and_bad() {
+    fn digests_are_parsed_and_bad_ones_refused() {
         let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let good = format!("sha256:{hex}");
         assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);
@@ -196,9 +197,9 @@ mod tests {
     }
 
     proptest! {
-        /// The engine agrees with the reference implementation, however the content is cut.
+        /// The engine gives the same digests as the reference implementation, wherever the content is split.
         #[test]
-        fn same_as_the_reference(content: Vec<u8>, cut in 0usize..200) {
+        fn hasher_agrees_with_the_reference_implementation(content: Vec<u8>, cut in 0usize..200) {
             let cut = cut.min(content.len());
             for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
                 let mut hasher = Hasher::new(algorithm);

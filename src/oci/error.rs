@@ -1,6 +1,6 @@
-//! The error codes of the specification.
+//! The error codes of the OCI distribution-spec.
 
-/// An error code (distribution-spec, "Error Codes"), with the two that `registry:2` adds.
+/// An error code (OCI distribution-spec, Error Codes), or one of the two that `registry:2` adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     BlobUnknown,
@@ -20,13 +20,13 @@ pub enum ErrorCode {
     TooManyRequests,
     RangeInvalid,
     PaginationNumberInvalid,
-    /// Something outside this registry's API did not work: an upstream, a disk.
+    /// A part outside this registry's API failed, such as an upstream or a disk.
     Unavailable,
     Unknown,
 }
 
 impl ErrorCode {
-    /// The code as it stands in the JSON of an error answer.
+    /// Returns the code as the JSON of an error response contains it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BlobUnknown => "BLOB_UNKNOWN",

@@ -1,17 +1,18 @@
-//! Images as people write them: `alpine`, `ghcr.io/org/app:1.2`, `alpine@sha256:…`.
+//! Parses image names as users write them: `alpine`, `ghcr.io/org/app:1.2`, `alpine@sha256:…`.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::name::{NameError, Reference, RepositoryName, Tag};
 use super::pattern::glob_matches;
-use super::{HostName, NameError, Reference, RepositoryName, Tag};
+use super::target::HostName;
 
-/// What an image without a tag means.
+/// The tag of an image name that contains none.
 const LATEST: &str = "latest";
 
-/// Where images lie: `[REGISTRY/]NAME`.
+/// The repository of an image: `[REGISTRY/]NAME`.
 ///
-/// The first part is a registry where clients take it for one: it holds a dot or a port, or is `localhost`.
+/// The first part is a registry by the rule that clients use: it contains a dot or a port, or is `localhost`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageRepository {
     registry: Option<HostName>,
@@ -23,7 +24,7 @@ impl ImageRepository {
         self.registry.as_ref()
     }
 
-    /// Its name within the registry.
+    /// Returns its name within the registry.
     pub fn name(&self) -> &RepositoryName {
         &self.name
     }
@@ -54,7 +55,8 @@ impl FromStr for ImageRepository {
     }
 }
 
-/// One image: `[REGISTRY/]NAME[:TAG][@DIGEST]`. The tag is `latest` where there is none; beside a digest it says nothing.
+/// One image: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without a tag and a digest, the tag is `latest`. With a digest, the tag is
+/// ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageName {
     repository: ImageRepository,
@@ -88,8 +90,8 @@ impl FromStr for ImageName {
     }
 }
 
-/// What is to be deleted: `[REGISTRY/]NAME[:TAG|@DIGEST]`. Without tag and digest it is all of the repository: nothing is taken to
-/// be `latest` here.
+/// The content to delete: `[REGISTRY/]NAME[:TAG|@DIGEST]`. Without a tag and a digest it is the whole repository, and not
+/// the tag `latest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSelection {
     repository: ImageRepository,
@@ -101,7 +103,7 @@ impl ImageSelection {
         &self.repository
     }
 
-    /// `None`: all of it.
+    /// Returns the tag or the digest; `None` means the whole repository.
     pub fn reference(&self) -> Option<&Reference> {
         self.reference.as_ref()
     }
@@ -136,7 +138,7 @@ impl fmt::Display for ImageSelection {
     }
 }
 
-/// Images of one repository: as [`ImageName`], and `*` in the tag stands for any run of characters.
+/// A set of images of one repository. It is written like an [`ImageName`]; `*` in the tag matches any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePattern {
     text: String,
@@ -144,7 +146,7 @@ pub struct ImagePattern {
     tags: TagPattern,
 }
 
-/// Which of a repository's images a pattern means.
+/// The images of a repository that a pattern selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagPattern {
     One(Reference),
@@ -188,7 +190,7 @@ impl FromStr for ImagePattern {
         if parts.digest.is_some() {
             return Err(fail(Reason::PatternAndDigest));
         }
-        // With each star a letter it must be a tag.
+        // The glob is valid if replacing each star by a letter makes a tag.
         glob.replace('*', "x").parse::<Tag>().map_err(|error| fail(error.into()))?;
         let repository = ImageRepository::parse(parts.repository).map_err(fail)?;
         Ok(Self { text: text.to_owned(), repository, tags: TagPattern::Glob(glob.to_owned()) })
@@ -201,7 +203,7 @@ impl fmt::Display for ImagePattern {
     }
 }
 
-/// A text cut where its parts meet.
+/// The parts of an image name.
 struct Parts<'t> {
     repository: &'t str,
     tag: Option<&'t str>,
@@ -212,14 +214,14 @@ impl<'t> Parts<'t> {
     fn of(text: &'t str) -> Self {
         let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
         match rest.rsplit_once(':') {
-            // A colon before the last slash is a port's.
+            // A colon before the last slash belongs to a port.
             Some((repository, tag)) if !tag.contains('/') => Self { repository, tag: Some(tag), digest },
             _ => Self { repository: rest, tag: None, digest },
         }
     }
 }
 
-/// Why a text is not an image.
+/// The error for a text that is not an image name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{image:?} is not an image's name: {reason}")]
 pub struct ImageError {
@@ -235,7 +237,7 @@ enum Reason {
     Name(#[from] NameError),
     #[error("a digest names one image; leave out the digest or the `*`")]
     PatternAndDigest,
-    #[error("it has a tag and a digest; write the one or the other, so that it is clear what is meant")]
+    #[error("it has a tag and a digest; write one of the two, so that the meaning is clear")]
     TagAndDigest,
 }
 
@@ -252,7 +254,7 @@ mod tests {
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn images() {
+    fn image_names_are_parsed_and_bad_ones_refused() {
         for (text, registry, name, reference) in [
             ("alpine", None, "alpine", "latest"),
             ("alpine:3.20", None, "alpine", "3.20"),
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn selections() {
+    fn selections_are_parsed_and_bad_ones_refused() {
         for (text, repository, reference) in [
             ("app", "app", None),
             ("app:1", "app", Some("1")),
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns() {
+    fn patterns_match_tags_and_bad_ones_are_refused() {
         for (text, tag, want) in [
             ("alpine", "latest", true),
             ("alpine", "3", false),

@@ -1,29 +1,31 @@
-//! A parsed view of a manifest. The bytes stay as they came.
+//! Parses manifests. Their bytes are stored and served unchanged.
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::digest::{Digest, DigestError};
+use super::media_type::MediaType;
 use super::object::Object;
-use super::{Digest, MediaType, Platform};
+use super::platform::Platform;
 
-/// The largest manifest that is accepted, pushed or mirrored, in bytes (the customary 4 MiB).
+/// The most bytes of a manifest, pushed or mirrored: the customary 4 MiB.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
-/// A reference to content (image-spec, "Content Descriptors"); only what a registry acts on.
+/// A reference to content (OCI image-spec, Content Descriptors), with the fields that a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     pub media_type: MediaType,
     pub digest: Digest,
     pub size: u64,
-    /// The content may lie elsewhere and need not be held here.
+    /// The content may be stored on another server, so this registry need not hold it.
     pub foreign: bool,
-    /// What a child of an index runs on, where that is said.
+    /// The platform of an index's child, if the index states it.
     pub platform: Option<Platform>,
-    /// The sibling that this child of an index attests something of: BuildKit's `vnd.docker.reference.digest`.
+    /// The sibling that this child of an index is an attestation for: BuildKit's `vnd.docker.reference.digest`.
     pub attests: Option<Digest>,
 }
 
-/// What a manifest names. Made by [`Manifest::parse`]; every descriptor in it is well formed.
+/// The parsed content of a manifest. [`Manifest::parse`] makes it; every descriptor in it is well formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     media_type: MediaType,
@@ -36,21 +38,21 @@ pub struct Manifest {
     artifact_type: Option<String>,
 }
 
-/// Does it have a list of manifests, be it empty?
+/// Says whether a manifest has a list of manifests, which may be empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listing {
     Present,
     Absent,
-    /// And this key of an image beside it.
+    /// It also has this key, which belongs to an image.
     Beside(&'static str),
 }
 
 impl Manifest {
-    /// Parses the JSON of a manifest that came with `content_type`.
+    /// Parses the JSON of a manifest that arrived with `content_type`.
     ///
-    /// Any JSON object is a manifest: what it names is found by its shape, so that types yet unknown and schema 1 pass as
-    /// opaque documents. Its media type is the body's `mediaType`, else the `Content-Type` it came with if that says anything,
-    /// else told by its shape.
+    /// Any JSON object is a manifest. Its descriptors are found by its keys, so unknown types and schema 1 are accepted as
+    /// opaque documents. The media type is the body's `mediaType`; else the `Content-Type`, unless that is generic; else it is
+    /// derived from the keys.
     pub fn parse(body: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if body.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(body.len()));
@@ -64,10 +66,10 @@ impl Manifest {
         let shape = raw.shape();
         let has_type = declared.is_some();
         let media_type = declared
-            .or_else(|| content_type.filter(|said| !said.is_generic()).cloned())
+            .or_else(|| content_type.filter(|stated| !stated.is_generic()).cloned())
             .or_else(|| shape.map(MediaType::known))
             .ok_or(ManifestError::Shape)?;
-        // Schema 1 names its layers in a form of its own; it is kept and served as it is.
+        // Schema 1 lists its layers in another form. Such a manifest is stored and served without reading them.
         let opaque = raw.schema_version == Some(1);
         let list = |raw: Option<Vec<RawObject>>| -> Result<Vec<Descriptor>, ManifestError> {
             raw.filter(|_| !opaque).into_iter().flatten().map(RawDescriptor::parse).collect()
@@ -85,8 +87,8 @@ impl Manifest {
         })
     }
 
-    /// Is it either an image or an index? What is both is one thing to this client and another to that, and what the first has
-    /// verified is not what the second runs (CVE-2021-41190). `registry:2` refuses it, pushed or mirrored.
+    /// Checks that it is not an image and an index at once. Clients would read such a manifest in different ways, so one could
+    /// verify other content than another one runs (CVE-2021-41190). `registry:2` refuses it too, pushed or mirrored.
     pub fn check_kind(&self) -> Result<(), ManifestError> {
         match self.listing {
             Listing::Beside(key) => Err(ManifestError::Ambiguous(key)),
@@ -94,8 +96,9 @@ impl Manifest {
         }
     }
 
-    /// Is it what its media type says, and nothing else? An image has a configuration, an index lists manifests (image-spec, "Image Manifest",
-    /// "Image Index"). Asked of what is pushed; what an upstream holds is its own affair.
+    /// Checks that it has the keys that its media type requires: an image has a configuration, an index a list of manifests
+    /// (OCI image-spec, Image Manifest and Image Index). The check applies to pushed manifests only; those of an upstream are
+    /// served as they are.
     pub fn check(&self) -> Result<(), ManifestError> {
         self.check_kind()?;
         let lacks = match self.media_type.as_str() {
@@ -106,69 +109,69 @@ impl Manifest {
         Err(ManifestError::Lacks { media_type: self.media_type.clone(), lacks })
     }
 
-    /// The media type to serve it with.
+    /// Returns the media type to serve it with.
     pub fn media_type(&self) -> &MediaType {
         &self.media_type
     }
 
-    /// Does the body itself say its media type? Otherwise it must be remembered beside it.
+    /// Returns true if the body itself contains its media type. Otherwise the store must remember it.
     pub fn declares_media_type(&self) -> bool {
         self.declared
     }
 
-    /// An image's configuration.
+    /// Returns the configuration of an image.
     pub fn config(&self) -> Option<&Descriptor> {
         self.config.as_ref()
     }
 
-    /// An image's layers, or an artifact's blobs.
+    /// Returns the layers of an image, or the blobs of an artifact.
     pub fn layers(&self) -> &[Descriptor] {
         &self.layers
     }
 
-    /// What an index lists: manifests mostly, but BuildKit's caches list blobs there.
+    /// Returns the entries of an index. They are usually manifests, but BuildKit's caches list blobs there.
     pub fn children(&self) -> &[Descriptor] {
         &self.children
     }
 
-    /// The manifest that this one refers to (distribution-spec, "Listing Referrers").
+    /// Returns the manifest that this one refers to (OCI distribution-spec, Listing Referrers).
     pub fn subject(&self) -> Option<&Descriptor> {
         self.subject.as_ref()
     }
 
-    /// What kind of artifact it is: `artifactType`, else the configuration's media type, which an index does not have
-    /// (distribution-spec, "Listing Referrers").
+    /// Returns the artifact type: `artifactType`, else the media type of the configuration, which an index does not have (OCI
+    /// distribution-spec, Listing Referrers).
     pub fn artifact_type(&self) -> Option<&str> {
-        let said = self.artifact_type.as_deref().filter(|said| !said.is_empty());
-        said.or(self.config.as_ref().map(|config| config.media_type.as_str()))
+        let stated = self.artifact_type.as_deref().filter(|stated| !stated.is_empty());
+        stated.or(self.config.as_ref().map(|config| config.media_type.as_str()))
     }
 
-    /// Everything it names that a registry may be asked for next, the subject excepted.
+    /// Returns all descriptors that a client may pull next: all except the subject.
     pub fn named(&self) -> impl Iterator<Item = &Descriptor> {
         self.config.iter().chain(&self.layers).chain(&self.children)
     }
 }
 
-/// Why a body is not a manifest.
+/// The error for a body that is not an acceptable manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     #[error("the manifest has {0} bytes; at most {MAX_MANIFEST_BYTES} are accepted")]
     TooLarge(usize),
-    #[error("the manifest is not the JSON of a manifest: {0}")]
+    #[error("the manifest is not valid JSON for a manifest: {0}")]
     Json(String),
     #[error("{0:?} in the manifest is not a media type")]
     MediaType(String),
     #[error("the manifest names the digest {digest:?}: {reason}")]
     Digest { digest: String, reason: String },
     #[error(
-        "the manifest says no mediaType, came without a Content-Type, and has no config, layers or manifests to tell it by"
+        "the type of the manifest is unknown: it has no mediaType, config, layers or manifests, and no Content-Type was sent"
     )]
     Shape,
-    #[error("the manifest is said to be {media_type} and has no `{lacks}`")]
+    #[error("the manifest has the media type {media_type} but no `{lacks}`")]
     Lacks { media_type: MediaType, lacks: &'static str },
     #[error(
-        "the manifest has `manifests`, as an index has, and `{0}`, as an image has: clients would not agree on what it is; \
-         leave one of them out"
+        "the manifest has `manifests` like an index and `{0}` like an image: clients would read it in different ways; \
+         leave one of the two out"
     )]
     Ambiguous(&'static str),
 }
@@ -198,7 +201,7 @@ impl RawManifest {
         }
     }
 
-    /// The media type that its shape tells.
+    /// Derives the media type from the keys.
     fn shape(&self) -> Option<&'static str> {
         match self {
             Self { schema_version: Some(1), .. } => Some(MediaType::DOCKER_SCHEMA1_SIGNED),
@@ -216,22 +219,22 @@ struct RawDescriptor {
     digest: String,
     size: u64,
     urls: Option<Vec<String>>,
-    /// Left as it is: a form of it that is not understood makes no manifest a bad one.
+    /// Not parsed here, since an unusual platform must not make the whole manifest invalid.
     platform: Option<Value>,
     annotations: Option<Value>,
 }
 
-/// The annotation of an attestation, which BuildKit lists beside the image that it is about.
+/// The annotation of an attestation. BuildKit lists an attestation beside its image.
 const ATTESTS: &str = "vnd.docker.reference.digest";
 
 impl RawDescriptor {
     fn parse(Object(raw): RawObject) -> Result<Descriptor, ManifestError> {
         let text = raw.media_type.unwrap_or_else(|| MediaType::OCTET_STREAM.to_owned());
         let media_type = MediaType::parse(&text).ok_or(ManifestError::MediaType(text))?;
-        let digest = raw.digest.parse().map_err(|error: super::DigestError| ManifestError::Digest {
-            digest: raw.digest,
-            reason: error.to_string(),
-        })?;
+        let digest = raw
+            .digest
+            .parse()
+            .map_err(|error: DigestError| ManifestError::Digest { digest: raw.digest, reason: error.to_string() })?;
         let foreign = media_type.is_foreign() || raw.urls.is_some_and(|urls| !urls.is_empty());
         let attests = raw.annotations.as_ref().and_then(|all| all.get(ATTESTS)?.as_str()?.parse().ok());
         let platform = raw.platform.as_ref().filter(|value| !value.is_null()).map(platform);
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image() {
+    fn image_is_parsed_with_config_and_layers() {
         let json = format!(
             r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{DIGEST}","size":2}},
                "layers":[{{"mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar","digest":"{DIGEST}","size":3}}]}}"#
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_index_says_of_its_children() {
+    fn index_children_are_parsed_with_platform_and_attestation() {
         let child = |more: &str| {
             let json = format!(r#"{{"manifests":[{{"digest":"{DIGEST}","size":2{more}}}]}}"#);
             let descriptor = parse(&json).unwrap().children()[0].clone();
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn types_by_body_then_header_then_shape() {
+    fn media_type_comes_from_the_body_then_the_header_then_the_keys() {
         let index = r#"{"schemaVersion":2,"manifests":[]}"#;
         assert_eq!(parse(index).unwrap().media_type().as_str(), MediaType::OCI_INDEX);
         let header = MediaType::known(MediaType::DOCKER_LIST);
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn not_what_its_media_type_says() {
+    fn manifests_without_the_keys_of_their_media_type_are_refused() {
         for (json, content_type) in [
             (r#"{"schemaVersion":2}"#, MediaType::OCI_MANIFEST),
             (r#"{"schemaVersion":2,"manifests":[]}"#, MediaType::DOCKER_MANIFEST),
@@ -325,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_an_index_too() {
+    fn manifests_that_are_image_and_index_are_refused() {
         for (keys, wanted) in [
             (r#""manifests":[]"#, None),
             (r#""layers":[]"#, None),
@@ -345,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn bad() {
+    fn malformed_manifests_are_refused() {
         for json in [
             "",
             "[]",
@@ -357,7 +360,7 @@ mod tests {
             r#"{"mediaType":"nonsense"}"#,
             r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#,
             &format!(r#"{{"layers":[{{"digest":"{DIGEST}","size":-1}}]}}"#),
-            // As their fields stand in our source.
+            // Arrays in the order of our struct's fields, which serde would accept without `Object`.
             r#"[2,"application/vnd.foo+json",null,null,null,null,null,null]"#,
             &format!(r#"{{"layers":[["a/b","{DIGEST}",1,null,null,null]]}}"#),
             &format!(r#"{{"config":["a/b","{DIGEST}",1,null,null,null]}}"#),

@@ -1,8 +1,8 @@
-//! Media types of manifests and blobs.
+//! The media types of manifests and blobs.
 
 use std::fmt;
 
-/// A media type without parameters, lower-cased (RFC 6838 §4.2: types are case-insensitive).
+/// A media type without parameters, in lower case (RFC 6838 section 4.2: types are case-insensitive).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MediaType(String);
 
@@ -15,7 +15,7 @@ impl MediaType {
     pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
     pub const OCTET_STREAM: &str = "application/octet-stream";
 
-    /// Parses a `Content-Type`; parameters are dropped. `None` when it is not `type/subtype`.
+    /// Parses a `Content-Type` and drops its parameters. `None` means that it is not `type/subtype`.
     pub fn parse(text: &str) -> Option<Self> {
         let bare = text.split(';').next().unwrap_or_default().trim();
         let (kind, subtype) = bare.split_once('/')?;
@@ -31,17 +31,17 @@ impl MediaType {
         &self.0
     }
 
-    /// One of the types this module names.
+    /// Makes a media type from one of the constants of this type.
     pub fn known(text: &'static str) -> Self {
         Self(text.to_owned())
     }
 
-    /// Does it say that the content lists manifests (an index, a manifest list)?
+    /// Returns true for the types of an index: content that lists manifests.
     pub fn is_index(&self) -> bool {
         self.0 == Self::OCI_INDEX || self.0 == Self::DOCKER_LIST
     }
 
-    /// Does it say nothing of what the content is?
+    /// Returns true for types that do not describe the content.
     pub fn is_generic(&self) -> bool {
         matches!(
             self.0.as_str(),
@@ -49,7 +49,8 @@ impl MediaType {
         )
     }
 
-    /// Content that clients fetch from elsewhere and a registry need not hold (image-spec, "Non-Distributable Layers").
+    /// Returns true for content that clients fetch from another server, so that a registry need not hold it (OCI image-spec,
+    /// Non-Distributable Layers).
     pub fn is_foreign(&self) -> bool {
         self.0.contains(".nondistributable.") || self.0.contains("docker.image.rootfs.foreign.")
     }
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_and_bad() {
+    fn media_types_are_parsed_and_bad_ones_refused() {
         for (text, want) in [
             (MediaType::OCI_MANIFEST, Some(MediaType::OCI_MANIFEST)),
             ("Text/Plain; charset=utf-8", Some("text/plain")),

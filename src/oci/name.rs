@@ -1,16 +1,16 @@
-//! Names of repositories, tags, and what a manifest request refers to.
+//! The names of repositories, tags, and references to manifests.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Digest, DigestError};
+use super::digest::{Digest, DigestError};
 
-/// The longest repository name that is accepted, in bytes (as clients and `registry:2` limit it).
+/// The most bytes of a repository name, the limit of clients and `registry:2`.
 const MAX_REPOSITORY: usize = 255;
 
-/// A repository's name (distribution-spec, "Pulling manifests": `<name>`).
+/// The name of a repository (OCI distribution-spec, Pulling manifests: `<name>`).
 ///
-/// Parts of lower-case letters and digits, joined by `.`, `_`, `__` or dashes, and separated by slashes.
+/// It consists of parts separated by slashes. A part has lower-case letters and digits, joined by `.`, `_`, `__` or dashes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryName(String);
 
@@ -19,17 +19,17 @@ impl RepositoryName {
         &self.0
     }
 
-    /// Its parts, from left to right; at least one.
+    /// Returns its parts from left to right. There is at least one.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
 
-    /// The name with `first/` put before it, where that is still a name.
+    /// Returns the name with `first/` before it. It is an error if that is no valid name.
     pub fn within(&self, first: &str) -> Result<Self, NameError> {
         format!("{first}/{self}").parse()
     }
 
-    /// Is `part` something that may stand between two slashes of a name?
+    /// Returns true if `part` may appear between two slashes of a name.
     fn part_is_valid(part: &str) -> bool {
         let bytes = part.as_bytes();
         let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -63,7 +63,7 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// A tag (distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`).
+/// A tag (OCI distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(String);
 
@@ -90,7 +90,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What a manifest is asked for by (distribution-spec: `<reference>`).
+/// A reference to a manifest: a tag or a digest (OCI distribution-spec: `<reference>`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     Tag(Tag),
@@ -100,7 +100,7 @@ pub enum Reference {
 impl FromStr for Reference {
     type Err = NameError;
 
-    /// What holds a colon is a digest, since a tag cannot.
+    /// Parses a text with a colon as a digest, since a tag cannot contain one.
     fn from_str(text: &str) -> Result<Self, NameError> {
         if text.contains(':') { Ok(Self::Digest(text.parse()?)) } else { Ok(Self::Tag(text.parse()?)) }
     }
@@ -115,7 +115,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Why a text is not a name.
+/// The error for a text that is not a name, a tag or a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error(
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repositories() {
+    fn repository_names_are_parsed_and_bad_ones_refused() {
         for good in ["a", "library/alpine", "a/b/c/d", "a.b", "a_b", "a__b", "a--b", "0/1", &"a".repeat(255)] {
             assert!(good.parse::<RepositoryName>().is_ok(), "{good}");
         }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_and_references() {
+    fn tags_and_references_are_parsed_and_bad_ones_refused() {
         for good in ["latest", "_", "1.0", "A-b_c.d", &"t".repeat(128)] {
             assert!(matches!(good.parse(), Ok(Reference::Tag(_))), "{good}");
         }

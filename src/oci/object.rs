@@ -1,5 +1,5 @@
-//! JSON objects that are objects. What serde derives for a struct also reads an array, field by field in the order of our
-//! source: what no client of a registry would ever take for a manifest.
+//! Reads a struct from a JSON object and refuses an array. The code that serde derives for a struct also accepts an array with
+//! the fields in the order of our source, which no client would accept as a manifest.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A `T` that was written as a JSON object.
+/// Wraps a `T` that was read from a JSON object.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_and_nothing_else() {
+    fn objects_are_read_and_arrays_refused() {
         for (json, good) in [
             ("{}", true),
             (r#"{"a":1,"b":{"a":null},"c":[]}"#, true),

@@ -1,10 +1,10 @@
-//! Patterns over repository names, as `mirror.local` and access rules write them.
+//! Patterns over repository names, as in `mirror.local` and access rules.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A glob over the parts of a name: `*` any run of characters within one part, `**` (alone in a part) any number of
-/// parts. `local/**` does not match `local`; `**` matches everything.
+/// A glob over the parts of a name. `*` matches any run of characters within one part; `**`, alone in a part, matches any
+/// number of parts. `local/**` does not match `local`; `**` matches every name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -13,7 +13,7 @@ pub struct Pattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    /// `**`: one part or more at the end, any number elsewhere.
+    /// `**`. It matches one part or more at the end of a pattern, and any number elsewhere.
     Any,
     One(String),
 }
@@ -32,7 +32,7 @@ impl Pattern {
 fn parts_match(patterns: &[Part], parts: &[&str]) -> bool {
     match patterns {
         [] => parts.is_empty(),
-        // At the end it takes at least one part, so that `local/**` leaves `local` alone.
+        // At the end it needs at least one part, so that `local/**` does not match `local`.
         [Part::Any] => !parts.is_empty(),
         [Part::Any, rest @ ..] => (0..=parts.len()).any(|skip| parts_match(rest, &parts[skip..])),
         [Part::One(glob), rest @ ..] => match parts {
@@ -42,7 +42,7 @@ fn parts_match(patterns: &[Part], parts: &[&str]) -> bool {
     }
 }
 
-/// Matches `*` to any run of characters, in time linear in `text` for each star.
+/// Matches a text against a glob in which `*` stands for any run of characters. The time is linear in `text` for each star.
 pub(super) fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t, mut retry) = (0, 0, None);
     while t < text.len() {
@@ -73,7 +73,7 @@ impl FromStr for Pattern {
                 return Err(PatternError::Part(text.to_owned()));
             }
             match part {
-                // Two in a row mean what one means, and would cost time to match.
+                // Two in a row mean the same as one, and would take longer to match.
                 "**" if parts.last() == Some(&Part::Any) => {}
                 "**" => parts.push(Part::Any),
                 _ if part.contains("**") => return Err(PatternError::Stars(text.to_owned())),
@@ -90,7 +90,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Why a text is not a pattern.
+/// The error for a text that is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     #[error(
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_matches_what() {
+    fn patterns_match_names_and_bad_ones_are_refused() {
         for (pattern, name, want) in [
             ("local/**", "local/a", true),
             ("local/**", "local/a/b", true),

@@ -1,10 +1,10 @@
-//! What an image runs on.
+//! The platforms that images are built for.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// An operating system and an architecture (image-spec, "Image Index": `platform`), as people write them: `linux/amd64`,
-/// `linux/arm/v7`. One spelling each: `linux/aarch64` and `linux/arm64/v8` are `linux/arm64`.
+/// An operating system and an architecture (OCI image-spec, Image Index: `platform`), written `linux/amd64` or
+/// `linux/arm/v7`. Each platform has one spelling: `linux/aarch64` and `linux/arm64/v8` become `linux/arm64`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Platform {
     os: String,
@@ -13,12 +13,12 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The platform that this program was built for. A container's system is Linux wherever it runs.
+    /// Returns the platform that this program was built for. The system is always Linux, as in containers on any machine.
     pub fn native() -> Self {
         Self::spelled("linux", std::env::consts::ARCH, None)
     }
 
-    /// As an index describes a child; what cannot be a platform is an unknown one.
+    /// Makes a platform from the description of an index's child. An invalid description gives the unknown platform.
     pub fn described(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let variant = variant.filter(|variant| !variant.is_empty());
         if [os, architecture].into_iter().chain(variant).all(is_word) {
@@ -28,18 +28,19 @@ impl Platform {
         }
     }
 
-    /// `unknown/unknown`: what BuildKit calls an attestation's.
+    /// Returns true for `unknown/unknown`, which BuildKit writes for attestations.
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" || self.architecture == "unknown"
     }
 
-    /// Does an image for `other` do where this is asked for? Without a variant any will do.
+    /// Returns true if an image for `other` satisfies a request for this platform. A platform without a variant accepts any
+    /// variant.
     pub fn takes(&self, other: &Self) -> bool {
         let variant = self.variant.is_none() || self.variant == other.variant;
         self.os == other.os && self.architecture == other.architecture && variant
     }
 
-    /// The names that Go gives architectures, which the specification took.
+    /// Makes a platform with the architecture names of Go, which the specification uses.
     fn spelled(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let [os, architecture] = [os, architecture].map(str::to_ascii_lowercase);
         let variant = variant.map(str::to_ascii_lowercase);
@@ -83,16 +84,16 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Which of an image's platforms are wanted.
+/// A selection of an image's platforms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Platforms {
     All,
-    /// At least one.
+    /// These platforms; at least one.
     These(Vec<Platform>),
 }
 
 impl Platforms {
-    /// Reads a list of platforms; `all` alone takes every one.
+    /// Parses a list of platforms. `all` alone selects every platform.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, PlatformError> {
         let texts: Vec<&str> = texts.into_iter().collect();
         match texts.as_slice() {
@@ -103,7 +104,7 @@ impl Platforms {
         }
     }
 
-    /// As it is written: `all`, or the platforms.
+    /// Returns the selection in its written form: `all`, or the platforms.
     pub fn texts(&self) -> Vec<String> {
         match self {
             Self::All => vec!["all".to_owned()],
@@ -111,7 +112,7 @@ impl Platforms {
         }
     }
 
-    /// Is this one of them?
+    /// Returns true if the selection includes this platform.
     pub fn take(&self, platform: &Platform) -> bool {
         match self {
             Self::All => true,
@@ -120,12 +121,12 @@ impl Platforms {
     }
 }
 
-/// Why a text is not a platform.
+/// The error for a text that is not a platform or a selection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     #[error("{0:?} is not a platform: write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/amd64, or all")]
     Shape(String),
-    #[error("`all` takes every platform: write it alone")]
+    #[error("`all` selects every platform: write it alone")]
     AllBesideOthers,
     #[error("no platform is named: write at least one, such as linux/amd64, or all")]
     None,
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_spelling_each() {
+    fn platforms_have_one_spelling_each() {
         for (text, want) in [
             ("linux/amd64", "linux/amd64"),
             ("linux/x86_64", "linux/amd64"),
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn which_are_wanted() {
+    fn selections_include_matching_platforms() {
         for (wanted, platform, want) in [
             (&["linux/arm64"][..], "linux/arm64/v8", true),
             (&["linux/arm"], "linux/arm/v6", true),

@@ -1,40 +1,42 @@
-//! Byte ranges (RFC 9110 §14).
+//! Byte ranges (RFC 9110 section 14).
 
 use std::str::FromStr;
 
-/// One `bytes` range as a client asks for it, before the size is known.
+/// One `bytes` range of a request, before the size of the content is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
     /// `bytes=A-B`, both inclusive.
     Closed(u64, u64),
     /// `bytes=A-`.
     From(u64),
-    /// `bytes=-N`: the last N.
+    /// `bytes=-N`: the last N bytes.
     Last(u64),
 }
 
-/// How many ranges one field may hold: as many as podman asks for at once (zstd:chunked).
+/// The most ranges of one field: as many as podman requests at once (zstd:chunked).
 const MOST: usize = 1024;
-/// So many may come in any order; more of them only in ascending order (RFC 9110 §14.2 lets a server ignore what only costs).
+/// The most ranges that may come in any order; a longer list must be in ascending order. RFC 9110 section 14.2 lets a server
+/// ignore ranges that are unreasonably expensive.
 const MOST_IN_DISORDER: usize = 8;
 
-/// What a `Range` field asks for, before the size is known: one `bytes` range or several, in the order in which they were asked for.
+/// The ranges of a `Range` field in their order, before the size of the content is known. There is at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeSet(Vec<ByteRange>);
 
-/// What a `Range` field selects of a content of known size.
+/// The part of content of a known size that a `Range` field selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Everything: the field is ignored.
+    /// The whole content: the field is ignored.
     Whole,
-    Stretch(Span),
-    /// At least two, as they were asked for; together at most as long as the content.
-    Stretches(Vec<Span>),
-    /// No byte lies where it was asked for (416).
+    /// One range.
+    Single(Span),
+    /// At least two ranges in the requested order. Together they are at most as long as the content.
+    Multiple(Vec<Span>),
+    /// No byte of the content is in the requested ranges (416).
     Nothing,
 }
 
-/// A stretch of content: from `start` up to, not including, `end`.
+/// A range of content: from `start` up to, but not including, `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub start: u64,
@@ -52,7 +54,7 @@ impl Span {
 }
 
 impl ByteRange {
-    /// The stretch of a content of `size` bytes that this names; `None` when it is not satisfiable (416).
+    /// Returns the range in content of `size` bytes; `None` if it is not satisfiable (416).
     pub fn resolve(self, size: u64) -> Option<Span> {
         match self {
             Self::Closed(first, last) if first < size && first <= last => {
@@ -68,8 +70,8 @@ impl ByteRange {
 impl FromStr for ByteRange {
     type Err = ();
 
-    /// Parses a `Range` field with one range. An error means the field is to be ignored (RFC 9110 §14.2): another unit,
-    /// several ranges, or no range at all.
+    /// Parses a `Range` field with one range. An error means that the field is ignored (RFC 9110 section 14.2): it has another
+    /// unit, several ranges, or no range.
     fn from_str(text: &str) -> Result<Self, ()> {
         Self::parse(specifiers(text)?.trim())
     }
@@ -83,14 +85,15 @@ impl ByteRange {
             if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(());
             }
-            // A position beyond any size is still a position.
+            // A position too large for the type is beyond any content.
             Ok(digits.parse().unwrap_or(u64::MAX))
         };
         match (first, last) {
             ("", last) => Ok(Self::Last(number(last)?)),
             (first, "") => Ok(Self::From(number(first)?)),
             (first, last) => {
-                // One that ends before it begins is read, and then names nothing: it may be refused (RFC 9110 §14.2).
+                // A range that ends before it begins is accepted here and selects nothing, so it is refused (RFC 9110
+                // section 14.2 allows that).
                 Ok(Self::Closed(number(first)?, number(last)?))
             }
         }
@@ -98,24 +101,25 @@ impl ByteRange {
 }
 
 impl RangeSet {
-    /// The range that was asked for first.
+    /// Returns the first range of the field.
     pub fn first(&self) -> ByteRange {
         self.0[0]
     }
 
-    /// What it selects of a content of `size` bytes. Where several ranges cost more than the whole would, they are ignored.
+    /// Returns the part that it selects of content of `size` bytes. Several ranges that cost more than the whole content are
+    /// ignored.
     pub fn select(&self, size: u64) -> Selection {
         let spans: Vec<Span> = self.0.iter().filter_map(|range| range.resolve(size)).collect();
         match spans[..] {
             [] => Selection::Nothing,
-            [one] => Selection::Stretch(one),
-            ref several if is_modest(several, size) => Selection::Stretches(spans),
+            [one] => Selection::Single(one),
+            ref several if is_reasonable(several, size) => Selection::Multiple(spans),
             _ => Selection::Whole,
         }
     }
 }
 
-fn is_modest(spans: &[Span], size: u64) -> bool {
+fn is_reasonable(spans: &[Span], size: u64) -> bool {
     let total: u128 = spans.iter().map(|span| u128::from(span.len())).sum();
     let ascending = spans.windows(2).all(|pair| pair[0].start <= pair[1].start);
     total <= u128::from(size) && (ascending || spans.len() <= MOST_IN_DISORDER)
@@ -124,17 +128,17 @@ fn is_modest(spans: &[Span], size: u64) -> bool {
 impl FromStr for RangeSet {
     type Err = ();
 
-    /// Parses a `Range` field. An error means the field is to be ignored (RFC 9110 §14.2): another unit, more than 1024 ranges, no
-    /// range at all, or anything that is none.
+    /// Parses a `Range` field. An error means that the field is ignored (RFC 9110 section 14.2): it has another unit, more than
+    /// 1024 ranges, no range, or a malformed one.
     fn from_str(text: &str) -> Result<Self, ()> {
-        // Empty elements of a list say nothing (RFC 9110 §5.6.1.2).
+        // Empty elements of a list are skipped (RFC 9110 section 5.6.1.2).
         let specs = specifiers(text)?.split(',').map(str::trim).filter(|spec| !spec.is_empty());
         let ranges = specs.take(MOST + 1).map(ByteRange::parse).collect::<Result<Vec<_>, ()>>()?;
         if (1..=MOST).contains(&ranges.len()) { Ok(Self(ranges)) } else { Err(()) }
     }
 }
 
-/// What follows the unit, if that is `bytes`.
+/// Returns the text after the unit `bytes`. Another unit is an error.
 fn specifiers(field: &str) -> Result<&str, ()> {
     let (unit, specs) = field.split_once('=').ok_or(())?;
     if unit.trim().eq_ignore_ascii_case("bytes") { Ok(specs) } else { Err(()) }
@@ -146,7 +150,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ranges_of_ten_bytes() {
+    fn single_ranges_resolve_within_ten_bytes() {
         for (text, want) in [
             ("bytes=0-", Some((0, 10))),
             ("bytes=0-0", Some((0, 1))),
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_can_be_counted_is_more_than_the_whole() {
+    fn ranges_longer_than_u64_together_are_ignored() {
         assert_eq!(select("bytes=144-60784373709,51614-", u64::MAX), Selection::Whole);
     }
 
@@ -184,23 +188,23 @@ mod tests {
     }
 
     #[test]
-    fn several_ranges_of_ten_bytes() {
+    fn several_ranges_select_within_ten_bytes() {
         for (text, want) in [
-            ("bytes=0-0", Selection::Stretch(span((0, 1)))),
-            ("bytes=0-1,4-5", Selection::Stretches(vec![span((0, 2)), span((4, 6))])),
-            ("bytes= 0-1 , 4-5 ", Selection::Stretches(vec![span((0, 2)), span((4, 6))])),
-            ("bytes=0-1,,4-5,", Selection::Stretches(vec![span((0, 2)), span((4, 6))])),
-            ("bytes=-2,0-1", Selection::Stretches(vec![span((8, 10)), span((0, 2))])),
-            ("bytes=0-3,2-5", Selection::Stretches(vec![span((0, 4)), span((2, 6))])),
-            ("bytes=0-1,0-1", Selection::Stretches(vec![span((0, 2)), span((0, 2))])),
-            ("bytes=0-1,10-", Selection::Stretch(span((0, 2)))),
-            ("bytes=10-,5-3,2-", Selection::Stretch(span((2, 10)))),
+            ("bytes=0-0", Selection::Single(span((0, 1)))),
+            ("bytes=0-1,4-5", Selection::Multiple(vec![span((0, 2)), span((4, 6))])),
+            ("bytes= 0-1 , 4-5 ", Selection::Multiple(vec![span((0, 2)), span((4, 6))])),
+            ("bytes=0-1,,4-5,", Selection::Multiple(vec![span((0, 2)), span((4, 6))])),
+            ("bytes=-2,0-1", Selection::Multiple(vec![span((8, 10)), span((0, 2))])),
+            ("bytes=0-3,2-5", Selection::Multiple(vec![span((0, 4)), span((2, 6))])),
+            ("bytes=0-1,0-1", Selection::Multiple(vec![span((0, 2)), span((0, 2))])),
+            ("bytes=0-1,10-", Selection::Single(span((0, 2)))),
+            ("bytes=10-,5-3,2-", Selection::Single(span((2, 10)))),
             ("bytes=10-,11-12,-0", Selection::Nothing),
-            // Together more than the whole.
+            // Together they are longer than the whole.
             ("bytes=0-,0-", Selection::Whole),
             ("bytes=0-5,4-9", Selection::Whole),
             ("bytes=0-8,0-0,0-0", Selection::Whole),
-            // One that is none spoils the field.
+            // One malformed range makes the whole field invalid.
             ("bytes=0-1,x", Selection::Whole),
             ("bytes=0-1,-", Selection::Whole),
             ("bytes=0-1;4-5", Selection::Whole),
@@ -215,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn what_only_costs_is_ignored() {
+    fn expensive_lists_of_ranges_are_ignored() {
         let field = |ranges: &mut dyn Iterator<Item = u64>| {
             let ranges: Vec<_> = ranges.map(|at| format!("{}-{}", at * 2, at * 2)).collect();
             format!("bytes={}", ranges.join(","))
         };
-        let several = |text: String| matches!(select(&text, 10_000), Selection::Stretches(_));
+        let several = |text: String| matches!(select(&text, 10_000), Selection::Multiple(_));
         assert!(several(field(&mut (0..1024))));
         assert!(!several(field(&mut (0..1025))));
         assert!(several(field(&mut (0..8).rev())));
@@ -228,9 +232,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for: what is selected lies in the content, is not empty, and is never more than the whole.
+        /// Every selected range is in the content and not empty, and all together are not longer than the whole.
         #[test]
-        fn within_the_content(
+        fn selections_are_within_the_content(
             ranges in prop::collection::vec((prop::option::of(0u64..200), prop::option::of(0u64..200)), 0..12),
             size in 0u64..150,
         ) {
@@ -240,8 +244,8 @@ mod tests {
             });
             let spans = match select(&format!("bytes={}", specs.collect::<Vec<_>>().join(",")), size) {
                 Selection::Whole | Selection::Nothing => Vec::new(),
-                Selection::Stretch(one) => vec![one],
-                Selection::Stretches(several) => {
+                Selection::Single(one) => vec![one],
+                Selection::Multiple(several) => {
                     prop_assert!(several.len() >= 2);
                     several
                 }
@@ -251,7 +255,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_breaks_it(text in ".{0,60}", size: u64) {
+        fn no_text_causes_a_panic(text in ".{0,60}", size: u64) {
             if let Ok(ranges) = text.parse::<RangeSet>() {
                 ranges.select(size);
             }

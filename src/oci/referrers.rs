@@ -1,4 +1,4 @@
-//! What refers to a manifest: signatures, attestations, SBOMs.
+//! Lists of referrers: the signatures, attestations and SBOMs that refer to a manifest.
 
 use std::borrow::Cow;
 
@@ -6,43 +6,46 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
+use super::digest::Digest;
+use super::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use super::media_type::MediaType;
+use super::name::Tag;
 use super::object::Object;
-use super::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Tag};
 
-/// The manifests that refer to one (distribution-spec, "Listing Referrers"): their descriptors, each as it came.
+/// The referrers of a manifest (OCI distribution-spec, Listing Referrers): their descriptors, byte for byte.
 ///
-/// They are kept as text, which takes a tenth of the memory that a tree of values would: there may be 4 MiB of them in an answer.
+/// The descriptors are kept as text, which takes a tenth of the memory of a tree of values. A response may have 4 MiB of them.
 #[derive(Clone, Debug, Default)]
 pub struct Referrers(Vec<Box<RawValue>>);
 
-/// The longest index of a page, in bytes: clients read none that is longer than a manifest may be. A descriptor that is so long by
-/// itself stands alone.
+/// The most bytes of a page's index, since clients read no index longer than a manifest. A descriptor that is longer by itself
+/// gets a page of its own.
 const MOST_BYTES: usize = MAX_MANIFEST_BYTES;
 
-/// What is asked for of the manifests that refer to one.
+/// A request for a page of referrers.
 #[derive(Clone, Debug)]
 pub struct ReferrersQuery {
     pub subject: Digest,
-    /// Only those of this artifact type.
+    /// Selects the referrers of this artifact type.
     pub artifact_type: Option<String>,
-    /// At most so many; `None`: as many as fit into an answer.
+    /// The most entries of the page; `None` means as many as fit into a response.
     pub n: Option<usize>,
-    /// Only what comes after this one, which ended the page before.
+    /// Selects the referrers after this one, which ended the previous page.
     pub last: Option<Digest>,
 }
 
-/// A part of a list of referrers.
+/// A page of a list of referrers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReferrersPage {
     pub referrers: Referrers,
-    /// More come after this one, the last of the page.
+    /// The last referrer of the page, if more follow after it.
     pub next: Option<Digest>,
 }
 
-/// A page that is being filled.
-pub struct Filling {
+/// Builds a page within its limits.
+pub struct ReferrersPageBuilder {
     page: Vec<Box<RawValue>>,
-    /// What its index takes, in bytes.
+    /// The length of the page's index in bytes.
     bytes: usize,
     most: usize,
     more: bool,
@@ -55,7 +58,7 @@ struct Index {
     manifests: Vec<Box<RawValue>>,
 }
 
-/// What a list goes by.
+/// The fields of a descriptor that lists are filtered and ordered by.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Descriptor<'a> {
@@ -66,15 +69,17 @@ struct Descriptor<'a> {
 }
 
 impl Referrers {
-    /// Reads an index that came with `content_type`; `None` where it is none. What is no descriptor in it is left out.
+    /// Reads an index that arrived with `content_type`; `None` means that it is not an index. Entries that are not descriptors
+    /// are left out.
     pub fn parse(body: &[u8], content_type: Option<&MediaType>) -> Option<Self> {
         let Object(index): Object<Index> = serde_json::from_slice(body).ok()?;
-        let said = index.media_type.as_deref().and_then(MediaType::parse);
-        let is_index = [said.as_ref(), content_type].iter().flatten().any(|said| said.as_str() == MediaType::OCI_INDEX);
+        let stated = index.media_type.as_deref().and_then(MediaType::parse);
+        let types = [stated.as_ref(), content_type];
+        let is_index = types.iter().flatten().any(|media_type| media_type.as_str() == MediaType::OCI_INDEX);
         is_index.then(|| Self::of(index.manifests))
     }
 
-    /// Those of these that are descriptors.
+    /// Makes a list of the values that are descriptors.
     pub fn of(mut descriptors: Vec<Box<RawValue>>) -> Self {
         descriptors.retain(|one| digest(one).is_some());
         Self(descriptors)
@@ -93,7 +98,7 @@ impl Referrers {
         self.0.append(&mut next.0);
     }
 
-    /// The descriptor of a manifest, as the list of what it refers to holds it.
+    /// Makes the descriptor of a manifest for the list of its subject's referrers.
     pub fn describe(digest: &Digest, manifest: &Manifest, body: &[u8]) -> Box<RawValue> {
         #[derive(Deserialize)]
         struct Annotated {
@@ -110,8 +115,8 @@ impl Referrers {
         to_raw_value(&descriptor).expect("a value is JSON")
     }
 
-    /// The part that is asked for. A list that fits into one answer stays in the order that it came in; what needs several is
-    /// given in the order of the digests, so that the list may change between two pages.
+    /// Returns the requested page. A list that fits into one response keeps its order. A longer list is sorted by digest, so
+    /// that it may change between two pages.
     pub fn cut(mut self, asked: &ReferrersQuery) -> ReferrersPage {
         self.0.retain(|one| asked.wants(one));
         if asked.last.is_none() && self.0.len() <= asked.most() && self.to_index().len() <= MOST_BYTES {
@@ -121,14 +126,14 @@ impl Referrers {
         let mut ordered: Vec<(Digest, Box<RawValue>)> = self.0.into_iter().filter_map(digested).collect();
         ordered.sort_by_key(|(digest, _)| *digest);
         ordered.dedup_by_key(|(digest, _)| *digest);
-        let mut filling = asked.begin();
+        let mut builder = asked.begin();
         let after = ordered.into_iter().filter(|(digest, _)| asked.last.is_none_or(|last| last < *digest));
-        // Up to the first that does not fit.
-        let _ = after.map(|(_, one)| one).all(|one| filling.add(one));
-        filling.finish()
+        // The first descriptor that does not fit ends the page.
+        let _ = after.map(|(_, one)| one).all(|one| builder.add(one));
+        builder.finish()
     }
 
-    /// The image index that lists them.
+    /// Returns the image index that lists them.
     pub fn to_index(&self) -> Vec<u8> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -138,7 +143,7 @@ impl Referrers {
             manifests: &'a [Box<RawValue>],
         }
         let index = Index { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests: &self.0 };
-        serde_json::to_vec(&index).expect("what was JSON is JSON again")
+        serde_json::to_vec(&index).expect("JSON values can be serialized")
     }
 }
 
@@ -149,28 +154,28 @@ impl PartialEq for Referrers {
 }
 
 impl ReferrersQuery {
-    /// The most entries of one page, whatever is asked for.
+    /// The most entries of one page, whatever `n` is.
     const MOST: usize = 10_000;
 
     fn most(&self) -> usize {
         self.n.unwrap_or(Self::MOST).min(Self::MOST)
     }
 
-    /// An empty page, to be filled with as many as are asked for.
-    pub fn begin(&self) -> Filling {
+    /// Begins an empty page with the limits of this request.
+    pub fn begin(&self) -> ReferrersPageBuilder {
         let bytes = Referrers::default().to_index().len();
-        Filling { page: Vec::new(), bytes, most: self.most(), more: false }
+        ReferrersPageBuilder { page: Vec::new(), bytes, most: self.most(), more: false }
     }
 
-    /// Is the descriptor of the artifact type that is asked for?
+    /// Returns true if the descriptor has the requested artifact type.
     pub fn wants(&self, descriptor: &RawValue) -> bool {
         let is_wanted = |wanted: &str| read(descriptor).is_some_and(|one| one.artifact_type.as_str() == Some(wanted));
         self.artifact_type.as_deref().is_none_or(is_wanted)
     }
 }
 
-impl Filling {
-    /// Adds one, if there is room for it.
+impl ReferrersPageBuilder {
+    /// Adds a descriptor. Returns false if it does not fit.
     pub fn add(&mut self, descriptor: Box<RawValue>) -> bool {
         let comma = usize::from(!self.page.is_empty());
         let bytes = self.bytes + comma + descriptor.get().len();
@@ -193,14 +198,15 @@ fn read(descriptor: &RawValue) -> Option<Descriptor<'_>> {
     serde_json::from_str(descriptor.get()).ok().map(|Object(descriptor)| descriptor)
 }
 
-/// What a descriptor names, if it is one.
+/// Returns the digest in a descriptor; `None` if the value is not a descriptor.
 fn digest(descriptor: &RawValue) -> Option<Digest> {
     read(descriptor)?.digest.parse().ok()
 }
 
 impl Tag {
-    /// The tag of the index that lists a manifest's referrers where there is no API for them (distribution-spec, "Referrers
-    /// Tag Schema"): at most 64 characters of the digest, so that it is a tag for every algorithm.
+    /// Returns the fallback tag: the tag of the index that lists a manifest's referrers in registries without the referrers
+    /// API (OCI distribution-spec, Referrers Tag Schema). It contains at most 64 digits of the hash, so that it is a valid tag
+    /// for every algorithm.
     pub fn of_referrers(subject: &Digest) -> Self {
         let hex = subject.hex();
         let tag = format!("{}-{}", subject.algorithm().as_str(), &hex[..hex.len().min(64)]);
@@ -210,7 +216,7 @@ impl Tag {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Algorithm;
+    use super::super::digest::Algorithm;
     use super::*;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -222,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_an_index() {
+    fn indexes_are_recognized_by_their_media_type() {
         let index = MediaType::known(MediaType::OCI_INDEX);
         let named = format!(r#"{{"mediaType":"{index}","manifests":[]}}"#);
         for (body, content_type, want) in [
@@ -241,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_stay_as_they_came() {
+    fn descriptors_are_kept_byte_for_byte() {
         let index = MediaType::known(MediaType::OCI_INDEX);
         let body = format!(r#"{{"manifests":[{},{},{{"digest":"x"}},7,["{DIGEST}"]]}}"#, one("x/sig"), one("x/sbom"));
         let all = Referrers::parse(body.as_bytes(), Some(&index)).unwrap();
@@ -269,7 +275,7 @@ mod tests {
         ReferrersQuery { subject: DIGEST.parse().unwrap(), artifact_type: None, n: None, last: None }
     }
 
-    /// Descriptors of so many manifests, with an annotation of so many bytes, in no order, the first of them twice.
+    /// Makes descriptors of `count` manifests, each with an annotation of `bytes` bytes, unsorted, with the first one twice.
     fn many(count: usize, bytes: usize) -> Referrers {
         let descriptor = |n: usize| {
             let digest = Digest::of(Algorithm::Sha256, &(n % count).to_le_bytes()).to_string();
@@ -278,7 +284,7 @@ mod tests {
         Referrers::of((0..=count).map(descriptor).collect())
     }
 
-    /// All pages of a list: how many each has, and how many different ones there are together.
+    /// Requests all pages of a list. Returns the number of entries of each page, and the number of different entries.
     fn pages(list: &Referrers, n: Option<usize>) -> (Vec<usize>, usize) {
         let (mut asked, mut sizes, mut seen) =
             (ReferrersQuery { n, ..everything() }, Vec::new(), std::collections::BTreeSet::new());
@@ -296,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_hold_everything_once() {
+    fn pages_contain_every_referrer_once() {
         for (count, bytes, n, sizes) in [
             (3, 1, None, vec![4]),
             (3, 1, Some(4), vec![4]),
@@ -316,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manifest_is_listed_with() {
+    fn referrer_is_described_with_artifact_type_and_annotations() {
         let subject = format!(r#""subject":{{"digest":"{DIGEST}","size":1}}"#);
         let config = |kind: &str| format!(r#""config":{{"mediaType":"{kind}","digest":"{DIGEST}","size":1}}"#);
         for (body, artifact_type, annotations) in [
@@ -343,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn fallback_tags() {
+    fn fallback_tag_has_at_most_64_digits() {
         let sha256 = Digest::of(Algorithm::Sha256, b"");
         assert_eq!(Tag::of_referrers(&sha256).as_str(), format!("sha256-{}", sha256.hex()));
         let sha512 = Digest::of(Algorithm::Sha512, b"");

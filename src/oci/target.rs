@@ -1,11 +1,11 @@
-//! What a request is about: a repository that lives here, or one that is mirrored.
+//! The target of a request: a hosted repository or a mirrored one.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::RepositoryName;
+use super::name::RepositoryName;
 
-/// The name of an upstream registry as images spell it: a host, with a port where it has one (`ghcr.io`, `registry.corp:443`).
+/// The name of an upstream registry as image names contain it: a host with an optional port (`ghcr.io`, `registry.corp:443`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName(String);
 
@@ -18,7 +18,8 @@ impl HostName {
 impl FromStr for HostName {
     type Err = String;
 
-    /// Accepts letters, digits, `.`, `-` and `_` with an optional `:PORT`, or a bracketed IPv6 address; lower-cased.
+    /// Parses letters, digits, `.`, `-` and `_` with an optional `:PORT`, or an IPv6 address in brackets. The result is in lower
+    /// case.
     fn from_str(text: &str) -> Result<Self, String> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => rest
@@ -51,19 +52,19 @@ impl fmt::Display for HostName {
     }
 }
 
-/// A repository, in its one canonical spelling, however it was asked for.
+/// A repository in its canonical spelling, which is independent of the spelling in the request.
 ///
-/// `Display` is that spelling: `team/app`, `docker.io/library/alpine`.
+/// `Display` writes that spelling: `team/app`, `docker.io/library/alpine`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
-    /// It lives here: pushed to, never asked of an upstream.
+    /// A hosted repository: clients push to it, and no upstream is asked for it.
     Hosted(RepositoryName),
-    /// It is a copy of what an upstream has.
+    /// A mirrored repository: a copy of an upstream's repository.
     Mirror(HostName, RepositoryName),
 }
 
 impl Target {
-    /// The repository's name within its registry, without the upstream.
+    /// Returns the repository's name within its registry, without the upstream.
     pub fn name(&self) -> &RepositoryName {
         match self {
             Self::Hosted(name) | Self::Mirror(_, name) => name,
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts() {
+    fn host_names_are_parsed_and_bad_ones_refused() {
         for good in ["docker.io", "localhost", "registry.corp:443", "127.0.0.1:5000", "[::1]:5000", "[::1]"] {
             assert!(good.parse::<HostName>().is_ok(), "{good}");
         }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn one_spelling() {
+    fn target_is_displayed_in_its_canonical_spelling() {
         let name: RepositoryName = "library/alpine".parse().unwrap();
         let target = Target::Mirror("docker.io".parse().unwrap(), name.clone());
         assert_eq!(target.to_string(), "docker.io/library/alpine");

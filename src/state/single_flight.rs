@@ -1,4 +1,4 @@
-//! One run of some work for all who want its result.
+//! Runs work once for all callers that want its result.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -9,26 +9,27 @@ use tokio::sync::watch;
 
 use crate::sys::Tasks;
 
-/// Runs the same work once for all who ask for it while it runs.
+/// Runs work once for all callers that ask for it while it runs.
 ///
-/// The work runs in a task of its own that callers join: a caller that leaves, the first one included, neither cancels
-/// nor restarts it. What has ended is forgotten at once, so work that fills a cache must look into that cache first:
-/// a caller may have looked before the previous run filled it, and arrive here after that run has ended.
+/// The work runs in a task of its own, and callers wait for it. A caller that leaves, even the first one, neither cancels nor
+/// restarts it. A result is forgotten as soon as the work ends, so work that fills a cache must look into that cache first: a
+/// caller may have looked before the previous run filled it, and arrive here after that run has ended.
 #[derive(Debug)]
 pub struct SingleFlight<K: Hash + Eq, V> {
     tasks: Tasks,
     running: Arc<Running<K, V>>,
 }
 
-/// What a run has brought.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flight<V> {
     pub value: V,
-    /// The work was already running when this caller came.
+    /// The work was already running when this caller asked for it.
     pub joined: bool,
 }
 
-/// The work ended without a result: it panicked, or everything is being shut down. Asking again runs it again.
+/// The error of work that ended without a result, because it panicked or the process is shutting down. The next call runs
+/// the work again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the work was interrupted before it had a result")]
 pub struct Interrupted;
@@ -42,9 +43,9 @@ where
         Self { tasks, running: Arc::new(Running(Mutex::new(HashMap::new()))) }
     }
 
-    /// The result of the work that runs under `key`; where none does, it is started by calling `work`.
+    /// Returns the result of the work that runs under `key`. If none is running, `work` is called to start it.
     ///
-    /// The work is started before this first waits, so dropping the future right after its first poll leaves it running.
+    /// The work starts before this future waits, so dropping the future after its first poll leaves the work running.
     pub async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Result<Flight<V>, Interrupted>
     where
         F: Future<Output = V> + Send + 'static,
@@ -56,12 +57,12 @@ where
         }
     }
 
-    /// Does work run under this key?
+    /// Returns true if work is running under this key.
     pub fn is_running(&self, key: &K) -> bool {
         self.running.lock().contains_key(key)
     }
 
-    /// How many keys have work running.
+    /// Returns the number of keys with running work.
     pub fn running(&self) -> usize {
         self.running.lock().len()
     }
@@ -77,37 +78,38 @@ where
         let (sender, receiver) = watch::channel(None);
         running.insert(key.clone(), receiver.clone());
         drop(running);
-        let landing = Landing { key, running: Arc::clone(&self.running) };
+        let release = ReleaseKey { key, running: Arc::clone(&self.running) };
         let work = work();
         self.tasks.spawn(async move {
-            // Moved in, so that a panic or a shutdown drops both: the key is free again and the waiters learn of it.
-            let landing = landing;
+            // The guard and the sender are moved into the task. A panic or a shutdown drops both, which frees the key and
+            // wakes the waiters.
+            let release = release;
             let value = work.await;
-            drop(landing);
+            drop(release);
             sender.send_replace(Some(value));
         });
         (receiver, false)
     }
 }
 
-/// The work that runs now. A std mutex: it is held for a look into a map, never across an await.
+/// The running work by its key. A std `Mutex`, since it is only held for a look into the map and never across an await.
 #[derive(Debug)]
 struct Running<K, V>(Mutex<HashMap<K, watch::Receiver<Option<V>>>>);
 
 impl<K, V> Running<K, V> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, watch::Receiver<Option<V>>>> {
-        // Nothing under the lock can leave the map half changed.
+        // A panic cannot leave the map half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Frees the key when the work has ended, however it did.
-struct Landing<K: Hash + Eq, V> {
+/// Frees the key when the work has ended, with or without a result.
+struct ReleaseKey<K: Hash + Eq, V> {
     key: K,
     running: Arc<Running<K, V>>,
 }
 
-impl<K: Hash + Eq, V> Drop for Landing<K, V> {
+impl<K: Hash + Eq, V> Drop for ReleaseKey<K, V> {
     fn drop(&mut self) {
         self.running.lock().remove(&self.key);
     }
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_run_for_all_and_another_afterwards() {
+    async fn concurrent_callers_share_one_run_and_later_ones_start_another() {
         let s = Setting::new();
         let release = async {
             s.started().await;
@@ -169,10 +171,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_caller_may_leave() {
+    async fn run_continues_after_its_first_caller_leaves() {
         let s = Setting::new();
         tokio::select! {
-            _ = s.run("a") => unreachable!("nobody let it go on"),
+            _ = s.run("a") => unreachable!("the work still waits"),
             () = s.started() => {}
         }
         s.go.notify_one();
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_does_not_hang_the_waiters_nor_block_the_key() {
+    async fn panic_wakes_the_waiters_and_frees_the_key() {
         let s = Setting::new();
         let lost = s.flights.run("a", || async { panic!("as the test wants") }).await;
         assert_eq!(lost, Err(Interrupted));
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_shutdown_does_not_hang_the_waiters() {
+    async fn shutdown_wakes_the_waiters() {
         let s = Setting::new();
         let (lost, ()) = tokio::join!(s.run("a"), async {
             s.started().await;

@@ -76,11 +76,11 @@ fn respond(blob: Blob, asked: Option<&RangeSet>, mut headers: HeaderMap) -> Answ
             let len = blob.size();
             (StatusCode::OK, Body::blob(blob.reader(), len))
         }
-        Some((Selection::Stretch(span), size)) => {
+        Some((Selection::Single(span), size)) => {
             headers.insert(CONTENT_RANGE, headers::value(content_range(span, size)));
             (StatusCode::PARTIAL_CONTENT, Body::blob(blob.parts(vec![span]), Some(span.len())))
         }
-        Some((Selection::Stretches(spans), size)) => {
+        Some((Selection::Multiple(spans), size)) => {
             let parts = Multipart::new(&spans, size);
             content_type = parts.content_type();
             (StatusCode::PARTIAL_CONTENT, Body::multipart(parts, blob.parts(spans)))
