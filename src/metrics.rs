@@ -1,7 +1,8 @@
 //! Defines every metric, with its type.
 //!
-//! Floor 0. Imports no other module. The metrics are passed as a value and are never global. The names `registry_*` have the
-//! meaning that they have in distribution v3, so that its dashboards keep working; the names `entrepot_*` are our own.
+//! Floor 0. Imports no other module. The metrics are passed as a value and are never global. The names `registry_*`
+//! have the meaning that they have in distribution v3, so that its dashboards keep working; the names `entrepot_*` are
+//! our own.
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -41,17 +42,18 @@ pub struct Metrics {
     pub fill_resumes: IntCounter,
     /// Readers that are following a running fill now.
     pub fill_followers: IntGauge,
-    /// Requests sent to upstreams, by `upstream`, `kind` (`manifest`, `blob`, `token`, `tags`, …) and `status` (a code, or `error`).
+    /// Requests sent to upstreams, by `upstream`, `kind` (`manifest`, `blob`, `token`, `tags`, …) and `status` (a code,
+    /// or `error`).
     pub upstream_requests: IntCounterVec,
     /// Bytes of response bodies received from upstreams, by `upstream`.
     pub upstream_bytes: IntCounterVec,
     /// Seconds from a request to the head of its response, by `upstream`.
     pub upstream_first_byte: HistogramVec,
-    /// The state of an endpoint's circuit (0 closed: requests are sent, 1 half-open: one request probes, 2 open: none are sent), by
-    /// `upstream` and `endpoint`.
+    /// The state of an endpoint's circuit (0 closed: requests are sent, 1 half-open: one request probes, 2 open: none
+    /// are sent), by `upstream` and `endpoint`.
     pub upstream_circuit: IntGaugeVec,
-    /// The end of the pause that an endpoint asked for (429, or 503 with `Retry-After`), in seconds since 1970, by `upstream` and
-    /// `endpoint`.
+    /// The end of the pause that an endpoint asked for (429, or 503 with `Retry-After`), in seconds since 1970, by
+    /// `upstream` and `endpoint`.
     pub upstream_throttled_until: IntGaugeVec,
     /// Downloads whose content did not match the requested digest, by `upstream` and `endpoint`.
     pub upstream_digest_mismatches: IntCounterVec,
@@ -77,8 +79,8 @@ pub struct Metrics {
     pub damaged_blobs: IntCounter,
     /// Images that were warmed, on demand or by `mirror.prefetch`, by `outcome` (`done`, `failed`).
     pub warm_images: IntCounterVec,
-    /// Bytes of warmed images, by `from` (`upstream`: fetched by the warm job; `cache`: stored already, or arriving for another
-    /// request).
+    /// Bytes of warmed images, by `from` (`upstream`: fetched by the warm job; `cache`: stored already, or arriving for
+    /// another request).
     pub warm_bytes: IntCounterVec,
     /// Logins by `outcome` (`ok`, `refused`).
     pub logins: IntCounterVec,

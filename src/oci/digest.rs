@@ -75,8 +75,8 @@ impl Digest {
         text
     }
 
-    /// Returns the first eight bytes of the hash as a number. Two digests may share it, so use it only where a later check
-    /// compares the whole digests.
+    /// Returns the first eight bytes of the hash as a number. Two digests may share it, so use it only where a later
+    /// check compares the whole digests.
     pub fn prefix(&self) -> u64 {
         self.hash.iter().take(8).fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
     }

@@ -55,8 +55,8 @@ impl FromStr for ImageRepository {
     }
 }
 
-/// One image: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without a tag and a digest, the tag is `latest`. With a digest, the tag is
-/// ignored.
+/// One image: `[REGISTRY/]NAME[:TAG][@DIGEST]`. Without a tag and a digest, the tag is `latest`. With a digest, the tag
+/// is ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageName {
     repository: ImageRepository,
@@ -90,8 +90,8 @@ impl FromStr for ImageName {
     }
 }
 
-/// The content to delete: `[REGISTRY/]NAME[:TAG|@DIGEST]`. Without a tag and a digest it is the whole repository, and not
-/// the tag `latest`.
+/// The content to delete: `[REGISTRY/]NAME[:TAG|@DIGEST]`. Without a tag and a digest it is the whole repository, and
+/// not the tag `latest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSelection {
     repository: ImageRepository,
@@ -138,7 +138,8 @@ impl fmt::Display for ImageSelection {
     }
 }
 
-/// A set of images of one repository. It is written like an [`ImageName`]; `*` in the tag matches any run of characters.
+/// A set of images of one repository. It is written like an [`ImageName`]; `*` in the tag matches any run of
+/// characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePattern {
     text: String,

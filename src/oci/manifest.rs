@@ -50,9 +50,9 @@ enum Listing {
 impl Manifest {
     /// Parses the JSON of a manifest that arrived with `content_type`.
     ///
-    /// Any JSON object is a manifest. Its descriptors are found by its keys, so unknown types and schema 1 are accepted as
-    /// opaque documents. The media type is the body's `mediaType`; else the `Content-Type`, unless that is generic; else it is
-    /// derived from the keys.
+    /// Any JSON object is a manifest. Its descriptors are found by its keys, so unknown types and schema 1 are accepted
+    /// as opaque documents. The media type is the body's `mediaType`; else the `Content-Type`, unless that is generic;
+    /// else it is derived from the keys.
     pub fn parse(body: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if body.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(body.len()));
@@ -87,8 +87,9 @@ impl Manifest {
         })
     }
 
-    /// Checks that it is not an image and an index at once. Clients would read such a manifest in different ways, so one could
-    /// verify other content than another one runs (CVE-2021-41190). `registry:2` refuses it too, pushed or mirrored.
+    /// Checks that it is not an image and an index at once. Clients would read such a manifest in different ways, so
+    /// one could verify other content than another one runs (CVE-2021-41190). `registry:2` refuses it too, pushed or
+    /// mirrored.
     pub fn check_kind(&self) -> Result<(), ManifestError> {
         match self.listing {
             Listing::Beside(key) => Err(ManifestError::Ambiguous(key)),
@@ -96,9 +97,9 @@ impl Manifest {
         }
     }
 
-    /// Checks that it has the keys that its media type requires: an image has a configuration, an index a list of manifests
-    /// (OCI image-spec, Image Manifest and Image Index). The check applies to pushed manifests only; those of an upstream are
-    /// served as they are.
+    /// Checks that it has the keys that its media type requires: an image has a configuration, an index a list of
+    /// manifests (OCI image-spec, Image Manifest and Image Index). The check applies to pushed manifests only; those of
+    /// an upstream are served as they are.
     pub fn check(&self) -> Result<(), ManifestError> {
         self.check_kind()?;
         let lacks = match self.media_type.as_str() {
@@ -139,8 +140,8 @@ impl Manifest {
         self.subject.as_ref()
     }
 
-    /// Returns the artifact type: `artifactType`, else the media type of the configuration, which an index does not have (OCI
-    /// distribution-spec, Listing Referrers).
+    /// Returns the artifact type: `artifactType`, else the media type of the configuration, which an index does not
+    /// have (OCI distribution-spec, Listing Referrers).
     pub fn artifact_type(&self) -> Option<&str> {
         let stated = self.artifact_type.as_deref().filter(|stated| !stated.is_empty());
         stated.or(self.config.as_ref().map(|config| config.media_type.as_str()))

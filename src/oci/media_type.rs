@@ -49,8 +49,8 @@ impl MediaType {
         )
     }
 
-    /// Returns true for content that clients fetch from another server, so that a registry need not hold it (OCI image-spec,
-    /// Non-Distributable Layers).
+    /// Returns true for content that clients fetch from another server, so that a registry need not hold it (OCI
+    /// image-spec, Non-Distributable Layers).
     pub fn is_foreign(&self) -> bool {
         self.0.contains(".nondistributable.") || self.0.contains("docker.image.rootfs.foreign.")
     }

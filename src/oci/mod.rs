@@ -1,4 +1,5 @@
-//! The types of the OCI specifications that a registry handles: digests, names, references, manifests, ranges, platforms.
+//! The types of the OCI specifications that a registry handles: digests, names, references, manifests, ranges,
+//! platforms.
 //!
 //! Floor 0. Imports no other module, does no input or output, and knows no HTTP. Each type has private fields and one
 //! validating constructor, so a string is parsed once and stays a typed value from then on.

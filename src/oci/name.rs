@@ -10,7 +10,8 @@ const MAX_REPOSITORY: usize = 255;
 
 /// The name of a repository (OCI distribution-spec, Pulling manifests: `<name>`).
 ///
-/// It consists of parts separated by slashes. A part has lower-case letters and digits, joined by `.`, `_`, `__` or dashes.
+/// It consists of parts separated by slashes. A part has lower-case letters and digits, joined by `.`, `_`, `__` or
+/// dashes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryName(String);
 

@@ -1,5 +1,5 @@
-//! Reads a struct from a JSON object and refuses an array. The code that serde derives for a struct also accepts an array with
-//! the fields in the order of our source, which no client would accept as a manifest.
+//! Reads a struct from a JSON object and refuses an array. The code that serde derives for a struct also accepts an
+//! array with the fields in the order of our source, which no client would accept as a manifest.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A glob over the parts of a name. `*` matches any run of characters within one part; `**`, alone in a part, matches any
-/// number of parts. `local/**` does not match `local`; `**` matches every name.
+/// A glob over the parts of a name. `*` matches any run of characters within one part; `**`, alone in a part, matches
+/// any number of parts. `local/**` does not match `local`; `**` matches every name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -42,7 +42,8 @@ fn parts_match(patterns: &[Part], parts: &[&str]) -> bool {
     }
 }
 
-/// Matches a text against a glob in which `*` stands for any run of characters. The time is linear in `text` for each star.
+/// Matches a text against a glob in which `*` stands for any run of characters. The time is linear in `text` for each
+/// star.
 pub(super) fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t, mut retry) = (0, 0, None);
     while t < text.len() {

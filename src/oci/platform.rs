@@ -13,7 +13,8 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Returns the platform that this program was built for. The system is always Linux, as in containers on any machine.
+    /// Returns the platform that this program was built for. The system is always Linux, as in containers on any
+    /// machine.
     pub fn native() -> Self {
         Self::spelled("linux", std::env::consts::ARCH, None)
     }
@@ -33,8 +34,8 @@ impl Platform {
         self.os == "unknown" || self.architecture == "unknown"
     }
 
-    /// Returns true if an image for `other` satisfies a request for this platform. A platform without a variant accepts any
-    /// variant.
+    /// Returns true if an image for `other` satisfies a request for this platform. A platform without a variant accepts
+    /// any variant.
     pub fn takes(&self, other: &Self) -> bool {
         let variant = self.variant.is_none() || self.variant == other.variant;
         self.os == other.os && self.architecture == other.architecture && variant

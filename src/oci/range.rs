@@ -15,8 +15,8 @@ pub enum ByteRange {
 
 /// The most ranges of one field: as many as podman requests at once (zstd:chunked).
 const MOST: usize = 1024;
-/// The most ranges that may come in any order; a longer list must be in ascending order. RFC 9110 section 14.2 lets a server
-/// ignore ranges that are unreasonably expensive.
+/// The most ranges that may come in any order; a longer list must be in ascending order. RFC 9110 section 14.2 lets a
+/// server ignore ranges that are unreasonably expensive.
 const MOST_IN_DISORDER: usize = 8;
 
 /// The ranges of a `Range` field in their order, before the size of the content is known. There is at least one.
@@ -70,8 +70,8 @@ impl ByteRange {
 impl FromStr for ByteRange {
     type Err = ();
 
-    /// Parses a `Range` field with one range. An error means that the field is ignored (RFC 9110 section 14.2): it has another
-    /// unit, several ranges, or no range.
+    /// Parses a `Range` field with one range. An error means that the field is ignored (RFC 9110 section 14.2): it has
+    /// another unit, several ranges, or no range.
     fn from_str(text: &str) -> Result<Self, ()> {
         Self::parse(specifiers(text)?.trim())
     }
@@ -106,8 +106,8 @@ impl RangeSet {
         self.0[0]
     }
 
-    /// Returns the part that it selects of content of `size` bytes. Several ranges that cost more than the whole content are
-    /// ignored.
+    /// Returns the part that it selects of content of `size` bytes. Several ranges that cost more than the whole
+    /// content are ignored.
     pub fn select(&self, size: u64) -> Selection {
         let spans: Vec<Span> = self.0.iter().filter_map(|range| range.resolve(size)).collect();
         match spans[..] {
@@ -128,8 +128,8 @@ fn is_reasonable(spans: &[Span], size: u64) -> bool {
 impl FromStr for RangeSet {
     type Err = ();
 
-    /// Parses a `Range` field. An error means that the field is ignored (RFC 9110 section 14.2): it has another unit, more than
-    /// 1024 ranges, no range, or a malformed one.
+    /// Parses a `Range` field. An error means that the field is ignored (RFC 9110 section 14.2): it has another unit,
+    /// more than 1024 ranges, no range, or a malformed one.
     fn from_str(text: &str) -> Result<Self, ()> {
         // Empty elements of a list are skipped (RFC 9110 section 5.6.1.2).
         let specs = specifiers(text)?.split(',').map(str::trim).filter(|spec| !spec.is_empty());

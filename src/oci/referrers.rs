@@ -14,12 +14,13 @@ use super::object::Object;
 
 /// The referrers of a manifest (OCI distribution-spec, Listing Referrers): their descriptors, byte for byte.
 ///
-/// The descriptors are kept as text, which takes a tenth of the memory of a tree of values. A response may have 4 MiB of them.
+/// The descriptors are kept as text, which takes a tenth of the memory of a tree of values. A response may have 4 MiB
+/// of them.
 #[derive(Clone, Debug, Default)]
 pub struct Referrers(Vec<Box<RawValue>>);
 
-/// The most bytes of a page's index, since clients read no index longer than a manifest. A descriptor that is longer by itself
-/// gets a page of its own.
+/// The most bytes of a page's index, since clients read no index longer than a manifest. A descriptor that is longer by
+/// itself gets a page of its own.
 const MOST_BYTES: usize = MAX_MANIFEST_BYTES;
 
 /// A request for a page of referrers.
@@ -69,8 +70,8 @@ struct Descriptor<'a> {
 }
 
 impl Referrers {
-    /// Reads an index that arrived with `content_type`; `None` means that it is not an index. Entries that are not descriptors
-    /// are left out.
+    /// Reads an index that arrived with `content_type`; `None` means that it is not an index. Entries that are not
+    /// descriptors are left out.
     pub fn parse(body: &[u8], content_type: Option<&MediaType>) -> Option<Self> {
         let Object(index): Object<Index> = serde_json::from_slice(body).ok()?;
         let stated = index.media_type.as_deref().and_then(MediaType::parse);
@@ -115,8 +116,8 @@ impl Referrers {
         to_raw_value(&descriptor).expect("a value is JSON")
     }
 
-    /// Returns the requested page. A list that fits into one response keeps its order. A longer list is sorted by digest, so
-    /// that it may change between two pages.
+    /// Returns the requested page. A list that fits into one response keeps its order. A longer list is sorted by
+    /// digest, so that it may change between two pages.
     pub fn cut(mut self, asked: &ReferrersQuery) -> ReferrersPage {
         self.0.retain(|one| asked.wants(one));
         if asked.last.is_none() && self.0.len() <= asked.most() && self.to_index().len() <= MOST_BYTES {
@@ -204,9 +205,9 @@ fn digest(descriptor: &RawValue) -> Option<Digest> {
 }
 
 impl Tag {
-    /// Returns the fallback tag: the tag of the index that lists a manifest's referrers in registries without the referrers
-    /// API (OCI distribution-spec, Referrers Tag Schema). It contains at most 64 digits of the hash, so that it is a valid tag
-    /// for every algorithm.
+    /// Returns the fallback tag: the tag of the index that lists a manifest's referrers in registries without the
+    /// referrers API (OCI distribution-spec, Referrers Tag Schema). It contains at most 64 digits of the hash, so that
+    /// it is a valid tag for every algorithm.
     pub fn of_referrers(subject: &Digest) -> Self {
         let hex = subject.hex();
         let tag = format!("{}-{}", subject.algorithm().as_str(), &hex[..hex.len().min(64)]);
@@ -275,7 +276,8 @@ mod tests {
         ReferrersQuery { subject: DIGEST.parse().unwrap(), artifact_type: None, n: None, last: None }
     }
 
-    /// Makes descriptors of `count` manifests, each with an annotation of `bytes` bytes, unsorted, with the first one twice.
+    /// Makes descriptors of `count` manifests, each with an annotation of `bytes` bytes, unsorted, with the first one
+    /// twice.
     fn many(count: usize, bytes: usize) -> Referrers {
         let descriptor = |n: usize| {
             let digest = Digest::of(Algorithm::Sha256, &(n % count).to_le_bytes()).to_string();

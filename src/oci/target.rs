@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::name::RepositoryName;
 
-/// The name of an upstream registry as image names contain it: a host with an optional port (`ghcr.io`, `registry.corp:443`).
+/// The name of an upstream registry as image names contain it: a host with an optional port (`ghcr.io`,
+/// `registry.corp:443`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName(String);
 
@@ -18,8 +19,8 @@ impl HostName {
 impl FromStr for HostName {
     type Err = String;
 
-    /// Parses letters, digits, `.`, `-` and `_` with an optional `:PORT`, or an IPv6 address in brackets. The result is in lower
-    /// case.
+    /// Parses letters, digits, `.`, `-` and `_` with an optional `:PORT`, or an IPv6 address in brackets. The result is
+    /// in lower case.
     fn from_str(text: &str) -> Result<Self, String> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => rest

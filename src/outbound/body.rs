@@ -28,8 +28,8 @@ impl ResponseBody {
         &self.host
     }
 
-    /// Returns the next chunk, or `None` at the end. A body that is shorter than its `Content-Length` ends in an error, never
-    /// in `None`.
+    /// Returns the next chunk, or `None` at the end. A body that is shorter than its `Content-Length` ends in an error,
+    /// never in `None`.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
         match tokio::time::timeout(self.stall, self.response.chunk()).await {
             Err(_) => Err(SendError::Timeout { host: self.host.clone(), waited: self.stall }),

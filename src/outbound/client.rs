@@ -26,7 +26,8 @@ pub struct Options<'a> {
     /// The content of the file that `trust` names: certificates in PEM.
     pub authorities: Option<&'a [u8]>,
     /// The client certificate and its key in PEM. The certificate is shown to each server that requests one: the
-    /// destination, and a token server, a CDN or a proxy on the way. A server cannot reuse it, since the key is not sent.
+    /// destination, and a token server, a CDN or a proxy on the way. A server cannot reuse it, since the key is not
+    /// sent.
     pub identity: Option<&'a [u8]>,
     pub limits: Limits,
     pub clock: Clock,
@@ -167,8 +168,8 @@ impl Client {
         }
     }
 
-    /// Sends one hop. A kept-alive connection may have died unnoticed, so a request that breaks before its response is sent a
-    /// second time.
+    /// Sends one hop. A kept-alive connection may have died unnoticed, so a request that breaks before its response is
+    /// sent a second time.
     async fn hop(
         &self,
         request: &Request,

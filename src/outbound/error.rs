@@ -71,7 +71,8 @@ impl SendError {
     }
 }
 
-/// Returns the innermost causes of an error. reqwest's own text is left out, since it repeats the address, which may be signed.
+/// Returns the innermost causes of an error. reqwest's own text is left out, since it repeats the address, which may be
+/// signed.
 pub(super) fn causes(error: &reqwest::Error) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut cause = error.source();

@@ -1,8 +1,9 @@
-//! The one outgoing HTTP client. It applies proxies, certificate authorities, rules for redirects, and limits on waiting.
+//! The one outgoing HTTP client. It applies proxies, certificate authorities, rules for redirects, and limits on
+//! waiting.
 //!
 //! Floor 2. May import floors 0 and 1. It adds no credentials of its own. It must never carry credentials to another
-//! origin, use other schemes than `http` and `https`, decode a body, or limit the duration of a whole transfer. It does not
-//! know what a registry is.
+//! origin, use other schemes than `http` and `https`, decode a body, or limit the duration of a whole transfer. It does
+//! not know what a registry is.
 
 mod address;
 mod error;

@@ -28,7 +28,8 @@ impl Proxies {
         Ok(Self { http: Some(proxy.clone()), https: Some(proxy), matcher: all_except("") })
     }
 
-    /// Uses the proxies that the environment names, as curl does: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
+    /// Uses the proxies that the environment names, as curl does: `http_proxy`, `https_proxy`, `all_proxy` and
+    /// `no_proxy`.
     ///
     /// reqwest can read them itself, but it would use them for loopback addresses too.
     pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {

@@ -8,13 +8,14 @@ use reqwest::Url;
 /// The most redirects that one request follows.
 pub(super) const MOST: usize = 5;
 
-/// Returns true for the statuses that redirect. Only GET and HEAD are redirected, and they keep their method for each status.
+/// Returns true for the statuses that redirect. Only GET and HEAD are redirected, and they keep their method for each
+/// status.
 pub(super) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Returns the address that a response of `from` redirects to. `origin` is the first address of the request. The error says
-/// why the redirect is refused.
+/// Returns the address that a response of `from` redirects to. `origin` is the first address of the request. The error
+/// says why the redirect is refused.
 pub(super) fn target(origin: &Url, from: &Url, headers: &HeaderMap) -> Result<Url, String> {
     let location = headers.get(LOCATION).ok_or("it redirects without a Location")?;
     let location =

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::sys::{Clock, Moment};
 
-/// Remembers the time when each key was noted last. The number of notes is bounded, so a note may be forgotten at any time.
+/// Remembers the time when each key was noted last. The number of notes is bounded, so a note may be forgotten at any
+/// time.
 pub struct Notes<K> {
     kept: moka::future::Cache<K, Moment>,
     clock: Clock,

@@ -11,9 +11,10 @@ use crate::sys::Tasks;
 
 /// Runs work once for all callers that ask for it while it runs.
 ///
-/// The work runs in a task of its own, and callers wait for it. A caller that leaves, even the first one, neither cancels nor
-/// restarts it. A result is forgotten as soon as the work ends, so work that fills a cache must look into that cache first: a
-/// caller may have looked before the previous run filled it, and arrive here after that run has ended.
+/// The work runs in a task of its own, and callers wait for it. A caller that leaves, even the first one, neither
+/// cancels nor restarts it. A result is forgotten as soon as the work ends, so work that fills a cache must look into
+/// that cache first: a caller may have looked before the previous run filled it, and arrive here after that run has
+/// ended.
 #[derive(Debug)]
 pub struct SingleFlight<K: Hash + Eq, V> {
     tasks: Tasks,
@@ -28,8 +29,8 @@ pub struct Flight<V> {
     pub joined: bool,
 }
 
-/// The error of work that ended without a result, because it panicked or the process is shutting down. The next call runs
-/// the work again.
+/// The error of work that ended without a result, because it panicked or the process is shutting down. The next call
+/// runs the work again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the work was interrupted before it had a result")]
 pub struct Interrupted;
@@ -81,8 +82,8 @@ where
         let release = ReleaseKey { key, running: Arc::clone(&self.running) };
         let work = work();
         self.tasks.spawn(async move {
-            // The guard and the sender are moved into the task. A panic or a shutdown drops both, which frees the key and
-            // wakes the waiters.
+            // The guard and the sender are moved into the task. A panic or a shutdown drops both, which frees the key
+            // and wakes the waiters.
             let release = release;
             let value = work.await;
             drop(release);

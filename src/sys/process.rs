@@ -26,8 +26,8 @@ pub struct Finished {
     pub output: Vec<u8>,
 }
 
-/// Runs a program with one argument and a text on its standard input. Its standard error is discarded. The program and the
-/// processes that it started are killed when it takes too long, or when this future is dropped.
+/// Runs a program with one argument and a text on its standard input. Its standard error is discarded. The program and
+/// the processes that it started are killed when it takes too long, or when this future is dropped.
 pub async fn run(program: &str, argument: &str, input: &str, limits: ProgramLimits) -> io::Result<Finished> {
     let mut command = Command::new(program);
     command.arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);

@@ -29,8 +29,8 @@ impl Tasks {
         });
     }
 
-    /// Runs `work` in a task of its own to its end, even if the caller leaves or all tasks are cancelled. It serves work that
-    /// must not stop halfway. A panic in the work continues in the caller.
+    /// Runs `work` in a task of its own to its end, even if the caller leaves or all tasks are cancelled. It serves
+    /// work that must not stop halfway. A panic in the work continues in the caller.
     pub async fn finish<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         match self.tracker.spawn(work).await {
             Ok(value) => value,

@@ -11,7 +11,8 @@ use crate::sys::Clock;
 
 /// A remote registry that is mirrored. Share it in an `Arc`.
 ///
-/// It sends no request until a caller asks for content. Each endpoint's authentication scheme is learned from its first 401.
+/// It sends no request until a caller asks for content. Each endpoint's authentication scheme is learned from its first
+/// 401.
 #[derive(Debug)]
 pub struct Upstream {
     pub(super) account: Arc<Account>,
@@ -38,8 +39,8 @@ impl Upstream {
         self.endpoint(endpoint).host()
     }
 
-    /// Returns true if few of the requests that the upstream counts are left, as its last answer said. Requests that would
-    /// only refresh stored content should wait then.
+    /// Returns true if few of the requests that the upstream counts are left, as its last answer said. Requests that
+    /// would only refresh stored content should wait then.
     pub fn spares_pulls(&self) -> bool {
         self.meter.budget().is_near_zero()
     }
@@ -50,8 +51,8 @@ impl Upstream {
         self.endpoint(endpoint).health().digest_mismatch();
     }
 
-    /// Returns true if no credentials were in use since the process started. Every answer of this upstream is then one that
-    /// it gives to every client.
+    /// Returns true if no credentials were in use since the process started. Every answer of this upstream is then one
+    /// that it gives to every client.
     pub fn is_anonymous(&self) -> bool {
         self.account.is_anonymous() && !self.has_client_certificate
     }

@@ -41,8 +41,8 @@ pub enum UpstreamError {
     /// The head of the response, or its next byte, did not arrive within the limit.
     #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
     Timeout { host: String, waited: Duration },
-    /// The last requests to this endpoint timed out, so none is sent before `retry_in` has passed; then one request probes
-    /// whether it is back. `connected` means that it accepts connections and sends nothing.
+    /// The last requests to this endpoint timed out, so none is sent before `retry_in` has passed; then one request
+    /// probes whether it is back. `connected` means that it accepts connections and sends nothing.
     #[error("{host} has not answered since {}, and is asked again {}", humantime::format_rfc3339_seconds(*.since), again(*.retry_in))]
     Silent { host: String, since: SystemTime, retry_in: Duration, connected: bool },
     /// The content does not match the requested digest.
@@ -75,8 +75,8 @@ impl UpstreamError {
         )
     }
 
-    /// Returns true if the error concerns this endpoint alone, so that another one may succeed. Any other error is an answer,
-    /// which other endpoints would give too.
+    /// Returns true if the error concerns this endpoint alone, so that another one may succeed. Any other error is an
+    /// answer, which other endpoints would give too.
     pub(in crate::upstream) fn is_of_endpoint(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Silent { .. } | Self::Protocol { .. } => true,

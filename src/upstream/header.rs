@@ -23,7 +23,8 @@ pub(in crate::upstream) fn retry_after(text: &str, now: SystemTime) -> Option<Du
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// The values of Docker Hub's `ratelimit-remaining: 76;w=21600`: a number of requests, and the window that it counts for.
+/// The values of Docker Hub's `ratelimit-remaining: 76;w=21600`: a number of requests, and the window that it counts
+/// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upstream) struct RateLimit {
     pub(in crate::upstream) count: u64,
@@ -38,8 +39,8 @@ pub(in crate::upstream) fn ratelimit(text: &str) -> Option<RateLimit> {
     Some(RateLimit { count, window: seconds.map(Duration::from_secs) })
 }
 
-/// The values of a `Content-Range` (RFC 9110 section 14.4): the first and the last byte, and the size of the whole if it is
-/// known.
+/// The values of a `Content-Range` (RFC 9110 section 14.4): the first and the last byte, and the size of the whole if
+/// it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upstream) struct ContentRange {
     pub(in crate::upstream) first: u64,
@@ -73,8 +74,8 @@ pub(in crate::upstream) fn unsatisfied(text: &str) -> Option<u64> {
 /// The decoded parameters of a query.
 pub(in crate::upstream) type PageQuery = Vec<(Cow<'static, str>, String)>;
 
-/// Returns the query of the next page that `Link` fields (RFC 8288) name. Their host and path are ignored: the next request
-/// goes to the same address.
+/// Returns the query of the next page that `Link` fields (RFC 8288) name. Their host and path are ignored: the next
+/// request goes to the same address.
 pub(in crate::upstream) fn next_page(headers: &HeaderMap) -> Option<PageQuery> {
     let mut fields = headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
     let target = fields.find_map(next)?;

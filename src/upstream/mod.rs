@@ -1,8 +1,8 @@
 //! Asks a remote registry: its endpoints, tokens, ranges and limits.
 //!
-//! Floor 3. May import floors 0 to 2. This module reports an upstream's answers and stores nothing of them except tokens.
-//! It must never send a password or a token outside the upstream's own site, write one into a log or an error, or hold a
-//! whole blob in memory.
+//! Floor 3. May import floors 0 to 2. This module reports an upstream's answers and stores nothing of them except
+//! tokens. It must never send a password or a token outside the upstream's own site, write one into a log or an error,
+//! or hold a whole blob in memory.
 
 mod error;
 mod header;

@@ -16,7 +16,8 @@ pub struct DirEntry {
     pub is_dir: bool,
 }
 
-/// Lists the entries of a directory, sorted by name. A missing directory has no entries. Names that are not UTF-8 are left out.
+/// Lists the entries of a directory, sorted by name. A missing directory has no entries. Names that are not UTF-8 are
+/// left out.
 pub fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     each(path, |entry| entries.push(entry))?;
@@ -24,8 +25,8 @@ pub fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
     Ok(entries)
 }
 
-/// Passes each entry of a directory to `visit`, in no order, while the directory is read: there may be millions. Otherwise
-/// it does the same as [`list`].
+/// Passes each entry of a directory to `visit`, in no order, while the directory is read: there may be millions.
+/// Otherwise it does the same as [`list`].
 pub fn each(path: &Path, mut visit: impl FnMut(DirEntry)) -> io::Result<()> {
     let Some(directory) = optional(fs::read_dir(path))? else { return Ok(()) };
     for entry in directory {
@@ -38,12 +39,14 @@ pub fn each(path: &Path, mut visit: impl FnMut(DirEntry)) -> io::Result<()> {
 
 /// The time when an entry was last added to a directory or removed from it, by the clock of its file system.
 ///
-/// It is the inode's change time, which programs cannot set. They can set the modification time, as `touch` and `rsync` do.
+/// It is the inode's change time, which programs cannot set. They can set the modification time, as `touch` and `rsync`
+/// do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed(NonZeroI64);
 
 impl Changed {
-    /// The coarsest clock of a file system ticks every two seconds (FAT). One second is added for a clock that is off by it.
+    /// The coarsest clock of a file system ticks every two seconds (FAT). One second is added for a clock that is off
+    /// by it.
     const TICK: Duration = Duration::from_secs(3);
 
     /// Returns true if the change is old enough: any change from `now` on gives the directory another time.

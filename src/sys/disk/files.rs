@@ -10,7 +10,8 @@ pub use std::fs::Metadata;
 
 use crate::sys::random::random_id;
 
-/// The properties of a file that show whether it changed. They also change if the file is replaced, or keeps its length.
+/// The properties of a file that show whether it changed. They also change if the file is replaced, or keeps its
+/// length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     modified: Option<SystemTime>,
@@ -44,7 +45,8 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Opens a file for reading and writing without truncating it. The file and its directories are made if they do not exist.
+/// Opens a file for reading and writing without truncating it. The file and its directories are made if they do not
+/// exist.
 pub fn open_writable(path: &Path) -> io::Result<File> {
     make_parent(path)?;
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
@@ -75,8 +77,8 @@ pub fn remove(path: &Path) -> io::Result<bool> {
     Ok(optional(fs::remove_file(path))?.is_some())
 }
 
-/// Writes a whole file so that a reader, or a crash, sees the old content or the new one. It writes a temporary file, syncs
-/// it, renames it, and syncs the directory.
+/// Writes a whole file so that a reader, or a crash, sees the old content or the new one. It writes a temporary file,
+/// syncs it, renames it, and syncs the directory.
 pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path);
     let written = make_durably(parent(path))
@@ -88,7 +90,8 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Writes a whole file like [`write_atomic`], but a crash may lose it. It serves records of the cache, which may be lost.
+/// Writes a whole file like [`write_atomic`], but a crash may lose it. It serves records of the cache, which may be
+/// lost.
 pub fn write_replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = sibling(path);
     let written =
@@ -106,8 +109,8 @@ pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(to)
 }
 
-/// Renames a synced file like [`rename_durably`], unless the new name exists. Then the error has the kind `AlreadyExists`, and
-/// `from` stays.
+/// Renames a synced file like [`rename_durably`], unless the new name exists. Then the error has the kind
+/// `AlreadyExists`, and `from` stays.
 pub fn name_durably(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from)?,
@@ -120,8 +123,8 @@ pub fn name_durably(from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(to)
 }
 
-/// Gives a file a second name and replaces an existing file of that name. It copies the file if the file system does not
-/// support links.
+/// Gives a file a second name and replaces an existing file of that name. It copies the file if the file system does
+/// not support links.
 pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let temporary = sibling(to);
     make_durably(parent(to))?;
@@ -168,8 +171,8 @@ fn make_parent(path: &Path) -> io::Result<()> {
     if parent.is_dir() { Ok(()) } else { fs::create_dir_all(parent) }
 }
 
-/// Makes a directory and its ancestors and syncs each into its parent. Otherwise a crash could lose the directory with its
-/// content.
+/// Makes a directory and its ancestors and syncs each into its parent. Otherwise a crash could lose the directory with
+/// its content.
 fn make_durably(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());

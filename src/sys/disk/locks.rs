@@ -16,8 +16,8 @@ pub enum Share {
     Alone,
 }
 
-/// Tries to take an exclusive lock on an open file. Returns false if this process or another one holds a lock on it. The lock
-/// lasts as long as the file is open.
+/// Tries to take an exclusive lock on an open file. Returns false if this process or another one holds a lock on it.
+/// The lock lasts as long as the file is open.
 pub fn try_lock(file: &File) -> io::Result<bool> {
     try_share(file, Share::Alone)
 }
@@ -35,8 +35,8 @@ pub fn try_share(file: &File, share: Share) -> io::Result<bool> {
     }
 }
 
-/// Returns true if `path` still names the open file. The file may have been renamed after it was opened and before it was
-/// locked.
+/// Returns true if `path` still names the open file. The file may have been renamed after it was opened and before it
+/// was locked.
 pub fn names(path: &Path, file: &File) -> io::Result<bool> {
     let (open, named) = (file.metadata()?, optional(fs::metadata(path))?);
     Ok(named.is_some_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino())))

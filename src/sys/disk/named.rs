@@ -1,5 +1,5 @@
-//! Reads files that a user names: configurations, passwords, certificates, secrets. The name may be mistyped, and the file may
-//! be a device without an end.
+//! Reads files that a user names: configurations, passwords, certificates, secrets. The name may be mistyped, and the
+//! file may be a device without an end.
 
 use std::error::Error;
 use std::fmt;
@@ -47,8 +47,8 @@ impl From<UnsuitableFile> for io::Error {
     }
 }
 
-/// Reads a file that a user named, or a pipe to its end. Content of more than `most` bytes is an error, and so are devices
-/// and sockets. The call waits while a pipe has no writer.
+/// Reads a file that a user named, or a pipe to its end. Content of more than `most` bytes is an error, and so are
+/// devices and sockets. The call waits while a pipe has no writer.
 pub fn read_named(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let kind = fs::metadata(path)?.file_type();
     if kind.is_char_device() || kind.is_block_device() {

@@ -29,8 +29,8 @@ pub fn probe_writable(directory: &Path) -> io::Result<()> {
     probed
 }
 
-/// Checks that this directory can be made or, if it exists, that a file can be made in it. Everything that the check makes
-/// is removed again.
+/// Checks that this directory can be made or, if it exists, that a file can be made in it. Everything that the check
+/// makes is removed again.
 pub fn probe_makeable(directory: &Path) -> io::Result<()> {
     let existing = nearest(directory);
     if existing == directory {

@@ -36,8 +36,8 @@ impl Upstream {
         self.judge(reply).map(|response| content_length(&response))
     }
 
-    /// Fetches a blob from offset `from` to its end, from any endpoint that has it. An upstream that ignores ranges sends
-    /// the whole blob; see [`BlobStream::start`].
+    /// Fetches a blob from offset `from` to its end, from any endpoint that has it. An upstream that ignores ranges
+    /// sends the whole blob; see [`BlobStream::start`].
     pub async fn get_blob(
         &self,
         repository: &RepositoryName,
@@ -58,8 +58,8 @@ impl Upstream {
         Err(failed.expect("an upstream has at least one endpoint"))
     }
 
-    /// Fetches a range of a blob from one endpoint. With the hint of an earlier response the request goes straight to the
-    /// address that the endpoint redirected to. A request that fails with a hint may succeed without one.
+    /// Fetches a range of a blob from one endpoint. With the hint of an earlier response the request goes straight to
+    /// the address that the endpoint redirected to. A request that fails with a hint may succeed without one.
     pub async fn get_range(
         &self,
         endpoint: EndpointId,
@@ -85,8 +85,8 @@ impl Upstream {
         self.stream(endpoint, unencoded(response)?, ranged.then_some(range.from))
     }
 
-    /// Sends a request to the target of an earlier redirect. That server does not know the account, so the request carries
-    /// no credentials.
+    /// Sends a request to the target of an earlier redirect. That server does not know the account, so the request
+    /// carries no credentials.
     async fn follow(&self, address: &Url, mut headers: HeaderMap) -> Result<Response, UpstreamError> {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let request = Request { method: Method::GET, url: address.clone(), headers };

@@ -46,14 +46,16 @@ enum Authorization {
 }
 
 impl Upstream {
-    /// Returns the response if its status says that it brings the requested content, or the error that the status means.
+    /// Returns the response if its status says that it brings the requested content, or the error that the status
+    /// means.
     pub(super) fn judge(&self, reply: Reply<'_>) -> Result<Response, UpstreamError> {
         let response = reply.response;
         let host = response.body.host().to_owned();
         let status = response.status.as_u16();
         match response.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            // The target of a redirect does not know the account: its refusal concerns the signed address, not our rights.
+            // The target of a redirect does not know the account: its refusal concerns the signed address, not our
+            // rights.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !response.redirected => {
                 Err(self.account.denied(&host, status, self.password_for(reply.endpoint)))
             }
@@ -69,9 +71,9 @@ impl Upstream {
         }
     }
 
-    /// Returns the response of one endpoint, whatever its status. It updates the endpoint's health with the outcome of the
-    /// request; the caller only reports the outcome of the body. While the endpoint hangs, the request fails at once with
-    /// [`UpstreamError::Silent`].
+    /// Returns the response of one endpoint, whatever its status. It updates the endpoint's health with the outcome of
+    /// the request; the caller only reports the outcome of the body. While the endpoint hangs, the request fails at
+    /// once with [`UpstreamError::Silent`].
     pub(super) async fn ask_endpoint<'a>(
         &'a self,
         endpoint: &'a Endpoint,
@@ -103,8 +105,8 @@ impl Upstream {
         }
     }
 
-    /// Sends the request, and sends it again with better credentials if the endpoint wants them. Returns the final response
-    /// and the time until its head arrived.
+    /// Sends the request, and sends it again with better credentials if the endpoint wants them. Returns the final
+    /// response and the time until its head arrived.
     async fn exchange(
         &self,
         endpoint: &Endpoint,
@@ -201,8 +203,8 @@ impl Upstream {
         Ok(Some(better).filter(|better| !matches!(better, Authorization::Nothing)))
     }
 
-    /// Returns a fresh token after a 403 for a cached one. Some registries answer 403 to a token whose rights were changed
-    /// after it was issued.
+    /// Returns a fresh token after a 403 for a cached one. Some registries answer 403 to a token whose rights were
+    /// changed after it was issued.
     async fn renew(
         &self,
         endpoint: &Endpoint,

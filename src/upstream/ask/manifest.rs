@@ -36,8 +36,8 @@ pub struct FetchedManifest {
 }
 
 impl Upstream {
-    /// Asks for the digest, the type and the size of a manifest. Nothing is downloaded, and Docker Hub does not count the
-    /// request.
+    /// Asks for the digest, the type and the size of a manifest. Nothing is downloaded, and Docker Hub does not count
+    /// the request.
     pub async fn head_manifest(
         &self,
         repository: &RepositoryName,
@@ -64,7 +64,8 @@ impl Upstream {
         }
     }
 
-    /// Fetches a manifest and verifies it. If the body was cut, or does not match its digest, another endpoint is asked.
+    /// Fetches a manifest and verifies it. If the body was cut, or does not match its digest, another endpoint is
+    /// asked.
     pub async fn get_manifest(
         &self,
         repository: &RepositoryName,

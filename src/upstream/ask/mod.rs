@@ -1,4 +1,5 @@
-//! Requests to an upstream: one exchange with one endpoint, the order of endpoints, and one file for each kind of content.
+//! Requests to an upstream: one exchange with one endpoint, the order of endpoints, and one file for each kind of
+//! content.
 
 mod exchange;
 mod order;

@@ -1,16 +1,16 @@
 //! Decides which endpoints are asked, in which order, and which answer counts.
 //!
-//! - Content that is named by a digest is verified, so any endpoint may serve it: the healthiest come first. A tag means
-//!   whatever its endpoint says, so the endpoints are asked in the configured order of trust.
-//! - An endpoint is passed over while another is left if its circuit is open, if it is throttled, or (for content named by a
-//!   digest) if it has sent content that did not match its digest. If no other is left it is asked after all, since the
-//!   process must notice at once that a link is back. Requests do not wait for an endpoint that hangs
+//! - Content that is named by a digest is verified, so any endpoint may serve it: the healthiest come first. A tag
+//!   means whatever its endpoint says, so the endpoints are asked in the configured order of trust.
+//! - An endpoint is passed over while another is left if its circuit is open, if it is throttled, or (for content named
+//!   by a digest) if it has sent content that did not match its digest. If no other is left it is asked after all,
+//!   since the process must notice at once that a link is back. Requests do not wait for an endpoint that hangs
 //!   ([`Upstream::ask_endpoint`]), and 429 is obeyed.
-//! - A failed connection, a time-out, a 5xx and a 429 lead to the next endpoint; any other response is an answer. A 404 is an
-//!   answer only if no more trusted endpoint can be asked, or is throttled; otherwise Entrepot might report that existing
-//!   content does not exist.
-//! - If all endpoints fail, the most informative failure is reported: a 429, then a refusal or a 404, then a 5xx, then a
-//!   time-out, then a failed connection. The first of several equal ones is reported.
+//! - A failed connection, a time-out, a 5xx and a 429 lead to the next endpoint; any other response is an answer. A 404
+//!   is an answer only if no more trusted endpoint can be asked, or is throttled; otherwise Entrepot might report that
+//!   existing content does not exist.
+//! - If all endpoints fail, the most informative failure is reported: a 429, then a refusal or a 404, then a 5xx, then
+//!   a time-out, then a failed connection. The first of several equal ones is reported.
 
 use std::time::Duration;
 
@@ -50,17 +50,17 @@ impl UpstreamRequest<'_> {
         }
     }
 
-    /// Returns true for a GET of a blob. Registries that count requests do not count those, and a running transfer must be
-    /// able to continue.
+    /// Returns true for a GET of a blob. Registries that count requests do not count those, and a running transfer must
+    /// be able to continue.
     fn ignores_throttle(&self) -> bool {
         self.kind == RequestKind::Blob && self.method == Method::GET
     }
 }
 
 impl Upstream {
-    /// Returns the endpoints to request a blob from, the most promising first; never an empty list. Any blob may be requested
-    /// from each of them. An endpoint with an open circuit is given to one caller at a time, whose request probes whether it
-    /// is back. If none can be asked, the list holds the endpoint that can be asked soonest.
+    /// Returns the endpoints to request a blob from, the most promising first; never an empty list. Any blob may be
+    /// requested from each of them. An endpoint with an open circuit is given to one caller at a time, whose request
+    /// probes whether it is back. If none can be asked, the list holds the endpoint that can be asked soonest.
     pub fn endpoints(&self) -> Vec<EndpointId> {
         let fit: Vec<&Endpoint> = self.endpoints.iter().filter(|endpoint| endpoint.health().offer()).collect();
         if !fit.is_empty() {
@@ -206,9 +206,9 @@ fn ranked(endpoints: &[&Endpoint]) -> Vec<EndpointId> {
     rank(&scores).into_iter().map(|at| endpoints[at].id()).collect()
 }
 
-/// Returns the positions in `scores`, the best first: endpoints with a closed circuit, then those with fewer failures, then
-/// the faster ones. Among endpoints about as fast as the fastest, the configured order decides; an endpoint of unknown
-/// latency counts as fast.
+/// Returns the positions in `scores`, the best first: endpoints with a closed circuit, then those with fewer failures,
+/// then the faster ones. Among endpoints about as fast as the fastest, the configured order decides; an endpoint of
+/// unknown latency counts as fast.
 fn rank(scores: &[Score]) -> Vec<usize> {
     let mut left: Vec<usize> = (0..scores.len()).collect();
     let mut order = Vec::with_capacity(left.len());

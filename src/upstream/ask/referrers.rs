@@ -27,8 +27,9 @@ enum ReferrersAnswer {
 }
 
 impl Upstream {
-    /// Lists the referrers of a manifest (OCI distribution-spec, Listing Referrers). `None` means that the upstream does not
-    /// have the referrers API, and the caller should try the fallback tag. `answered` is called for each page that arrives.
+    /// Lists the referrers of a manifest (OCI distribution-spec, Listing Referrers). `None` means that the upstream
+    /// does not have the referrers API, and the caller should try the fallback tag. `answered` is called for each page
+    /// that arrives.
     pub async fn referrers(
         &self,
         repository: &RepositoryName,

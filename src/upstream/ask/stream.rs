@@ -75,8 +75,8 @@ impl BlobStream {
         &self.resume_hint
     }
 
-    /// Returns the next bytes, or `None` at the end. An end before the stated one is an error, and so is a wait longer than
-    /// `fill.stall`.
+    /// Returns the next bytes, or `None` at the end. An end before the stated one is an error, and so is a wait longer
+    /// than `fill.stall`.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         let chunk = match self.body.chunk().await {
             Ok(chunk) => chunk,
@@ -105,8 +105,8 @@ impl BlobStream {
         Ok(chunk)
     }
 
-    /// Returns the next chunks: it waits for one and adds those that have arrived already, up to about `most` bytes. The
-    /// list is empty at the end of the stream.
+    /// Returns the next chunks: it waits for one and adds those that have arrived already, up to about `most` bytes.
+    /// The list is empty at the end of the stream.
     pub async fn chunks(&mut self, most: usize) -> Result<Vec<Bytes>, UpstreamError> {
         let mut gathered: Vec<Bytes> = Vec::new();
         let mut len = 0;

@@ -57,8 +57,8 @@ impl Upstream {
         Ok(TagPage { tags, more: next.is_some() })
     }
 
-    /// Fetches all tags, page after page. The upstream chooses the size of a page. `answered` is called for each page that
-    /// begins to arrive, since the whole list may take long.
+    /// Fetches all tags, page after page. The upstream chooses the size of a page. `answered` is called for each page
+    /// that begins to arrive, since the whole list may take long.
     pub async fn tag_list(
         &self,
         repository: &RepositoryName,

@@ -11,8 +11,8 @@ pub enum Challenge {
 
 /// Reads the challenges in `WWW-Authenticate` fields. There may be several fields, and several challenges in each.
 ///
-/// Parsing is lenient, since registries differ: schemes and names in any case, values without quotes, commas inside values.
-/// Unsupported schemes and malformed text are left out; nothing is an error.
+/// Parsing is lenient, since registries differ: schemes and names in any case, values without quotes, commas inside
+/// values. Unsupported schemes and malformed text are left out; nothing is an error.
 pub fn challenges<'a>(fields: impl IntoIterator<Item = &'a str>) -> Vec<Challenge> {
     fields.into_iter().flat_map(parse).filter_map(Raw::understand).collect()
 }
@@ -60,8 +60,8 @@ fn parse(field: &str) -> Vec<Raw> {
             }
             rest = after;
         } else {
-            // A word that stands alone is a scheme without parameters, or the rest of an unquoted `pull,push`. In the second
-            // case the following parameters belong to the scheme before it.
+            // A word that stands alone is a scheme without parameters, or the rest of an unquoted `pull,push`. In the
+            // second case the following parameters belong to the scheme before it.
             let alone = following.is_empty() || following.starts_with(',');
             if !alone || current.is_none() {
                 current = Some(found.len());
@@ -78,8 +78,8 @@ fn token(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c| !word(c)).unwrap_or(text.len()))
 }
 
-/// Splits off a parameter's value, quoted or not, from the text that follows it. The value is `None` if its closing quote
-/// is missing.
+/// Splits off a parameter's value, quoted or not, from the text that follows it. The value is `None` if its closing
+/// quote is missing.
 fn value(text: &str) -> (Option<String>, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (plain, after) = text.split_at(text.find([',', ' ', '\t']).unwrap_or(text.len()));

@@ -100,8 +100,8 @@ impl Circuit {
         }
     }
 
-    /// Counts a failure, the `in_a_row`th without an answer in between. Returns how long the circuit stays open, if this
-    /// failure opened it.
+    /// Counts a failure, the `in_a_row`th without an answer in between. Returns how long the circuit stays open, if
+    /// this failure opened it.
     pub(in crate::upstream) fn fail(&mut self, in_a_row: u32, clock: &Clock) -> Option<Duration> {
         let opens = match &self.position {
             Position::Closed => in_a_row >= FAILURES_TO_OPEN,

@@ -43,8 +43,8 @@ struct State {
     latency: Option<Latency>,
     /// The number of requests in a row that brought no response, or a 5xx.
     unanswered: u32,
-    /// The number of bodies that were cut since one was complete. They are counted apart from requests, since an endpoint
-    /// can send heads and still fail to send bodies.
+    /// The number of bodies that were cut since one was complete. They are counted apart from requests, since an
+    /// endpoint can send heads and still fail to send bodies.
     cuts: u32,
     last_cut: Option<Moment>,
     /// Set while the last failure was a time-out.
@@ -175,8 +175,8 @@ impl EndpointHealth {
         }
     }
 
-    /// Begins a request. While the endpoint hangs, the request is refused at once, unless it is the one that probes whether
-    /// the endpoint is back. The request holds the probe until it reports an outcome or drops the probe.
+    /// Begins a request. While the endpoint hangs, the request is refused at once, unless it is the one that probes
+    /// whether the endpoint is back. The request holds the probe until it reports an outcome or drops the probe.
     pub(in crate::upstream) fn begin(&self, host: &str) -> Result<Probe<'_>, UpstreamError> {
         let mut state = self.state();
         if state.circuit.begin_probe(&self.clock) {
@@ -198,8 +198,8 @@ impl EndpointHealth {
         self.state().throttled_for(&self.clock) > Duration::ZERO
     }
 
-    /// Returns true if it is offered to this caller as a source of blobs. An endpoint that is due for its probe is offered
-    /// to one caller at a time.
+    /// Returns true if it is offered to this caller as a source of blobs. An endpoint that is due for its probe is
+    /// offered to one caller at a time.
     pub(in crate::upstream) fn offer(&self) -> bool {
         if !self.is_usable(true) {
             return false;
@@ -221,7 +221,8 @@ impl EndpointHealth {
         state.circuit.left(clock).max(state.throttled_for(clock)).max(state.distrusted_for(clock))
     }
 
-    /// Returns the error for a request that is not sent because the endpoint is throttled: the one that it answered last.
+    /// Returns the error for a request that is not sent because the endpoint is throttled: the one that it answered
+    /// last.
     pub(in crate::upstream) fn refusal(&self, host: &str) -> Option<UpstreamError> {
         let state = self.state();
         let (_, throttle) = state.throttled?;
@@ -279,7 +280,8 @@ impl EndpointHealth {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic cannot leave it inconsistent for long: each change is a few assignments, and the next outcome resets them.
+        // A panic cannot leave it inconsistent for long: each change is a few assignments, and the next outcome resets
+        // them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! Looks up the login that `docker login` stored for a registry on this machine. It serves commands, which ask once and end.
+//! Looks up the login that `docker login` stored for a registry on this machine. It serves commands, which ask once and
+//! end.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,8 +28,8 @@ impl ClientLogin {
     }
 }
 
-/// Returns the login of the first of these hosts (`HOST:PORT`) that docker's configuration file, or a helper that the file
-/// names, has a login for. A missing file or entry is no error; the error says why an existing one cannot be used.
+/// Returns the login of the first of these hosts (`HOST:PORT`) that docker's configuration file, or a helper that the
+/// file names, has a login for. A missing file or entry is no error; the error says why an existing one cannot be used.
 pub async fn client_login(file: &Path, hosts: &[String]) -> Result<Option<ClientLogin>, String> {
     let path = file.to_owned();
     let content = blocking(move || disk::optional(disk::read_named(&path, disk::NAMED_BYTES)))

@@ -93,8 +93,8 @@ impl DockerConfig {
         Ok(Self { auths, helpers, store })
     }
 
-    /// Returns the places where a login for these registries may be, in docker's order: the registry's own helper or the
-    /// common store, then the file itself.
+    /// Returns the places where a login for these registries may be, in docker's order: the registry's own helper or
+    /// the common store, then the file itself.
     pub(in crate::upstream) fn find(&self, sites: &[RegistryKeys]) -> Result<Vec<LoginPlace>, String> {
         let mut found = Vec::new();
         for site in sites {
@@ -134,8 +134,8 @@ fn lookup<'m>(map: &'m Map<String, Value>, site: &RegistryKeys) -> Option<(&'m S
     site.hosts.iter().find_map(|host| map.iter().find(|(key, _)| host_of_key(key).as_ref() == Some(host)))
 }
 
-/// Returns the host that a key means. A key with the path of a repository, as podman writes them, does not cover its whole
-/// host, so it means none.
+/// Returns the host that a key means. A key with the path of a repository, as podman writes them, does not cover its
+/// whole host, so it means none.
 fn host_of_key(key: &str) -> Option<String> {
     let rest = key.strip_prefix("https://").or(key.strip_prefix("http://")).unwrap_or(key);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));

@@ -1,7 +1,7 @@
 //! Looks up the login that docker's configuration file, or a credential helper, has for an upstream.
 //!
-//! The lookup happens when the upstream asks for credentials, so a pull of stored content never causes one. The result is
-//! remembered.
+//! The lookup happens when the upstream asks for credentials, so a pull of stored content never causes one. The result
+//! is remembered.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -233,8 +233,8 @@ impl Search {
         }
     }
 
-    /// Reads the file again if it changed, and returns true if it now names other places. A file that cannot be read leaves
-    /// the known places in force, since another program may just be writing it.
+    /// Reads the file again if it changed, and returns true if it now names other places. A file that cannot be read
+    /// leaves the known places in force, since another program may just be writing it.
     async fn check_file(self: &Arc<Self>, lookup: Lookup) -> bool {
         let LoginOrigin::File(path) = &self.origin else { return false };
         let (search, path) = (Arc::clone(self), path.clone());

@@ -29,7 +29,8 @@ fn both_loopback(here: &str, there: &str) -> bool {
     [here, there].iter().all(|host| host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
 }
 
-/// Compares registrable domains by the public suffix list: two names below `co.uk` differ, two names below `docker.io` match.
+/// Compares registrable domains by the public suffix list: two names below `co.uk` differ, two names below `docker.io`
+/// match.
 fn same_domain(here: &str, there: &str) -> bool {
     let domain = |host| psl::domain_str(host);
     let is_address = |host: &str| host.parse::<IpAddr>().is_ok();

@@ -218,7 +218,8 @@ fn token_form(request: &TokenRequest, token: &str) -> FormRequest {
     FormRequest { url: request.bearer.realm.clone(), headers: HeaderMap::from_iter([(ACCEPT, JSON)]), fields }
 }
 
-/// The JSON of a token server. Older servers write `token` and OAuth 2 servers `access_token`; some write numbers as text.
+/// The JSON of a token server. Older servers write `token` and OAuth 2 servers `access_token`; some write numbers as
+/// text.
 #[derive(Deserialize)]
 struct TokenJson {
     token: Option<String>,
