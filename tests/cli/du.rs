@@ -56,7 +56,7 @@ fn du_accounts_for_everything_once() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(words(&good(&run_at(&mirror, &["du", "local/a"]))).len(), 1);
-    bad(&run_at(&mirror, &["du", "none"]), 1, &["nothing is held of docker.io/library/none"]);
+    bad(&run_at(&mirror, &["du", "none"]), 1, &["nothing of docker.io/library/none is stored here"]);
 }
 
 #[test]

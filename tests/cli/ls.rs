@@ -81,7 +81,7 @@ fn ls_names_missing_content() {
     bad(&run(&["ls", "--server", &closed]), 1, &[&closed, "does not answer", "--server", "entrepot serve"]);
     let upstream = Upstream::start();
     let mirror = mirror(&upstream);
-    bad(&run_at(&mirror, &["ls", "alpine"]), 1, &["nothing is held of docker.io/library/alpine"]);
+    bad(&run_at(&mirror, &["ls", "alpine"]), 1, &["nothing of docker.io/library/alpine is cached"]);
 }
 
 #[test]

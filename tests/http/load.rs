@@ -33,7 +33,7 @@ fn error_names_only_some_of_many_missing_blobs() {
     let error = &answer.json()["errors"][0];
     let named = error["detail"]["missing"].as_array().unwrap();
     assert_eq!((named.len(), error["detail"]["more"].as_bool()), (8, Some(true)), "{error}");
-    assert!(error["message"].as_str().unwrap().ends_with(" and more; push it first"), "{error}");
+    assert!(error["message"].as_str().unwrap().ends_with(" and more; push that content first"), "{error}");
     assert!(answer.body.len() < 4000, "an answer of {} bytes", answer.body.len());
     let line = registry.wait_for_log("MANIFEST_BLOB_UNKNOWN");
     assert!(line.len() < 4000, "a line of {} bytes", line.len());

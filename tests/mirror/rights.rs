@@ -172,7 +172,7 @@ fn everything_requires_a_login_with_a_password_file() {
     alice.push_image("local/app", "1", b"mine");
     let log = registry.log();
     assert!(!log.contains("secret") && log.contains("\"auth.user.name\":\"alice\""));
-    assert!(log.contains("dockerd sends no credentials to a mirror"), "the warning comes at the start");
+    assert!(log.contains("dockerd sends no login to a mirror"), "the warning comes at the start");
 }
 
 /// Access rules do not exist yet, so only a test inside the process can deny a pull.

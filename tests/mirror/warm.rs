@@ -160,7 +160,7 @@ fn platform_defaults_to_this_machine_and_all_selects_every_one() {
     assert_eq!((upstream.bytes_sent(&ours.layers[0]), upstream.bytes_sent(&other.layers[0])), (4, 5));
     let none = warm(&mirror, &["app", "--platform", "linux/riscv64,linux/s390x"]);
     assert_eq!(none.status.code(), Some(1));
-    assert!(stderr(&none).contains("holds nothing for linux/riscv64; it is for linux/"), "{}", stderr(&none));
+    assert!(stderr(&none).contains("has no image for linux/riscv64; it has images for linux/"), "{}", stderr(&none));
 }
 
 #[test]
@@ -173,8 +173,8 @@ fn bad_image_fails_alone_with_its_reason() {
     let (told, done) = (stderr(&output), stdout(&output));
     for line in [
         "entrepot: none:1: tag 1 is not in docker.io/library/none",
-        "entrepot: local/app:1: local/app lives here",
-        "entrepot: quay.io/org/app: quay.io is not mirrored here; the configuration key mirror.upstreams.quay.io",
+        "entrepot: local/app:1: local/app is hosted here",
+        "entrepot: quay.io/org/app: quay.io is not mirrored here; to mirror it, add the configuration key mirror.upstreams.quay.io",
         "entrepot: 3 of 4 images could not be warmed",
     ] {
         assert!(told.lines().any(|found| found.starts_with(line)), "{line}: {told}");
