@@ -5,5 +5,6 @@ mod conformance;
 mod damaged_files;
 mod lists;
 mod push;
+mod records;
 mod tags;
 mod uploads;

@@ -19,6 +19,8 @@ pub struct ManifestPush {
     /// Further tags for the manifest (`?tag=`; OCI distribution-spec, "Pushing Manifests").
     pub tags: Vec<Tag>,
     pub content_type: Option<MediaType>,
+    /// The account that pushes, for the record of the push; `None` for an anonymous client.
+    pub by: Option<String>,
     /// The manifest is stored only if this holds.
     pub condition: Condition,
     pub body: Bytes,
@@ -70,7 +72,7 @@ impl HostedRepository {
         digest: Digest,
         named: NamedContent,
     ) -> Result<PutManifest, RegistryError> {
-        let ManifestPush { reference, tags, condition, body, .. } = push;
+        let ManifestPush { reference, tags, condition, body, by, .. } = push;
         let missing = Missing::new(self.confirm(named).await?.absent, Search::Full);
         if !condition.is_none() {
             condition.check(reference, self.current(reference).await?)?;
@@ -88,6 +90,7 @@ impl HostedRepository {
         for tag in own.into_iter().chain(tags) {
             self.context.with_space(|| self.store().set_tag(&self.name, tag, &digest)).await?;
         }
+        self.store().private().note_push(&self.name, &digest, by.clone()).await;
         Ok(PutManifest { digest, subject: manifest.subject().map(|subject| subject.digest), missing })
     }
 

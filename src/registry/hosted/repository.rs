@@ -37,6 +37,10 @@ impl HostedRepository {
             Some(digest) => self.stored_manifest(digest).await?,
             None => None,
         };
+        if let (Some(_), Reference::Tag(tag)) = (&found, reference) {
+            // A HEAD counts too: clients ask for a tag with HEAD and then read the manifest by its digest.
+            self.store().private().note_pull(&self.context.tasks, &self.name, tag);
+        }
         match found {
             Some(manifest) => Ok(manifest),
             None => Err(self.manifest_unknown(reference).await?),

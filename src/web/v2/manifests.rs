@@ -63,7 +63,8 @@ async fn put(call: &mut Call, at: &At, reference: &Reference, tags: Vec<Tag>) ->
         return Err(RegistryError::from(ManifestError::TooLarge(len)).into());
     };
     let condition = change_condition(call.headers());
-    let push = ManifestPush { reference: reference.clone(), tags: tags.clone(), content_type, condition, body };
+    let by = call.exchange.facts.user.clone();
+    let push = ManifestPush { reference: reference.clone(), tags: tags.clone(), content_type, by, condition, body };
     let put = hosted.put_manifest(push).await?;
     call.exchange.facts.digest = Some(put.digest.to_string());
     let mut headers = HeaderMap::new();
