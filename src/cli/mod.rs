@@ -1,8 +1,8 @@
 //! The command line: reads arguments, runs one command, and turns its result into an exit code.
 //!
-//! The highest floor: it may import every other one. Commands do not import each other. They share [`outcome`] (the ways in
-//! which a command can fail), [`output`] (what they print), [`settings`] (the server's configuration on this machine) and
-//! [`remote`] (requests to a running server).
+//! The highest floor: it may import every other one. Commands do not import each other. They share `outcome` (the ways in
+//! which a command can fail), `output` (what they print), `settings` (the server's configuration on this machine) and
+//! `remote` (requests to a running server).
 
 mod outcome;
 mod output;

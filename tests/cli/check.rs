@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::runner::{all_output, entrepot, said};
+use super::runner::{all_output, entrepot, message_lines};
 use crate::support::tls::Authority;
 
 #[test]
@@ -60,7 +60,7 @@ fn endless_files_are_not_read() {
     let check = |path: &str| entrepot(directory.path(), &["check", path], &[]);
     let output = check("/dev/zero");
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(said(&output).len(), 1, "{}", all_output(&output));
+    assert_eq!(message_lines(&output).len(), 1, "{}", all_output(&output));
     assert!(
         all_output(&output).contains("/dev/zero: it is a device; write the path of a file"),
         "{}",
@@ -163,7 +163,7 @@ fn check_finds_mistakes_in_the_text_and_in_named_files_in_one_run() {
     let variable = ("REGISTRY_HTTP_DRAINTIMEOUT", "60");
     let output = entrepot(directory.path(), &["check", "config.yml"], &[variable]);
     assert_eq!(output.status.code(), Some(1));
-    let found = said(&output);
+    let found = message_lines(&output);
     // The place, the problem, and the remedy.
     let expected = [
         ("config.yml:4:3: warning: log.hooks", "no mail is sent"),
@@ -196,7 +196,7 @@ fn check_finds_mistakes_in_the_text_and_in_named_files_in_one_run() {
     let served = entrepot(directory.path(), &["serve", "config.yml"], &[variable]);
     assert_eq!(served.status.code(), Some(1));
     let mistakes: Vec<String> = found[2..14].iter().map(|line| format!("entrepot: {line}")).collect();
-    assert_eq!(said(&served), mistakes, "serve says the same");
+    assert_eq!(message_lines(&served), mistakes, "serve says the same");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn check_prints_the_configuration_before_its_mistakes() {
     assert_eq!(output.status.code(), Some(1));
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.contains("path: /etc\n") && printed.contains("rootdirectory: data\n"), "{printed}");
-    let found = said(&output);
+    let found = message_lines(&output);
     assert!(found[0].starts_with("config.yml:6:11: auth.htpasswd.path names /etc, which is a directory"), "{found:?}");
     assert!(found[0].contains("/etc/htpasswd") && found[0].contains("remove `auth`"), "{found:?}");
     assert_eq!(found[1..], ["1 mistake"]);
@@ -240,7 +240,7 @@ fn working_but_unintended_settings_are_warnings() {
     let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
     assert!(output.status.success(), "{}", all_output(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "config.yml is valid\n");
-    let found = said(&output);
+    let found = message_lines(&output);
     for (line, (place, about)) in found.iter().zip([
         (
             "config.yml:3:25: warning: auth.htpasswd.path names users, which has no users",
@@ -255,7 +255,7 @@ fn working_but_unintended_settings_are_warnings() {
     assert_eq!(found.len(), 4, "{found:#?}");
     std::fs::remove_file(directory.path().join("users")).unwrap();
     let output = entrepot(directory.path(), &["check", "config.yml"], &[]);
-    assert!(said(&output)[0].contains("does not exist: `serve` creates it"), "{}", all_output(&output));
+    assert!(message_lines(&output)[0].contains("does not exist: `serve` creates it"), "{}", all_output(&output));
 }
 
 #[test]

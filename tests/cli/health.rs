@@ -81,9 +81,9 @@ fn command_reports_that_it_waits_for_a_silent_server() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
-    BufReader::new(asking.stderr.take().unwrap()).read_line(&mut said).unwrap();
-    assert!(said.contains(&format!("{url} has not answered for 10 s; waiting")), "{said}");
+    let mut notice = String::new();
+    BufReader::new(asking.stderr.take().unwrap()).read_line(&mut notice).unwrap();
+    assert!(notice.contains(&format!("{url} has not answered for 10 s; waiting")), "{notice}");
     assert!(asking.try_wait().unwrap().is_none(), "the command goes on waiting");
     asking.kill().unwrap();
     asking.wait().unwrap();

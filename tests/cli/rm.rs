@@ -39,8 +39,8 @@ fn rm_deletes_and_says_what() {
     client.push_image("other", "1", b"x");
     let some = run_at(&registry, &["rm", "team/app:9", "other:1", "none:1"]);
     assert_eq!((some.status.code(), stdout(&some).as_str()), (Some(1), "deleted other:1\n"));
-    let told = stderr(&some);
-    assert!(told.contains("team/app:9") && told.contains("none:1") && told.contains("2 of 3"), "{told}");
+    let message = stderr(&some);
+    assert!(message.contains("team/app:9") && message.contains("none:1") && message.contains("2 of 3"), "{message}");
 }
 
 #[test]

@@ -58,12 +58,12 @@ pub fn good(output: &Output) -> String {
 /// Checks the exit code and the message of a command that failed. The message is one line.
 #[track_caller]
 pub fn bad(output: &Output, code: i32, words: &[&str]) {
-    let told = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{told}");
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{message}");
     for word in words {
-        assert!(told.contains(word), "{word:?}: {told}");
+        assert!(message.contains(word), "{word:?}: {message}");
     }
-    assert!(told.lines().count() == 1 && told.starts_with("entrepot: "), "{told}");
+    assert!(message.lines().count() == 1 && message.starts_with("entrepot: "), "{message}");
 }
 
 pub fn objects(text: &str) -> Vec<Value> {
@@ -91,6 +91,6 @@ pub fn all_output(output: &Output) -> String {
 }
 
 /// Returns the lines that `check` wrote to standard error.
-pub fn said(output: &Output) -> Vec<String> {
+pub fn message_lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect()
 }

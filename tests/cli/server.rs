@@ -65,8 +65,8 @@ fn login_comes_from_arguments_the_environment_or_docker() {
     for arguments in [&["du"][..], &["rm", "--yes", "none"], &["warm", "none"], &["client", "docker"]] {
         let mut command = command(arguments);
         command.env("DOCKER_CONFIG", &directory).env("ENTREPOT_SERVER", &url);
-        let told = stderr(&run_with(command, ""));
-        assert!(!told.contains("wants a login:"), "{arguments:?}: {told}");
+        let message = stderr(&run_with(command, ""));
+        assert!(!message.contains("wants a login:"), "{arguments:?}: {message}");
     }
 }
 

@@ -93,10 +93,10 @@ fn interrupted_warm_reports_what_continues() {
     let mut child = warm.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     eventually("the layer to begin", || (upstream.requests("GET", &image.layers[0].to_string()) > 0).then_some(()));
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    let mut told = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_to_string(&mut told).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1), "{told}");
-    assert!(told.contains("finishes the images that have begun"), "{told}");
+    let mut message = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_to_string(&mut message).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{message}");
+    assert!(message.contains("finishes the images that have begun"), "{message}");
     eventually("the layer to be held", || {
         (cache(&mirror.client().head(&blob("library/app", image.layers[0]))) == "hit").then_some(())
     });
@@ -129,37 +129,40 @@ fn commands_ask_at_a_terminal() {
         script.args(["-qec", &format!("{entrepot} {arguments}"), "/dev/null"]);
         let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (mut input, mut output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut told = Vec::new();
+        let mut message = Vec::new();
         for (question, answer) in answers {
             // Input that arrives before the question is discarded, so wait for the question.
-            while !String::from_utf8_lossy(&told).contains(question) {
+            while !String::from_utf8_lossy(&message).contains(question) {
                 let piece = output.fill_buf().unwrap().to_vec();
-                assert!(!piece.is_empty(), "{}", String::from_utf8_lossy(&told));
+                assert!(!piece.is_empty(), "{}", String::from_utf8_lossy(&message));
                 output.consume(piece.len());
-                told.extend(piece);
+                message.extend(piece);
             }
             if !question.contains("[y/N]") {
                 wait_for_silence(child.id());
             }
             input.write_all(format!("{answer}\n").as_bytes()).unwrap();
         }
-        output.read_to_end(&mut told).unwrap();
-        (child.wait().unwrap().code(), String::from_utf8_lossy(&told).into_owned())
+        output.read_to_end(&mut message).unwrap();
+        (child.wait().unwrap().code(), String::from_utf8_lossy(&message).into_owned())
     };
     let add = format!("user add {} alice", file.display());
-    let (code, told) = at_terminal(&add, &[("New password", "secret"), ("again", "secret")]);
-    assert!(code == Some(0) && !told.contains("secret"), "{told}");
-    let (code, told) = at_terminal(&add, &[("New password", "secret"), ("again", "other")]);
-    assert!(code == Some(1) && told.contains("the two passwords are not the same; nothing was changed"), "{told}");
+    let (code, message) = at_terminal(&add, &[("New password", "secret"), ("again", "secret")]);
+    assert!(code == Some(0) && !message.contains("secret"), "{message}");
+    let (code, message) = at_terminal(&add, &[("New password", "secret"), ("again", "other")]);
+    assert!(
+        code == Some(1) && message.contains("the two passwords are not the same; nothing was changed"),
+        "{message}"
+    );
 
     let registry = Registry::start();
     let client: Client = registry.client();
     client.push_image("app", "1", b"x");
     let rm = format!("rm app --server http://{}", registry.addr());
-    let (code, told) = at_terminal(&rm, &[("[y/N]", "n")]);
-    assert!(code == Some(1) && told.contains("nothing was deleted"), "{told}");
+    let (code, message) = at_terminal(&rm, &[("[y/N]", "n")]);
+    assert!(code == Some(1) && message.contains("nothing was deleted"), "{message}");
     assert_eq!(client.get("/v2/app/manifests/1").status, 200);
-    let (code, told) = at_terminal(&rm, &[("[y/N]", "y")]);
-    assert!(code == Some(0) && told.contains("deleted all of app: 1 tag"), "{told}");
+    let (code, message) = at_terminal(&rm, &[("[y/N]", "y")]);
+    assert!(code == Some(0) && message.contains("deleted all of app: 1 tag"), "{message}");
     assert_eq!(client.get("/v2/app/manifests/1").status, 404);
 }

@@ -52,8 +52,8 @@ fn one_push_sets_several_tags() {
         assert_eq!(answer.header("location"), Some(target(&digest.to_string()).as_str()));
         let mut want = vec![format!("v{number}")];
         want.extend((0..10).map(|tag| format!("v{number}.{tag}")));
-        let told: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "oci-tag").map(|(_, tag)| tag).collect();
-        assert_eq!(told, want.iter().collect::<Vec<_>>());
+        let listed: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "oci-tag").map(|(_, tag)| tag).collect();
+        assert_eq!(listed, want.iter().collect::<Vec<_>>());
         for tag in &want {
             assert_eq!(named(&client, tag), (200, digest.to_string()), "{tag}");
         }

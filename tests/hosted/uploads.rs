@@ -150,7 +150,7 @@ fn body_is_requested_only_from_authorized_clients() {
         let auth = format!("auth:\n  htpasswd: {{realm: r, path: {}}}\n", path.display());
         format!("{}{}storage:{}\n{auth}", place.version(), place.http(), place.root())
     });
-    let (nobody, alice) = (registry.client(), registry.client().login("alice", "secret"));
+    let (anonymous, alice) = (registry.client(), registry.client().login("alice", "secret"));
     let unknown = "1a2b3c4d-0000-4000-8000-000000000000";
     let digest = digest_of(b"x");
     let location = alice.begin("team/app");
@@ -159,9 +159,9 @@ fn body_is_requested_only_from_authorized_clients() {
         Answer::read(&mut BufReader::new(request.send_head()), false).unwrap().status
     };
     for (client, method, target, want) in [
-        (&nobody, "POST", format!("/v2/team/app/blobs/uploads/?digest={digest}"), 401),
-        (&nobody, "PATCH", location.clone(), 401),
-        (&nobody, "PUT", "/v2/team/app/manifests/1".to_owned(), 401),
+        (&anonymous, "POST", format!("/v2/team/app/blobs/uploads/?digest={digest}"), 401),
+        (&anonymous, "PATCH", location.clone(), 401),
+        (&anonymous, "PUT", "/v2/team/app/manifests/1".to_owned(), 401),
         (&alice, "PATCH", format!("/v2/team/app/blobs/uploads/{unknown}"), 404),
         (&alice, "PUT", format!("/v2/team/app/blobs/uploads/{unknown}?digest={digest}"), 404),
         (&alice, "PUT", location.clone(), 400),

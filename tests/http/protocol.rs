@@ -111,13 +111,13 @@ fn head_has_the_headers_of_get() {
         let (head, get) = (client.head(&target), client.get(&target));
         assert_eq!(head.status, get.status, "{target}");
         assert!(head.body.is_empty());
-        let told = |answer: &Answer| -> Vec<(String, String)> {
+        let headers = |answer: &Answer| -> Vec<(String, String)> {
             let varies = |name: &str| matches!(name, "x-request-id" | "date");
-            let mut told: Vec<_> = answer.headers.iter().filter(|(name, _)| !varies(name)).cloned().collect();
-            told.sort();
-            told
+            let mut headers: Vec<_> = answer.headers.iter().filter(|(name, _)| !varies(name)).cloned().collect();
+            headers.sort();
+            headers
         };
-        assert_eq!(told(&head), told(&get), "{target}");
+        assert_eq!(headers(&head), headers(&get), "{target}");
         assert_eq!(get.header("content-length").unwrap(), get.body.len().to_string());
     }
     let manifest = client.head("/v2/team/app/manifests/latest");
@@ -304,11 +304,11 @@ fn logins_are_checked() {
             path.display()
         )
     });
-    let (nobody, wrong, alice) =
+    let (anonymous, wrong, alice) =
         (registry.client(), registry.client().login("alice", "wrong"), registry.client().login("alice", "secret"));
     let digest = digest_of(b"x");
     for target in ["/v2/", "/v2/_catalog", "/v2/a/tags/list", "/metrics", &format!("/v2/a/blobs/{digest}")] {
-        for client in [&nobody, &wrong] {
+        for client in [&anonymous, &wrong] {
             let refused = client.get(target);
             assert_eq!((refused.status, refused.code().as_str()), (401, "UNAUTHORIZED"), "{target}");
             assert_eq!(refused.header("www-authenticate"), Some(r#"Basic realm="the \"realm\"""#));
@@ -317,14 +317,14 @@ fn logins_are_checked() {
         }
     }
     for target in ["/", "/livez", "/readyz", "/debug/health"] {
-        assert_eq!(nobody.get(target).status, 200, "{target}");
+        assert_eq!(anonymous.get(target).status, 200, "{target}");
     }
     for target in ["/v2/", "/v2/_catalog", "/metrics"] {
         assert_eq!(alice.get(target).status, 200, "{target}");
     }
     // A body that the client sends unasked does not hide the answer.
     let body = noise(3, 8 << 20);
-    let refused = nobody.request("POST", &format!("/v2/a/blobs/uploads/?digest={digest}")).body(&body).send();
+    let refused = anonymous.request("POST", &format!("/v2/a/blobs/uploads/?digest={digest}")).body(&body).send();
     assert_eq!((refused.status, refused.code().as_str()), (401, "UNAUTHORIZED"));
     alice.push_image("team/app", "latest", b"layer");
     assert_eq!(alice.get("/v2/team/app/manifests/latest").status, 200);

@@ -136,7 +136,7 @@ fn stored_content_is_served_stale_when_the_upstream_fails() {
 /// The result of a fault where no old content may be served. `gone` is the result where none is stored.
 const MEANINGS: &[(&str, u16)] = &[("500", 502), ("429", 429), ("hang", 504), ("gone", 503)];
 
-fn befall(upstream: &Upstream, what: &str) {
+fn apply_fault(upstream: &Upstream, what: &str) {
     match what {
         "500" => upstream.fault("*", "", Fault::Status(500)),
         "429" => {
@@ -156,7 +156,7 @@ fn upstream_errors_are_passed_on_with_staleif_never() {
         let mirror = mirror_with(&upstream, ", staleif: never, firstbytetimeout: 500ms", "");
         get(&mirror);
         make(&mirror, OLD);
-        befall(&upstream, what);
+        apply_fault(&upstream, what);
         // The second request finds that the upstream has just failed to answer; that is no answer either.
         for _ in 0..2 {
             let refused = get(&mirror);

@@ -146,7 +146,7 @@ fn everything_requires_a_login_with_a_password_file() {
             upstream.url()
         )
     });
-    let (stranger, alice) = (registry.client(), registry.client().login("alice", "secret"));
+    let (anonymous, alice) = (registry.client(), registry.client().login("alice", "secret"));
     for target in [
         "/v2/",
         "/v2/_catalog",
@@ -155,7 +155,7 @@ fn everything_requires_a_login_with_a_password_file() {
         "/metrics",
         "/api/v1/upstreams",
     ] {
-        let refused = stranger.get(target);
+        let refused = anonymous.get(target);
         assert_eq!(
             (refused.status, refused.header("www-authenticate")),
             (401, Some("Basic realm=\"here\"")),
@@ -164,9 +164,9 @@ fn everything_requires_a_login_with_a_password_file() {
         assert_eq!(registry.client().login("alice", "wrong").get(target).status, 401, "{target}");
         assert_ne!(alice.get(target).status, 401, "{target}");
     }
-    assert_eq!(stranger.get("/v2/").header("docker-distribution-api-version"), Some("registry/2.0"));
+    assert_eq!(anonymous.get("/v2/").header("docker-distribution-api-version"), Some("registry/2.0"));
     for open in ["/", "/livez", "/readyz", "/debug/health"] {
-        assert_eq!(stranger.get(open).status, 200, "{open}");
+        assert_eq!(anonymous.get(open).status, 200, "{open}");
     }
     assert_eq!(alice.get("/v2/library/app/manifests/1").status, 200);
     alice.push_image("local/app", "1", b"mine");
@@ -191,10 +191,10 @@ async fn mount_requires_the_right_to_pull() {
     let open = inside.hosted(target("team/open")).unwrap();
     let layer: Digest = secret.layer;
     let from = target("team/secret");
-    let nobody = |_: &Target| false;
+    let no_user = |_: &Target| false;
     let everybody = |_: &Target| true;
-    assert!(!inside.mount(&open, &layer, Some(&from), &nobody).await.unwrap());
-    assert!(!inside.mount(&open, &layer, None, &nobody).await.unwrap());
+    assert!(!inside.mount(&open, &layer, Some(&from), &no_user).await.unwrap());
+    assert!(!inside.mount(&open, &layer, None, &no_user).await.unwrap());
     assert_eq!(client.get(&blob("team/open", layer)).status, 404);
     assert!(inside.mount(&open, &layer, None, &everybody).await.unwrap());
     assert_eq!(client.get(&blob("team/open", layer)).status, 200);

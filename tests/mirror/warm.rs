@@ -170,16 +170,16 @@ fn bad_image_fails_alone_with_its_reason() {
     let mirror = mirror(&upstream);
     let output = warm(&mirror, &["none:1", "app:1", "local/app:1", "quay.io/org/app"]);
     assert_eq!(output.status.code(), Some(1));
-    let (told, done) = (stderr(&output), stdout(&output));
+    let (messages, done) = (stderr(&output), stdout(&output));
     for line in [
         "entrepot: none:1: tag 1 is not in docker.io/library/none",
         "entrepot: local/app:1: local/app is hosted here",
         "entrepot: quay.io/org/app: quay.io is not mirrored here; to mirror it, add the configuration key mirror.upstreams.quay.io",
         "entrepot: 3 of 4 images could not be warmed",
     ] {
-        assert!(told.lines().any(|found| found.starts_with(line)), "{line}: {told}");
+        assert!(messages.lines().any(|found| found.starts_with(line)), "{line}: {messages}");
     }
-    assert_eq!((told.lines().count(), done.lines().count()), (4, 1), "{told}{done}");
+    assert_eq!((messages.lines().count(), done.lines().count()), (4, 1), "{messages}{done}");
     upstream.gone();
     assert_pulls(&mirror, "library/app", &good);
     let gone = warm(&mirror, &["other:1"]);
@@ -249,21 +249,24 @@ fn unreachable_or_guarded_server_is_named() {
             upstream.url()
         )
     });
-    let stranger = warm(&registry, &["app:1"]);
-    assert_eq!(stranger.status.code(), Some(1));
-    let told = stderr(&stranger);
-    assert!(told.contains("wants a login") && told.contains("--user NAME") && told.lines().count() == 1, "{told}");
+    let without_login = warm(&registry, &["app:1"]);
+    assert_eq!(without_login.status.code(), Some(1));
+    let messages = stderr(&without_login);
+    assert!(
+        messages.contains("wants a login") && messages.contains("--user NAME") && messages.lines().count() == 1,
+        "{messages}"
+    );
     let wrong = warm_with(&registry, &["app:1", "--user", "alice"], &[("ENTREPOT_PASSWORD", "hunter2")], "");
     assert!(wrong.status.code() == Some(1) && !stderr(&wrong).contains("hunter2"), "{}", stderr(&wrong));
     assert_eq!(upstream.log().len(), 0);
     let alice = warm_with(&registry, &["app:1", "--user", "alice"], &[("ENTREPOT_PASSWORD", "secret")], "");
     assert!(alice.status.success(), "{}", stderr(&alice));
 
-    let nobody = format!("http://{}", free_address());
-    let output = warm(&registry, &["app:1", "--server", &nobody]);
+    let closed = format!("http://{}", free_address());
+    let output = warm(&registry, &["app:1", "--server", &closed]);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
-    assert!(told.contains(&nobody) && told.contains("--server") && told.lines().count() == 1, "{told}");
+    let messages = stderr(&output);
+    assert!(messages.contains(&closed) && messages.contains("--server") && messages.lines().count() == 1, "{messages}");
 }
 
 #[test]
@@ -276,8 +279,8 @@ fn server_reports_progress_in_lines() {
     let client = mirror.client();
     lines(&client, &json!({"images": ["app:1"], "platforms": ["all"]}));
     upstream.fault("GET", &second.layers[1].to_string(), Fault::Throttle(LAYER as u64 * 4));
-    let told = lines(&client, &json!({"images": ["app:2", "Bad"], "platforms": ["linux/amd64"]}));
-    let of = |event: &str| told.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
+    let messages = lines(&client, &json!({"images": ["app:2", "Bad"], "platforms": ["linux/amd64"]}));
+    let of = |event: &str| messages.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
     let begin = json!({"event": "begin", "image": "app:2", "repository": "docker.io/library/app", "reference": "2"});
     assert_eq!(of("begin"), [&begin]);
     let size = second.manifest.len() as u64;
@@ -293,12 +296,15 @@ fn server_reports_progress_in_lines() {
     let big = second.layers[1].to_string();
     let arriving: Vec<u64> = of("progress").iter().map(|line| line["arrived"].as_u64().unwrap()).collect();
     assert!(arriving.len() > 1 && arriving.is_sorted() && of("progress")[0]["digest"] == big.as_str(), "{arriving:?}");
-    assert!(of("arrived").iter().any(|line| line["digest"] == big.as_str() && line["size"] == 10 * LAYER), "{told:?}");
+    assert!(
+        of("arrived").iter().any(|line| line["digest"] == big.as_str() && line["size"] == 10 * LAYER),
+        "{messages:?}"
+    );
     let done = of("done")[0];
     assert_eq!((done["image"].as_str(), done["shared"].as_u64()), (Some("app:2"), Some(LAYER as u64)));
     assert!(done["fetched"].as_u64().unwrap() > 10 * LAYER as u64 && done["seconds"].is_number(), "{done}");
-    assert!(of("failed").len() == 1 && of("failed")[0]["image"] == "Bad", "{told:?}");
-    assert_eq!(told.last(), Some(&json!({"event": "end", "images": 2, "failed": 1})));
+    assert!(of("failed").len() == 1 && of("failed")[0]["image"] == "Bad", "{messages:?}");
+    assert_eq!(messages.last(), Some(&json!({"event": "end", "images": 2, "failed": 1})));
 
     for (content_type, body, words) in [
         ("text/plain", r#"{"images":["a"],"platforms":["all"]}"#, "application/json"),

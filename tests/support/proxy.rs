@@ -28,7 +28,7 @@ pub struct Asked {
     /// The destination, `HOST:PORT`.
     pub target: String,
     /// The request to the proxy: the head of an HTTP request, or the login of SOCKS.
-    pub told: String,
+    pub received: String,
 }
 
 /// A running proxy. Dropping it stops it.
@@ -139,8 +139,8 @@ async fn connection(stream: TcpStream, place: Place) -> io::Result<()> {
 }
 
 impl Place {
-    fn note(&self, target: &str, told: String) {
-        self.log.lock().unwrap().push(Asked { target: target.to_owned(), told });
+    fn note(&self, target: &str, received: String) {
+        self.log.lock().unwrap().push(Asked { target: target.to_owned(), received });
     }
 
     async fn reach(&self, target: &str) -> io::Result<TcpStream> {
@@ -191,12 +191,12 @@ async fn socks(mut stream: TcpStream, place: &Place) -> io::Result<()> {
         return stream.write_all(&[5, 0xff]).await;
     }
     stream.write_all(&[5, method]).await?;
-    let mut told = String::new();
+    let mut received = String::new();
     if let Some((user, password)) = place.login {
         let name = read_counted(&mut stream, 1).await?;
         let secret = read_counted(&mut stream, 0).await?;
-        told = format!("{}:{}", String::from_utf8_lossy(&name), String::from_utf8_lossy(&secret));
-        let good = told == format!("{user}:{password}");
+        received = format!("{}:{}", String::from_utf8_lossy(&name), String::from_utf8_lossy(&secret));
+        let good = received == format!("{user}:{password}");
         stream.write_all(&[1, u8::from(!good)]).await?;
         if !good {
             return Ok(());
@@ -210,7 +210,7 @@ async fn socks(mut stream: TcpStream, place: &Place) -> io::Result<()> {
         _ => return Err(io::Error::other("no such kind of address here")),
     };
     let target = format!("{host}:{}", stream.read_u16().await?);
-    place.note(&target, told);
+    place.note(&target, received);
     let there = place.reach(&target).await;
     let answer = [5, if there.is_ok() { 0 } else { 4 }, 0, 1, 0, 0, 0, 0, 0, 0];
     stream.write_all(&answer).await?;

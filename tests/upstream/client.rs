@@ -362,9 +362,9 @@ async fn manifests_are_verified() {
     for asked in [reference("sha512"), reference(sha512)] {
         assert_eq!(upstream.get_manifest(&name, &asked).await.unwrap().digest, sha512);
     }
-    remote.manifest_as("a", "lie", b"{}", expected);
-    let lie = Digest::of(Algorithm::Sha256, b"{}");
-    assert_eq!(upstream.get_manifest(&name, &reference("lie")).await.unwrap().digest, lie);
+    remote.manifest_as("a", "wrong", b"{}", expected);
+    let wrong = Digest::of(Algorithm::Sha256, b"{}");
+    assert_eq!(upstream.get_manifest(&name, &reference("wrong")).await.unwrap().digest, wrong);
 
     remote.manifest("a", "large", MediaType::OCI_MANIFEST, &vec![b' '; (4 << 20) + 1]);
     assert_eq!(upstream.get_manifest(&name, &reference("large")).await, Err(UpstreamError::TooLarge));

@@ -78,8 +78,9 @@ fn proxy_carries_registry_token_server_and_cdn() {
             // Headers for the proxy do not reach the upstream, and a tunnel does not see headers for the upstream.
             assert!(log.iter().all(|request| request.header("proxy-authorization").is_none()), "{log:?}");
             if over_tls {
-                let told = |secret: &str| proxy.log().iter().any(|asked| asked.told.to_lowercase().contains(secret));
-                assert!(!told("\nauthorization:") && !told("token-") && !told("/v2/"), "{what}");
+                let received =
+                    |secret: &str| proxy.log().iter().any(|asked| asked.received.to_lowercase().contains(secret));
+                assert!(!received("\nauthorization:") && !received("token-") && !received("/v2/"), "{what}");
             }
         }
     }
@@ -166,7 +167,7 @@ fn proxies_of_the_environment_are_used() {
     let variables = [("HTTP_PROXY", first.url()), ("https_proxy", second.url())];
     let registry = with("https://registry.test", &variables);
     assert_eq!(registry.client().get(&manifest("app", 1)).status, 503);
-    assert!(uses().0 == before.0 && second.log().last().unwrap().told.starts_with("CONNECT registry.test:443"));
+    assert!(uses().0 == before.0 && second.log().last().unwrap().received.starts_with("CONNECT registry.test:443"));
 
     let before = uses();
     for direct in ["registry.test", "test", ".test", "*"] {
@@ -183,12 +184,12 @@ fn proxies_of_the_environment_are_used() {
 }
 
 /// A listener with a full queue: a connection to it gets no answer at all.
-struct Deaf {
+struct FullQueue {
     addr: SocketAddr,
     _held: (OwnedFd, Vec<TcpStream>),
 }
 
-impl Deaf {
+impl FullQueue {
     fn new() -> Self {
         let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -204,7 +205,7 @@ impl Deaf {
 
 #[test]
 fn unanswered_connection_attempt_times_out() {
-    let deaf = Deaf::new();
+    let full = FullQueue::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = |endpoint: &str, keys: &str| {
         Registry::with(&format!(
@@ -213,12 +214,12 @@ fn unanswered_connection_attempt_times_out() {
         ))
     };
     // The other limit would lead to a 504.
-    let answer = mirror(&format!("http://{}", deaf.addr), "").client().get(&manifest("app", 1));
+    let answer = mirror(&format!("http://{}", full.addr), "").client().get(&manifest("app", 1));
     assert_eq!(answer.status, 503, "{}", answer.text());
-    assert!(answer.text().contains(&deaf.addr.to_string()), "{}", answer.text());
+    assert!(answer.text().contains(&full.addr.to_string()), "{}", answer.text());
     // The second listener accepts the connection and then sends nothing.
     for (scheme, proxy) in
-        [("http", deaf.addr), ("http", silent.local_addr().unwrap()), ("socks5h", silent.local_addr().unwrap())]
+        [("http", full.addr), ("http", silent.local_addr().unwrap()), ("socks5h", silent.local_addr().unwrap())]
     {
         let registry = mirror("https://registry.test", &format!(", proxy: \"{scheme}://{proxy}\""));
         assert_unreachable(&registry.client().get(&manifest("app", 1)), &proxy.to_string());

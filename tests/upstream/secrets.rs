@@ -41,8 +41,8 @@ fn bearer(realm: Option<String>) -> Auth {
 }
 
 /// Checks that requests to another site contain no secret.
-fn assert_told_nothing(stranger: &Upstream) {
-    for request in stranger.log() {
+fn assert_received_no_secret(other_site: &Upstream) {
+    for request in other_site.log() {
         for name in ["authorization", "cookie", "proxy-authorization", "referer"] {
             assert_eq!(request.header(name), None, "{request:?}");
         }
@@ -56,19 +56,19 @@ fn assert_told_nothing(stranger: &Upstream) {
 #[test]
 fn cdn_receives_no_credentials() {
     for upstream in both() {
-        let stranger = if upstream.url().starts_with("https") { Upstream::start_tls() } else { Upstream::start() };
+        let other_site = if upstream.url().starts_with("https") { Upstream::start_tls() } else { Upstream::start() };
         for auth in [bearer(None), Auth::Basic(USER, PASSWORD)] {
             upstream.set_auth(auth);
-            stranger.blob("any", b"a layer");
-            upstream.set_cdn_at(&stranger.cdn_url());
+            other_site.blob("any", b"a layer");
+            upstream.set_cdn_at(&other_site.cdn_url());
             let image = upstream.image("library/app", "1", &[b"a layer"]);
-            stranger.forget_log();
+            other_site.forget_log();
             let registry = mirror_at(&upstream, |_| password(), "");
             let client = registry.client();
             assert_eq!(client.get(&manifest("app", 1)).status, 200);
             assert_eq!(client.get(&blob("app", image.layers[0])).body, b"a layer");
-            assert_eq!(stranger.requests("GET", "/cdn/"), 1);
-            assert_told_nothing(&stranger);
+            assert_eq!(other_site.requests("GET", "/cdn/"), 1);
+            assert_received_no_secret(&other_site);
             let cookies = upstream.log().iter().any(|request| request.header("cookie").is_some());
             assert!(!cookies, "cookies are not sent back");
         }
@@ -95,14 +95,14 @@ fn redirect_from_https_to_http_is_refused() {
 fn token_server_on_another_site_receives_no_credentials() {
     for upstream in both() {
         let tls = upstream.url().starts_with("https");
-        let stranger = if tls { Upstream::start_tls() } else { Upstream::start() };
+        let other_site = if tls { Upstream::start_tls() } else { Upstream::start() };
         let plain = Upstream::start();
-        stranger.set_auth(Auth::Bearer(Bearer::default()));
+        other_site.set_auth(Auth::Bearer(Bearer::default()));
         plain.set_auth(Auth::Bearer(Bearer::default()));
         upstream.image("library/app", "1", &[b"a layer"]);
         let scheme = if tls { "https" } else { "http" };
         // Another host name is another site, and plain HTTP is another site than HTTPS.
-        let mut realms = vec![format!("{scheme}://localhost:{}/token", stranger.port())];
+        let mut realms = vec![format!("{scheme}://localhost:{}/token", other_site.port())];
         if tls {
             realms.push(format!("{}/token", plain.url()));
         }
@@ -124,9 +124,9 @@ fn token_server_on_another_site_receives_no_credentials() {
                 assert!(registry.log().contains("another site"), "{}", registry.log());
             }
         }
-        assert!(stranger.tokens() > 0 && (!tls || plain.tokens() > 0));
-        assert_told_nothing(&stranger);
-        assert_told_nothing(&plain);
+        assert!(other_site.tokens() > 0 && (!tls || plain.tokens() > 0));
+        assert_received_no_secret(&other_site);
+        assert_received_no_secret(&plain);
     }
 }
 

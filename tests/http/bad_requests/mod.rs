@@ -112,8 +112,8 @@ fn all_refused<'r>(world: &World, rows: impl IntoIterator<Item = &'r Row>, kind:
     assert!(complaints.is_empty(), "{} rows:\n{}", complaints.len(), complaints.join("\n"));
 }
 
-fn complaint(row: &Row, what: String) -> String {
-    format!("{} {} wanted for {}\n  {what}", row.0, row.1, shown(row.2))
+fn complaint(row: &Row, problem: String) -> String {
+    format!("{} {} wanted for {}\n  {problem}", row.0, row.1, shown(row.2))
 }
 
 /// Returns an error if the answer to a row is wrong, or if the row leaves something behind.
