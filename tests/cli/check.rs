@@ -184,7 +184,10 @@ fn check_finds_mistakes_in_the_text_and_in_named_files_in_one_run() {
         ("config.yml:20:17: mirror.upstreams.c.io.password names /nowhere/secret: it does not exist", "make it"),
         ("config.yml:22:19: mirror.upstreams.d.io.clientcert names .: it is a directory", "a file in it"),
         ("config.yml:23:18: mirror.upstreams.d.io.clientkey names nowhere.key: it does not exist", "write the path"),
-        ("config.yml:26:16: mirror.upstreams.e.io.default: d.io is the default already", "write `default: true` only once"),
+        (
+            "config.yml:26:16: mirror.upstreams.e.io.default: d.io is the default already",
+            "write `default: true` only once",
+        ),
         ("REGISTRY_HTTP_DRAINTIMEOUT: http.draintimeout is \"60\"", "with its unit"),
         ("12 mistakes, 2 warnings", ""),
     ];

@@ -29,6 +29,7 @@ use tokio::sync::mpsc as commands;
 use super::fault::{Fault, Rule};
 use super::line::Pace;
 use super::listing::Lists;
+use super::registry::free_address;
 use super::tls::{Authority, Guests};
 
 /// The bytes that the kernel, and hyper before it, buffer on a connection.
@@ -163,7 +164,11 @@ impl Upstream {
     }
 
     fn launch(tls: Option<(Authority, Guests)>) -> Self {
-        let listeners = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.2:0").unwrap()];
+        // These ports can be bound again after `gone`, since the kernel gives them to no other socket.
+        let listeners = ["127.0.0.1", "127.0.0.2"].map(|host| {
+            let mut ports = std::iter::repeat_with(|| free_address().port());
+            ports.find_map(|port| TcpListener::bind((host, port)).ok()).unwrap()
+        });
         let [registry, cdn] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
         let state = Arc::new(State { inner: Mutex::default(), registry, cdn, pace: Arc::default(), tls });
         let (sender, receiver) = commands::unbounded_channel();
