@@ -91,7 +91,7 @@ fn leafed(name: &'static str, registry: &Registry, list: &List) -> Row {
 fn indexed(registry: &Registry) -> serde_json::Value {
     let begun = Instant::now();
     loop {
-        if let Some(line) = registry.log().lines().find(|line| line.contains("the store is indexed")) {
+        if let Some(line) = registry.log().lines().find(|line| line.contains("indexed the store")) {
             return serde_json::from_str(line).unwrap();
         }
         assert!(begun.elapsed() < 5 * PATIENCE, "the store was not indexed:\n{}", registry.log());

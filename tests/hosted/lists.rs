@@ -363,7 +363,7 @@ fn mount_without_a_source_finds_the_blob() {
     let old = volume.layer("old/app", b"old");
     registry.restart();
     assert_eq!(mount("new/one", &old), 201, "the order does not depend on the index");
-    registry.wait_for_log("the store is indexed");
+    registry.wait_for_log("indexed the store");
     assert_eq!(mount("new/two", &old), 201);
     let pushed = client.push_blob(APP, b"pushed");
     assert_eq!(mount("new/three", &pushed), 201);
