@@ -215,8 +215,13 @@ YAML
 
 # Starts it again with the same configuration.
 entrepot_again() {
-    local port=$1 name=${2:-entrepot}
-    spawn "$name" "$ENTREPOT" serve "$WORK/$name.yml"
+    local port=$1 name=${2:-entrepot} settings=()
+    # The default reserve would keep everything out of the cache on a machine whose disk is nearly full. A case that sets
+    # ROOT has a disk of its own.
+    if [[ -z ${ROOT:-} ]] && grep -q "^mirror:" "$WORK/$name.yml"; then
+        settings=(REGISTRY_MIRROR_CACHE_RESERVE=0)
+    fi
+    spawn "$name" env "${settings[@]}" "$ENTREPOT" serve "$WORK/$name.yml"
     ready "$name" "$ENTREPOT" health "http://127.0.0.1:$port"
 }
 
