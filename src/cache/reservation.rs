@@ -1,84 +1,82 @@
-//! Room for what is arriving.
+//! Space that is reserved for blobs that are arriving.
 
 use std::sync::Arc;
 
-use super::Quota;
+use super::eviction::CacheFull;
+use super::ledger::Ledger;
 use crate::oci::Digest;
 
-/// A blob of unknown size reserves so many bytes at a time.
+/// A blob of unknown size reserves this many bytes at a time.
 const GROW_BY: u64 = 16 << 20;
 
-/// Room for a blob that is arriving; given back when dropped.
+/// Space for a blob that is arriving. Dropping it returns the space.
 pub struct Reservation {
-    quota: Arc<Quota>,
+    ledger: Arc<Ledger>,
     bytes: u64,
     written: u64,
 }
 
-/// There is no room, even after eviction.
-pub struct NoRoom;
-
-impl Quota {
-    /// Makes room for a blob of which so much has arrived already, as [`Self::reserve`] does. While its size is unknown, room
-    /// is made as it arrives.
+impl Ledger {
+    /// Reserves space for a blob of which `arrived` bytes are on the disk already, as [`Self::reserve`] does. While the size is
+    /// unknown, the reservation grows as the blob arrives.
     pub async fn reserve_for(
         self: &Arc<Self>,
         digest: &Digest,
         arrived: u64,
         size: Option<u64>,
-    ) -> Result<Reservation, NoRoom> {
+    ) -> Result<Reservation, CacheFull> {
         {
-            let mut held = self.held();
-            held.forget_left(digest);
-            held.arriving += arrived;
+            let mut accounts = self.accounts();
+            accounts.leftovers.remove(digest);
+            accounts.arriving += arrived;
         }
-        let mut reservation = Reservation { quota: Arc::clone(self), bytes: arrived, written: arrived };
+        let mut reservation = Reservation { ledger: Arc::clone(self), bytes: arrived, written: arrived };
         reservation.grow(size.unwrap_or(0).saturating_sub(arrived)).await?;
         Ok(reservation)
     }
 
-    /// Makes room for `bytes`, evicting what was not used for longest.
-    pub async fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, NoRoom> {
-        let mut reservation = Reservation { quota: Arc::clone(self), bytes: 0, written: 0 };
+    /// Reserves `bytes` bytes, and evicts the least recently used content if necessary.
+    pub async fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, CacheFull> {
+        let mut reservation = Reservation { ledger: Arc::clone(self), bytes: 0, written: 0 };
         reservation.grow(bytes).await?;
         Ok(reservation)
     }
 }
 
 impl Reservation {
-    async fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        // No disk holds this; what an upstream claims must not overflow the sums.
+    async fn grow(&mut self, bytes: u64) -> Result<(), CacheFull> {
+        // No disk has that much space, and a size that an upstream claims must not overflow the sums.
         if bytes > u64::MAX >> 8 {
-            return Err(NoRoom);
+            return Err(CacheFull);
         }
-        // Promised before there is room, so that two fills cannot be promised the same.
-        self.quota.held().reserved += bytes;
+        // Counted before the space is free, so that two fills cannot reserve the same space.
+        self.ledger.accounts().reserved += bytes;
         self.bytes += bytes;
-        let made = self.quota.make_room().await;
-        if made.is_err() {
-            self.quota.held().reserved -= bytes;
+        let freed = self.ledger.free_space().await;
+        if freed.is_err() {
+            self.ledger.accounts().reserved -= bytes;
             self.bytes -= bytes;
         }
-        made
+        freed
     }
 
-    /// `bytes` more of the blob are on the disk; reserves more when that is more than was asked for.
-    pub async fn written(&mut self, bytes: u64) -> Result<(), NoRoom> {
+    /// Records that `bytes` more bytes of the blob are on the disk. Reserves more space if the reservation does not cover them.
+    pub async fn written(&mut self, bytes: u64) -> Result<(), CacheFull> {
         if self.written + bytes > self.bytes {
             self.grow(bytes.max(GROW_BY)).await?;
         }
         self.written += bytes;
-        let mut held = self.quota.held();
-        held.reserved -= bytes;
-        held.arriving += bytes;
+        let mut accounts = self.ledger.accounts();
+        accounts.reserved -= bytes;
+        accounts.arriving += bytes;
         Ok(())
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut held = self.quota.held();
-        held.reserved -= self.bytes - self.written;
-        held.arriving -= self.written;
+        let mut accounts = self.ledger.accounts();
+        accounts.reserved -= self.bytes - self.written;
+        accounts.arriving -= self.written;
     }
 }

@@ -1,9 +1,8 @@
-//! Errors of fills.
-
-use crate::oci::{Digest, HostName, RepositoryName};
-use crate::upstream::UpstreamError;
+//! The errors of fills.
 
 use super::source::SourceKey;
+use crate::oci::{Digest, HostName, RepositoryName};
+use crate::upstream::UpstreamError;
 
 /// The reason why a blob did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -12,7 +11,7 @@ pub enum FillError {
     #[error("blob {digest} cannot be fetched from {upstream}/{repository}: {source}")]
     Upstream { digest: Digest, upstream: HostName, repository: RepositoryName, source: Box<UpstreamError> },
     /// An operator cancelled the fill.
-    #[error("the fill of {0} was cancelled by hand; the next request resumes it")]
+    #[error("the fill of {0} was cancelled by an operator; the next request resumes it")]
     Cancelled(Digest),
     /// The fill ended without a result, because the server is stopping.
     #[error("the fill of {0} was interrupted because the server is stopping; try again")]

@@ -1,157 +1,117 @@
-//! One fill: a blob on its way from an upstream to the disk, and to everybody who reads it meanwhile.
+//! One fill: the transfer of a blob from an upstream to the disk, and its readers.
 //!
-//! The transfer runs in a task of its own and outlives whoever asked for it. Readers follow it behind a `watch` of its
-//! progress, each from its own offset; none can slow it down (DESIGN.md, decisions 1 to 3).
+//! The transfer runs in a task of its own, and outlives the client that started it. Readers follow it through a `watch` of its
+//! progress, each from its own offset, so none can slow it down (`docs/decisions/0001-one-fill-per-digest.md`).
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::audience::Audience;
+use super::candidates::{Candidates, Fatal, Standing};
 use super::error::FillError;
-use super::source::{Proof, Source, SourceKey};
+use super::source::{BlobSource, Proof, SourceKey};
+use super::waiting::Waiters;
 use crate::config::Unattended;
 use crate::oci::{Digest, Hasher, Span};
 use crate::store::{Arrivals, Extents};
 use crate::upstream::UpstreamError;
 
-/// The end of a blob that no reader gets before the whole is verified, in bytes.
+/// The number of bytes at the end of a blob that no reader gets before the whole blob is verified.
 pub const WITHHELD: u64 = 64 << 10;
 
 /// A blob that is arriving.
 pub struct Fill {
     pub digest: Digest,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<FillProgress>,
     /// A std `Mutex`: held for list operations only.
-    sources: Mutex<Sources>,
+    sources: Mutex<Candidates>,
     arrivals: OnceLock<Arc<Arrivals>>,
-    /// Where the fill gave up storing, and the hash up to there: each reader goes on by itself from it.
+    /// The offset at which storing was given up, and the hash of everything before it. Each reader fetches the rest by itself.
     given_up: OnceLock<(u64, Hasher)>,
-    audience: Arc<Audience>,
-    /// What was replaced by something else after readers may have had it. A std `Mutex`: held for operations on the set.
-    tainted: Mutex<Extents>,
+    waiters: Arc<Waiters>,
+    /// Spans that a repair has replaced with other bytes after readers may have read them. A std `Mutex`: held for operations
+    /// on the set.
+    replaced: Mutex<Extents>,
     cancelled: CancellationToken,
 }
 
-/// How far a fill is.
+/// The progress of a fill.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    /// `None` until a source has answered, or when it did not say.
+pub struct FillProgress {
+    /// `None` until a source has answered, and when its answer has no size.
     pub size: Option<u64>,
-    /// So many bytes are on the disk, in whatever order they came.
+    /// The number of bytes on the disk, in whatever order they arrived.
     pub arrived: u64,
-    pub state: State,
+    pub phase: Phase,
 }
 
+/// The phase that a fill is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum Phase {
     /// No source has answered yet.
     #[default]
     Asking,
     Arriving,
-    /// Everything has arrived and is not what the digest says: it is being found out which endpoint was wrong.
-    Doubted,
-    /// Verified, and found in the cache from now on.
+    /// Everything has arrived and does not match the digest. The fill is finding out which endpoint sent wrong bytes.
+    Repairing,
+    /// The blob is verified and stored in the cache.
     Complete,
-    /// Every source has failed, or the content was not what its digest says.
+    /// Every source has failed, or the content does not match the digest.
     Failed,
-    /// It cannot be stored; readers drain what is there and go on from their own sources.
+    /// The blob cannot be stored. Readers read the stored part, and then continue from their own sources.
     Unstorable,
-    /// It is whole and verified, and could not be stored: whoever reads it now has the last of it.
+    /// The blob is complete and verified, but could not be stored. The present readers are the last.
     Unkept,
 }
 
-#[derive(Default)]
-struct Sources {
-    list: Vec<Candidate>,
-    /// Why the fill failed as a whole, where no source is to blame alone.
-    fatal: Option<Fatal>,
-    ended: bool,
-}
-
-enum Fatal {
-    /// The content did not match.
-    Mismatch(UpstreamError),
-    /// It was cancelled by hand.
-    Cancelled,
-}
-
-struct Candidate {
-    source: Source,
-    proof: Proof,
-    failed: Option<UpstreamError>,
-}
-
-/// What a fill is to somebody who wants to join it.
-pub enum Standing {
-    /// One of its sources is the joiner's own: whatever proves the one, proves the other.
-    Ours,
-    /// It runs for other repositories; the joiner must prove its right first.
-    Others,
-    /// It has ended meanwhile.
-    Ended,
-}
-
 impl Fill {
-    pub fn new(digest: Digest, source: Source, proof: Proof) -> Self {
-        let sources = Sources { list: vec![Candidate { source, proof, failed: None }], ..Sources::default() };
+    /// Creates a fill that has not started.
+    pub fn new(digest: Digest, source: BlobSource, proof: Proof) -> Self {
         Self {
             digest,
-            progress: watch::Sender::new(Progress::default()),
-            sources: Mutex::new(sources),
+            progress: watch::Sender::new(FillProgress::default()),
+            sources: Mutex::new(Candidates::new(source, proof)),
             arrivals: OnceLock::new(),
             given_up: OnceLock::new(),
-            audience: Audience::new(),
-            tainted: Mutex::default(),
+            waiters: Waiters::new(),
+            replaced: Mutex::default(),
             cancelled: CancellationToken::new(),
         }
     }
 
+    /// Returns the relation of the fill to a source.
     pub fn standing(&self, key: &SourceKey) -> Standing {
-        let sources = self.sources();
-        if sources.ended {
-            Standing::Ended
-        } else if sources.list.iter().any(|candidate| candidate.source.key() == *key) {
-            Standing::Ours
-        } else {
-            Standing::Others
-        }
+        self.sources().standing(key)
     }
 
-    /// Adds a source whose right is proven. False when the fill has ended.
-    pub fn add(&self, source: Source) -> bool {
-        let mut sources = self.sources();
-        if sources.ended {
-            return false;
+    /// Adds a source that has proven its right. Returns false if the fill has ended.
+    pub fn add(&self, source: BlobSource) -> bool {
+        let added = self.sources().add(source);
+        if added {
+            self.wake();
         }
-        let key = source.key();
-        match sources.list.iter_mut().find(|candidate| candidate.source.key() == key) {
-            Some(candidate) => candidate.proof = Proof::Given,
-            None => sources.list.push(Candidate { source, proof: Proof::Given, failed: None }),
-        }
-        drop(sources);
-        self.wake();
-        true
+        added
     }
 
-    /// Waits until the blob's head can be answered: its source vouches for it, and the size is known if it ever will be.
+    /// Waits until the response head for the blob can be sent: its source has confirmed it, and the size is known if it ever
+    /// will be.
     ///
-    /// Small blobs are waited for to the end: not one byte of them goes out before they are verified, so an error can still
-    /// be told in words. `Err` is the own source's error, not another's.
-    pub async fn ready(&self, key: &SourceKey) -> Result<Progress, FillError> {
+    /// A small blob is awaited to its end. None of its bytes are sent before they are verified, so a failure can still be
+    /// answered with an error. The error is that of the caller's own source.
+    pub async fn ready(&self, key: &SourceKey) -> Result<FillProgress, FillError> {
         let mut watch = self.progress.subscribe();
         loop {
             let progress = *watch.borrow_and_update();
-            let proven = self.verdict(key)?;
+            let proven = self.is_proven(key)?;
             let small = progress.size.is_some_and(|size| size <= WITHHELD);
-            match progress.state {
-                State::Complete | State::Unkept if proven => return Ok(progress),
-                State::Arriving if proven && !small => return Ok(progress),
+            match progress.phase {
+                Phase::Complete | Phase::Unkept if proven => return Ok(progress),
+                Phase::Arriving if proven && !small => return Ok(progress),
                 // The reader asks its own source, which proves the right.
-                State::Unstorable => return Ok(progress),
-                State::Complete | State::Unkept | State::Failed => return Err(self.failure(key)),
-                State::Asking | State::Arriving | State::Doubted => {}
+                Phase::Unstorable => return Ok(progress),
+                Phase::Complete | Phase::Unkept | Phase::Failed => return Err(self.failure(key)),
+                Phase::Asking | Phase::Arriving | Phase::Repairing => {}
             }
             if watch.changed().await.is_err() {
                 return Err(self.failure(key));
@@ -159,207 +119,181 @@ impl Fill {
         }
     }
 
-    /// Who waits for it.
-    pub fn audience(&self) -> &Arc<Audience> {
-        &self.audience
+    /// Returns the waiters.
+    pub fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
     }
 
-    /// Stops it by hand: whoever reads it is cut, and what has arrived can be taken up again.
+    /// Cancels the fill on behalf of an operator. Its readers' bodies are cut; the next request resumes from the bytes that have
+    /// arrived.
     pub fn cancel(&self) {
         self.cancelled.cancel();
     }
 
-    /// Ends when the fill is not to go on: it was cancelled, or nobody waits for it where that matters.
+    /// Completes when the fill has to stop: it was cancelled, or it has no waiters where that matters.
     pub(super) async fn stopped(&self, unattended: Unattended) {
         tokio::select! {
-            () = self.cancelled.cancelled() => self.sources().fatal = Some(Fatal::Cancelled),
+            () = self.cancelled.cancelled() => self.sources().set_fatal(Fatal::Cancelled),
             () = async {
                 match unattended {
                     Unattended::Finish => std::future::pending().await,
-                    Unattended::Pause(grace) => self.audience.gone_for(grace).await,
+                    Unattended::Pause(grace) => self.waiters.absent_for(grace).await,
                 }
             } => {}
         }
     }
 
-    /// Follows the progress.
-    pub fn watch(&self) -> watch::Receiver<Progress> {
+    /// Returns a receiver that follows the progress.
+    pub fn watch(&self) -> watch::Receiver<FillProgress> {
         self.progress.subscribe()
     }
 
-    pub fn progress(&self) -> Progress {
+    /// Returns the present progress.
+    pub fn progress(&self) -> FillProgress {
         *self.progress.borrow()
     }
 
-    /// What arrives, as soon as there is a file for it.
+    /// Returns the arriving content, once there is a file for it.
     pub fn arrivals(&self) -> Option<Arc<Arrivals>> {
         self.arrivals.get().cloned()
     }
 
-    pub fn set_arrivals(&self, arrivals: Arc<Arrivals>) {
+    pub(super) fn set_arrivals(&self, arrivals: Arc<Arrivals>) {
         // The fill opens its file once; a second one would be ignored.
         let _ = self.arrivals.set(arrivals);
         self.arrived();
     }
 
-    /// Was any of these replaced by something else after it could be read?
-    pub fn is_tainted(&self, spans: &[Span]) -> bool {
-        let tainted = self.tainted.lock().unwrap_or_else(PoisonError::into_inner);
-        spans.iter().any(|span| tainted.touches(*span))
+    /// Returns true if a repair has replaced bytes of one of these spans after they could be read.
+    pub fn was_replaced(&self, spans: &[Span]) -> bool {
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.iter().any(|span| replaced.touches(*span))
     }
 
-    pub(super) fn taint(&self, span: Span) {
-        self.tainted.lock().unwrap_or_else(PoisonError::into_inner).insert(span);
+    pub(super) fn mark_replaced(&self, span: Span) {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).insert(span);
     }
 
-    /// Where storing was given up.
+    /// Returns the offset at which storing was given up, if it was.
     pub fn given_up_at(&self) -> Option<u64> {
         self.given_up.get().map(|(at, _)| *at)
     }
 
-    /// Where storing was given up, and the hash up to there.
+    /// Returns the offset at which storing was given up, and the hash of everything before it.
     pub fn given_up(&self) -> Option<(u64, Hasher)> {
         self.given_up.get().cloned()
     }
 
-    /// Is the key's source known to have the right? `Err`: it was asked, and has not.
-    pub fn verdict(&self, key: &SourceKey) -> Result<bool, FillError> {
-        let sources = self.sources();
-        let Some(candidate) = sources.list.iter().find(|candidate| candidate.source.key() == *key) else {
-            return Ok(false);
-        };
-        match (&candidate.proof, &candidate.failed) {
-            (Proof::Given, _) => Ok(true),
-            (Proof::Pending, Some(error)) => Err(FillError::upstream(error, &self.digest, key)),
-            (Proof::Pending, None) => Ok(false),
-        }
+    /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its upstream was
+    /// asked and failed.
+    pub fn is_proven(&self, key: &SourceKey) -> Result<bool, FillError> {
+        self.sources().is_proven(key, &self.digest)
     }
 
-    /// Why it failed, for this source: its own error, else the whole fill's, else another's.
+    /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error, else that
+    /// of another source.
     pub fn failure(&self, key: &SourceKey) -> FillError {
-        let sources = self.sources();
-        let own = sources.list.iter().find(|candidate| candidate.source.key() == *key);
-        let fatal = match &sources.fatal {
-            Some(Fatal::Cancelled) => return FillError::Cancelled(self.digest),
-            Some(Fatal::Mismatch(error)) => Some(error),
-            None => None,
-        };
-        let error = fatal.or(own.and_then(|candidate| candidate.failed.as_ref()));
-        let error = error.or_else(|| sources.list.iter().find_map(|candidate| candidate.failed.as_ref()));
-        match error {
-            Some(error) => FillError::upstream(error, &self.digest, key),
-            None => FillError::Interrupted(self.digest),
-        }
+        self.sources().failure(key, &self.digest)
     }
 
-    /// Is there a source that was not tried?
-    pub(super) fn has_untried(&self) -> bool {
-        !self.unfailed().is_empty()
-    }
-
-    /// The next source that was not tried. With none left the fill has ended, nobody can join it any more, and `let_go` is
-    /// called before the next fill can begin.
-    pub(super) fn next_source(&self, let_go: impl FnOnce()) -> Option<Source> {
+    /// Returns the next usable source. If there is none, the fill ends and cannot be joined any more; `release` is called before
+    /// the next fill of the digest can start.
+    pub(super) fn next_source(&self, release: impl FnOnce()) -> Option<BlobSource> {
         let mut sources = self.sources();
-        let next = sources.list.iter().find(|candidate| candidate.failed.is_none()).map(|c| c.source.clone());
+        let next = sources.usable().next().cloned();
         if next.is_none() {
-            let_go();
-            sources.ended = true;
+            release();
+            sources.end();
         }
         next
     }
 
-    /// Ends it, unless somebody has come who waits for it. `let_go` is called before the next fill can begin.
-    pub(super) fn close(&self, let_go: impl FnOnce()) -> bool {
+    /// Ends the fill, unless a waiter has come meanwhile. `release` is called before the next fill of the digest can start.
+    /// Returns true if the fill has ended.
+    pub(super) fn close(&self, release: impl FnOnce()) -> bool {
         let mut sources = self.sources();
-        if self.audience.count() > 0 && !self.cancelled.is_cancelled() {
+        if self.waiters.count() > 0 && !self.cancelled.is_cancelled() {
             return false;
         }
-        let_go();
-        sources.ended = true;
+        release();
+        sources.end();
         true
     }
 
-    /// A source has answered 200: it vouches for its repository, and the blob has this size.
+    /// Records that a source answered 200. That confirms its right, and tells the size of the blob.
     pub(super) fn answered(&self, key: &SourceKey, size: Option<u64>) {
-        if let Some(candidate) = self.sources().list.iter_mut().find(|candidate| candidate.source.key() == *key) {
-            candidate.proof = Proof::Given;
-        }
+        self.sources().set_proven(key);
         self.progress.send_modify(|progress| {
             progress.size = size.or(progress.size);
-            if progress.state == State::Asking {
-                progress.state = State::Arriving;
+            if progress.phase == Phase::Asking {
+                progress.phase = Phase::Arriving;
             }
         });
     }
 
+    /// Records that a source failed.
     pub(super) fn failed(&self, key: &SourceKey, error: UpstreamError) {
-        if let Some(candidate) = self.sources().list.iter_mut().find(|candidate| candidate.source.key() == *key) {
-            candidate.failed = Some(error);
-        }
+        self.sources().set_failed(key, error);
         self.wake();
     }
 
-    /// More has arrived, or less is believed: readers look again.
+    /// Tells readers that the number of arrived bytes has changed.
     pub(super) fn arrived(&self) {
         let arrived = self.arrivals.get().map_or(0, |arrivals| arrivals.total());
         self.progress.send_modify(|progress| progress.arrived = arrived);
     }
 
-    /// What has arrived is not what the digest says.
-    pub(super) fn doubt(&self) {
-        self.progress.send_modify(|progress| progress.state = State::Doubted);
+    /// Records that the content that has arrived does not match the digest, and is being repaired.
+    pub(super) fn begin_repair(&self) {
+        self.progress.send_modify(|progress| progress.phase = Phase::Repairing);
     }
 
-    pub(super) fn end(&self, state: State) {
-        self.sources().ended = true;
+    /// Ends the fill in a final phase.
+    pub(super) fn end(&self, phase: Phase) {
+        self.sources().end();
         self.progress.send_modify(|progress| {
-            if matches!(state, State::Complete | State::Unkept) {
+            if matches!(phase, Phase::Complete | Phase::Unkept) {
                 progress.size = Some(progress.arrived);
             }
-            progress.state = state;
+            progress.phase = phase;
         });
     }
 
-    /// The content was not what its digest says.
+    /// Ends the fill because the content does not match the digest.
     pub(super) fn end_mismatched(&self, error: UpstreamError) {
-        self.sources().fatal = Some(Fatal::Mismatch(error));
-        self.end(State::Failed);
+        self.sources().set_fatal(Fatal::Mismatch(error));
+        self.end(Phase::Failed);
     }
 
-    /// It cannot be stored. `hasher` has seen the first `prefix` bytes.
+    /// Ends the fill because the blob cannot be stored. `hasher` has hashed the first `prefix` bytes.
     pub(super) fn give_up(&self, prefix: u64, hasher: Hasher) {
         let found = hasher.clone().finish();
         if found == self.digest && self.arrivals.get().is_some() {
-            return self.end(State::Unkept);
+            return self.end(Phase::Unkept);
         }
         if self.progress().size == Some(prefix) {
             return self.end_mismatched(UpstreamError::Mismatch { expected: self.digest, found });
         }
         let _ = self.given_up.set((prefix, hasher));
-        self.end(State::Unstorable);
+        self.end(Phase::Unstorable);
     }
 
-    /// Sources that may still be asked.
-    pub(in crate::fills) fn unfailed(&self) -> Vec<Source> {
-        let sources = self.sources();
-        let left = sources.list.iter().filter(|candidate| candidate.failed.is_none());
-        left.map(|candidate| candidate.source.clone()).collect()
+    /// Returns the sources that have not failed.
+    pub(super) fn usable_sources(&self) -> Vec<BlobSource> {
+        self.sources().usable().cloned().collect()
     }
 
-    /// Repositories whose right was proven while it ran, with whether their upstream was asked without credentials.
-    pub(super) fn proven(&self) -> Vec<Source> {
-        let sources = self.sources();
-        let given = sources.list.iter().filter(|candidate| candidate.proof == Proof::Given);
-        given.map(|candidate| candidate.source.clone()).collect()
+    /// Returns the sources that proved their right while the fill ran.
+    pub(super) fn proven_sources(&self) -> Vec<BlobSource> {
+        self.sources().proven().cloned().collect()
     }
 
     fn wake(&self) {
         self.progress.send_modify(|_| {});
     }
 
-    fn sources(&self) -> MutexGuard<'_, Sources> {
-        // Each change to the list is one assignment or push; it is whole whatever its last holder did.
+    fn sources(&self) -> MutexGuard<'_, Candidates> {
+        // Each change is one assignment or push, so a poisoned lock holds a complete list.
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

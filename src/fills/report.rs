@@ -1,7 +1,7 @@
 //! The state of running fills, for operators.
 
-use super::fill::{Fill, State};
-use super::source::Source;
+use super::fill::{Fill, Phase};
+use super::source::BlobSource;
 use crate::oci::Digest;
 
 /// A blob that is arriving.
@@ -12,8 +12,8 @@ pub struct FillReport {
     pub size: Option<u64>,
     /// The number of bytes on the disk.
     pub arrived: u64,
-    /// True while a blob that has arrived with a wrong digest is being repaired.
-    pub doubted: bool,
+    /// True while a blob that has arrived with a wrong digest is repaired.
+    pub repairing: bool,
     /// The number of readers and other waiters.
     pub readers: usize,
     /// The repositories that the blob is fetched for.
@@ -24,14 +24,14 @@ impl FillReport {
     /// Describes a fill as it is now.
     pub(super) fn of(fill: &Fill) -> Self {
         let progress = fill.progress();
-        let name = |source: Source| format!("{}/{}", source.upstream.name(), source.repository);
+        let name = |source: BlobSource| format!("{}/{}", source.upstream.name(), source.repository);
         Self {
             digest: fill.digest,
             size: progress.size,
             arrived: progress.arrived,
-            doubted: progress.state == State::Doubted,
-            readers: fill.audience().count(),
-            repositories: fill.unfailed().into_iter().map(name).collect(),
+            repairing: progress.phase == Phase::Repairing,
+            readers: fill.waiters().count(),
+            repositories: fill.usable_sources().into_iter().map(name).collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a blob can be fetched from, and what that says of the right to it.
+//! The sources that a blob can be fetched from, and the rights that an answer of theirs proves.
 
 use std::sync::Arc;
 
@@ -6,40 +6,41 @@ use crate::oci::{HostName, RepositoryName};
 use crate::store::Right;
 use crate::upstream::{Upstream, UpstreamError};
 
-/// Where a blob can be fetched from, and in whose name.
+/// A repository of an upstream that a blob can be fetched from. The upstream's own account is used.
 #[derive(Clone)]
-pub struct Source {
+pub struct BlobSource {
     pub upstream: Arc<Upstream>,
     pub repository: RepositoryName,
-    /// What the naming descriptor says.
+    /// The size that a descriptor names, if one is known.
     pub expected_size: Option<u64>,
 }
 
-impl Source {
-    /// Two sources with one key have the same rights.
+impl BlobSource {
+    /// Returns the key of the source. Two sources with the same key have the same rights.
     pub fn key(&self) -> SourceKey {
         (self.upstream.name().clone(), self.repository.clone())
     }
 
-    /// The right that a 200 of it gives.
+    /// Returns the right that a 200 of this source proves.
     pub fn right(&self) -> Right {
         if self.upstream.is_anonymous() { Right::Public } else { Right::Private }
     }
 }
 
+/// The upstream and the repository of a source.
 pub type SourceKey = (HostName, RepositoryName);
 
-/// Has the upstream vouched for this repository's right to the digest?
+/// Whether the upstream has confirmed that this repository has the digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// It answered 200 for it, now or earlier.
+    /// The upstream answered 200 for it, now or earlier.
     Given,
-    /// It will be asked by the fill itself.
+    /// The fill itself will ask the upstream.
     Pending,
 }
 
-/// The size that all who name one agree on; an error names the first two that do not.
-pub fn agree(sizes: [Option<u64>; 3]) -> Result<Option<u64>, UpstreamError> {
+/// Returns the size that all of these name, if any does. The error names the first two that differ.
+pub fn agreed_size(sizes: [Option<u64>; 3]) -> Result<Option<u64>, UpstreamError> {
     let mut named = sizes.into_iter().flatten();
     let Some(expected) = named.next() else { return Ok(None) };
     match named.find(|size| *size != expected) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::fills::{Arriving, Direct, Follower, Progress};
+use crate::fills::{ArrivingBlob, DirectStream, FillProgress, Follower};
 use crate::oci::{Digest, Span};
 use crate::store::{Piece, ReadError, StoredBlob};
 
@@ -17,7 +17,7 @@ enum BlobSource {
     Stored(StoredBlob),
     /// A manifest that is read as a blob.
     Bytes(Bytes),
-    Arriving(Box<Arriving>),
+    Arriving(Box<ArrivingBlob>),
 }
 
 impl Blob {
@@ -29,8 +29,8 @@ impl Blob {
         Self { digest, size: Some(bytes.len() as u64), source: BlobSource::Bytes(bytes) }
     }
 
-    pub(super) fn arriving(arriving: Arriving, progress: Progress) -> Self {
-        let size = arriving.direct.as_ref().map_or(progress.size, Direct::size);
+    pub(super) fn arriving(arriving: ArrivingBlob, progress: FillProgress) -> Self {
+        let size = arriving.direct.as_ref().map_or(progress.size, DirectStream::size);
         Self { digest: arriving.fill.digest, size, source: BlobSource::Arriving(Box::new(arriving)) }
     }
 

@@ -11,9 +11,9 @@ use super::inventory::Inventory;
 use super::mirror::{Flights, NegativeCache, Remote};
 use super::naming::Naming;
 use super::{Registry, hosted, mirror};
-use crate::cache::Quota;
+use crate::cache::Ledger;
 use crate::config::{self, Config};
-use crate::fills::{Fills, Means};
+use crate::fills::{Fills, Shared};
 use crate::metrics::Metrics;
 use crate::oci::{HostName, RepositoryName, Target};
 use crate::store::{Store, StoreError};
@@ -60,9 +60,9 @@ pub async fn open(
     }
     let Machine { clock, tasks } = machine.clone();
     let limits = config.mirror.cache.clone();
-    let quota = Quota::new(store.cache.clone(), limits, clock.clone(), tasks.clone(), Arc::clone(&metrics));
-    let means = Means::new(Arc::clone(&quota), config.mirror.fill.clone(), clock.clone(), Arc::clone(&metrics));
-    let fills = Fills::new(store.cache.clone(), means, tasks.clone());
+    let quota = Ledger::new(store.cache.clone(), limits, clock.clone(), tasks.clone(), Arc::clone(&metrics));
+    let shared = Shared::new(Arc::clone(&quota), config.mirror.fill.clone(), clock.clone(), Arc::clone(&metrics));
+    let fills = Fills::new(store.cache.clone(), shared, tasks.clone());
     let hosted = hosted::HostedContext {
         store: store.hosted.clone(),
         quota: Arc::clone(&quota),

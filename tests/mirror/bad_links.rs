@@ -246,7 +246,9 @@ fn fill_succeeds_with_a_damaging_and_a_good_endpoint() {
         let target = blob("library/app", digests[0]);
         assert!(is_right(&mirror.client().get(&target), &content), "the good endpoint suffices");
         assert!(endpoints[1 - lies].bytes_sent(&digests[0]) <= 2 * content.len() as u64);
-        mirror.wait_for_log("this endpoint sent content that is not what its digest says");
+        mirror.wait_for_log(
+            "this endpoint sent content that does not match its digest; another endpoint had the right content",
+        );
         let blamed = mirror.wait_for_log("this endpoint sent");
         assert!(blamed.contains(&endpoints[lies].port().to_string()), "{blamed}");
     }
@@ -266,7 +268,7 @@ fn repair_asks_only_endpoints_that_sent_bytes() {
     mirror.wait_for_log("this endpoint sent content");
     let tried = |upstream: &Upstream| {
         let host = format!("127.0.0.1:{}\"", upstream.port());
-        mirror.log().lines().any(|line| line.contains("trying one endpoint") && line.contains(&host))
+        mirror.log().lines().any(|line| line.contains("fetching it from one endpoint") && line.contains(&host))
     };
     assert!(tried(&good) && !tried(&dead), "{}", mirror.log());
 }

@@ -123,7 +123,7 @@ fn repair_is_not_paused() {
     [&damaging, &good].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
     let client = mirror.client();
     let stream = client.request("GET", &blob("library/app", digest)).send_head();
-    mirror.wait_for_log("trying one endpoint for all of it");
+    mirror.wait_for_log("the content of a blob does not match its digest; fetching it from one endpoint");
     drop(stream);
     idle(&mirror);
     assert!(mirror.log().contains("this endpoint sent"), "the damaging endpoint is detected");

@@ -1,68 +1,70 @@
-//! Which stretch of a blob the next connection fetches. Pure: what has arrived and what is wanted is given to it.
+//! Decides which segment of a blob the next connection fetches. Pure: it is told which bytes have arrived and which are wanted.
 
 use crate::oci::Span;
 use crate::store::Extents;
 
-/// A blob of up to so many bytes comes by one connection: more would save less than they cost.
-const WHOLE_UP_TO: u64 = 4 << 20;
+/// A blob of up to this size is fetched by one connection. More connections would cost more than they save.
+const SINGLE_UP_TO: u64 = 4 << 20;
 
-/// No stretch is shorter, but where nothing else is missing: a request costs a round trip.
-const SHORTEST: u64 = 1 << 20;
+/// No segment is shorter than this, unless less is missing: each request costs a round trip.
+const MIN_SEGMENT: u64 = 1 << 20;
 
-/// So much is asked for at first of a blob whose size is not known: the answer tells it, and the others can begin.
-const FIRST: u64 = 2 << 20;
+/// The length of the first request for a blob of unknown size. The answer tells the size, and then further connections begin.
+const FIRST_SEGMENT: u64 = 2 << 20;
 
-/// A connection that is so far before what somebody waits for does not get there first.
-const LAG: u64 = 256 << 10;
+/// A connection that is at least this far before a wanted byte is too slow: another connection fetches the byte.
+const MAX_LAG: u64 = 256 << 10;
 
-/// Connections fetch at most so far ahead of what has arrived without a hole.
+/// Connections fetch at most this far ahead of the bytes that have arrived without a gap.
 const WINDOW: u64 = 64 << 20;
 
-/// What is being fetched of one blob.
+/// The plan for one blob, and the segments that are being fetched.
 #[derive(Debug)]
 pub(super) struct Plan {
     size: Option<u64>,
-    manner: Manner,
+    delivery: Delivery,
     in_order: bool,
-    /// The most that one connection asks for.
+    /// The maximum length of a segment.
     segment: u64,
     taken: Vec<Assignment>,
-    next: u64,
+    next_ticket: u64,
 }
 
-/// How the upstream gives the blob away.
+/// How the upstream delivers the blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// In stretches, to several connections.
-    Stretches,
-    /// All of it, from the beginning on, to one connection.
+pub(super) enum Delivery {
+    /// In segments, to several connections.
+    Ranges,
+    /// The whole blob from the beginning on, to one connection.
     Whole,
 }
 
-/// A stretch that one connection fetches.
+/// A segment that one connection fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Assignment {
     pub(super) ticket: u64,
     pub(super) span: Span,
-    /// The end is asked for; otherwise whatever comes.
+    /// True if the request names the end of the span. Otherwise it asks for everything from the start on.
     pub(super) bounded: bool,
 }
 
-/// What a choice depends on.
+/// The facts that a choice depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs<'a> {
     pub(super) arrived: &'a Extents,
-    /// Stretches that somebody waits for, the most urgent first.
+    /// Spans that waiters want, the most urgent first.
     pub(super) wanted: &'a [Span],
-    /// How many connections there will be.
+    /// The number of connections that the transfer is going to use.
     pub(super) connections: usize,
-    /// What this connection brings in a few seconds, if that is known.
+    /// The number of bytes that this connection transfers in a few seconds, if it is known.
     pub(super) reach: Option<u64>,
 }
 
 impl Plan {
+    /// Plans a blob of this size. `segment` is the maximum length of a segment.
     pub(super) fn new(size: Option<u64>, segment: u64) -> Self {
-        Self { size, manner: Manner::Stretches, in_order: false, segment, taken: Vec::new(), next: 0 }
+        let (delivery, in_order) = (Delivery::Ranges, false);
+        Self { size, delivery, in_order, segment, taken: Vec::new(), next_ticket: 0 }
     }
 
     pub(super) fn size(&self) -> Option<u64> {
@@ -73,43 +75,43 @@ impl Plan {
         self.size = Some(size);
     }
 
-    /// Does each connection bring what it was asked for, and no more?
-    pub(super) fn is_in_stretches(&self) -> bool {
-        self.manner == Manner::Stretches
+    /// Returns true if each connection receives the bytes that it asked for, and no others.
+    pub(super) fn is_by_ranges(&self) -> bool {
+        self.delivery == Delivery::Ranges
     }
 
-    /// As long as the size is unknown, nothing is asked for before what lies in front of it.
+    /// While the size is unknown, makes the plan ask for missing bytes from the beginning on, and ignore wanted spans.
     pub(super) fn ask_in_order(&mut self) {
         self.in_order = true;
     }
 
-    pub(super) fn set_manner(&mut self, manner: Manner) {
-        self.manner = manner;
+    pub(super) fn set_delivery(&mut self, delivery: Delivery) {
+        self.delivery = delivery;
     }
 
-    /// Has everything arrived?
+    /// Returns true if everything has arrived.
     pub(super) fn is_done(&self, arrived: &Extents) -> bool {
         self.size.is_some_and(|size| arrived.total() >= size)
     }
 
-    /// Is a connection fetching?
-    pub(super) fn is_busy(&self) -> bool {
+    /// Returns true if a connection is fetching.
+    fn is_busy(&self) -> bool {
         !self.taken.is_empty()
     }
 
-    /// Is there something to do for one more connection?
+    /// Returns true if there is a segment for one more connection.
     pub(super) fn has_work(&self, needs: &Needs<'_>) -> bool {
         self.overtaken(needs).is_some() || self.choose(needs).is_some()
     }
 
-    /// Does somebody wait for bytes that no connection fetches?
+    /// Returns true if a waiter wants bytes that no connection fetches.
     pub(super) fn is_urgent(&self, needs: &Needs<'_>) -> bool {
         let first = |wanted: &Span| self.free(needs, Span { start: wanted.start, end: wanted.start + 1 });
         let untaken = || needs.wanted.iter().any(|wanted| first(wanted).is_some());
-        self.manner == Manner::Stretches && (untaken() || self.overtaken(needs).is_some())
+        self.delivery == Delivery::Ranges && (untaken() || self.overtaken(needs).is_some())
     }
 
-    /// The next stretch to fetch; `None` while there is nothing to do for one more connection.
+    /// Takes the next segment to fetch. Returns `None` while there is no work for one more connection.
     pub(super) fn take(&mut self, needs: &Needs<'_>) -> Option<Assignment> {
         let (span, bounded) = match self.overtaken(needs) {
             Some((slow, span)) => {
@@ -118,21 +120,22 @@ impl Plan {
             }
             None => self.choose(needs)?,
         };
-        let assignment = Assignment { ticket: self.next, span, bounded };
-        self.next += 1;
+        let assignment = Assignment { ticket: self.next_ticket, span, bounded };
+        self.next_ticket += 1;
         self.taken.push(assignment);
         Some(assignment)
     }
 
-    /// Where a connection's stretch ends now: another may have been given the rest of it.
+    /// Returns the end of a connection's segment. Another connection may have taken over the rest of it.
     pub(super) fn end_of(&self, assignment: Assignment) -> u64 {
         let taken = self.taken.iter().find(|taken| taken.ticket == assignment.ticket);
         taken.map_or(assignment.span.end, |taken| taken.span.end)
     }
 
-    /// A stretch whose connection will come to what somebody waits for only much later, and what another is to bring of it.
+    /// Finds a segment whose connection is still far from a wanted byte. Returns its index in `taken`, and the part of it that
+    /// another connection should take over.
     fn overtaken(&self, needs: &Needs<'_>) -> Option<(usize, Span)> {
-        let wanted = needs.wanted.iter().filter(|_| self.manner == Manner::Stretches);
+        let wanted = needs.wanted.iter().filter(|_| self.delivery == Delivery::Ranges);
         wanted.into_iter().find_map(|wanted| {
             let missing = needs.arrived.first_missing(Span { start: wanted.start, end: wanted.start + 1 })?;
             let holds =
@@ -140,56 +143,58 @@ impl Plan {
             let at = self.taken.iter().position(holds)?;
             let taken = self.taken[at].span;
             let reached = needs.arrived.end_of(taken.start);
-            (missing.start - reached >= LAG).then_some((at, Span { start: missing.start, end: taken.end }))
+            (missing.start - reached >= MAX_LAG).then_some((at, Span { start: missing.start, end: taken.end }))
         })
     }
 
     fn choose(&self, needs: &Needs<'_>) -> Option<(Span, bool)> {
-        Some(match (self.manner, self.size) {
-            (Manner::Whole, size) => (self.rest(needs, size)?, false),
-            (Manner::Stretches, Some(size)) if self.is_simple(needs, size) => (self.rest(needs, Some(size))?, false),
-            (Manner::Stretches, Some(size)) => (self.stretch(needs, size)?, true),
-            (Manner::Stretches, None) => (self.first(needs)?, true),
+        Some(match (self.delivery, self.size) {
+            (Delivery::Whole, size) => (self.rest(needs, size)?, false),
+            (Delivery::Ranges, Some(size)) if self.is_simple(needs, size) => (self.rest(needs, Some(size))?, false),
+            (Delivery::Ranges, Some(size)) => (self.next_segment(needs, size)?, true),
+            (Delivery::Ranges, None) => (self.first(needs)?, true),
         })
     }
 
-    /// Is it so small that one connection should bring all that is missing?
+    /// Returns true if one connection should fetch everything that is missing, because the blob is small.
     fn is_simple(&self, needs: &Needs<'_>, size: u64) -> bool {
-        let holed = needs.arrived.total() > needs.arrived.prefix();
-        size <= WHOLE_UP_TO && needs.wanted.is_empty() && !holed
+        let gaps = needs.arrived.total() > needs.arrived.prefix();
+        size <= SINGLE_UP_TO && needs.wanted.is_empty() && !gaps
     }
 
-    /// The upstream sends everything to this connection, whatever it asked for. False where others fetch too.
+    /// Records that the upstream sends the whole blob to this connection, whichever range it asked for. Returns false if other
+    /// connections are fetching too, since their work would be done twice.
     pub(super) fn takes_all(&mut self, assignment: Assignment) -> bool {
         let alone = self.taken.iter().all(|taken| taken.ticket == assignment.ticket);
         if alone {
-            self.manner = Manner::Whole;
+            self.delivery = Delivery::Whole;
         }
         alone
     }
 
-    /// A connection has ended; what it did not bring is free again.
+    /// Records the end of a connection. The bytes that it did not fetch can be assigned again.
     pub(super) fn release(&mut self, assignment: Assignment) {
         self.taken.retain(|taken| taken.ticket != assignment.ticket);
     }
 
-    /// Everything from where it is whole up to there, for a connection alone.
+    /// Returns everything after the bytes that have arrived without a gap, for a single connection.
     fn rest(&self, needs: &Needs<'_>, size: Option<u64>) -> Option<Span> {
         let span = Span { start: needs.arrived.prefix(), end: size.unwrap_or(u64::MAX) };
-        // An empty blob has to be asked for too.
+        // An empty blob has to be requested too, so that its source confirms it.
         (!self.is_busy() && (span.start < span.end || size == Some(0))).then_some(span)
     }
 
-    /// The first question about a blob of unknown size: its answer tells it.
+    /// Returns the first segment to request of a blob whose size is unknown.
     fn first(&self, needs: &Needs<'_>) -> Option<Span> {
-        let from = |start: u64| Span { start, end: start.saturating_add(self.segment.min(FIRST)) };
+        let from = |start: u64| Span { start, end: start.saturating_add(self.segment.min(FIRST_SEGMENT)) };
         let wanted = needs.wanted.iter().filter(|_| !self.in_order);
         let wanted = wanted.into_iter().find_map(|wanted| needs.arrived.first_missing(from(wanted.start)));
         let missing = || needs.arrived.first_missing(from(needs.arrived.prefix()));
         if self.is_busy() { None } else { wanted.or_else(missing) }
     }
 
-    fn stretch(&self, needs: &Needs<'_>, size: u64) -> Option<Span> {
+    /// Returns the next segment of a blob whose size is known.
+    fn next_segment(&self, needs: &Needs<'_>, size: u64) -> Option<Span> {
         let urgent = needs.wanted.iter().map(|wanted| Span {
             start: wanted.start,
             end: wanted.end.min(wanted.start.saturating_add(2 * self.segment)).min(size),
@@ -201,7 +206,7 @@ impl Plan {
         Some(Span { start, end: free.end.min(start + self.length(needs, size)) })
     }
 
-    /// The first stretch of `within` that has not arrived and that nobody fetches.
+    /// Returns the first part of `within` that has not arrived and that no connection fetches.
     fn free(&self, needs: &Needs<'_>, within: Span) -> Option<Span> {
         let mut from = within.start;
         while from < within.end {
@@ -218,15 +223,16 @@ impl Plan {
         None
     }
 
-    /// How much one connection is given. Less towards the end, so that all finish at the same time.
+    /// Returns the length of the next segment. Segments become shorter towards the end, so that all connections finish at the same
+    /// time.
     fn length(&self, needs: &Needs<'_>, size: u64) -> u64 {
-        let shortest = SHORTEST.min(self.segment);
+        let shortest = MIN_SEGMENT.min(self.segment);
         let coming: u64 = self.taken.iter().map(|taken| needs.arrived.missing_in(taken.span)).sum();
         let left = size.saturating_sub(needs.arrived.total()).saturating_sub(coming);
         let fair = match needs.connections {
             0 | 1 => self.segment,
-            // Less at the beginning too: readers follow what has arrived without a hole.
-            several => left.div_ceil(several as u64).min((needs.arrived.total() / 2).max(2 * SHORTEST)),
+            // Segments are short at the beginning too, because readers follow the bytes that have arrived without a gap.
+            several => left.div_ceil(several as u64).min((needs.arrived.total() / 2).max(2 * MIN_SEGMENT)),
         };
         fair.min(needs.reach.unwrap_or(u64::MAX)).clamp(shortest, self.segment)
     }
@@ -251,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_missing_comes_first_and_no_byte_twice() {
+    fn lowest_missing_bytes_are_taken_first_and_once() {
         let mut plan = Plan::new(Some(100 * MIB), 8 * MIB);
         let held = arrived(&[(0, 40 * MIB), (42 * MIB, 60 * MIB)]);
         let spans: Vec<_> = (0..3).map(|_| plan.take(&needs(&held, &[])).unwrap().span).collect();
@@ -260,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_comes_before_it_and_the_window_does_not_bound_it() {
+    fn wanted_bytes_come_first_even_beyond_the_window() {
         let mut plan = Plan::new(Some(1000 * MIB), 8 * MIB);
         let held = Extents::default();
         let wanted = [Span { start: 900 * MIB, end: 900 * MIB + 10 }];
@@ -275,32 +281,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_not_left_to_a_connection_that_is_far_before_it() {
+    fn wanted_bytes_are_taken_over_from_a_connection_that_is_far_before_them() {
         let mut plan = Plan::new(Some(100 * MIB), 8 * MIB);
         let held = arrived(&[(0, 50 * MIB)]);
         let slow = plan.take(&needs(&held, &[])).unwrap();
         assert_eq!(slow.span, Span { start: 50 * MIB, end: 58 * MIB });
         let held = arrived(&[(0, 51 * MIB)]);
-        let near = [Span { start: 51 * MIB + LAG - 1, end: 52 * MIB }];
-        assert!(!plan.is_urgent(&needs(&held, &near)), "it is there soon");
+        let near = [Span { start: 51 * MIB + MAX_LAG - 1, end: 52 * MIB }];
+        assert!(!plan.is_urgent(&needs(&held, &near)), "the connection reaches the byte soon");
         let far = [Span { start: 57 * MIB, end: 57 * MIB + 10 }];
         assert!(plan.is_urgent(&needs(&held, &far)));
         assert_eq!(plan.take(&needs(&held, &far)).unwrap().span, Span { start: 57 * MIB, end: 58 * MIB });
         assert_eq!(plan.end_of(slow), 57 * MIB);
-        assert!(!plan.is_urgent(&needs(&held, &far)), "somebody is on it");
+        assert!(!plan.is_urgent(&needs(&held, &far)), "a connection fetches the byte");
     }
 
     #[test]
-    fn small_ones_and_those_that_come_whole_take_one_connection() {
+    fn small_blobs_and_whole_deliveries_take_one_connection() {
         for (mut plan, held, want) in [
             (Plan::new(Some(MIB), 8 * MIB), arrived(&[]), (0, MIB)),
             (Plan::new(Some(MIB), 8 * MIB), arrived(&[(0, 10)]), (10, MIB)),
             (
-                Plan { manner: Manner::Whole, ..Plan::new(Some(100 * MIB), 8 * MIB) },
+                Plan { delivery: Delivery::Whole, ..Plan::new(Some(100 * MIB), 8 * MIB) },
                 arrived(&[(0, 10)]),
                 (10, 100 * MIB),
             ),
-            (Plan { manner: Manner::Whole, ..Plan::new(None, 8 * MIB) }, arrived(&[]), (0, u64::MAX)),
+            (Plan { delivery: Delivery::Whole, ..Plan::new(None, 8 * MIB) }, arrived(&[]), (0, u64::MAX)),
             (Plan::new(Some(0), 8 * MIB), arrived(&[]), (0, 0)),
         ] {
             let taken = plan.take(&needs(&held, &[])).unwrap();
@@ -310,22 +316,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_size_is_asked_for_with_the_first_stretch() {
+    fn first_segment_of_an_unknown_size_tells_it() {
         let mut plan = Plan::new(None, 8 * MIB);
         let taken = plan.take(&needs(&Extents::default(), &[Span { start: 5, end: 6 }])).unwrap();
-        assert_eq!((taken.span, taken.bounded), (Span { start: 5, end: FIRST + 5 }, true));
+        assert_eq!((taken.span, taken.bounded), (Span { start: 5, end: FIRST_SEGMENT + 5 }, true));
         assert_eq!(plan.take(&needs(&Extents::default(), &[])), None);
-        // What is wanted is there already: the answer tells the size all the same.
+        // The wanted bytes have arrived already. The first segment is requested all the same, to learn the size.
         let mut plan = Plan::new(None, 8 * MIB);
         let held = arrived(&[(5 * MIB, 9 * MIB)]);
         let taken = plan.take(&needs(&held, &[Span { start: 6 * MIB, end: 7 * MIB }])).unwrap();
-        assert_eq!(taken.span, Span { start: 0, end: FIRST });
+        assert_eq!(taken.span, Span { start: 0, end: FIRST_SEGMENT });
     }
 
     proptest! {
-        /// However connections come and go, everything arrives once, and no two fetch the same.
+        /// Every byte is fetched once, in whatever order connections begin and end.
         #[test]
-        fn everything_arrives_once(size in 1u64..300, steps in proptest::collection::vec((0usize..4, 0u64..100), 2..200)) {
+        fn every_byte_is_fetched_once(size in 1u64..300, steps in proptest::collection::vec((0usize..4, 0u64..100), 2..200)) {
             let size = size * MIB;
             let mut plan = Plan::new(Some(size), 8 * MIB);
             let (mut held, mut running) = (Extents::default(), Vec::<Assignment>::new());
@@ -341,10 +347,10 @@ mod tests {
                     prop_assert!(!held.touches(taken.span) && !taken.span.is_empty() && taken.span.end <= size);
                     running.push(taken);
                 } else {
-                    prop_assert!(!running.is_empty(), "nobody fetches what is missing");
+                    prop_assert!(!running.is_empty(), "no connection fetches the missing bytes");
                     let ended = running.remove(action % running.len());
-                    let brought = ended.span.start + (ended.span.len() * percent / 100).max(ended.span.len().min(MIB / 2));
-                    held.insert(Span { start: ended.span.start, end: brought });
+                    let fetched = ended.span.start + (ended.span.len() * percent / 100).max(ended.span.len().min(MIB / 2));
+                    held.insert(Span { start: ended.span.start, end: fetched });
                     plan.release(ended);
                 }
             }

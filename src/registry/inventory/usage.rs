@@ -235,7 +235,7 @@ async fn while_received<T>(sender: &mpsc::Sender<T>, work: impl Future<Output = 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Quota;
+    use crate::cache::Ledger;
     use crate::config::Cache;
     use crate::store::Store;
     use crate::sys::{Clock, Machine, Tasks};
@@ -248,7 +248,7 @@ mod tests {
         }
         let machine = Machine { clock: clock.clone(), tasks: Tasks::new() };
         let store = Store::new(directory, clock.clone());
-        let quota = Quota::new(
+        let quota = Ledger::new(
             store.cache.clone(),
             Cache { max_size: None, reserve: None },
             clock.clone(),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cache::Quota;
+use crate::cache::Ledger;
 use crate::oci::{Digest, Target};
 use crate::registry::error::RegistryError;
 use crate::store::Store;
@@ -15,14 +15,14 @@ const BATCH: usize = 1000;
 /// All repositories of the store.
 pub(in crate::registry) struct Inventory {
     pub(super) store: Store,
-    pub(super) quota: Arc<Quota>,
+    pub(super) quota: Arc<Ledger>,
     pub(super) machine: Machine,
     /// Held while all directories are read, so that only one caller does that. An async lock, because it is held across awaits.
     pub(super) walking: tokio::sync::Mutex<()>,
 }
 
 impl Inventory {
-    pub(in crate::registry) fn new(store: Store, quota: Arc<Quota>, machine: Machine) -> Arc<Self> {
+    pub(in crate::registry) fn new(store: Store, quota: Arc<Ledger>, machine: Machine) -> Arc<Self> {
         Arc::new(Self { store, quota, machine, walking: tokio::sync::Mutex::default() })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::manifests::is_manifest;
 use super::repository::MirrorRepository;
-use crate::fills::{Arriving, Attention, Direct, Fill, Interest, Joined, Proof, Source, State};
+use crate::fills::{ArrivingBlob, BlobSource, DirectStream, Fill, Interest, Joined, Phase, Proof, Waiter};
 use crate::oci::{ByteRange, Digest, MediaType, Reference};
 use crate::registry::answer::{CacheStatus, Found};
 use crate::registry::blob::Blob;
@@ -14,9 +14,9 @@ use crate::store::LinkRecord;
 /// A running fill that a request has joined. The request's own source is one of the fill's sources.
 pub struct JoinedFill {
     pub fill: Arc<Fill>,
-    pub source: Source,
+    pub source: BlobSource,
     /// Keeps the fill running while the request waits.
-    pub attention: Attention,
+    pub waiter: Waiter,
     /// `Miss` if this request started the fill.
     pub status: CacheStatus,
 }
@@ -32,7 +32,7 @@ impl MirrorRepository {
             return Ok(self.head_manifest(&Reference::Digest(*digest)).await?.map(|info| Some(info.size)));
         }
         if let Some(fill) = self.cached.context.fills.running(digest)
-            && fill.verdict(&self.source(None).key()).unwrap_or(false)
+            && fill.is_proven(&self.source(None).key()).unwrap_or(false)
         {
             return Ok(Found::mirrored(fill.progress().size, CacheStatus::Fill));
         }
@@ -115,33 +115,33 @@ impl MirrorRepository {
         let source = self.source(link.as_ref().and_then(|link| link.size));
         let is_proven = link.is_some_and(|link| link.right.is_proven());
         let mut proof = if is_proven { Proof::Given } else { Proof::Pending };
-        let (fill, attention, status) = loop {
+        let (fill, waiter, status) = loop {
             match self.cached.context.fills.join(digest, source.clone(), proof, interest) {
-                Joined::Started(fill, attention) => break (fill, attention, CacheStatus::Miss),
-                Joined::Running(fill, attention) => break (fill, attention, CacheStatus::Fill),
+                Joined::Started(fill, waiter) => break (fill, waiter, CacheStatus::Miss),
+                Joined::Running(fill, waiter) => break (fill, waiter, CacheStatus::Fill),
                 Joined::MustProve => {
                     self.prove(digest).await?;
                     proof = Proof::Given;
                 }
             }
         };
-        Ok(JoinedFill { fill, source, attention, status })
+        Ok(JoinedFill { fill, source, waiter, status })
     }
 
     async fn follow(&self, joined: JoinedFill) -> Result<Blob, RegistryError> {
-        let JoinedFill { fill, source, attention, .. } = joined;
+        let JoinedFill { fill, source, waiter, .. } = joined;
         let progress = fill.ready(&source.key()).await?;
-        if progress.state == State::Complete
+        if progress.phase == Phase::Complete
             && let Some(stored) = self.store().blob(&fill.digest).await?
         {
             return Ok(Blob::stored(fill.digest, stored));
         }
-        let direct = match progress.state {
-            State::Unstorable => Some(Direct::open(&fill, &source).await?),
+        let direct = match progress.phase {
+            Phase::Unstorable => Some(DirectStream::open(&fill, &source).await?),
             _ => None,
         };
         let metrics = Arc::clone(&self.cached.context.metrics);
-        Ok(Blob::arriving(Arriving { fill, source, direct, attention, metrics }, progress))
+        Ok(Blob::arriving(ArrivingBlob { fill, source, direct, waiter, metrics }, progress))
     }
 
     /// Asks the upstream whether this repository has a digest, and records the answer. Returns the size if the answer states it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::flights::Flights;
 use super::negative_cache::NegativeCache;
-use crate::cache::Quota;
+use crate::cache::Ledger;
 use crate::config::Delete;
 use crate::fills::Fills;
 use crate::metrics::Metrics;
@@ -16,7 +16,7 @@ use crate::sys::Machine;
 /// What a mirrored repository works with: the cache, the running fills and questions, and the settings.
 pub(in crate::registry) struct MirrorContext {
     pub(in crate::registry) store: CacheStore,
-    pub(in crate::registry) quota: Arc<Quota>,
+    pub(in crate::registry) quota: Arc<Ledger>,
     pub(in crate::registry) fills: Arc<Fills>,
     pub(in crate::registry) flights: Flights,
     pub(in crate::registry) negative: NegativeCache,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cached::CachedRepository;
 use super::negative_cache::Asked;
 use super::remote::Remote;
-use crate::fills::Source;
+use crate::fills::BlobSource;
 use crate::oci::{Digest, HostName, Manifest, Reference, RepositoryName, Target};
 use crate::registry::answer::{CacheStatus, HeldManifest};
 use crate::registry::error::RegistryError;
@@ -43,8 +43,8 @@ impl MirrorRepository {
     }
 
     /// Returns the source from which a fill fetches for this repository.
-    pub(super) fn source(&self, expected_size: Option<u64>) -> Source {
-        Source { upstream: Arc::clone(&self.remote.upstream), repository: self.name().clone(), expected_size }
+    pub(super) fn source(&self, expected_size: Option<u64>) -> BlobSource {
+        BlobSource { upstream: Arc::clone(&self.remote.upstream), repository: self.name().clone(), expected_size }
     }
 
     /// Returns the right to a digest that an answer 200 of the upstream gives.

@@ -60,7 +60,7 @@ impl From<FillReport> for FillStatus {
             digest: report.digest.to_string(),
             size: report.size,
             arrived: report.arrived,
-            state: if report.doubted { FillState::Repairing } else { FillState::Arriving },
+            state: if report.repairing { FillState::Repairing } else { FillState::Arriving },
             readers: report.readers,
             repositories: report.repositories,
         }

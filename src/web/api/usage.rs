@@ -183,7 +183,11 @@ impl From<UsageReport> for UsageTotals {
                 limit: cache.limit,
                 reserve: cache.reserve,
             },
-            unfinished: UnfinishedUsage { blobs: cache.left.count, bytes: cache.left.bytes, arriving: cache.arriving },
+            unfinished: UnfinishedUsage {
+                blobs: cache.leftovers.count,
+                bytes: cache.leftovers.bytes,
+                arriving: cache.arriving,
+            },
             disk: DiskUsage { total: usage.total, free: usage.free },
         }
     }

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::event::{Presence, WarmStep, Warmed};
 use super::listener::WarmListener;
-use crate::fills::{Interest, State};
+use crate::fills::{Interest, Phase};
 use crate::oci::{Descriptor, Digest, Manifest, Platform, Platforms, Reference};
 use crate::registry::Registry;
 use crate::registry::answer::{CacheStatus, Found, HeldManifest};
@@ -157,7 +157,7 @@ impl ImageJob {
         }
         // This fill has the lowest priority, because no client waits for it.
         let link = self.mirror.cached.link(&digest).await?;
-        let joined = self.mirror.join(&digest, link, Interest::Beforehand).await?;
+        let joined = self.mirror.join(&digest, link, Interest::Background).await?;
         let is_ours = joined.status == CacheStatus::Miss;
         let (cost, presence) = if is_ours {
             (Warmed { fetched: size, ..Warmed::default() }, Presence::Fetching)
@@ -178,18 +178,18 @@ impl ImageJob {
 
     /// Waits until a fill has ended. Reads none of its bytes.
     async fn wait_for(&self, joined: JoinedFill, size: u64) -> Result<(), RegistryError> {
-        // The attention is held to the end, so that the fill keeps running.
-        let JoinedFill { fill, source, attention: _attention, .. } = joined;
+        // The waiter is kept to the end, so that the fill keeps running.
+        let JoinedFill { fill, source, waiter: _waiter, .. } = joined;
         let (key, clock) = (source.key(), &self.registry.machine.clock);
         let mut watch = fill.watch();
         let mut told = clock.moment();
         loop {
             let progress = *watch.borrow_and_update();
-            match progress.state {
-                State::Complete if fill.verdict(&key)? => return Ok(()),
-                State::Complete | State::Failed => return Err(fill.failure(&key).into()),
-                State::Unstorable | State::Unkept => return Err(RegistryError::NoRoom(fill.digest)),
-                State::Asking | State::Arriving | State::Doubted => {}
+            match progress.phase {
+                Phase::Complete if fill.is_proven(&key)? => return Ok(()),
+                Phase::Complete | Phase::Failed => return Err(fill.failure(&key).into()),
+                Phase::Unstorable | Phase::Unkept => return Err(RegistryError::NoRoom(fill.digest)),
+                Phase::Asking | Phase::Arriving | Phase::Repairing => {}
             }
             if clock.since(told) >= TELL_EVERY {
                 told = clock.moment();

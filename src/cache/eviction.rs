@@ -1,0 +1,135 @@
+//! Eviction: makes space by removing leftovers first, then the least recently used blobs.
+
+use std::time::Duration;
+
+use super::ledger::Ledger;
+use crate::oci::Digest;
+
+/// A caller that needs space for a write of unknown size evicts this many bytes at a time, so that it need not evict for each
+/// piece.
+pub const EVICTION_STEP: u64 = 256 << 20;
+
+/// Eviction removes this fraction of the cache in addition to the space that is needed, so that the next fill need not evict
+/// again.
+const SLACK: u64 = 50;
+
+/// The cache has no space left, even after eviction.
+pub struct CacheFull;
+
+impl Ledger {
+    /// Evicts until everything that is reserved fits.
+    pub(super) async fn free_space(&self) -> Result<(), CacheFull> {
+        let _alone = self.freeing.lock().await;
+        let Ok(space) = self.store.space().await else { return Err(CacheFull) };
+        let (max_size, reserve) = self.bounds(space);
+        let wanted = {
+            let accounts = self.accounts();
+            let taken = accounts.bytes + accounts.leftovers.bytes() + accounts.arriving;
+            let taken = taken.saturating_add(accounts.reserved);
+            taken.saturating_sub(max_size).max(accounts.reserved.saturating_add(reserve).saturating_sub(space.free))
+        };
+        if wanted > 0 { self.evict(wanted).await } else { Ok(()) }
+    }
+
+    /// Brings the cache back within its limits. An operator may have lowered them while the server was stopped.
+    pub(super) async fn enforce_limits(&self) {
+        if self.free_space().await.is_err() {
+            tracing::warn!(
+                "the disk has less free space than mirror.cache.reserve demands, and the cache holds nothing to evict"
+            );
+        }
+    }
+
+    /// Evicts up to `wanted` bytes for a write that the disk has no space for, such as a push. Returns false if the cache holds
+    /// nothing to evict.
+    pub async fn evict_up_to(&self, wanted: u64) -> bool {
+        let held = {
+            let accounts = self.accounts();
+            accounts.bytes + accounts.leftovers.bytes()
+        };
+        held > 0 && self.evict(wanted.min(held)).await.is_ok()
+    }
+
+    /// Removes leftovers that were last written more than `age` ago.
+    pub async fn purge_leftovers(&self, age: Duration) {
+        let before = self.now().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let old = self.accounts().leftovers.older_than(before);
+        let mut purged = 0;
+        for digest in old {
+            purged += self.remove_leftover(&digest).await;
+        }
+        if purged > 0 {
+            tracing::info!(bytes = purged, "removed unfinished blobs that no client has asked for again");
+        }
+    }
+
+    /// Removes leftovers and then blobs, each in the order of their last use, until `wanted` bytes are free.
+    async fn evict(&self, wanted: u64) -> Result<(), CacheFull> {
+        let mut freed = 0;
+        let leftovers = self.accounts().leftovers.older_than(u64::MAX);
+        for digest in leftovers {
+            if freed < wanted {
+                freed += self.remove_leftover(&digest).await;
+            }
+        }
+        match wanted.saturating_sub(freed) {
+            0 => Ok(()),
+            wanted => self.evict_blobs(wanted).await,
+        }
+    }
+
+    async fn evict_blobs(&self, wanted: u64) -> Result<(), CacheFull> {
+        for (digest, size) in self.take_victims(wanted)? {
+            match self.store.remove(&digest).await {
+                Ok(_) => {
+                    self.metrics.evictions.inc();
+                    self.metrics.evicted_bytes.inc_by(size);
+                    tracing::debug!(%digest, size, "evicted a blob");
+                }
+                Err(error) => tracing::warn!(%digest, %error, "cannot evict a blob"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the least recently used blobs out of the ledger. Their files are removed afterwards, outside the lock.
+    fn take_victims(&self, wanted: u64) -> Result<Vec<(Digest, u64)>, CacheFull> {
+        let mut accounts = self.accounts();
+        if accounts.bytes < wanted {
+            return Err(CacheFull);
+        }
+        let mut order: Vec<_> = accounts.blobs.iter().map(|(digest, e)| (e.last_used, *digest, e.size)).collect();
+        order.sort_unstable_by_key(|(last_used, ..)| *last_used);
+        let goal = wanted + accounts.bytes / SLACK;
+        let mut freed = 0;
+        let victims: Vec<_> = order
+            .into_iter()
+            .take_while(|(.., size)| {
+                let before = freed;
+                freed += size;
+                before < goal
+            })
+            .map(|(_, digest, size)| (digest, size))
+            .collect();
+        for (digest, size) in &victims {
+            accounts.blobs.remove(digest);
+            accounts.bytes -= size;
+        }
+        self.report(&accounts);
+        Ok(victims)
+    }
+
+    /// Removes the leftover of one blob. Returns the number of bytes that this freed.
+    async fn remove_leftover(&self, digest: &Digest) -> u64 {
+        let bytes = self.accounts().leftovers.remove(digest);
+        match self.store.remove_partial(digest).await {
+            Ok(true) => bytes,
+            // A fill has resumed it meanwhile, and counts it as arriving.
+            Ok(false) => 0,
+            Err(error) => {
+                tracing::warn!(%digest, %error, "cannot remove an unfinished blob");
+                0
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The list of the cache's blobs, their sizes and their last uses.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::leftovers::{Leftover, Leftovers};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::oci::Digest;
+use crate::store::{CacheStore, Right};
+use crate::sys::disk::Space;
+use crate::sys::{Clock, Tasks};
+
+/// A use is written to the disk again after this long, so that eviction after a restart knows which blobs were used.
+const TOUCH_AFTER: Duration = Duration::from_secs(3600);
+
+/// The accounts of the cache: its blobs, leftovers and reservations. The files on the disk are the truth; the ledger is rebuilt
+/// from them when the server starts.
+pub struct Ledger {
+    pub(super) store: CacheStore,
+    limits: config::Cache,
+    clock: Clock,
+    tasks: Tasks,
+    pub(super) metrics: Arc<Metrics>,
+    /// A std `Mutex`: held for map operations only.
+    accounts: Mutex<Accounts>,
+    /// Held from the calculation of the missing space until the last victim's file is removed. Without it, a second caller
+    /// would count the same free bytes. An async lock, since it is held while files are removed.
+    pub(super) freeing: tokio::sync::Mutex<()>,
+    /// True once the cache's directories have been read.
+    indexed: AtomicBool,
+}
+
+/// The numbers of a [`Ledger`], which change together.
+#[derive(Default)]
+pub(super) struct Accounts {
+    pub(super) blobs: HashMap<Digest, CachedEntry>,
+    /// The sum of the blobs' sizes.
+    pub(super) bytes: u64,
+    pub(super) leftovers: Leftovers,
+    /// Bytes that running fills have written.
+    pub(super) arriving: u64,
+    /// Bytes that are reserved for running fills and not written yet.
+    pub(super) reserved: u64,
+}
+
+/// A blob that the cache holds.
+pub(super) struct CachedEntry {
+    pub(super) size: u64,
+    /// The time of the last use, in milliseconds since 1970.
+    pub(super) last_used: u64,
+    /// The time that the file's timestamp was last set, in milliseconds since 1970.
+    touched: u64,
+    visibility: Visibility,
+}
+
+/// Whether a repository may serve the bytes only because one of its manifests names them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Visibility {
+    /// An upstream served the bytes without credentials.
+    Public,
+    Unknown,
+}
+
+impl Ledger {
+    /// Creates an empty ledger. [`Ledger::rebuild`] fills it.
+    pub fn new(
+        store: CacheStore,
+        limits: config::Cache,
+        clock: Clock,
+        tasks: Tasks,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let (accounts, freeing, indexed) = (Mutex::default(), tokio::sync::Mutex::default(), AtomicBool::new(false));
+        Arc::new(Self { store, limits, clock, tasks, metrics, accounts, freeing, indexed })
+    }
+
+    /// Records that a blob was stored completely.
+    pub fn stored(&self, digest: Digest, size: u64, right: Right) {
+        self.accounts().leftovers.remove(&digest);
+        let visibility = if right == Right::Public { Visibility::Public } else { Visibility::Unknown };
+        self.enter(digest, size, self.now(), visibility);
+    }
+
+    /// Records that a blob was served.
+    pub fn used(&self, digest: &Digest) {
+        let now = self.now();
+        let stale = {
+            let mut accounts = self.accounts();
+            let Some(entry) = accounts.blobs.get_mut(digest) else { return };
+            entry.last_used = now;
+            let stale = now.saturating_sub(entry.touched) > TOUCH_AFTER.as_millis() as u64;
+            if stale {
+                entry.touched = now;
+            }
+            stale
+        };
+        if stale {
+            let (store, digest) = (self.store.clone(), *digest);
+            self.tasks.spawn(async move {
+                if let Err(error) = store.touch(&digest).await {
+                    tracing::warn!(%digest, %error, "cannot save the time of a blob's last use");
+                }
+            });
+        }
+    }
+
+    /// Records that a blob was removed: evicted by a client, or found damaged.
+    pub fn removed(&self, digest: &Digest) {
+        let mut accounts = self.accounts();
+        if let Some(entry) = accounts.blobs.remove(digest) {
+            accounts.bytes -= entry.size;
+        }
+        self.report(&accounts);
+    }
+
+    /// Records that a fill ended early and left `bytes` bytes of its blob on the disk.
+    pub fn left_unfinished(&self, digest: &Digest, bytes: u64) {
+        let last_used = self.now();
+        let mut accounts = self.accounts();
+        accounts.leftovers.remove(digest);
+        if bytes > 0 {
+            accounts.leftovers.add(*digest, Leftover { bytes, last_used });
+        }
+        self.report(&accounts);
+    }
+
+    /// Returns true if an upstream served these bytes without credentials, and `None` if that is unknown because the cache is
+    /// not indexed yet.
+    pub fn is_public(&self, digest: &Digest) -> Option<bool> {
+        let public = self.accounts().blobs.get(digest).is_some_and(|entry| entry.visibility == Visibility::Public);
+        (public || self.is_indexed()).then_some(public)
+    }
+
+    pub(super) fn set_public(&self, digest: &Digest) {
+        if let Some(entry) = self.accounts().blobs.get_mut(digest) {
+            entry.visibility = Visibility::Public;
+        }
+    }
+
+    /// Returns the number of complete blobs and the sum of their sizes.
+    pub fn count(&self) -> (usize, u64) {
+        let accounts = self.accounts();
+        (accounts.blobs.len(), accounts.bytes)
+    }
+
+    /// Enters a blob. A blob that is known already keeps its later time of use and its public visibility.
+    pub(super) fn enter(&self, digest: Digest, size: u64, used: u64, visibility: Visibility) {
+        let mut accounts = self.accounts();
+        let known = accounts.blobs.get(&digest);
+        let visibility = known.map_or(visibility, |entry| match entry.visibility {
+            Visibility::Public => Visibility::Public,
+            Visibility::Unknown => visibility,
+        });
+        let before = known.map_or(0, |entry| entry.size);
+        let used = known.map_or(used, |entry| entry.last_used.max(used));
+        accounts.blobs.insert(digest, CachedEntry { size, last_used: used, touched: used, visibility });
+        accounts.bytes = accounts.bytes - before + size;
+        self.report(&accounts);
+    }
+
+    /// Returns the maximum size of the cache, and the number of bytes that it leaves free on the file system.
+    pub(super) fn bounds(&self, space: Space) -> (u64, u64) {
+        let limit = self.limits.max_size.unwrap_or(space.total / 5 * 4);
+        (limit, self.limits.reserve.unwrap_or((space.total / 20).min(10 << 30)))
+    }
+
+    pub(super) fn is_indexed(&self) -> bool {
+        self.indexed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_indexed(&self) {
+        self.indexed.store(true, Ordering::Release);
+    }
+
+    /// Updates the metrics.
+    pub(super) fn report(&self, accounts: &Accounts) {
+        self.metrics.cache_bytes.set(i64::try_from(accounts.bytes).unwrap_or(i64::MAX));
+        self.metrics.cache_partial_bytes.set(i64::try_from(accounts.leftovers.bytes()).unwrap_or(i64::MAX));
+        self.metrics.cache_blobs.set(i64::try_from(accounts.blobs.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Returns the time in milliseconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        millis(self.clock.now())
+    }
+
+    pub(super) fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        // The sums change together with the map, and nothing between the changes can panic. So a poisoned lock is usable.
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Converts a time to milliseconds since 1970.
+pub(super) fn millis(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,138 @@
+//! The sources of one fill: which of them have proven their right, and which have failed.
+
+use super::error::FillError;
+use super::source::{BlobSource, Proof, SourceKey};
+use crate::oci::Digest;
+use crate::upstream::UpstreamError;
+
+/// The sources of a fill, in the order in which they joined.
+pub struct Candidates {
+    list: Vec<Candidate>,
+    /// The reason why the fill failed as a whole, if no single source caused it.
+    fatal: Option<Fatal>,
+    ended: bool,
+}
+
+/// A failure of a fill as a whole.
+pub enum Fatal {
+    /// The content does not match the digest.
+    Mismatch(UpstreamError),
+    /// An operator cancelled the fill.
+    Cancelled,
+}
+
+struct Candidate {
+    source: BlobSource,
+    proof: Proof,
+    failed: Option<UpstreamError>,
+}
+
+/// The relation of a fill to a source that wants to join it.
+pub enum Standing {
+    /// The source is one of the fill's own. A proof of the fill is a proof of the joiner too.
+    Member,
+    /// The fill runs for other sources. The joiner must prove its right first.
+    Stranger,
+    /// The fill has ended.
+    Ended,
+}
+
+impl Candidates {
+    /// Returns the list of a new fill.
+    pub fn new(source: BlobSource, proof: Proof) -> Self {
+        Self { list: vec![Candidate { source, proof, failed: None }], fatal: None, ended: false }
+    }
+
+    /// Returns the relation of the fill to a source.
+    pub fn standing(&self, key: &SourceKey) -> Standing {
+        if self.ended {
+            Standing::Ended
+        } else if self.find(key).is_some() {
+            Standing::Member
+        } else {
+            Standing::Stranger
+        }
+    }
+
+    /// Adds a source that has proven its right. Returns false if the fill has ended.
+    pub fn add(&mut self, source: BlobSource) -> bool {
+        if self.ended {
+            return false;
+        }
+        let key = source.key();
+        match self.find_mut(&key) {
+            Some(candidate) => candidate.proof = Proof::Given,
+            None => self.list.push(Candidate { source, proof: Proof::Given, failed: None }),
+        }
+        true
+    }
+
+    /// Records that no source can join any more.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Records why the fill failed as a whole.
+    pub fn set_fatal(&mut self, fatal: Fatal) {
+        self.fatal = Some(fatal);
+    }
+
+    /// Records that a source has the blob.
+    pub fn set_proven(&mut self, key: &SourceKey) {
+        if let Some(candidate) = self.find_mut(key) {
+            candidate.proof = Proof::Given;
+        }
+    }
+
+    /// Records that a source failed.
+    pub fn set_failed(&mut self, key: &SourceKey, error: UpstreamError) {
+        if let Some(candidate) = self.find_mut(key) {
+            candidate.failed = Some(error);
+        }
+    }
+
+    /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its upstream was
+    /// asked and failed.
+    pub fn is_proven(&self, key: &SourceKey, digest: &Digest) -> Result<bool, FillError> {
+        let Some(candidate) = self.find(key) else { return Ok(false) };
+        match (&candidate.proof, &candidate.failed) {
+            (Proof::Given, _) => Ok(true),
+            (Proof::Pending, Some(error)) => Err(FillError::upstream(error, digest, key)),
+            (Proof::Pending, None) => Ok(false),
+        }
+    }
+
+    /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error, else that
+    /// of another source.
+    pub fn failure(&self, key: &SourceKey, digest: &Digest) -> FillError {
+        let fatal = match &self.fatal {
+            Some(Fatal::Cancelled) => return FillError::Cancelled(*digest),
+            Some(Fatal::Mismatch(error)) => Some(error),
+            None => None,
+        };
+        let error = fatal.or(self.find(key).and_then(|candidate| candidate.failed.as_ref()));
+        let error = error.or_else(|| self.list.iter().find_map(|candidate| candidate.failed.as_ref()));
+        match error {
+            Some(error) => FillError::upstream(error, digest, key),
+            None => FillError::Interrupted(*digest),
+        }
+    }
+
+    /// Returns the sources that have not failed.
+    pub fn usable(&self) -> impl Iterator<Item = &BlobSource> {
+        self.list.iter().filter(|candidate| candidate.failed.is_none()).map(|candidate| &candidate.source)
+    }
+
+    /// Returns the sources that have proven their right.
+    pub fn proven(&self) -> impl Iterator<Item = &BlobSource> {
+        self.list.iter().filter(|candidate| candidate.proof == Proof::Given).map(|candidate| &candidate.source)
+    }
+
+    fn find(&self, key: &SourceKey) -> Option<&Candidate> {
+        self.list.iter().find(|candidate| candidate.source.key() == *key)
+    }
+
+    fn find_mut(&mut self, key: &SourceKey) -> Option<&mut Candidate> {
+        self.list.iter_mut().find(|candidate| candidate.source.key() == *key)
+    }
+}

@@ -1,0 +1,232 @@
+//! A reader of a blob that is arriving.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+use super::direct::{DirectStream, Reach};
+use super::fill::{Fill, FillProgress, Phase, WITHHELD};
+use super::source::BlobSource;
+use super::waiting::Waiter;
+use crate::metrics::Metrics;
+use crate::oci::Span;
+use crate::store::{Piece, ReadError};
+use crate::sys::Extent;
+
+/// The largest extent that is handed out at once, so that a reader soon notices the end of the fill.
+const MAX_EXTENT: u64 = 4 << 20;
+
+/// If several endpoints may send a blob, one of them may send wrong bytes. The fill notices that at the end, and repairs the
+/// blob from the other endpoints. For this long, a reader gets nothing, so that it has read none of the wrong bytes. Clients wait
+/// about as long for the first byte of a body. The reader loses nothing: the last byte arrives no later.
+const HOLDBACK: Duration = Duration::from_secs(10);
+
+/// A blob that a fill fetches, for one reader.
+pub struct ArrivingBlob {
+    pub fill: Arc<Fill>,
+    pub source: BlobSource,
+    /// Opened in advance if the fill has given up storing the blob.
+    pub direct: Option<DirectStream>,
+    pub waiter: Waiter,
+    pub metrics: Arc<Metrics>,
+}
+
+/// A reader that follows one fill from its own offset.
+pub struct Follower {
+    fill: Arc<Fill>,
+    watch: watch::Receiver<FillProgress>,
+    source: BlobSource,
+    /// The spans that were handed out before the blob was verified. The last one is the span that is being read.
+    unverified: Vec<Span>,
+    position: u64,
+    /// The end of the span that is being read. `None`: the end of the blob, which is not known yet.
+    end: Option<u64>,
+    reach: Reach,
+    /// The size that the client was told.
+    size: Option<u64>,
+    /// The spans that are read after this one.
+    rest: VecDeque<Span>,
+    direct: Option<DirectStream>,
+    waiter: Waiter,
+    /// Nothing is handed out before this timer ends.
+    holdback: Option<Pin<Box<Sleep>>>,
+    _counted: CountedFollower,
+}
+
+impl Follower {
+    /// Reads these spans of a blob one after the other, or the whole blob if there are none. If the fill gives up storing the
+    /// blob, the rest comes from the reader's own source. `size` is the size that the client was told.
+    pub fn new(arriving: ArrivingBlob, size: Option<u64>, spans: Vec<Span>) -> Self {
+        let ArrivingBlob { fill, source, direct, waiter, metrics } = arriving;
+        let watch = fill.watch();
+        let several = source.upstream.every_endpoint().len() > 1;
+        let mut rest = VecDeque::from(spans);
+        let to_the_end = rest.is_empty() || rest.iter().any(|span| Reach::of(Some(span.end), size) == Reach::End);
+        let holdback = (several && to_the_end).then(|| Box::pin(tokio::time::sleep(HOLDBACK)));
+        let counted = CountedFollower::new(metrics);
+        let (position, end) = rest.pop_front().map_or((0, size), |span| (span.start, Some(span.end)));
+        let (unverified, reach) = (vec![Span { start: position, end: position }], Reach::of(end, size));
+        Self {
+            fill,
+            watch,
+            source,
+            unverified,
+            position,
+            end,
+            reach,
+            size,
+            rest,
+            direct,
+            waiter,
+            holdback,
+            _counted: counted,
+        }
+    }
+
+    /// Moves to the next span. Returns false if there is none.
+    fn next_span(&mut self) -> bool {
+        let Some(span) = self.rest.pop_front() else { return false };
+        self.position = span.start;
+        self.end = Some(span.end);
+        self.reach = Reach::of(self.end, self.size);
+        self.unverified.push(Span { start: span.start, end: span.start });
+        self.waiter.move_to(span);
+        // A direct stream cannot go back, so one that has passed the start of the span is dropped.
+        let begins = span.start.max(self.fill.given_up_at().unwrap_or(0));
+        self.direct = self.direct.take().filter(|direct| direct.position() <= begins);
+        true
+    }
+
+    /// Waits for the next piece. A piece never crosses the end of a span. Returns `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Piece, ReadError>> {
+        loop {
+            let progress = *self.watch.borrow_and_update();
+            let end = self.end.or(progress.size);
+            if let Err(error) = self.check_sent() {
+                return Some(Err(error));
+            }
+            let verified = matches!(progress.phase, Phase::Complete | Phase::Unkept);
+            if end.is_some_and(|end| self.position >= end) && (verified || self.reach == Reach::Early) {
+                if self.next_span() {
+                    continue;
+                }
+                return None;
+            }
+            let undecided = matches!(progress.phase, Phase::Asking | Phase::Arriving | Phase::Repairing);
+            if !undecided || self.holdback.as_ref().is_some_and(|holdback| holdback.is_elapsed()) {
+                self.holdback = None;
+            }
+            if self.holdback.is_none()
+                && let Some(extent) = self.extent(&progress, end)
+            {
+                return Some(Ok(Piece::Extent(extent)));
+            }
+            match progress.phase {
+                // The blob is shorter than announced: `web` cuts the body.
+                Phase::Complete | Phase::Unkept => return None,
+                Phase::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.key()).to_string()))),
+                Phase::Unstorable => match self.next_direct().await {
+                    None if self.end.is_some_and(|end| self.position >= end) && self.next_span() => continue,
+                    piece => return piece,
+                },
+                Phase::Asking | Phase::Arriving | Phase::Repairing => {}
+            }
+            if self.changed().await.is_err() {
+                return Some(Err(ReadError("the fill was interrupted".to_owned())));
+            }
+        }
+    }
+
+    /// Checks that the bytes that were sent can still prove to be right.
+    fn check_sent(&self) -> Result<(), ReadError> {
+        if self.fill.was_replaced(&self.unverified) {
+            return Err(ReadError("bytes that were sent of this blob did not match its digest".to_owned()));
+        }
+        let stored = self.fill.given_up_at().unwrap_or(u64::MAX);
+        // Bytes from beyond a gap will never be verified.
+        if self.reach == Reach::End && self.unverified.iter().any(|span| !span.is_empty() && span.end > stored) {
+            return Err(ReadError("the disk is full, and the bytes that were sent cannot be verified".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Waits until there may be more to hand out.
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        match &mut self.holdback {
+            None => self.watch.changed().await,
+            Some(holdback) => tokio::select! {
+                changed = self.watch.changed() => changed,
+                () = holdback => Ok(()),
+            },
+        }
+    }
+
+    /// Returns the extent that can be read now, if any.
+    fn extent(&mut self, progress: &FillProgress, end: Option<u64>) -> Option<Extent> {
+        let arrivals = self.fill.arrivals()?;
+        // If storing was given up, everything after that offset comes from the reader's own source, even bytes that arrived
+        // beyond a gap.
+        let stored = self.fill.given_up_at().unwrap_or(u64::MAX);
+        let visible = visible(progress, arrivals.end_of(self.position).min(stored), end, self.reach);
+        let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(MAX_EXTENT));
+        self.position += len;
+        if !matches!(progress.phase, Phase::Complete | Phase::Unkept) {
+            let span = self.unverified.last_mut().expect("there is one for the span that is being read");
+            span.end = self.position;
+        }
+        self.waiter.reached(self.position);
+        Some(arrivals.extent(offset, len))
+    }
+
+    /// Reads on from the reader's own source, after storing was given up.
+    async fn next_direct(&mut self) -> Option<Result<Piece, ReadError>> {
+        let direct = match self.direct.take() {
+            Some(direct) => direct,
+            None => match DirectStream::open(&self.fill, &self.source).await {
+                Ok(direct) => direct,
+                Err(error) => return Some(Err(ReadError(error.to_string()))),
+            },
+        };
+        let piece = self.direct.insert(direct).next(self.position, self.end, self.reach).await;
+        match piece {
+            Ok(Some(piece)) => {
+                self.position += piece.len() as u64;
+                Some(Ok(Piece::Bytes(piece)))
+            }
+            Ok(None) => None,
+            Err(error) => Some(Err(ReadError(error.to_string()))),
+        }
+    }
+}
+
+/// Returns the offset up to which a reader may read, if everything before `arrived` has arrived. The blob's last bytes are
+/// withheld until they are verified, and a blob under repair is withheld completely.
+fn visible(progress: &FillProgress, arrived: u64, end: Option<u64>, reach: Reach) -> u64 {
+    let arrived = end.map_or(arrived, |end| arrived.min(end));
+    match (progress.phase, reach) {
+        (Phase::Repairing, _) => 0,
+        // If storing was given up, the missing part comes from the reader's own source, and is verified there.
+        (Phase::Complete | Phase::Unkept | Phase::Unstorable, _) | (_, Reach::Early) => arrived,
+        (_, Reach::End) => arrived.min(end.unwrap_or(arrived).saturating_sub(WITHHELD)),
+    }
+}
+
+/// A reader that is counted in the metric of followers.
+struct CountedFollower(Arc<Metrics>);
+
+impl CountedFollower {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.fill_followers.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for CountedFollower {
+    fn drop(&mut self) {
+        self.0.fill_followers.dec();
+    }
+}

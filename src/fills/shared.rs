@@ -1,0 +1,27 @@
+//! The parts that all fills of a server share.
+
+use std::sync::Arc;
+
+use super::host_limits::HostLimits;
+use crate::cache::Ledger;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::sys::Clock;
+
+/// Holds the parts that all fills of a server share.
+#[derive(Clone)]
+pub struct Shared {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) hosts: Arc<HostLimits>,
+    pub(super) settings: config::Fill,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    /// Bundles the parts, and creates the limits for the hosts.
+    pub fn new(ledger: Arc<Ledger>, settings: config::Fill, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let hosts = Arc::new(HostLimits::new(settings.per_host));
+        Self { ledger, hosts, settings, clock, metrics }
+    }
+}

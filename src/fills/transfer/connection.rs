@@ -1,0 +1,266 @@
+//! One connection of a transfer: it fetches one segment of the blob from one endpoint.
+
+use bytes::Bytes;
+
+use super::endpoints::{EndpointIndex, Endpoints};
+use super::error::TransferError;
+use super::plan::{Assignment, Delivery};
+use super::stalled::Watched;
+use super::state::Transfer;
+use crate::fills::fill::Phase;
+use crate::fills::source::{BlobSource, agreed_size};
+use crate::oci::Span;
+use crate::sys::Moment;
+use crate::upstream::{BlobRange, BlobStream, UpstreamError};
+
+/// Up to this many bytes are gathered before they are written, if they have been received already.
+const WRITE_SIZE: usize = 512 << 10;
+
+/// One connection, from its request to the last byte that it writes.
+#[derive(Clone, Copy)]
+pub(super) struct Connection<'t> {
+    pub(super) transfer: &'t Transfer<'t>,
+    pub(super) source: &'t BlobSource,
+    pub(super) endpoints: &'t Endpoints,
+    pub(super) endpoint: EndpointIndex,
+    pub(super) assignment: Assignment,
+}
+
+/// The result of a connection.
+pub(super) struct ConnectionEnd {
+    pub(super) endpoint: EndpointIndex,
+    pub(super) assignment: Assignment,
+    pub(super) began: Moment,
+    /// The number of bytes that had not arrived before.
+    pub(super) received: u64,
+    pub(super) outcome: Result<(), TransferError>,
+}
+
+impl Connection<'_> {
+    /// Fetches the assigned segment, or as much of it as arrives before the connection fails or stalls.
+    pub(super) async fn run(self) -> ConnectionEnd {
+        let began = self.transfer.shared.clock.moment();
+        let mut received = 0;
+        let watched = self.transfer.stalls.watch(self.assignment.ticket, self.transfer.partial.arrivals().total());
+        let outcome = tokio::select! {
+            outcome = self.fetch(&watched, &mut received) => outcome,
+            waited = watched.stalled() => {
+                let host = self.source.upstream.host(self.endpoints.id(self.endpoint));
+                Err(TransferError::Source(UpstreamError::Timeout { host, waited }))
+            }
+        };
+        ConnectionEnd { endpoint: self.endpoint, assignment: self.assignment, began, received, outcome }
+    }
+
+    async fn fetch(self, watched: &Watched<'_>, received: &mut u64) -> Result<(), TransferError> {
+        let mut stream = match self.open().await {
+            Err(UpstreamError::Unsatisfiable { host, total }) => return self.unsatisfiable(host, total),
+            stream => stream.map_err(TransferError::Source)?,
+        };
+        let size = self.accept(&stream).await?;
+        let mut position = stream.start();
+        loop {
+            let pieces = stream.chunks(WRITE_SIZE).await.map_err(TransferError::Source)?;
+            if pieces.is_empty() {
+                return self.stream_ended(&stream, size, position);
+            }
+            let end = position + total_len(&pieces);
+            if let Some(expected) = size.filter(|size| end > *size) {
+                return Err(TransferError::Source(UpstreamError::Length { expected, found: end }));
+            }
+            *received += self.store(position, pieces).await?;
+            watched.active(self.transfer.partial.arrivals().total());
+            position = end;
+            if self.is_finished(&stream, size, position) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns true if the rest of the stream is not needed.
+    fn is_finished(self, stream: &BlobStream, size: Option<u64>, position: u64) -> bool {
+        if stream.is_ranged() {
+            // Bytes after the assigned segment belong to another connection.
+            let asked = self.transfer.plan().end_of(self.assignment);
+            return self.assignment.bounded && stream.end().is_none_or(|end| end > asked) && position >= asked;
+        }
+        // A stream of the whole blob may contain nothing new any more.
+        self.transfer.is_done() && size.is_some_and(|size| position < size)
+    }
+
+    /// Asks for the segment. The resume hint of an earlier answer is used, and forgotten if it does not work any more: signed
+    /// addresses expire.
+    async fn open(self) -> Result<BlobStream, UpstreamError> {
+        let range = BlobRange {
+            repository: &self.source.repository,
+            digest: &self.transfer.fill.digest,
+            from: self.assignment.span.start,
+            to: self.assignment.bounded.then_some(self.assignment.span.end),
+        };
+        let (upstream, id) = (&self.source.upstream, self.endpoints.id(self.endpoint));
+        if let Some(resume_hint) = self.endpoints.resume_hint(self.endpoint) {
+            let asked = upstream.get_range(id, &range, Some(&resume_hint)).await;
+            let asked_for_part = range.from > 0 || range.to.is_some();
+            match asked {
+                Ok(stream) if stream.is_ranged() || !asked_for_part => return Ok(stream),
+                Err(error @ UpstreamError::TooManyRequests { .. }) => return Err(error),
+                // An answer with the whole blob counts too: its validator may have changed.
+                _ => self.endpoints.set_resume_hint(self.endpoint, None),
+            }
+        }
+        let stream = upstream.get_range(id, &range, None).await?;
+        // An endpoint that ignores ranges would only be asked twice if it had a resume hint.
+        self.endpoints
+            .set_resume_hint(self.endpoint, Some(stream.resume_hint().clone()).filter(|_| stream.is_ranged()));
+        Ok(stream)
+    }
+
+    /// Handles the head of an answer: it confirms the source's right, and tells the size of the blob. Returns the size.
+    async fn accept(self, stream: &BlobStream) -> Result<Option<u64>, TransferError> {
+        let transfer = self.transfer;
+        // Readers were told the first size, so no later source may name another.
+        let sizes = [self.source.expected_size, transfer.fill.progress().size, stream.total()];
+        let size = agreed_size(sizes).map_err(TransferError::Source)?;
+        if !stream.is_ranged() && !transfer.plan().takes_all(self.assignment) {
+            self.endpoints.leave_to_others(self.endpoint);
+            return Err(self.protocol_error("it ignores ranges".to_owned()));
+        }
+        match size {
+            Some(size) => transfer.plan().set_size(size),
+            None => transfer.plan().set_delivery(Delivery::Whole),
+        }
+        let mut reservation = transfer.reservation.lock().await;
+        if reservation.is_none() {
+            let arrived = transfer.partial.arrivals().total();
+            let reserved = transfer.shared.ledger.reserve_for(&transfer.fill.digest, arrived, size).await;
+            *reservation = Some(reserved.map_err(|_| TransferError::Storage(None))?);
+        }
+        drop(reservation);
+        transfer.fill.answered(&self.source.key(), size);
+        transfer.answered.notify_one();
+        Ok(size)
+    }
+
+    /// Handles a 416: the blob ends at or before the requested offset.
+    fn unsatisfiable(self, host: String, total: Option<u64>) -> Result<(), TransferError> {
+        let transfer = self.transfer;
+        let arrivals = transfer.partial.arrivals();
+        let unsatisfiable = UpstreamError::Unsatisfiable { host, total };
+        let known = transfer.plan().size();
+        if known.is_some_and(|known| total.is_some_and(|total| total != known)) {
+            let (expected, found) = (known.unwrap_or_default(), total.unwrap_or_default());
+            return Err(TransferError::Source(UpstreamError::Length { expected, found }));
+        }
+        if known.is_none() && total.is_none() && self.assignment.span.start != arrivals.prefix() {
+            // The wanted range lies beyond the end, and the size is unknown. Requests from the beginning on will find it.
+            transfer.plan().ask_in_order();
+            return Ok(());
+        }
+        let asking = transfer.fill.progress().phase == Phase::Asking;
+        match total.or_else(|| known.is_none().then(|| arrivals.prefix())) {
+            // Starting over is possible only while no reader has got any bytes.
+            Some(total) if total < arrivals.snapshot().end() && asking => Err(TransferError::Unresumable),
+            Some(total) if known.is_none() && total >= arrivals.snapshot().end() => {
+                transfer.plan().set_size(total);
+                transfer.fill.answered(&self.source.key(), Some(total));
+                Ok(())
+            }
+            _ => Err(TransferError::Source(unsatisfiable)),
+        }
+    }
+
+    /// Handles the regular end of the stream. If nothing else has told the size of the blob, a stream without a requested end
+    /// tells it.
+    fn stream_ended(self, stream: &BlobStream, size: Option<u64>, position: u64) -> Result<(), TransferError> {
+        match size {
+            // The answer has no length of its own, and its connection was closed early. That is the same as a cut.
+            Some(expected) if !stream.is_ranged() && position < expected => {
+                Err(self.protocol_error(format!("it ended after {position} of {expected} bytes")))
+            }
+            None if !(stream.is_ranged() && self.assignment.bounded) => {
+                self.transfer.plan().set_size(position);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn protocol_error(self, reason: String) -> TransferError {
+        TransferError::Source(UpstreamError::Protocol { host: self.source.upstream.name().to_string(), reason })
+    }
+
+    /// Stores the bytes of some pieces that have not arrived yet. Returns their number.
+    async fn store(self, position: u64, pieces: Vec<Bytes>) -> Result<u64, TransferError> {
+        let mut end = position + total_len(&pieces);
+        if self.assignment.bounded && self.transfer.plan().is_by_ranges() {
+            end = end.min(self.transfer.plan().end_of(self.assignment));
+        }
+        let mut stored = 0;
+        let mut from = position;
+        // A stream of the whole blob also contains bytes that have arrived already. They are dropped.
+        while let Some(span) = self.transfer.partial.arrivals().snapshot().first_missing(Span { start: from, end }) {
+            self.write(span, slice(&pieces, position, span)).await?;
+            stored += span.len();
+            from = span.end;
+        }
+        Ok(stored)
+    }
+
+    async fn write(self, span: Span, pieces: Vec<Bytes>) -> Result<(), TransferError> {
+        let transfer = self.transfer;
+        let sender = (self.source.key(), self.endpoints.id(self.endpoint));
+        if transfer.fill.progress().phase == Phase::Repairing {
+            let differs = transfer.partial.overwrite(span.start, pieces).await?;
+            let before = transfer.provenance().set(&sender, span);
+            if differs {
+                transfer.fill.mark_replaced(span);
+                transfer.suspect(before);
+            }
+        } else {
+            if let Some(reservation) = transfer.reservation.lock().await.as_mut() {
+                reservation.written(span.len()).await.map_err(|_| TransferError::Storage(None))?;
+            }
+            transfer.partial.write(span.start, pieces).await?;
+            transfer.provenance().set(&sender, span);
+        }
+        transfer.fill.arrived();
+        Ok(())
+    }
+}
+
+fn total_len(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
+}
+
+/// Returns the part that `span` names of consecutive pieces, the first of which begins at `position`.
+fn slice(pieces: &[Bytes], position: u64, span: Span) -> Vec<Bytes> {
+    let mut at = position;
+    let mut sliced = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let len = piece.len() as u64;
+        let from = span.start.clamp(at, at + len) - at;
+        let to = span.end.clamp(at, at + len) - at;
+        if from < to {
+            // Both lie within the piece, whose length is a usize.
+            sliced.push(piece.slice(from as usize..to as usize));
+        }
+        at += len;
+    }
+    sliced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slicing_crosses_pieces() {
+        let pieces = [Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"fgh")];
+        for ((start, end), want) in
+            [((10, 18), "abcdefgh"), ((11, 14), "bcd"), ((13, 15), "de"), ((16, 18), "gh"), ((12, 13), "c")]
+        {
+            let found: Vec<u8> = slice(&pieces, 10, Span { start, end }).concat();
+            assert_eq!(String::from_utf8(found).unwrap(), want);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The state that the activities of one transfer share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::concurrency;
+use super::plan::{Assignment, Needs, Plan};
+use super::provenance::{Provenance, Sender};
+use super::stalled::StallDetector;
+use crate::cache::Reservation;
+use crate::config;
+use crate::fills::fill::{Fill, Phase};
+use crate::fills::shared::Shared;
+use crate::oci::{Hasher, Span};
+use crate::store::{Partial, PrefixHash, StoreError};
+
+/// The transfer of one blob to the disk.
+pub(in crate::fills) struct Transfer<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) fill: &'a Fill,
+    pub(super) partial: &'a Partial,
+    /// An async lock: hashing continues across awaits, and only one caller may drive it.
+    pub(super) hash: tokio::sync::Mutex<PrefixHash>,
+    /// An async lock: a write beyond the expected size waits for more space. `None` until a source has answered.
+    pub(super) reservation: tokio::sync::Mutex<Option<Reservation>>,
+    // Each of the std locks is held for one operation.
+    plan: Mutex<Plan>,
+    provenance: Mutex<Provenance>,
+    /// The endpoints whose bytes a repair has replaced.
+    suspects: Mutex<Vec<Sender>>,
+    pub(super) stalls: StallDetector,
+    /// Notified when an answer has come, since there may be work for more connections.
+    pub(super) answered: Notify,
+}
+
+impl<'a> Transfer<'a> {
+    /// Prepares a transfer into a partial blob.
+    pub(in crate::fills) fn new(shared: &'a Shared, fill: &'a Fill, partial: &'a Partial) -> Self {
+        let plan = Plan::new(None, shared.settings.segment);
+        Self {
+            shared,
+            fill,
+            partial,
+            hash: tokio::sync::Mutex::new(PrefixHash::new(fill.digest.algorithm())),
+            reservation: tokio::sync::Mutex::default(),
+            plan: Mutex::new(plan),
+            provenance: Mutex::default(),
+            suspects: Mutex::default(),
+            stalls: StallDetector::new(shared.clock.clone()),
+            answered: Notify::new(),
+        }
+    }
+
+    /// Returns the reservation of disk space, which is kept until the blob is stored.
+    pub(in crate::fills) fn into_reservation(self) -> Option<Reservation> {
+        self.reservation.into_inner()
+    }
+
+    /// Begins anew, because the bytes that had arrived are not the beginning of this blob.
+    pub(in crate::fills) async fn restart(&self) -> Result<(), StoreError> {
+        self.forget_hash().await;
+        *self.plan() = Plan::new(None, self.shared.settings.segment);
+        self.partial.restart().await?;
+        self.fill.arrived();
+        Ok(())
+    }
+
+    /// Returns the length and the hash of everything that has arrived without a gap.
+    pub(in crate::fills) async fn hashed(&self) -> Result<(u64, Hasher), StoreError> {
+        let mut hash = self.hash.lock().await;
+        let prefix = self.partial.arrivals().prefix();
+        while hash.position() < prefix {
+            hash.advance(self.partial.arrivals(), prefix).await?;
+        }
+        Ok((prefix, hash.hasher()))
+    }
+
+    /// Makes the hash begin again at the first byte.
+    pub(super) async fn forget_hash(&self) {
+        *self.hash.lock().await = PrefixHash::new(self.fill.digest.algorithm());
+    }
+
+    /// Returns true if everything has arrived.
+    pub(super) fn is_done(&self) -> bool {
+        let plan = self.plan();
+        // Nothing of an empty blob is missing, but its source has to confirm it.
+        let unasked = plan.size() == Some(0) && self.fill.progress().phase == Phase::Asking;
+        !unasked && plan.is_done(&self.partial.arrivals().snapshot())
+    }
+
+    /// Returns true if there is a segment for one more connection.
+    pub(super) fn has_work(&self) -> bool {
+        self.with_needs(None, |plan, needs| plan.has_work(needs))
+    }
+
+    /// Returns true if a waiter wants bytes that no connection fetches.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.with_needs(None, |plan, needs| plan.is_urgent(needs))
+    }
+
+    /// Takes the segment for one more connection, which can transfer `reach` bytes in a few seconds.
+    pub(super) fn take(&self, reach: Option<u64>) -> Option<Assignment> {
+        self.with_needs(reach, |plan, needs| plan.take(needs))
+    }
+
+    fn with_needs<T>(&self, reach: Option<u64>, choose: impl FnOnce(&mut Plan, &Needs<'_>) -> T) -> T {
+        let mut plan = self.plan();
+        let wanted: Vec<Span> = self.fill.waiters().wanted(plan.size());
+        let arrived = self.partial.arrivals().snapshot();
+        let connections = match self.shared.settings.connections {
+            config::FillConnections::Auto => concurrency::INITIAL,
+            config::FillConnections::Fixed(count) => count,
+        };
+        choose(&mut plan, &Needs { arrived: &arrived, wanted: &wanted, connections, reach })
+    }
+
+    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
+        // Each change is one push or assignment, so a poisoned lock holds a complete plan.
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn provenance(&self) -> MutexGuard<'_, Provenance> {
+        // As for the plan.
+        self.provenance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn suspects(&self) -> MutexGuard<'_, Vec<Sender>> {
+        // As for the plan.
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records the endpoints whose bytes were replaced by different ones.
+    pub(super) fn suspect(&self, senders: Vec<Sender>) {
+        let mut suspects = self.suspects();
+        for sender in senders {
+            if !suspects.contains(&sender) {
+                suspects.push(sender);
+            }
+        }
+    }
+}
