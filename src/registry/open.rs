@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::oci::{HostName, RepositoryName, Target};
 use crate::store::{Store, StoreError};
 use crate::sys::{Machine, blocking};
-use crate::upstream::{self, BuildError, FileError, Files, Upstream};
+use crate::upstream::{BuildError, FileError, Files, Upstream};
 
 /// The number of blobs that warming fetches at once, for all images together: clients come first. The blobs are fetched in the
 /// order in which they are asked for, so an image waits for single blobs of another one, never for all of it.
@@ -147,7 +147,6 @@ async fn connect(
     let files = blocking(move || Files::read(&named)).await;
     let of_file = |error| ConnectError::File { upstream: spec.name.clone(), error };
     let files = files.map_err(|errors| errors.into_iter().map(of_file).collect::<Vec<_>>())?;
-    let Machine { clock, tasks } = machine.clone();
-    let upstream = Upstream::new(spec, stall, upstream::Machine { clock, tasks, metrics: Arc::clone(metrics), files });
+    let upstream = Upstream::new(spec, stall, files, machine.clone(), Arc::clone(metrics));
     upstream.map_err(|error| vec![ConnectError::Upstream(error)])
 }

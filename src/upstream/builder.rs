@@ -7,17 +7,24 @@ use std::time::Duration;
 use super::client::Upstream;
 use super::endpoint::{Endpoint, EndpointId, Meter};
 use super::error::BuildError;
-use super::login::{Account, Keyring, LoginPlaces, LoginSource, RegistryLogin, Tokens};
-use super::machine::Machine;
+use super::login::{Account, Files, Keyring, LoginPlaces, LoginSource, RegistryLogin, Tokens};
 use crate::config;
+use crate::metrics::Metrics;
 use crate::outbound::{Client, Limits, Options, Url};
-use crate::sys::{Clock, Tasks};
+use crate::sys::{Clock, Machine, Tasks};
 
 impl Upstream {
-    /// Builds the upstream without using the network. A body that brings no byte for as long as `stall` has failed.
-    pub fn new(spec: &config::Upstream, stall: Duration, machine: Machine) -> Result<Self, BuildError> {
+    /// Builds the upstream without using the network. `files` is the content of the files that its configuration names. A body
+    /// that brings no byte for as long as `stall` has failed.
+    pub fn new(
+        spec: &config::Upstream,
+        stall: Duration,
+        files: Files,
+        machine: Machine,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BuildError> {
         let addresses = addresses(spec)?;
-        let Machine { clock, tasks, metrics, files } = machine;
+        let Machine { clock, tasks } = machine;
         let client = Client::new(&Options {
             proxy: spec.proxy.as_ref().map(config::Secret::reveal),
             trust: &spec.trust,

@@ -9,21 +9,6 @@ use super::modules::Module;
 use super::reading::Source;
 use super::{report, sources};
 
-/// How many violations of a rule each top-level module may still have. A number may only shrink; the list is empty in the end.
-const ALLOWED: &[(&str, &str, usize)] = &[
-    ("faces", "outbound", 1),
-    ("faces", "sys", 1),
-    ("faces", "upstream", 1),
-    ("order", "oci", 6),
-    ("order", "outbound", 7),
-    ("order", "sys", 2),
-    ("order", "upstream", 40),
-    ("types", "outbound", 13),
-    ("types", "registry", 1),
-    ("types", "sys", 1),
-    ("types", "upstream", 14),
-];
-
 /// The type names that may be defined twice, since both are obvious in their place.
 const TWICE: &[&str] = &["Credentials", "Fill", "Mirror", "Upstream"];
 
@@ -44,30 +29,30 @@ static PRODUCT: LazyLock<(Graph, Vec<Edge>)> = LazyLock::new(|| {
 fn modules_keep_their_order_at_every_depth() {
     let (graph, edges) = (&PRODUCT.0, &PRODUCT.1);
     assert!(edges.len() > 100, "the graph of imports has only {} edges", edges.len());
-    within_allowance("order", edges.iter().filter_map(|edge| graph.order_violation(edge)).collect());
+    report(edges.iter().filter_map(|edge| graph.order_violation(edge)).collect());
 }
 
 #[test]
 fn no_files_import_each_other_in_a_cycle() {
     let cycles = PRODUCT.0.cycles(&PRODUCT.1);
     let violations = cycles.iter().map(|files| format!("{}: {} files: {}", files[0], files.len(), files.join(" ")));
-    within_allowance("cycles", violations.collect());
+    report(violations.collect());
 }
 
 #[test]
 fn files_that_declare_modules_are_faces() {
-    within_allowance("faces", PRODUCT.0.modules().filter_map(not_a_face).collect());
+    report(PRODUCT.0.modules().filter_map(not_a_face).collect());
 }
 
 #[test]
 fn no_part_holds_the_whole_registry() {
-    within_allowance("whole", PRODUCT.0.modules().flat_map(misplaced_phrases).collect());
+    report(PRODUCT.0.modules().flat_map(misplaced_phrases).collect());
 }
 
 #[test]
 fn a_type_name_means_one_type() {
     assert!(TWICE.len() <= 20, "at most 20 type names may be defined twice");
-    within_allowance("types", repeated_types(PRODUCT.0.modules(), TWICE));
+    report(repeated_types(PRODUCT.0.modules(), TWICE));
 }
 
 fn not_a_face(module: &Module) -> Option<String> {
@@ -106,22 +91,6 @@ fn repeated_types<'m>(modules: impl Iterator<Item = &'m Module>, twice: &[&str])
     let most = |name: &str| if twice.contains(&name) { 2 } else { 1 };
     let repeated = places.into_iter().filter(|(name, places)| places.len() > most(name));
     repeated.map(|(name, places)| format!("{}: `{name}` is defined in {}", places[0], places.join(", "))).collect()
-}
-
-/// Fails for the top-level modules that have more violations than they may still have.
-#[track_caller]
-fn within_allowance(rule: &str, violations: Vec<String>) {
-    let mut by_floor: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for violation in violations {
-        let floor = violation.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default().to_owned();
-        by_floor.entry(floor).or_default().push(violation);
-    }
-    let allowed = |floor: &str| {
-        let row = ALLOWED.iter().find(|(known, module, _)| *known == rule && *module == floor);
-        row.map_or(0, |(_, _, most)| *most)
-    };
-    by_floor.retain(|floor, found| found.len() > allowed(floor));
-    report(by_floor.into_values().flatten().collect());
 }
 
 /// Made-up sources that prove that each rule can fail.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use entrepot::config::{Credentials, LoginMethod, Secret, Stale, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
-use entrepot::sys::{Clock, Tasks};
-use entrepot::upstream::{BlobStream, Files, Machine, ManifestHead, TagPage, Upstream, UpstreamError};
+use entrepot::sys::{Clock, Machine, Tasks};
+use entrepot::upstream::{BlobStream, Files, ManifestHead, TagPage, Upstream, UpstreamError};
 use futures_util::future::join_all;
 
 use crate::support::fault::Fault;
@@ -49,9 +49,9 @@ fn named(mut spec: Spec) -> Spec {
 
 fn build(spec: &Spec, stall: Duration) -> Setting {
     let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
-    let machine =
-        Machine { clock: clock.clone(), tasks: Tasks::new(), metrics: Arc::clone(&metrics), files: Files::default() };
-    let upstream = Arc::new(Upstream::new(spec, stall, machine).unwrap());
+    let machine = Machine { clock: clock.clone(), tasks: Tasks::new() };
+    let upstream = Upstream::new(spec, stall, Files::default(), machine, Arc::clone(&metrics));
+    let upstream = Arc::new(upstream.unwrap());
     Setting { upstream, metrics, clock }
 }
 
@@ -488,8 +488,6 @@ async fn configured_proxy_is_used() {
 #[test]
 fn invalid_settings_are_refused_without_their_secrets() {
     let remote = Remote::start();
-    let machine =
-        || Machine { clock: Clock::system(), tasks: Tasks::new(), metrics: Arc::default(), files: Files::default() };
     let broken: [fn(&mut Spec); 5] = [
         |spec| spec.endpoints.clear(),
         |spec| spec.endpoints.push("ghcr.io".to_owned()),
@@ -500,7 +498,8 @@ fn invalid_settings_are_refused_without_their_secrets() {
     for breaking in broken {
         let mut spec = spec(&remote);
         breaking(&mut spec);
-        let refused = Upstream::new(&spec, NEVER, machine()).unwrap_err().to_string();
+        let refused =
+            Upstream::new(&spec, NEVER, Files::default(), Machine::system(), Arc::default()).unwrap_err().to_string();
         assert!(refused.starts_with("mirror.upstreams.test.example") && !refused.contains("secret"), "{refused}");
     }
 }

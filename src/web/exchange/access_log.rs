@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::request::Parts;
 
-use super::facts::{Facts, Progress};
+use super::facts::{AnswerProgress, Facts};
 use crate::oci::ErrorCode;
 use crate::registry::CacheStatus;
 use crate::web::app::AccessLog;
@@ -15,7 +15,7 @@ use crate::web::app::AccessLog;
 pub(super) struct Line<'a> {
     pub(super) head: &'a Parts,
     pub(super) facts: &'a Facts,
-    pub(super) progress: &'a Progress,
+    pub(super) progress: &'a AnswerProgress,
     pub(super) id: &'a str,
     pub(super) peer: SocketAddr,
     pub(super) status: u16,
@@ -30,7 +30,7 @@ macro_rules! event {
         let line = $line;
         let error = line.facts.error.as_ref();
         let cut = match line.progress {
-            Progress::Cut(reason) => Some(reason.as_str()),
+            AnswerProgress::Cut(reason) => Some(reason.as_str()),
             _ => None,
         };
         tracing::event!(
@@ -66,13 +66,13 @@ impl Line<'_> {
     /// Writes the line, if the access log wants it.
     pub(super) fn write(&self, access: AccessLog) {
         let message = match (self.progress, &self.facts.error) {
-            (Progress::Unanswered, _) => "request abandoned by the client",
-            (Progress::Cut(_), _) => "response cut",
+            (AnswerProgress::Unanswered, _) => "request abandoned by the client",
+            (AnswerProgress::Cut(_), _) => "response cut",
             (_, Some(_)) => "response completed with error",
-            (Progress::Sending, None) => "response abandoned by the client",
-            (Progress::Complete, None) => "response completed",
+            (AnswerProgress::Sending, None) => "response abandoned by the client",
+            (AnswerProgress::Complete, None) => "response completed",
         };
-        if self.status >= 500 || matches!(self.progress, Progress::Cut(_)) {
+        if self.status >= 500 || matches!(self.progress, AnswerProgress::Cut(_)) {
             event!(ERROR, message, self);
         } else if access == AccessLog::All || self.is_advice() {
             event!(INFO, message, self);

@@ -46,7 +46,7 @@ pub(in crate::web) struct LoggedError {
 
 /// The progress of an answer.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(super) enum AnswerProgress {
     /// There is no answer yet.
     Unanswered,
     /// The body of the answer is being sent.

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::access_log::Line;
-use super::facts::{Facts, Progress};
+use super::facts::{AnswerProgress, Facts};
 use crate::sys::{Moment, random_id};
 use crate::web::app::App;
 
@@ -25,7 +25,7 @@ pub(in crate::web) struct Exchange {
     peer: SocketAddr,
     handler: &'static str,
     started: Moment,
-    progress: Progress,
+    progress: AnswerProgress,
     status: u16,
     content_type: Option<String>,
     received: u64,
@@ -44,7 +44,7 @@ impl Exchange {
             peer,
             handler,
             started: app.clock.moment(),
-            progress: Progress::Unanswered,
+            progress: AnswerProgress::Unanswered,
             status: CLIENT_CLOSED_REQUEST,
             content_type: None,
             received: 0,
@@ -67,7 +67,7 @@ impl Exchange {
         self.content_type = content_type.map(str::to_owned);
         self.status = status.as_u16();
         self.received = received;
-        self.progress = Progress::Sending;
+        self.progress = AnswerProgress::Sending;
     }
 
     /// Records that bytes of the body were sent.
@@ -77,12 +77,12 @@ impl Exchange {
 
     /// Records that the body was sent to its end.
     pub(in crate::web) fn complete(&mut self) {
-        self.progress = Progress::Complete;
+        self.progress = AnswerProgress::Complete;
     }
 
     /// Records that the connection is cut.
     pub(in crate::web) fn cut(&mut self, reason: String) {
-        self.progress = Progress::Cut(reason);
+        self.progress = AnswerProgress::Cut(reason);
     }
 
     /// Updates the metrics.
