@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::ledger::Ledger;
 use crate::oci::Digest;
 
-/// A caller that needs space for a write of unknown size evicts this many bytes at a time, so that it need not evict for each
-/// piece.
+/// A caller that needs space for a write of unknown size evicts this many bytes at a time, so that it need not evict
+/// for each piece.
 pub const EVICTION_STEP: u64 = 256 << 20;
 
-/// Eviction removes this fraction of the cache in addition to the space that is needed, so that the next fill need not evict
-/// again.
+/// Eviction removes this fraction of the cache in addition to the space that is needed, so that the next fill need not
+/// evict again.
 const SLACK: u64 = 50;
 
 /// The cache has no space left, even after eviction.
@@ -40,8 +40,8 @@ impl Ledger {
         }
     }
 
-    /// Evicts up to `wanted` bytes for a write that the disk has no space for, such as a push. Returns false if the cache holds
-    /// nothing to evict.
+    /// Evicts up to `wanted` bytes for a write that the disk has no space for, such as a push. Returns false if the
+    /// cache holds nothing to evict.
     pub async fn evict_up_to(&self, wanted: u64) -> bool {
         let held = {
             let accounts = self.accounts();

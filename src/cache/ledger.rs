@@ -16,8 +16,8 @@ use crate::sys::{Clock, Tasks};
 /// A use is written to the disk again after this long, so that eviction after a restart knows which blobs were used.
 const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 
-/// The accounts of the cache: its blobs, leftovers and reservations. The files on the disk are the truth; the ledger is rebuilt
-/// from them when the server starts.
+/// The accounts of the cache: its blobs, leftovers and reservations. The files on the disk are the truth; the ledger is
+/// rebuilt from them when the server starts.
 pub struct Ledger {
     pub(super) store: CacheStore,
     limits: config::Cache,
@@ -26,8 +26,8 @@ pub struct Ledger {
     pub(super) metrics: Arc<Metrics>,
     /// A std `Mutex`: held for map operations only.
     accounts: Mutex<Accounts>,
-    /// Held from the calculation of the missing space until the last victim's file is removed. Without it, a second caller
-    /// would count the same free bytes. An async lock, since it is held while files are removed.
+    /// Held from the calculation of the missing space until the last victim's file is removed. Without it, a second
+    /// caller would count the same free bytes. An async lock, since it is held while files are removed.
     pub(super) freeing: tokio::sync::Mutex<()>,
     /// True once the cache's directories have been read.
     indexed: AtomicBool,
@@ -127,8 +127,8 @@ impl Ledger {
         self.report(&accounts);
     }
 
-    /// Returns true if an upstream served these bytes without credentials, and `None` if that is unknown because the cache is
-    /// not indexed yet.
+    /// Returns true if an upstream served these bytes without credentials, and `None` if that is unknown because the
+    /// cache is not indexed yet.
     pub fn is_public(&self, digest: &Digest) -> Option<bool> {
         let public = self.accounts().blobs.get(digest).is_some_and(|entry| entry.visibility == Visibility::Public);
         (public || self.is_indexed()).then_some(public)
@@ -188,7 +188,8 @@ impl Ledger {
     }
 
     pub(super) fn accounts(&self) -> MutexGuard<'_, Accounts> {
-        // The sums change together with the map, and nothing between the changes can panic. So a poisoned lock is usable.
+        // The sums change together with the map, and nothing between the changes can panic. So a poisoned lock is
+        // usable.
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! Partial blobs of fills that ended early. The next request for the blob resumes from them; eviction removes them first.
+//! Partial blobs of fills that ended early. The next request for the blob resumes from them; eviction removes them
+//! first.
 
 use std::collections::HashMap;
 

@@ -17,8 +17,8 @@ pub struct Reservation {
 }
 
 impl Ledger {
-    /// Reserves space for a blob of which `arrived` bytes are on the disk already, as [`Self::reserve`] does. While the size is
-    /// unknown, the reservation grows as the blob arrives.
+    /// Reserves space for a blob of which `arrived` bytes are on the disk already, as [`Self::reserve`] does. While the
+    /// size is unknown, the reservation grows as the blob arrives.
     pub async fn reserve_for(
         self: &Arc<Self>,
         digest: &Digest,
@@ -60,7 +60,8 @@ impl Reservation {
         freed
     }
 
-    /// Records that `bytes` more bytes of the blob are on the disk. Reserves more space if the reservation does not cover them.
+    /// Records that `bytes` more bytes of the blob are on the disk. Reserves more space if the reservation does not
+    /// cover them.
     pub async fn written(&mut self, bytes: u64) -> Result<(), CacheFull> {
         if self.written + bytes > self.bytes {
             self.grow(bytes.max(GROW_BY)).await?;

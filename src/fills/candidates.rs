@@ -91,8 +91,8 @@ impl Candidates {
         }
     }
 
-    /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its upstream was
-    /// asked and failed.
+    /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its
+    /// upstream was asked and failed.
     pub fn is_proven(&self, key: &SourceKey, digest: &Digest) -> Result<bool, FillError> {
         let Some(candidate) = self.find(key) else { return Ok(false) };
         match (&candidate.proof, &candidate.failed) {
@@ -102,8 +102,8 @@ impl Candidates {
         }
     }
 
-    /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error, else that
-    /// of another source.
+    /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error,
+    /// else that of another source.
     pub fn failure(&self, key: &SourceKey, digest: &Digest) -> FillError {
         let fatal = match &self.fatal {
             Some(Fatal::Cancelled) => return FillError::Cancelled(*digest),

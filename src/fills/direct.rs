@@ -85,7 +85,8 @@ impl DirectStream {
         self.position
     }
 
-    /// Returns the next piece after `from`. The last [`WITHHELD`] bytes are returned only when the whole blob is verified.
+    /// Returns the next piece after `from`. The last [`WITHHELD`] bytes are returned only when the whole blob is
+    /// verified.
     pub(super) async fn next(
         &mut self,
         from: u64,
@@ -108,8 +109,8 @@ impl DirectStream {
         }
     }
 
-    /// Returns how many bytes of the buffer may be handed out. `early` is the offset at which the reader stops before the blob's
-    /// end.
+    /// Returns how many bytes of the buffer may be handed out. `early` is the offset at which the reader stops before
+    /// the blob's end.
     fn ready(&self, early: Option<u64>) -> usize {
         let buffered = self.buffer.len() as u64;
         let ready = match early {

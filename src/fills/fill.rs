@@ -1,7 +1,7 @@
 //! One fill: the transfer of a blob from an upstream to the disk, and its readers.
 //!
-//! The transfer runs in a task of its own, and outlives the client that started it. Readers follow it through a `watch` of its
-//! progress, each from its own offset, so none can slow it down (`docs/decisions/0001-one-fill-per-digest.md`).
+//! The transfer runs in a task of its own, and outlives the client that started it. Readers follow it through a `watch`
+//! of its progress, each from its own offset, so none can slow it down (`docs/decisions/0001-one-fill-per-digest.md`).
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -27,11 +27,12 @@ pub struct Fill {
     /// A std `Mutex`: held for list operations only.
     sources: Mutex<Candidates>,
     arrivals: OnceLock<Arc<Arrivals>>,
-    /// The offset at which storing was given up, and the hash of everything before it. Each reader fetches the rest by itself.
+    /// The offset at which storing was given up, and the hash of everything before it. Each reader fetches the rest by
+    /// itself.
     given_up: OnceLock<(u64, Hasher)>,
     waiters: Arc<Waiters>,
-    /// Spans that a repair has replaced with other bytes after readers may have read them. A std `Mutex`: held for operations
-    /// on the set.
+    /// Spans that a repair has replaced with other bytes after readers may have read them. A std `Mutex`: held for
+    /// operations on the set.
     replaced: Mutex<Extents>,
     cancelled: CancellationToken,
 }
@@ -94,11 +95,11 @@ impl Fill {
         added
     }
 
-    /// Waits until the response head for the blob can be sent: its source has confirmed it, and the size is known if it ever
-    /// will be.
+    /// Waits until the response head for the blob can be sent: its source has confirmed it, and the size is known if it
+    /// ever will be.
     ///
-    /// A small blob is awaited to its end. None of its bytes are sent before they are verified, so a failure can still be
-    /// answered with an error. The error is that of the caller's own source.
+    /// A small blob is awaited to its end. None of its bytes are sent before they are verified, so a failure can still
+    /// be answered with an error. The error is that of the caller's own source.
     pub async fn ready(&self, key: &SourceKey) -> Result<FillProgress, FillError> {
         let mut watch = self.progress.subscribe();
         loop {
@@ -124,8 +125,8 @@ impl Fill {
         &self.waiters
     }
 
-    /// Cancels the fill on behalf of an operator. Its readers' bodies are cut; the next request resumes from the bytes that have
-    /// arrived.
+    /// Cancels the fill on behalf of an operator. Its readers' bodies are cut; the next request resumes from the bytes
+    /// that have arrived.
     pub fn cancel(&self) {
         self.cancelled.cancel();
     }
@@ -184,20 +185,20 @@ impl Fill {
         self.given_up.get().cloned()
     }
 
-    /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its upstream was
-    /// asked and failed.
+    /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its
+    /// upstream was asked and failed.
     pub fn is_proven(&self, key: &SourceKey) -> Result<bool, FillError> {
         self.sources().is_proven(key, &self.digest)
     }
 
-    /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error, else that
-    /// of another source.
+    /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error,
+    /// else that of another source.
     pub fn failure(&self, key: &SourceKey) -> FillError {
         self.sources().failure(key, &self.digest)
     }
 
-    /// Returns the next usable source. If there is none, the fill ends and cannot be joined any more; `release` is called before
-    /// the next fill of the digest can start.
+    /// Returns the next usable source. If there is none, the fill ends and cannot be joined any more; `release` is
+    /// called before the next fill of the digest can start.
     pub(super) fn next_source(&self, release: impl FnOnce()) -> Option<BlobSource> {
         let mut sources = self.sources();
         let next = sources.usable().next().cloned();
@@ -208,8 +209,8 @@ impl Fill {
         next
     }
 
-    /// Ends the fill, unless a waiter has come meanwhile. `release` is called before the next fill of the digest can start.
-    /// Returns true if the fill has ended.
+    /// Ends the fill, unless a waiter has come meanwhile. `release` is called before the next fill of the digest can
+    /// start. Returns true if the fill has ended.
     pub(super) fn close(&self, release: impl FnOnce()) -> bool {
         let mut sources = self.sources();
         if self.waiters.count() > 0 && !self.cancelled.is_cancelled() {

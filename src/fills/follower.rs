@@ -20,9 +20,10 @@ use crate::sys::Extent;
 /// The largest extent that is handed out at once, so that a reader soon notices the end of the fill.
 const MAX_EXTENT: u64 = 4 << 20;
 
-/// If several endpoints may send a blob, one of them may send wrong bytes. The fill notices that at the end, and repairs the
-/// blob from the other endpoints. For this long, a reader gets nothing, so that it has read none of the wrong bytes. Clients wait
-/// about as long for the first byte of a body. The reader loses nothing: the last byte arrives no later.
+/// If several endpoints may send a blob, one of them may send wrong bytes. The fill notices that at the end, and
+/// repairs the blob from the other endpoints. For this long, a reader gets nothing, so that it has read none of the
+/// wrong bytes. Clients wait about as long for the first byte of a body. The reader loses nothing: the last byte
+/// arrives no later.
 const HOLDBACK: Duration = Duration::from_secs(10);
 
 /// A blob that a fill fetches, for one reader.
@@ -58,8 +59,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Reads these spans of a blob one after the other, or the whole blob if there are none. If the fill gives up storing the
-    /// blob, the rest comes from the reader's own source. `size` is the size that the client was told.
+    /// Reads these spans of a blob one after the other, or the whole blob if there are none. If the fill gives up
+    /// storing the blob, the rest comes from the reader's own source. `size` is the size that the client was told.
     pub fn new(arriving: ArrivingBlob, size: Option<u64>, spans: Vec<Span>) -> Self {
         let ArrivingBlob { fill, source, direct, waiter, metrics } = arriving;
         let watch = fill.watch();
@@ -168,8 +169,8 @@ impl Follower {
     /// Returns the extent that can be read now, if any.
     fn extent(&mut self, progress: &FillProgress, end: Option<u64>) -> Option<Extent> {
         let arrivals = self.fill.arrivals()?;
-        // If storing was given up, everything after that offset comes from the reader's own source, even bytes that arrived
-        // beyond a gap.
+        // If storing was given up, everything after that offset comes from the reader's own source, even bytes that
+        // arrived beyond a gap.
         let stored = self.fill.given_up_at().unwrap_or(u64::MAX);
         let visible = visible(progress, arrivals.end_of(self.position).min(stored), end, self.reach);
         let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(MAX_EXTENT));
@@ -203,8 +204,8 @@ impl Follower {
     }
 }
 
-/// Returns the offset up to which a reader may read, if everything before `arrived` has arrived. The blob's last bytes are
-/// withheld until they are verified, and a blob under repair is withheld completely.
+/// Returns the offset up to which a reader may read, if everything before `arrived` has arrived. The blob's last bytes
+/// are withheld until they are verified, and a blob under repair is withheld completely.
 fn visible(progress: &FillProgress, arrived: u64, end: Option<u64>, reach: Reach) -> u64 {
     let arrived = end.map_or(arrived, |end| arrived.min(end));
     match (progress.phase, reach) {

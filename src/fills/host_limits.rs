@@ -1,7 +1,7 @@
 //! The limit on connections to one host, and how fills share it.
 //!
-//! Each connection needs a permit of its host. Permits are granted in the order of the requests, and a fill requests one at a
-//! time. So a small layer gets its permit between two segments of a large one.
+//! Each connection needs a permit of its host. Permits are granted in the order of the requests, and a fill requests
+//! one at a time. So a small layer gets its permit between two segments of a large one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,8 +71,8 @@ impl HostLimit {
 }
 
 impl HostUse {
-    /// Returns how many connections this fill may have at once while other fills use the host too. It is an equal share, at
-    /// least one. A background fill gets only one while clients wait for other fills.
+    /// Returns how many connections this fill may have at once while other fills use the host too. It is an equal
+    /// share, at least one. A background fill gets only one while clients wait for other fills.
     pub fn share(&self) -> usize {
         let clients = self.host.client_fills.load(Ordering::Relaxed);
         let background = self.host.background_fills.load(Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! How a blob arrives from an upstream: one fill for each digest, with any number of readers.
 //!
-//! Floor 5. May import floors 0–4 except `auth`. A fill knows its sources, not the repositories of the registry. It runs in a task of
-//! its own, outlives its clients, and never hands out the end of a blob before the digest is verified.
+//! Floor 5. May import floors 0–4 except `auth`. A fill knows its sources, not the repositories of the registry. It
+//! runs in a task of its own, outlives its clients, and never hands out the end of a blob before the digest is
+//! verified.
 
 mod source;
 mod error;

@@ -70,8 +70,8 @@ impl FillTask<'_> {
         self.shared.metrics.fills.with_label_values(&[outcome]).inc();
     }
 
-    /// Asks the sources to confirm a blob that is complete on the disk already. Nothing is fetched. The first source that has it
-    /// ends the fill; the others are asked when their clients come again.
+    /// Asks the sources to confirm a blob that is complete on the disk already. Nothing is fetched. The first source
+    /// that has it ends the fill; the others are asked when their clients come again.
     async fn confirm(self, end: Phase) {
         let fill = self.fill;
         let size = fill.progress().arrived;
@@ -184,8 +184,8 @@ impl FillTask<'_> {
         Outcome::Failed
     }
 
-    /// Returns the next source to try. If there is none, the fill ends; its journal is written and its file unlocked first, so
-    /// that the next request can resume it.
+    /// Returns the next source to try. If there is none, the fill ends; its journal is written and its file unlocked
+    /// first, so that the next request can resume it.
     async fn next_source(self, partial: &Partial) -> Option<BlobSource> {
         if self.fill.usable_sources().is_empty() {
             self.write_journal(partial).await;
@@ -269,8 +269,8 @@ impl FillTask<'_> {
         self.store.set_links(source.upstream.name(), &source.repository, vec![(*digest, link)]).await
     }
 
-    /// Ends the fill because the blob cannot be stored. Readers read the stored part up to the first gap, and then continue from
-    /// their own sources.
+    /// Ends the fill because the blob cannot be stored. Readers read the stored part up to the first gap, and then
+    /// continue from their own sources.
     async fn give_up(self, partial: Partial, hashed: Option<(u64, Hasher)>, error: Option<StoreError>) -> &'static str {
         let fill = self.fill;
         let full = || "mirror.cache.maxsize or mirror.cache.reserve leaves no space".to_owned();

@@ -98,8 +98,8 @@ impl Waiters {
         self.joined.notified().await;
     }
 
-    /// Returns the spans that waiters want before the rest, in the order in which they were asked for. While the size is
-    /// unknown, ranges that depend on it are left out.
+    /// Returns the spans that waiters want before the rest, in the order in which they were asked for. While the size
+    /// is unknown, ranges that depend on it are left out.
     pub fn wanted(&self, size: Option<u64>) -> Vec<Span> {
         self.ranges().iter().filter_map(|wanted| wanted.span(size)).collect()
     }

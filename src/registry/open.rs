@@ -60,19 +60,19 @@ pub async fn open(
     }
     let Machine { clock, tasks } = machine.clone();
     let limits = config.mirror.cache.clone();
-    let quota = Ledger::new(store.cache.clone(), limits, clock.clone(), tasks.clone(), Arc::clone(&metrics));
-    let shared = Shared::new(Arc::clone(&quota), config.mirror.fill.clone(), clock.clone(), Arc::clone(&metrics));
+    let ledger = Ledger::new(store.cache.clone(), limits, clock.clone(), tasks.clone(), Arc::clone(&metrics));
+    let shared = Shared::new(Arc::clone(&ledger), config.mirror.fill.clone(), clock.clone(), Arc::clone(&metrics));
     let fills = Fills::new(store.cache.clone(), shared, tasks.clone());
     let hosted = hosted::HostedContext {
         store: store.hosted.clone(),
-        quota: Arc::clone(&quota),
+        ledger: Arc::clone(&ledger),
         tasks: tasks.clone(),
         sparse: config.validation.sparse,
         delete: config.storage.delete,
     };
     let mirror = mirror::MirrorContext {
         store: store.cache.clone(),
-        quota: Arc::clone(&quota),
+        ledger: Arc::clone(&ledger),
         fills,
         flights: Flights::new(&tasks),
         negative: NegativeCache::new(&clock),
@@ -82,7 +82,7 @@ pub async fn open(
     };
     Ok(Arc::new(Registry {
         naming: Naming::new(&config.mirror, config.http.host.as_deref()),
-        inventory: Inventory::new(store.clone(), quota, machine.clone()),
+        inventory: Inventory::new(store.clone(), ledger, machine.clone()),
         store,
         hosted: Arc::new(hosted),
         mirror: Arc::new(mirror),

@@ -88,8 +88,8 @@ impl Connection<'_> {
         self.transfer.is_done() && size.is_some_and(|size| position < size)
     }
 
-    /// Asks for the segment. The resume hint of an earlier answer is used, and forgotten if it does not work any more: signed
-    /// addresses expire.
+    /// Asks for the segment. The resume hint of an earlier answer is used, and forgotten if it does not work any more:
+    /// signed addresses expire.
     async fn open(self) -> Result<BlobStream, UpstreamError> {
         let range = BlobRange {
             repository: &self.source.repository,
@@ -152,7 +152,8 @@ impl Connection<'_> {
             return Err(TransferError::Source(UpstreamError::Length { expected, found }));
         }
         if known.is_none() && total.is_none() && self.assignment.span.start != arrivals.prefix() {
-            // The wanted range lies beyond the end, and the size is unknown. Requests from the beginning on will find it.
+            // The wanted range lies beyond the end, and the size is unknown. Requests from the beginning on will find
+            // it.
             transfer.plan().ask_in_order();
             return Ok(());
         }
@@ -169,8 +170,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Handles the regular end of the stream. If nothing else has told the size of the blob, a stream without a requested end
-    /// tells it.
+    /// Handles the regular end of the stream. If nothing else has told the size of the blob, a stream without a
+    /// requested end tells it.
     fn stream_ended(self, stream: &BlobStream, size: Option<u64>, position: u64) -> Result<(), TransferError> {
         match size {
             // The answer has no length of its own, and its connection was closed early. That is the same as a cut.

@@ -1,4 +1,5 @@
-//! Drives the connections of a transfer: how many there are, which endpoint each of them uses, and what follows their end.
+//! Drives the connections of a transfer: how many there are, which endpoint each of them uses, and what follows their
+//! end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +25,8 @@ use crate::upstream::{EndpointId, UpstreamError};
 /// The throughput is measured this often.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Before a response head has been sent, an endpoint that answers 5xx is asked this many times. Other errors are not retried, so
-/// that clients hear of them soon.
+/// Before a response head has been sent, an endpoint that answers 5xx is asked this many times. Other errors are not
+/// retried, so that clients hear of them soon.
 const TRIES_BEFORE_ANSWER: u32 = 3;
 
 /// A connection that waits for the permit of its host.
@@ -120,8 +121,8 @@ impl<'t> Drive<'t> {
         self.transfer.shared.hosts.host(&self.source.upstream.host(id))
     }
 
-    /// Returns how many connections there may be now. Until a source has answered, it is one. While a waiter wants a part that
-    /// no connection fetches, it is one more than otherwise.
+    /// Returns how many connections there may be now. Until a source has answered, it is one. While a waiter wants a
+    /// part that no connection fetches, it is one more than otherwise.
     fn limit(self, concurrency: &Concurrency, host_uses: &[HostUse]) -> usize {
         if self.transfer.fill.progress().phase == Phase::Asking {
             return 1;

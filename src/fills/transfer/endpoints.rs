@@ -10,8 +10,8 @@ use crate::upstream::{EndpointId, ResumeHint, UpstreamError};
 /// A connection that transferred at least this many bytes before it failed counts as useful.
 const USEFUL: u64 = 64 << 10;
 
-/// An endpoint is given up after this many consecutive connections that were not useful. While another endpoint works, it is
-/// still asked once per `SECOND_CHANCE`.
+/// An endpoint is given up after this many consecutive connections that were not useful. While another endpoint works,
+/// it is still asked once per `SECOND_CHANCE`.
 const MAX_TRIES: u32 = 8;
 const SECOND_CHANCE: Duration = Duration::from_secs(60);
 
@@ -22,7 +22,8 @@ const MAX_WAIT: Duration = Duration::from_secs(15);
 /// An endpoint that has sent nothing for this long is given up too, regardless of the number of connections.
 const MAX_IDLE: Duration = Duration::from_secs(180);
 
-/// If an endpoint hangs, another request probes it. This transfer checks at most this frequently whether it still hangs.
+/// If an endpoint hangs, another request probes it. This transfer checks at most this frequently whether it still
+/// hangs.
 const PROBED_EVERY: Duration = Duration::from_secs(1);
 
 /// The wait after a useful connection.
@@ -101,8 +102,8 @@ impl Endpoints {
         Self { tries: 1, ..self }
     }
 
-    /// Chooses the endpoint for one more connection: the one with the most throughput for each connection. The caller must call
-    /// [`Self::ended`] or [`Self::release`] for it.
+    /// Chooses the endpoint for one more connection: the one with the most throughput for each connection. The caller
+    /// must call [`Self::ended`] or [`Self::release`] for it.
     pub(super) fn begin(&self) -> Option<EndpointIndex> {
         let mut list = self.list();
         let is_usable = |endpoint: &EndpointState| self.remaining_pause(endpoint).is_some_and(|left| left.is_zero());
@@ -202,8 +203,8 @@ impl Endpoints {
             .then(|| list.iter().filter_map(|endpoint| self.remaining_pause(endpoint)).min())?
     }
 
-    /// Returns the error to report if no endpoint is left. "Not found" and "denied" are returned only if all endpoints say so;
-    /// otherwise the most specific of the temporary errors.
+    /// Returns the error to report if no endpoint is left. "Not found" and "denied" are returned only if all endpoints
+    /// say so; otherwise the most specific of the temporary errors.
     pub(super) fn error(&self) -> Option<UpstreamError> {
         let list = self.list();
         let errors = || list.iter().filter_map(|endpoint| endpoint.error.as_ref());
@@ -237,8 +238,8 @@ impl Endpoints {
         (!endpoint.hopeless).then(|| endpoint.pause.map_or(Duration::ZERO, left))
     }
 
-    /// Gives up every endpoint that has failed, unless it answered 5xx fewer than `tries` times. Before the first byte it makes
-    /// no sense to wait for the others.
+    /// Gives up every endpoint that has failed, unless it answered 5xx fewer than `tries` times. Before the first byte
+    /// it makes no sense to wait for the others.
     pub(super) fn give_up_failed(&self, tries: u32) {
         for endpoint in self.list().iter_mut() {
             endpoint.hopeless |= match &endpoint.error {

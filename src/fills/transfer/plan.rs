@@ -1,4 +1,5 @@
-//! Decides which segment of a blob the next connection fetches. Pure: it is told which bytes have arrived and which are wanted.
+//! Decides which segment of a blob the next connection fetches. Pure: it is told which bytes have arrived and which are
+//! wanted.
 
 use crate::oci::Span;
 use crate::store::Extents;
@@ -9,7 +10,8 @@ const SINGLE_UP_TO: u64 = 4 << 20;
 /// No segment is shorter than this, unless less is missing: each request costs a round trip.
 const MIN_SEGMENT: u64 = 1 << 20;
 
-/// The length of the first request for a blob of unknown size. The answer tells the size, and then further connections begin.
+/// The length of the first request for a blob of unknown size. The answer tells the size, and then further connections
+/// begin.
 const FIRST_SEGMENT: u64 = 2 << 20;
 
 /// A connection that is at least this far before a wanted byte is too slow: another connection fetches the byte.
@@ -132,8 +134,8 @@ impl Plan {
         taken.map_or(assignment.span.end, |taken| taken.span.end)
     }
 
-    /// Finds a segment whose connection is still far from a wanted byte. Returns its index in `taken`, and the part of it that
-    /// another connection should take over.
+    /// Finds a segment whose connection is still far from a wanted byte. Returns its index in `taken`, and the part of
+    /// it that another connection should take over.
     fn overtaken(&self, needs: &Needs<'_>) -> Option<(usize, Span)> {
         let wanted = needs.wanted.iter().filter(|_| self.delivery == Delivery::Ranges);
         wanted.into_iter().find_map(|wanted| {
@@ -162,8 +164,8 @@ impl Plan {
         size <= SINGLE_UP_TO && needs.wanted.is_empty() && !gaps
     }
 
-    /// Records that the upstream sends the whole blob to this connection, whichever range it asked for. Returns false if other
-    /// connections are fetching too, since their work would be done twice.
+    /// Records that the upstream sends the whole blob to this connection, whichever range it asked for. Returns false
+    /// if other connections are fetching too, since their work would be done twice.
     pub(super) fn takes_all(&mut self, assignment: Assignment) -> bool {
         let alone = self.taken.iter().all(|taken| taken.ticket == assignment.ticket);
         if alone {
@@ -223,15 +225,16 @@ impl Plan {
         None
     }
 
-    /// Returns the length of the next segment. Segments become shorter towards the end, so that all connections finish at the same
-    /// time.
+    /// Returns the length of the next segment. Segments become shorter towards the end, so that all connections finish
+    /// at the same time.
     fn length(&self, needs: &Needs<'_>, size: u64) -> u64 {
         let shortest = MIN_SEGMENT.min(self.segment);
         let coming: u64 = self.taken.iter().map(|taken| needs.arrived.missing_in(taken.span)).sum();
         let left = size.saturating_sub(needs.arrived.total()).saturating_sub(coming);
         let fair = match needs.connections {
             0 | 1 => self.segment,
-            // Segments are short at the beginning too, because readers follow the bytes that have arrived without a gap.
+            // Segments are short at the beginning too, because readers follow the bytes that have arrived without a
+            // gap.
             several => left.div_ceil(several as u64).min((needs.arrived.total() / 2).max(2 * MIN_SEGMENT)),
         };
         fair.min(needs.reach.unwrap_or(u64::MAX)).clamp(shortest, self.segment)

@@ -1,7 +1,7 @@
 //! Detects connections that have stalled while others transfer data.
 //!
-//! In that case the link works, so the stalled connection is replaced long before `fill.stall`, which is the limit for a link that
-//! transfers nothing at all.
+//! In that case the link works, so the stalled connection is replaced long before `fill.stall`, which is the limit for
+//! a link that transfers nothing at all.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,7 +53,8 @@ impl StallDetector {
         Watched { detector: self, ticket, stalled }
     }
 
-    /// Marks the connections that have stalled. `total` is the number of bytes that all connections have transferred so far.
+    /// Marks the connections that have stalled. `total` is the number of bytes that all connections have transferred so
+    /// far.
     pub(super) fn check(&self, total: u64) {
         for activity in self.connections().values() {
             if self.clock.since(activity.at) >= STALLED_AFTER

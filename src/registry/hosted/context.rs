@@ -13,7 +13,7 @@ use crate::sys::Tasks;
 pub(in crate::registry) struct HostedContext {
     pub(in crate::registry) store: HostedStore,
     /// The cache gives way to pushes on a full disk.
-    pub(in crate::registry) quota: Arc<Ledger>,
+    pub(in crate::registry) ledger: Arc<Ledger>,
     pub(in crate::registry) tasks: Tasks,
     pub(in crate::registry) sparse: Sparse,
     pub(in crate::registry) delete: Delete,
@@ -35,7 +35,7 @@ impl HostedContext {
     /// Returns true if a write failed on a full disk and the cache has given up some space since. Evicted files may be open or
     /// linked elsewhere and then free nothing, so callers repeat this until the write succeeds or the cache is empty.
     pub(super) async fn makes_space_after<T>(&self, written: &Result<T, StoreError>) -> bool {
-        is_full(written) && self.quota.evict_up_to(EVICTION_STEP).await
+        is_full(written) && self.ledger.evict_up_to(EVICTION_STEP).await
     }
 
     /// Fails unless `storage.delete.enabled` is set.

@@ -119,7 +119,7 @@ impl Inventory {
         let _walk = self.walking.lock().await;
         let (hosted, uploads) = (self.store.hosted.amount().await?, self.store.hosted.uploads_amount().await?);
         let space = self.store.cache.space().await?;
-        let cache = self.quota.usage(space).await?;
+        let cache = self.ledger.usage(space).await?;
         Ok(UsageReport { hosted, uploads, cache, total: space.total, free: space.free })
     }
 
@@ -248,14 +248,14 @@ mod tests {
         }
         let machine = Machine { clock: clock.clone(), tasks: Tasks::new() };
         let store = Store::new(directory, clock.clone());
-        let quota = Ledger::new(
+        let ledger = Ledger::new(
             store.cache.clone(),
             Cache { max_size: None, reserve: None },
             clock.clone(),
             machine.tasks.clone(),
             Arc::default(),
         );
-        Inventory::new(store, quota, machine)
+        Inventory::new(store, ledger, machine)
     }
 
     /// Each line is read within the patience for one line. All lines together would take more than an hour.

@@ -15,15 +15,15 @@ const BATCH: usize = 1000;
 /// All repositories of the store.
 pub(in crate::registry) struct Inventory {
     pub(super) store: Store,
-    pub(super) quota: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) machine: Machine,
     /// Held while all directories are read, so that only one caller does that. An async lock, because it is held across awaits.
     pub(super) walking: tokio::sync::Mutex<()>,
 }
 
 impl Inventory {
-    pub(in crate::registry) fn new(store: Store, quota: Arc<Ledger>, machine: Machine) -> Arc<Self> {
-        Arc::new(Self { store, quota, machine, walking: tokio::sync::Mutex::default() })
+    pub(in crate::registry) fn new(store: Store, ledger: Arc<Ledger>, machine: Machine) -> Arc<Self> {
+        Arc::new(Self { store, ledger, machine, walking: tokio::sync::Mutex::default() })
     }
 
     /// Returns up to `limit` repositories after `last`, sorted by canonical name. A repository counts once it holds anything;

@@ -10,7 +10,7 @@ const REINDEX_EVERY: Duration = Duration::from_secs(60);
 
 /// Indexes the cache.
 pub(super) async fn index_cache(registry: &Registry) {
-    if let Err(error) = registry.mirror.quota.rebuild().await {
+    if let Err(error) = registry.mirror.ledger.rebuild().await {
         tracing::error!(%error, "the cache could not be indexed; eviction knows only content that arrives from now on");
     }
 }

@@ -6,7 +6,7 @@ use crate::registry::Registry;
 
 /// Removes the unfinished blobs of fills that ended longer ago than `age`.
 pub(super) async fn purge_partials(registry: &Registry, age: Duration) {
-    registry.mirror.quota.purge_leftovers(age).await;
+    registry.mirror.ledger.purge_leftovers(age).await;
 }
 
 /// Removes the uploads that were begun longer ago than `age`.

@@ -48,7 +48,7 @@ impl MirrorRepository {
     ) -> Result<Found<Blob>, RegistryError> {
         let mut link = self.cached.link(digest).await?;
         if let Some(stored) = self.cached.open(digest, link.as_ref()).await? {
-            self.cached.context.quota.used(digest);
+            self.cached.context.ledger.used(digest);
             return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Hit));
         }
         if link.as_ref().is_some_and(|link| is_manifest(&link.media_type)) {
@@ -67,7 +67,7 @@ impl MirrorRepository {
                 link = self.cached.link(digest).await?;
             }
             if let Some(stored) = self.cached.open(digest, link.as_ref()).await? {
-                self.cached.context.quota.used(digest);
+                self.cached.context.ledger.used(digest);
                 return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Miss));
             }
         }
@@ -87,7 +87,7 @@ impl MirrorRepository {
         }
         if stored.is_some() {
             // The caller wants the blob, so eviction must not take it first.
-            self.cached.context.quota.used(digest);
+            self.cached.context.ledger.used(digest);
         }
         Ok(stored.is_some())
     }

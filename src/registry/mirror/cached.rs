@@ -155,7 +155,7 @@ impl CachedRepository {
         let was_linked = self.store().unlink(&self.upstream, &self.name, digest).await?;
         if was_linked {
             self.store().remove(digest).await?;
-            self.context.quota.removed(digest);
+            self.context.ledger.removed(digest);
         }
         Ok(was_linked)
     }
@@ -175,7 +175,7 @@ impl CachedRepository {
         if !self.store().remove(digest).await? {
             return Ok(0);
         }
-        self.context.quota.removed(digest);
+        self.context.ledger.removed(digest);
         Ok(size)
     }
 

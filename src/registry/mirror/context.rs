@@ -16,7 +16,7 @@ use crate::sys::Machine;
 /// What a mirrored repository works with: the cache, the running fills and questions, and the settings.
 pub(in crate::registry) struct MirrorContext {
     pub(in crate::registry) store: CacheStore,
-    pub(in crate::registry) quota: Arc<Ledger>,
+    pub(in crate::registry) ledger: Arc<Ledger>,
     pub(in crate::registry) fills: Arc<Fills>,
     pub(in crate::registry) flights: Flights,
     pub(in crate::registry) negative: NegativeCache,
@@ -35,7 +35,7 @@ impl MirrorContext {
         if link.right.is_proven() {
             return Ok(true);
         }
-        match self.quota.is_public(digest) {
+        match self.ledger.is_public(digest) {
             Some(public) => Ok(public),
             // The cache is not indexed yet, so the directories are read.
             None => Ok(self.store.is_public(digest).await?),
@@ -46,7 +46,7 @@ impl MirrorContext {
     pub(in crate::registry) async fn drop_damaged(&self, digest: &Digest) -> Result<(), RegistryError> {
         self.metrics.damaged_blobs.inc();
         self.store.remove(digest).await?;
-        self.quota.removed(digest);
+        self.ledger.removed(digest);
         Ok(())
     }
 

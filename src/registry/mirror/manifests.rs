@@ -100,7 +100,7 @@ impl MirrorRepository {
     pub(super) async fn held(&self, digest: &Digest) -> Result<Option<HeldManifest>, RegistryError> {
         let held = self.cached.stored_manifest(digest).await?;
         if held.is_some() {
-            self.cached.context.quota.used(digest);
+            self.cached.context.ledger.used(digest);
         }
         Ok(held)
     }
@@ -280,11 +280,11 @@ impl MirrorRepository {
         });
         let links = std::iter::once((digest, own)).chain(named).collect();
         // The reservation comes first: on a full disk the links too need the space that it frees.
-        let reservation = self.cached.context.quota.reserve(size).await;
+        let reservation = self.cached.context.ledger.reserve(size).await;
         self.store().set_links(self.upstream(), self.name(), links).await?;
         if reservation.is_ok() {
             self.store().put(&digest, held.body.clone()).await?;
-            self.cached.context.quota.stored(digest, size, self.right());
+            self.cached.context.ledger.stored(digest, size, self.right());
         }
         Ok(())
     }
