@@ -1,8 +1,8 @@
 //! Defines every metric, with its type.
 //!
-//! Floor 0. Imports no other module. The metrics are passed as a value and are never global. The names `registry_*`
-//! have the meaning that they have in distribution v3, so that its dashboards keep working; the names `entrepot_*` are
-//! our own.
+//! Floor 0. Imports no other module. The metrics are passed as a value and are never global. Metrics named `registry_*`
+//! have the same meaning as in distribution v3, so that its dashboards keep working. Metrics named `entrepot_*` are our
+//! own.
 
 use prometheus::core::Collector;
 use prometheus::{

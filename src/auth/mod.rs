@@ -1,8 +1,8 @@
 //! Authentication and authorization: passwords, credentials, and the gate that every request passes.
 //!
-//! The gate decides about [`Target`]s, never about a name as the client wrote it, and only the gate makes an [`Admitted`]. No
-//! password is ever logged, except the random one of a new password file (see [`Gate::new`]). No answer tells whether the name
-//! or the password was wrong.
+//! The gate decides about [`Target`]s, never about a name as the client wrote it. Only the gate makes an [`Admitted`]. No
+//! password is logged, except the random one of a new password file (see [`Gate::new`]). After a failed login, the answer
+//! does not tell whether the name or the password was wrong.
 //!
 //! [`Target`]: crate::oci::Target
 

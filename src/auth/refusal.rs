@@ -1,4 +1,4 @@
-//! Why a request is refused.
+//! The reasons why a request is refused.
 
 use super::credentials::Unproven;
 use super::rules::Action;

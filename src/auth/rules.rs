@@ -1,4 +1,5 @@
-//! The rules: which caller may do what. Today a verified caller may do everything, as in `registry:2` with a password file.
+//! The rules that decide what a caller may do. Today a verified caller may do everything, as in `registry:2` with a
+//! password file.
 
 use std::fmt;
 

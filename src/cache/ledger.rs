@@ -1,4 +1,4 @@
-//! The list of the cache's blobs, their sizes and their last uses.
+//! The ledger: the list of the cache's blobs, with the size and the last use of each.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

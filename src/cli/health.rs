@@ -1,5 +1,5 @@
-//! `entrepot health`: asks a server whether it is ready. Container health checks use it, since an image needs no shell or curl
-//! for it.
+//! `entrepot health`: asks a server whether it is ready. The container's health check runs this command, so the image needs
+//! no shell and no curl.
 
 use std::time::Duration;
 

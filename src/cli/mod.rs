@@ -1,7 +1,7 @@
 //! The command line: reads arguments, runs one command, and turns its result into an exit code.
 //!
-//! The highest floor: it may import every other one. Commands do not import each other. They share `outcome` (the ways in
-//! which a command can fail), `output` (what they print), `settings` (the server's configuration on this machine) and
+//! The highest floor. It may import every other floor. Commands do not import each other. They share `outcome` (the ways
+//! in which a command can fail), `output` (what they print), `settings` (the server's configuration on this machine) and
 //! `remote` (requests to a running server).
 
 mod outcome;

@@ -1,4 +1,5 @@
-//! `access`: rules of access, which this version refuses, since a missing protection must not go unnoticed.
+//! `access`: rules of access. This version does not support them, and refuses a configuration that has any, since the
+//! operator must notice that the protection is missing.
 
 use super::keys::{Key, KeyShape, Support};
 use super::section::Keys;

@@ -1,6 +1,6 @@
 //! A cursor points at a key in the tree, and reads its value as one type or another.
 //!
-//! A value of the wrong type is reported, with its content and a valid example. It then counts as not written.
+//! A value of the wrong type is reported, with its content and a valid example. After that it is treated as absent.
 
 use std::path::Path;
 use std::str::FromStr;

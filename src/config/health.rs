@@ -1,4 +1,4 @@
-//! `health`: the checks behind `/readyz` and `entrepot health`.
+//! `health`: the checks whose outcome `/readyz` and `entrepot health` report.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `http`: where clients reach this server, and how it answers.
+//! `http`: the addresses that clients connect to, and settings for answers.
 
 use std::time::Duration;
 

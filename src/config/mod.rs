@@ -1,10 +1,10 @@
-//! Configuration: YAML and environment variables become values that cannot be wrong.
+//! Configuration: reads YAML and environment variables into types that allow only valid values.
 //!
 //! Floor 1. It may import `oci`. It touches no file: it takes text, and asks a closure for the content of secrets.
 //!
-//! [`Draft::read`] parses YAML into a tree with locations (`document`), puts the `REGISTRY_*` variables over it, and checks the
-//! keys (`keys`). Then each section reads its values (a file each), and `mirror` checks for contradictions. Every mistake is
-//! collected on the way, so that one never hides the next. Warnings tell of values that are valid and surely not meant.
+//! [`Draft::read`] parses YAML into a tree with locations (`document`), puts the `REGISTRY_*` variables over it, and checks
+//! the keys (`keys`). Then each section reads its values (a file each), and `mirror` checks for contradictions. All mistakes
+//! are collected, so that one never hides the next. Warnings report values that are valid but probably not intended.
 //!
 //! A section declares each of its keys in one line (`section`). Reading, `check --print`, `check --schema`, the variables and the
 //! check for unknown keys are derived from that line. The descriptions come from the comments in `config/reference.yml`.

@@ -1,4 +1,4 @@
-//! The sources of one fill: which of them have proven their right, and which have failed.
+//! The sources of one fill. For each source, the list says whether it has proven its right or has failed.
 
 use super::error::FillError;
 use super::source::{BlobSource, Proof, SourceKey};

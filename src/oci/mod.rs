@@ -2,7 +2,7 @@
 //! platforms.
 //!
 //! Floor 0. Imports no other module, does no input or output, and knows no HTTP. Each type has private fields and one
-//! validating constructor, so a string is parsed once and stays a typed value from then on.
+//! validating constructor, so a string is parsed once and is a typed value from then on.
 
 mod digest;
 mod error;

@@ -1,4 +1,4 @@
-//! The part of an address that may be shown.
+//! The part of an address that may be shown in logs and errors.
 
 use reqwest::Url;
 

@@ -1,5 +1,5 @@
-//! Checks the PEM files that a configuration names before a client is built from them, so that the errors are in words
-//! for the person who wrote the configuration. They repeat nothing of a file's content.
+//! Checks the PEM files that a configuration names before a client is built from them, so that the errors are written
+//! for the author of the configuration. The errors contain nothing of a file's content.
 //!
 //! Each error continues a sentence after the file's name: `it holds no certificate; write …`.
 

@@ -1,4 +1,4 @@
-//! Decides which redirects are followed. The HTTP library would apply rules of its own, so it follows none.
+//! Decides which redirects are followed. The HTTP library has rules of its own, so its redirects are switched off.
 
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, StatusCode};

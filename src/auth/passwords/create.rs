@@ -1,4 +1,4 @@
-//! Creating a password file.
+//! Creates a password file.
 
 use std::io::{self, Write as _};
 use std::path::Path;

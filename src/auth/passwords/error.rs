@@ -1,4 +1,4 @@
-//! Why a password file cannot be used.
+//! The reasons why a password file cannot be used.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Creating the password file that the configuration names but that does not exist.
+//! Creates the password file that the configuration names, if it does not exist.
 
 use std::io;
 use std::path::Path;

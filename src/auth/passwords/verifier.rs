@@ -1,4 +1,4 @@
-//! Verifying passwords: on blocking threads, a few at a time, with a memory of verified passwords.
+//! Verifies passwords on blocking threads, a few at a time, and remembers verified passwords.
 
 use std::path::Path;
 use std::sync::Arc;

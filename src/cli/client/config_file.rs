@@ -1,4 +1,4 @@
-//! The configuration of a client: files, and notes for people.
+//! The configuration of a client: its files, and notes for the user.
 
 /// The files that a client needs, and what people need to know about them.
 pub(super) struct ClientConfig {

@@ -1,5 +1,5 @@
-//! k3s and RKE2: `registries.yaml`, from which they write the configuration of containerd. The file needs no rewrite rules, since
-//! containerd names the registry in each request with `?ns=`.
+//! k3s and RKE2: `registries.yaml`. k3s and RKE2 write containerd's configuration from this file. The file needs no rewrite
+//! rules, since containerd names the registry in each request with `?ns=`.
 
 use saphyr::{Mapping, Scalar, Yaml, YamlEmitter};
 

@@ -1,4 +1,4 @@
-//! The command: finds the mirror, makes the client's configuration, and prints or writes it.
+//! Runs the command: finds the mirror, makes the client's configuration, and prints or writes it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Printing: data goes to standard output, everything else to standard error.
+//! Prints data to standard output, and everything else to standard error.
 
 mod stream;
 mod table;

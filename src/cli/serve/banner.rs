@@ -1,4 +1,5 @@
-//! The lines that `serve` prints when it starts: its address, the mirrored registries, the store, and who may do what.
+//! The lines that `serve` prints when it starts: its address, the mirrored registries, the store, and the rights of
+//! clients.
 
 use std::net::SocketAddr;
 

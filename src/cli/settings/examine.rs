@@ -1,5 +1,5 @@
 //! Checks of a configuration that need the machine: the files that it names, the store on the disk, and the size of the file
-//! system. Each mistake is added to those of the text, at the key that causes it.
+//! system. Each mistake is added to the mistakes in the text, at the key that causes it.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Repositories in the store that the rules of the mirror would hide.
 //!
-//! A store can be older than the mirror in its configuration. A repository `team/app` that was pushed before would then be
-//! unreachable: the mirror's rules say that this name belongs to an upstream.
+//! A mirror may be added to the configuration of an older store. A repository `team/app` that was pushed before would then
+//! be unreachable, because the mirror's rules assign this name to an upstream.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The command: sends the order to the server and follows its answer.
+//! Sends the request to warm images to the server, and follows the answer.
 
 use std::path::{Path, PathBuf};
 

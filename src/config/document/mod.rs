@@ -1,6 +1,6 @@
 //! A configuration as text: reading YAML into a tree with locations, writing values as YAML, and collecting mistakes.
 //!
-//! The only folder that knows YAML.
+//! No other folder parses or writes YAML.
 
 mod problem;
 mod scalar;

@@ -1,4 +1,5 @@
-//! Checks a tree against the declared keys: unknown keys, keys without effect, refused keys, and sections that are no maps.
+//! Checks a tree against the declared keys: unknown keys, keys without effect, refused keys, and sections that are not
+//! maps.
 
 use super::schema::{Key, KeyShape, Support, join, nearest, walk};
 use crate::config::document::{Member, Node, NodeContent, Report, boolean};

@@ -1,4 +1,5 @@
-//! Puts environment variables into the tree: `REGISTRY_A_B_C` overrides key `a.b.c`, shorter names first.
+//! Puts environment variables into the tree: `REGISTRY_A_B_C` overrides key `a.b.c`. Variables with shorter names are
+//! applied first.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The keys of a configuration as data, and everything that needs no values: unknown keys, unsupported keys, `REGISTRY_*`
+//! The keys of a configuration as data, and all work that needs no values: unknown keys, unsupported keys, `REGISTRY_*`
 //! variables, and the descriptions in `config/reference.yml`.
 
 mod schema;

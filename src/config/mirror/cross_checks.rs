@@ -1,6 +1,6 @@
 //! Checks for contradictions between upstreams, local patterns, names, prefetched images and the server's own address.
 //!
-//! They run after all sections were read, over the values and the tree.
+//! They run on the values and the tree, after all sections were read.
 
 use std::collections::BTreeMap;
 

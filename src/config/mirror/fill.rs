@@ -1,4 +1,4 @@
-//! `mirror.fill`: how missing blobs are fetched.
+//! `mirror.fill`: settings for fetching missing blobs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `mirror.prefetch`: images that are fetched ahead of any request, and when.
+//! `mirror.prefetch`: images that are fetched before any request, and their schedule.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The meaning of valid configurations. The submodules have the tables of mistakes and warnings.
+//! The meaning of valid configurations. The submodules hold the tables of mistakes and warnings.
 
 mod damaged;
 mod editors;

@@ -1,4 +1,4 @@
-//! Mistakes, with the line and the words of each message.
+//! Configurations with mistakes, with the line and the words of each message.
 
 use super::*;
 

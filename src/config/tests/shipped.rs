@@ -1,4 +1,4 @@
-//! The shipped files, and the output of `check --print`.
+//! Tests of the configuration files in `config/`, and of the output of `check --print`.
 
 use super::*;
 use crate::config::document::{Node, NodeContent, Report, TextOrigin};

@@ -1,4 +1,4 @@
-//! Warnings.
+//! Configurations that cause warnings, with the words of each warning.
 
 use super::*;
 
