@@ -1,4 +1,4 @@
-//! Errors of repositories. The texts are for people; `web` decides the status codes.
+//! Errors of repositories. The messages are written for people. `web` decides the status codes.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
-//! Repositories: hosted ones and mirrored ones, the names by which clients ask for them, and the jobs that run behind requests.
+//! Hosted and mirrored repositories, the rules for their names, and the jobs that run in the background.
 //!
-//! Floor 6. Knows no HTTP: status codes, headers and routes belong to `web`. In reading order: the values and errors of answers
-//! (`answer`, `missing`, `error`), how a name becomes a target (`naming`), a blob to read (`blob`), the two kinds of repository
-//! (`hosted`, `mirror`) and their union (`repository`), the content of the whole store (`inventory`), the health of the storage
-//! (`health`), and the [`Registry`] that holds all of this. Above it: how it is opened (`open`) and its background jobs (`jobs`).
+//! Floor 6. Knows no HTTP: status codes, headers and routes belong to `web`. In reading order: the values and errors of
+//! answers (`answer`, `missing`, `error`), the rules that turn a name into a target (`naming`), a blob to read (`blob`), the
+//! two kinds of repository (`hosted`, `mirror`) and their union (`repository`), the content of the whole store
+//! (`inventory`), the health of the storage (`health`), and the [`Registry`] that holds all of this. Two parts use the
+//! [`Registry`] as a whole: its creation from a configuration (`open`), and the background jobs (`jobs`).
 
 mod answer;
 mod missing;

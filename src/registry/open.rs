@@ -1,4 +1,4 @@
-//! The step from a configuration to a registry, and the checks of a configuration that need the store or other files.
+//! Opens a registry from a configuration, and makes the checks of a configuration that need the store or other files.
 
 use std::collections::HashMap;
 use std::sync::Arc;

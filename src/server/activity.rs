@@ -1,4 +1,5 @@
-//! What a connection is doing: whether requests are being read or answered, and whether all answers have been written.
+//! The activity of a connection: whether requests are being read or answered, and whether all answers have been
+//! written.
 
 use std::pin::Pin;
 use std::sync::Arc;

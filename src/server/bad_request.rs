@@ -1,5 +1,5 @@
-//! Answers with an explanation for requests that hyper cannot read. Hyper answers a malformed request with a bare status, and a request
-//! whose head stays incomplete not at all. A stream between hyper and the connection replaces these answers.
+//! Answers with an explanation for requests that hyper cannot read. Hyper answers a malformed request with a bare status. It
+//! does not answer a request whose head stays incomplete. A stream between hyper and the connection replaces these answers.
 //!
 //! An answer comes from hyper itself if it is the head of an HTTP/1 error without a body, and if it is written while no request is being
 //! answered and after all earlier answers have been written. Every other answer is passed on unchanged.

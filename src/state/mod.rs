@@ -1,4 +1,4 @@
-//! State in memory that replicas may share one day: single-flight and notes, and later leases.
+//! State in memory that several servers may share in a later version: single-flight and notes.
 //!
 //! Floor 2. May import floors 0 and 1. It must not know what a registry is, and must do no input or output of its own.
 

@@ -1,5 +1,5 @@
-//! Reads the store into memory: names, manifests and the holders of each digest. It runs behind the requests; answers
-//! are right without it, and slower.
+//! Reads the store into memory: names, manifests and the holders of each digest. It runs in the background. Answers are
+//! right before it has finished, but slower.
 
 use std::sync::Arc;
 

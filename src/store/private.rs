@@ -1,8 +1,8 @@
 //! Entrepot's own records of hosted repositories: the account that pushed a manifest and when, and the last pull of
 //! each tag.
 //!
-//! Retention decides by these records. A crash may lose the newest of them, so that a push and a pull never wait for
-//! them to be synced. Everything here lies below `entrepot/`, which only the owner of the process may read.
+//! Rules of retention will use these records. They are not synced, so that pushes and pulls need not wait, and a crash
+//! may lose the newest of them. Everything here lies below `entrepot/`, which only the owner of the process may read.
 
 use std::time::{Duration, SystemTime};
 

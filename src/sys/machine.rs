@@ -1,4 +1,4 @@
-//! The parts of the machine that most of the program needs.
+//! The parts of the machine's interface that most of the program needs.
 
 use super::clock::Clock;
 use super::tasks::Tasks;

@@ -1,4 +1,4 @@
-//! The way of a request: checks, route, handler, answer.
+//! Handles a request: checks it, finds its route, calls the handler, and returns the answer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! HTTP in and out: requests, routes, one module for each noun of the API, bodies, errors.
+//! The HTTP interface: requests, routes, one module for each noun of the API, bodies, errors.
 //!
-//! This floor decides neither which target a name means (`registry` does) nor what a caller may do (`auth` does), and it never
-//! reaches past them to `store` or `upstream`. The status of an error is decided in `error` alone; handlers set only the statuses
+//! This floor does not decide which target a name means (`registry` does) or what a caller may do (`auth` does). It never
+//! uses `store` or `upstream` directly. The status of an error is decided in `error` alone; handlers set only the statuses
 //! of successful answers.
 
 mod request;

@@ -1,4 +1,4 @@
-//! The routes for operators and probes: health, metrics, and signs of life.
+//! The routes for operators and probes: health, metrics, liveness and readiness.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};

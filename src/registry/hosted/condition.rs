@@ -1,4 +1,4 @@
-//! The condition of a change: the reference still names the content that the client expects.
+//! The condition of a change: the reference must still name the content that the client expects.
 
 use crate::oci::{Digest, Reference};
 use crate::registry::error::RegistryError;

@@ -1,8 +1,8 @@
 //! Hosted repositories: clients push to them, and no upstream is ever asked for them.
 //!
-//! In reading order: what they share (`context`), what a change may depend on (`condition`), a repository and its reads
-//! (`repository`), an upload (`upload`), a push of a manifest (`push`), deletion (`deletion`), and links to blobs of other
-//! repositories (`mount`).
+//! In reading order: the parts that they share (`context`), the condition of a change (`condition`), a repository and its
+//! reads (`repository`), an upload (`upload`), a push of a manifest (`push`), deletion (`deletion`), and links to blobs of
+//! other repositories (`mount`).
 
 mod context;
 mod condition;

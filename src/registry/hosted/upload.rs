@@ -1,4 +1,4 @@
-//! Uploads of blobs to a hosted repository. On a full disk, cached content gives way to them.
+//! Uploads of blobs to a hosted repository. On a full disk, cached content is evicted for them.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The inventory: which repositories are here, what they contain, and how much of the disk they use. It asks no upstream, and
-//! reading it does not count as a use.
+//! The inventory: the stored repositories, their content, and the space that they use on the disk. It asks no upstream.
+//! Reading the inventory does not count as a use of the content.
 
 mod walk;
 mod contents;

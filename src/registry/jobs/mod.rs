@@ -1,4 +1,4 @@
-//! The work that runs behind requests. Each job runs in a task of its own until the server stops.
+//! The background work of the registry. Each job runs in a task of its own until the server stops.
 
 mod repeat;
 mod health;

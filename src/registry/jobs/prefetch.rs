@@ -1,5 +1,5 @@
-//! `mirror.prefetch`: images that are warmed by the clock. The time of the last run is not kept across a restart: a job runs
-//! again then, and content that is fresh costs nothing.
+//! `mirror.prefetch`: images that are warmed on a schedule. The time of the last run is not stored, so a job runs again
+//! after a restart. Content that is fresh is not fetched again.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

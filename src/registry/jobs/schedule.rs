@@ -1,4 +1,4 @@
-//! The schedule: which jobs run, and when.
+//! The schedule of the jobs.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Everything that the mirrored repositories share.
+//! The parts that all mirrored repositories share.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::registry::error::RegistryError;
 use crate::store::{CacheStore, LinkRecord};
 use crate::sys::Machine;
 
-/// What a mirrored repository works with: the cache, the running fills and questions, and the settings.
+/// The parts that a mirrored repository uses: the cache, the running fills and questions, and the settings.
 pub(in crate::registry) struct MirrorContext {
     pub(in crate::registry) store: CacheStore,
     pub(in crate::registry) ledger: Arc<Ledger>,

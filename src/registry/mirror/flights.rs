@@ -1,4 +1,4 @@
-//! Questions to upstreams that are running: each runs once for all requests that wait for the answer.
+//! The running questions to upstreams. Each question is asked once for all requests that wait for the answer.
 
 use std::sync::Arc;
 

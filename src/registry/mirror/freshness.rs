@@ -1,8 +1,8 @@
 //! The age of cached tags and lists, and when the upstream is asked about them (docs/reference/freshness.md).
 //!
-//! An entry up to the TTL old costs no request. Up to twice the TTL it is served at once and the upstream is asked behind the
-//! answer. An older one is asked about once for all waiters, which wait at most [`PATIENCE`]. Without an answer, the old
-//! entry is served.
+//! An entry that is at most as old as the TTL is served without a request to the upstream. Up to twice the TTL, the entry is
+//! served at once, and the upstream is asked in the background. For an older entry, the upstream is asked once for all
+//! waiters, and each waits at most [`PATIENCE`]. If no answer comes, the old entry is served.
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,12 +24,12 @@ pub(super) enum Question {
     Get,
 }
 
-/// What to do about a cached entry.
+/// The action for a cached entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
     /// Serve the entry.
     Trust,
-    /// Serve the entry, and ask the upstream behind the answer.
+    /// Serve the entry, and ask the upstream in the background.
     TrustAndAsk,
     /// Ask the upstream. Serve the entry if no answer comes soon.
     AskBriefly,
@@ -67,7 +67,7 @@ impl Situation {
             return Course::Trust;
         }
         if self.age <= self.ttl * 2 {
-            // An upstream that limits requests is not asked behind an answer either.
+            // An upstream that limits requests is not asked in the background either.
             return if self.avoided || self.sparing { Course::Trust } else { Course::TrustAndAsk };
         }
         if !self.may_be_stale() {

@@ -1,4 +1,4 @@
-//! The memory of absent content: an upstream's 404 is believed for `negativettl`.
+//! The memory of absent content: an upstream's 404 counts for `negativettl`.
 //!
 //! Only a 404 counts as an absence. An error or a refusal says nothing about the content.
 

@@ -1,4 +1,4 @@
-//! An upstream as the registry sees it: how long its answers are trusted, and whether it answers at all.
+//! An upstream as the registry sees it: the time for which its answers are trusted, and whether it answers at all.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! The stretches of a file that have arrived.
+//! The extents of a file: the ranges of bytes that have arrived.
 
 use crate::oci::Span;
 

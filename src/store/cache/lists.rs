@@ -1,4 +1,4 @@
-//! Lists of mirrored repositories: the tags that an upstream has, and the manifests there that refer to one.
+//! Lists of mirrored repositories: the tags that an upstream has, and the referrers of each manifest.
 
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;

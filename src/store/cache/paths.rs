@@ -1,4 +1,4 @@
-//! The paths of cached content, and the way to work on them off the async threads.
+//! The paths of cached content, and a helper that runs file operations on blocking threads.
 
 use std::io;
 use std::path::{Path, PathBuf};

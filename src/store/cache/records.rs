@@ -1,5 +1,5 @@
-//! The small records of the cache: the manifest that a tag named last, the manifests that refer to one, and the reason
-//! why a repository may serve a digest.
+//! The small records of the cache: the manifest that a tag named last, the referrers of a manifest, and the reason why
+//! a repository may serve a digest.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

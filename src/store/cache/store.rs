@@ -1,4 +1,4 @@
-//! The store of cached content: complete blobs, and the way to partial ones.
+//! The store of cached content: complete blobs, and access to partial ones.
 
 use std::io;
 use std::path::{Path, PathBuf};

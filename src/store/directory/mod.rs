@@ -1,7 +1,7 @@
-//! The memory of folders: lists that are kept so that long ones need not be read again for each page.
+//! Listings of folders that are kept in memory, so that a long folder need not be read again for each page.
 //!
-//! A list in memory is a hint, never an answer: each use looks first whether the driver says that the folder is
-//! unchanged. A driver that cannot say so has no memory; its folders are listed each time.
+//! A list in memory is a hint, never an answer: each use first asks the driver whether the folder is unchanged. If a
+//! driver cannot tell that, nothing is kept in memory, and its folders are listed each time.
 
 mod state;
 mod queue;

@@ -1,8 +1,8 @@
 //! The names of repositories in byte order, from a tree of folders that is kept in memory.
 //!
-//! The tree is a hint: each page compares every folder that could contribute a name, one `stat` for each, and lists
-//! those again in which an entry appeared or disappeared, whichever process caused it. So a page shows the folders as
-//! they are when it is asked for, whether or not the tree was known before; it only costs more the first time.
+//! The tree is a hint. For each page, every folder that could contribute a name is compared with one `stat`. A folder
+//! is listed again if any process added or removed an entry. So a page shows the folders as they are at the time of the
+//! request. If the tree is not known yet, the page only takes longer.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! A queue in which one caller lists a folder and the others wait for the same result.
 //!
-//! A listing serves every caller that had arrived before it began. The queue of a folder is forgotten with its last
-//! caller.
+//! A listing serves every caller that had arrived before it began. When its last caller leaves, the queue of a folder
+//! is removed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! The tags of a repository in byte order, a page at a time.
 //!
-//! A long list is kept in memory, so that a client that pages through it does not have the whole folder listed for
-//! every page. Each page looks first whether an entry appeared or disappeared since, whichever process caused it.
+//! A long list is kept in memory, so that the whole folder is not listed again for every page of a client. Before each
+//! page, the folder is compared: if any process has added or removed an entry, it is listed again.
 
 use std::collections::BinaryHeap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Links: small objects that hold a digest. A repository has a right to content only through one of its links.
+//! Links: small objects that hold a digest. A repository may serve content only if it has a link to it.
 //!
 //! Every link is read and written here. All functions block.
 

@@ -1,9 +1,10 @@
-//! The locks of repositories. A request that only adds to a repository shares the lock with others; a request that
-//! removes holds it alone. So nothing is removed between the check that content exists and the link to it.
+//! The locks of repositories. A request that only adds to a repository shares the lock with others. A request that
+//! removes content holds the lock alone. So no content is removed between the check that it exists and the creation of
+//! the link to it.
 //!
 //! Repositories share a fixed number of locks. Each is a lock in this process and, if the driver can, a locked file
-//! that excludes the other processes on the same storage. A caller that takes all of them is alone with all pushed
-//! content.
+//! that excludes the other processes on the same storage. While a caller holds all of them, no other caller changes
+//! pushed content.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The digests that a repository does not hold, out of many.
+//! Finds which of many digests a repository does not hold.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Answers to the question which manifests of a repository refer to another one.
+//! Lists the referrers of a manifest in a hosted repository.
 
 use std::collections::HashSet;
 use std::io;

@@ -1,9 +1,9 @@
 //! The manifests of each repository in memory, with the manifest that each refers to.
 //!
-//! The memory only narrows the search. A question first looks whether a manifest appeared or disappeared since they
-//! were listed, whichever process caused it; if so, it lists them again and reads only those that it has not read yet.
-//! The answer is then read from the storage: the link, which a deletion removes, and the manifest. The first question
-//! about a repository reads all of it.
+//! The memory only narrows the search. Each question first checks whether any process has added or removed a manifest
+//! since the last listing. If so, the manifests are listed again, and only new ones are read. The manifests in the
+//! answer and their links are then read from the storage, since a deletion removes the link. The first question about a
+//! repository reads all of its manifests.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

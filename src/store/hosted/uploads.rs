@@ -1,4 +1,4 @@
-//! The life of uploads: begun, resumed, verified, published, discarded, purged.
+//! Begins, resumes, verifies, publishes, discards and purges uploads.
 
 use std::io;
 use std::sync::Arc;

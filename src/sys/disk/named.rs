@@ -1,5 +1,5 @@
-//! Reads files that a user names: configurations, passwords, certificates, secrets. The name may be mistyped, and the
-//! file may be a device without an end.
+//! Reads files that a user names: configurations, passwords, certificates, secrets. The user may mistype the name, and
+//! the file may be a device that never ends.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The accounts that upstreams are asked with: where a login comes from, and the tokens that it is exchanged for.
+//! The accounts that requests to upstreams use: the sources of logins, and the tokens that a login is exchanged for.
 
 mod registry_login;
 mod docker_config;

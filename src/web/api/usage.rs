@@ -1,4 +1,5 @@
-//! `GET /api/v1/usage`, `…/usage/repositories` and `…/repositories/NAME/usage` tell how much of the disk is used. Sizes are in bytes.
+//! `GET /api/v1/usage`, `…/usage/repositories` and `…/repositories/NAME/usage` report the use of the disk. Sizes are in
+//! bytes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The `detail` of an error: a JSON object with the data that a program needs to react.
+//! The `detail` of an error: a JSON object with the data that a client program needs to handle the error.
 
 use serde_json::{Map, Value, json};
 

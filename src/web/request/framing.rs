@@ -1,5 +1,5 @@
-//! Refuses requests that RFC 9112 wants refused and that hyper accepts. Otherwise this server and a proxy in front of it could
-//! disagree about where a request ends or which host it is for.
+//! Refuses requests that hyper accepts although RFC 9112 requires that they are refused. Otherwise this server and a proxy
+//! in front of it could disagree about where a request ends or which host it is for.
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;

@@ -1,4 +1,4 @@
-//! Why a request has no route.
+//! The reasons why a request has no route.
 
 use crate::oci::{DigestError, ImageError, NameError};
 use crate::web::request::Repeated;

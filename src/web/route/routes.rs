@@ -1,4 +1,4 @@
-//! The routes: every request that makes sense.
+//! The routes: one variant for each request that the server understands.
 
 use super::api::Api;
 use super::at::At;
