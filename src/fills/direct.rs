@@ -16,7 +16,8 @@ const FRUITLESS_TRIES: u32 = 6;
 /// Half the wait before the first attempt; it doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// Whether a reader reads up to the blob's last byte. It is decided once, by the size that the client was told.
+/// The reach of a reader: whether it reads up to the blob's last byte. It is decided once, from the size that the
+/// client was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// The reader stops earlier, so it cannot wait until the whole blob is verified.
@@ -32,7 +33,7 @@ impl Reach {
     }
 }
 
-/// A stream from a source to one reader. Its content is not stored, but verified all the same.
+/// A stream from a source to one reader. Its content is verified, but not stored.
 pub struct DirectStream {
     digest: Digest,
     source: BlobSource,

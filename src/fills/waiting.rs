@@ -93,7 +93,7 @@ impl Waiters {
         }
     }
 
-    /// Completes when a waiter has joined, who may want another part first. Only the fill's own task may call it.
+    /// Completes when a waiter has joined, which may want another part first. Only the fill's own task may call it.
     pub async fn joined(&self) {
         self.joined.notified().await;
     }

@@ -28,7 +28,7 @@ pub enum RegistryError {
     UploadBusy { id: String },
     #[error("no fill of {0} is running; GET api/v1/fills lists the running fills")]
     NoFill(Digest),
-    /// A push to a name that is not local.
+    /// The client pushed to a name that is not local.
     #[error("{repository} is a mirrored name and cannot be pushed to; names that can be pushed here: {patterns}")]
     NotLocal { repository: String, patterns: String },
     #[error("deletion is turned off; set storage.delete.enabled: true to allow it")]

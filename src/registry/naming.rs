@@ -13,7 +13,7 @@ pub struct Naming {
     /// The upstreams' names, by these names and by their aliases.
     upstreams: HashMap<HostName, HostName>,
     default: Option<HostName>,
-    /// The names of this server. In `?ns=` they mean nothing.
+    /// The names of this server. In `?ns=` they are ignored.
     ours: Vec<HostName>,
 }
 

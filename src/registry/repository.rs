@@ -16,8 +16,8 @@ pub enum Repository {
     Hosted(HostedRepository),
     /// It is a copy of an upstream's repository.
     Mirror(MirrorRepository),
-    /// It is what the cache has of an upstream that is not configured any more. Its content can be listed and evicted, not
-    /// pulled.
+    /// Its upstream is not configured any more, but the cache still has content of it. That content can be listed and
+    /// evicted, but not pulled.
     Unconfigured(CachedRepository),
 }
 
@@ -31,7 +31,7 @@ impl Repository {
         }
     }
 
-    /// Returns what a HEAD of a manifest states. Downloads nothing from an upstream.
+    /// Returns the facts that the answer to a HEAD of a manifest states. Downloads nothing from an upstream.
     pub async fn head_manifest(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?.info)),

@@ -16,7 +16,7 @@ pub const PRIVATE: &str = "entrepot";
 /// The folder of cached content.
 pub const CACHE: &str = "cache";
 
-/// Returns the key of stored bytes. They always lie under their sha256, as `registry:2` has it.
+/// Returns the key of stored bytes. They are always stored under their sha256, as in `registry:2`.
 pub fn blob(digest: &Digest) -> ObjectKey {
     blob_folder(digest).join("data")
 }

@@ -57,7 +57,7 @@ impl<'a> Transfer<'a> {
         self.reservation.into_inner()
     }
 
-    /// Begins anew, because the bytes that had arrived are not the beginning of this blob.
+    /// Begins again at the first byte, because the bytes that had arrived are not the beginning of this blob.
     pub(in crate::fills) async fn restart(&self) -> Result<(), StoreError> {
         self.forget_hash().await;
         *self.plan() = Plan::new(None, self.shared.settings.segment);

@@ -104,7 +104,7 @@ impl HostedRepository {
         self.confirm(NamedContent { config, present, absent: Vec::new() }).await
     }
 
-    /// Checks that content which was present still is.
+    /// Checks that the content which the search found is still present.
     async fn confirm(&self, named: NamedContent) -> Result<NamedContent, RegistryError> {
         let NamedContent { config, mut present, mut absent } = named;
         let refuse = self.context.sparse == Sparse::Refuse;

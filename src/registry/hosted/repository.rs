@@ -104,8 +104,8 @@ impl HostedRepository {
         }
     }
 
-    /// Changes the repository under its lock. The change runs to its end even if the client leaves, so that no change is left
-    /// half done.
+    /// Changes the repository under its lock. The change is finished even if the client leaves, so that it is never left
+    /// incomplete.
     pub(super) async fn change<T, F>(&self, share: Share, work: impl FnOnce(Self) -> F) -> Result<T, RegistryError>
     where
         T: Send + 'static,

@@ -124,14 +124,14 @@ impl SingleRequestUpload {
         if let Some(repository) = &self.repository {
             Self::cancel(repository, &self.id).await;
         }
-        // Only now, because this future may be dropped while it waits.
+        // This is set only now, because this future may be dropped while it waits.
         self.repository = None;
     }
 
     async fn cancel(repository: &HostedRepository, id: &UploadId) {
         for _ in 0..Self::ATTEMPTS {
             match repository.cancel_upload(id).await {
-                // A write that has begun goes on without its request.
+                // A write that has begun continues without its request.
                 Err(RegistryError::UploadBusy { .. }) => tokio::time::sleep(Self::PAUSE).await,
                 _ => return,
             }

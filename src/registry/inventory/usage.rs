@@ -65,7 +65,7 @@ pub enum UsageStep {
     End,
 }
 
-/// The number of repositories that have a digest, as far as it matters.
+/// The number of repositories that have a digest: only one or several matters here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owners {
     One,
@@ -136,7 +136,7 @@ impl Inventory {
             let walk = inventory.walking.lock().await;
             let end = inventory.send_usage(&sender, &may_pull).await.map(|()| UsageStep::End);
             drop(walk);
-            // A receiver that is gone does not need the end.
+            // A receiver that has left does not need the last line.
             let _ = sender.send_timeout(end, PATIENCE).await;
         };
         self.machine.tasks.spawn(async move { while_received(&watched, work).await });

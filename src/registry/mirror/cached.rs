@@ -179,7 +179,7 @@ impl CachedRepository {
         Ok(size)
     }
 
-    /// Forgets everything that was noted about some content, so that the upstream is asked for it again.
+    /// Forgets all notes about some content, so that the upstream is asked for it again.
     async fn forget_notes(&self, asked: Asked) {
         self.context.negative.forget_unkept(self.target(), asked.clone()).await;
         self.forget_absence(asked).await;

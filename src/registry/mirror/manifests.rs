@@ -57,8 +57,8 @@ impl MirrorRepository {
         }
     }
 
-    /// Returns a manifest as the upstream has it now. A tag older than its TTL is asked about first, however long that takes.
-    /// The cached manifest is served only if no answer comes.
+    /// Returns a manifest as the upstream has it now. If a tag is older than its TTL, the upstream is asked about it first,
+    /// even if that takes long. The cached manifest is served only if no answer comes.
     pub(in crate::registry) async fn current_manifest(
         &self,
         reference: &Reference,
@@ -189,7 +189,7 @@ impl MirrorRepository {
         }
     }
 
-    /// Fetches the new content of a changed tag, and then lets the tag name it.
+    /// Fetches the new content of a changed tag, and then sets the tag to it.
     pub(super) async fn renew(&self, tag: &Tag, digest: Option<Digest>) -> Result<HeldManifest, RegistryError> {
         let found = match digest {
             Some(digest) => self.manifest_by_digest(&digest).await?,

@@ -12,7 +12,7 @@ use crate::store::directory::Part;
 use crate::store::{Page, StoreError};
 use crate::sys::disk;
 
-/// A mirrored repository counts once it may serve anything.
+/// A mirrored repository is listed only if it may serve any content.
 const LINKED: &[Part] = &[Part::Links];
 
 impl CacheStore {
@@ -48,7 +48,7 @@ impl CacheStore {
         Ok(())
     }
 
-    /// Takes a repository's right to a digest away. Returns false if it had none.
+    /// Removes a repository's right to a digest. Returns false if the repository had none.
     pub async fn unlink(
         &self,
         upstream: &HostName,
@@ -159,7 +159,7 @@ impl CacheStore {
 fn write_link(path: &Path, link: &LinkRecord) -> io::Result<()> {
     let known = disk::optional(disk::read(path))?.and_then(|json| LinkRecord::from_json(&json));
     match known {
-        // The word of a manifest adds nothing to the word of the upstream.
+        // The upstream has confirmed the right, so a manifest that names the digest adds nothing.
         Some(known) if known.right.is_proven() && !link.right.is_proven() => Ok(()),
         Some(known) if known == *link => Ok(()),
         _ => disk::write_replace(path, &link.to_json()),

@@ -69,7 +69,7 @@ impl CacheStore {
         on_disk("remove", &path, move || disk::remove(&gone).map(|_| ())).await
     }
 
-    /// Reads the list of the manifests that refer to one.
+    /// Reads the list of the referrers of a manifest.
     pub async fn referrers(
         &self,
         upstream: &HostName,
@@ -80,7 +80,7 @@ impl CacheStore {
         Ok(json.and_then(|json| ReferrersRecord::from_json(&json)))
     }
 
-    /// Stores the list of the manifests that refer to one.
+    /// Stores the list of the referrers of a manifest.
     pub async fn set_referrers(
         &self,
         upstream: &HostName,
@@ -93,7 +93,7 @@ impl CacheStore {
         on_disk("write", &path, move || disk::write_replace(&to, &json)).await
     }
 
-    /// Removes the list of the manifests that refer to one.
+    /// Removes the list of the referrers of a manifest.
     pub async fn remove_referrers(
         &self,
         upstream: &HostName,

@@ -153,8 +153,8 @@ impl Partial {
         let _ = self.file.unlock();
     }
 
-    /// Leaves the file for a later fill to resume. A file beside that of another process cannot be resumed and is
-    /// removed.
+    /// Leaves the file for a later fill to resume. If another process fills the same digest, the file of this process
+    /// cannot be resumed and is removed.
     pub async fn abandon(self) {
         if self.shared == Shared::Own
             && let Err(error) = self.discard().await
@@ -238,7 +238,7 @@ impl Pass {
     }
 }
 
-/// Waits for running writes, and shuts out those that have not begun.
+/// Waits for running writes, and refuses those that have not begun.
 fn close(gate: &RwLock<u64>) {
     *gate.write().unwrap_or_else(PoisonError::into_inner) += 1;
 }

@@ -61,12 +61,12 @@ impl CachePaths {
         self.tags(upstream, repository).join(tag.as_str())
     }
 
-    /// Returns the list of the tags that an upstream has, whether or not they are cached.
+    /// Returns the path of the list of the tags that an upstream has, whether or not they are cached.
     pub fn tag_list(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
         self.repository(upstream, repository).join("_lists/tags")
     }
 
-    /// Returns the list of the manifests that refer to one, as the upstream sent it.
+    /// Returns the path of the list of a manifest's referrers, as the upstream sent it.
     pub fn referrers(&self, upstream: &HostName, repository: &RepositoryName, subject: &Digest) -> PathBuf {
         addressed(&self.repository(upstream, repository).join("_lists/referrers"), subject)
     }

@@ -45,7 +45,7 @@ pub struct LinkRecord {
     pub size: Option<u64>,
 }
 
-/// The manifests that refer to one of a mirrored repository. The record ages as that of a tag does.
+/// The referrers of a manifest in a mirrored repository. The record ages as that of a tag does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferrersRecord {
     pub referrers: Referrers,

@@ -43,7 +43,7 @@ struct Span {
     end: u32,
 }
 
-/// The outcome of a look at the memory.
+/// The result of a lookup in memory.
 enum Found {
     Page(Page<String>),
     /// The folder must be listed. Keep this state with the list.
@@ -54,7 +54,7 @@ impl TagLists {
     /// The largest size of all lists together, in bytes. A list that is longer than half of it is read for each page.
     const MAX_BYTES: usize = 16 << 20;
 
-    /// A list that is not longer than this is read as fast as it is found.
+    /// Reading a list that is not longer than this takes as little time as finding it in memory.
     const LONG: usize = 500;
 
     pub fn new() -> Self {

@@ -51,7 +51,7 @@ impl HostedStore {
         self.backend.run("read", &layout::blob(&content), move |driver| links::has_content(driver, &content)).await
     }
 
-    /// Gives a repository the right to a blob whose bytes lie under `content`.
+    /// Gives a repository the right to a blob whose bytes are stored under the digest `content`.
     pub async fn link_layer(
         &self,
         repository: &RepositoryName,
@@ -65,8 +65,7 @@ impl HostedStore {
         Ok(())
     }
 
-    /// Takes the right to a blob away. Returns false if the repository had none. The bytes stay until garbage is
-    /// collected.
+    /// Removes the right to a blob. Returns false if the repository had none. The bytes stay until garbage collection.
     pub async fn unlink_layer(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let folder = layout::layer(repository, digest);
         let link = layout::layer_link(repository, digest);

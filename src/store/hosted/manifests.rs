@@ -171,7 +171,7 @@ impl HostedStore {
         }
     }
 
-    /// Returns when a tag was last pushed, where the driver tells.
+    /// Returns the time of the last push of a tag, if the driver knows it.
     pub async fn tagged_at(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<SystemTime>, StoreError> {
         let link = layout::tag_current(repository, tag);
         let looked = link.clone();
@@ -179,7 +179,7 @@ impl HostedStore {
         Ok(found.and_then(|found| found.modified))
     }
 
-    /// Lets a tag name a manifest that the repository holds.
+    /// Sets a tag to a manifest that the repository holds.
     pub async fn set_tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
         let content = self.revision(repository, digest).await?.unwrap_or(*digest);
         let (current, record) = (layout::tag_current(repository, tag), layout::tag_digest(repository, tag));

@@ -13,7 +13,7 @@ use crate::store::driver::Driver;
 use crate::store::{StoreError, layout};
 
 impl HostedStore {
-    /// Returns the manifests of a repository that refer to one, in the order of their digests.
+    /// Returns the referrers of a manifest in a repository, in the order of their digests.
     pub async fn referrers(
         &self,
         repository: &RepositoryName,

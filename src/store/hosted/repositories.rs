@@ -13,14 +13,14 @@ use crate::store::{Page, StoreError, layout};
 const INHABITED: &[Part] = &[Part::Manifests, Part::Layers];
 
 impl HostedStore {
-    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once a manifest was pushed
-    /// to it.
+    /// Returns up to `limit` repositories after `after`, sorted by name. A repository is listed once a manifest was
+    /// pushed to it.
     pub async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
         self.names.page(&[Part::Manifests], after, limit).await
     }
 
-    /// Returns up to `limit` repositories after `after`, sorted by name. A repository counts once it holds a layer or a
-    /// manifest.
+    /// Returns up to `limit` repositories after `after`, sorted by name. A repository is listed once it holds a layer
+    /// or a manifest.
     pub async fn inhabited_after(&self, after: Option<&str>, limit: usize) -> Result<Page<String>, StoreError> {
         self.names.page(INHABITED, after, limit).await
     }

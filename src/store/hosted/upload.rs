@@ -193,7 +193,7 @@ impl Upload {
 
     /// Checks the content against `expected` and syncs it. Returns the sha256, which the content is stored under.
     pub async fn verify(&mut self, expected: &Digest) -> Result<Digest, StoreError> {
-        // The hashes are taken, so they are not parked again: an upload that ends is not resumed, and one that fails is
+        // The hashes are moved out and not kept again: an upload that ends is not resumed, and an upload that fails is
         // read again.
         let (lease, size, hashed) = (self.lease(), self.size, self.hashed.take());
         let algorithm = expected.algorithm();

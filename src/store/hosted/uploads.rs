@@ -85,7 +85,7 @@ impl HostedStore {
         }
     }
 
-    /// Ends an upload: moves it to where its sha256 is looked for, and links it into the repository under its digest.
+    /// Ends an upload: moves it to the key of its sha256, and links it into the repository under its digest.
     pub async fn publish(&self, verified: VerifiedUpload) -> Result<(), StoreError> {
         let VerifiedUpload { upload, digest, content } = verified;
         let (folder, lease) = (upload.folder().clone(), upload.lease());
@@ -94,7 +94,7 @@ impl HostedStore {
         self.link_layer(upload.repository(), &digest, &content).await?;
         let (from, to) = (folder.join("data"), layout::blob(&content));
         let commit = move |driver: &dyn Driver| {
-            // Held until the object is in its place, also if the client leaves meanwhile.
+            // The lock is held until the object is in its place, even if the client leaves meanwhile.
             let _lease = lease;
             // This replaces what is there, which may be damaged. The upload was verified and synced.
             driver.commit(&from, &to)
@@ -169,7 +169,7 @@ fn purge(
         if idle.is_none_or(|idle| idle <= age) {
             continue;
         }
-        // Held until it is gone, so that no request resumes it meanwhile.
+        // The upload is held until it is removed, so that no request resumes it meanwhile.
         let held = match child.name.parse() {
             Ok(id) => table.hold(&id).map(Some),
             Err(_) => Some(None),

@@ -114,7 +114,7 @@ impl Upstream {
     }
 }
 
-/// Reads the start and the end of a 206 and the size of the whole; an error if it does not begin at `from`.
+/// Reads the start, the end and the whole size from a 206. Returns an error if the range does not begin at `from`.
 fn bounds(response: &Response, from: u64) -> Result<(u64, Option<u64>, Option<u64>), UpstreamError> {
     let text = response.header(&CONTENT_RANGE).unwrap_or_default();
     match ContentRange::parse(&text) {

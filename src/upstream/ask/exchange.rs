@@ -46,8 +46,8 @@ enum Authorization {
 }
 
 impl Upstream {
-    /// Returns the response if its status says that it brings the requested content, or the error that the status
-    /// means.
+    /// Returns the response if its status says that it contains the requested content. Otherwise returns the error that
+    /// the status means.
     pub(super) fn judge(&self, reply: Reply<'_>) -> Result<Response, UpstreamError> {
         let response = reply.response;
         let host = response.body.host().to_owned();

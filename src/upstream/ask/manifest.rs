@@ -11,7 +11,8 @@ use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
 
-/// The `Accept` of every request, whatever our own client accepts: the stored manifest must serve every client.
+/// The `Accept` of every request. It does not depend on the client's own `Accept`, since the stored manifest must serve
+/// every client.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, */*";
 

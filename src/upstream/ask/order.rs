@@ -1,11 +1,11 @@
 //! Decides which endpoints are asked, in which order, and which answer counts.
 //!
-//! - Content that is named by a digest is verified, so any endpoint may serve it: the healthiest come first. A tag
-//!   means whatever its endpoint says, so the endpoints are asked in the configured order of trust.
+//! - Content that is named by a digest is verified, so any endpoint may serve it: the healthiest come first. The
+//!   meaning of a tag depends on the endpoint, so the endpoints are asked in the configured order of trust.
 //! - An endpoint is passed over while another is left if its circuit is open, if it is throttled, or (for content named
-//!   by a digest) if it has sent content that did not match its digest. If no other is left it is asked after all,
-//!   since the process must notice at once that a link is back. Requests do not wait for an endpoint that hangs
-//!   ([`Upstream::ask_endpoint`]), and 429 is obeyed.
+//!   by a digest) if it has sent content that did not match its digest. If no other endpoint is left, it is asked all
+//!   the same, since the process must notice at once when the link works again. Requests do not wait for an endpoint
+//!   that hangs ([`Upstream::ask_endpoint`]), and 429 is obeyed.
 //! - A failed connection, a time-out, a 5xx and a 429 lead to the next endpoint; any other response is an answer. A 404
 //!   is an answer only if no more trusted endpoint can be asked, or is throttled; otherwise Entrepot might report that
 //!   existing content does not exist.
@@ -32,7 +32,7 @@ type Outcome<'a> = Result<Reply<'a>, UpstreamError>;
 /// The endpoints that one pass over the list asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
-    /// Endpoints without a reason against them.
+    /// Endpoints for which there is no reason to ask another endpoint first.
     Usable,
     /// The others, after no usable one has answered.
     LastResort,
@@ -45,7 +45,7 @@ impl UpstreamRequest<'_> {
             RequestKind::Blob => true,
             // A tag holds no colon.
             RequestKind::Manifest => self.rest.contains(':'),
-            // Lists and tokens are whatever their server says.
+            // The content of lists and tokens depends on the server that is asked.
             RequestKind::Tags | RequestKind::Referrers | RequestKind::Token => false,
         }
     }

@@ -81,7 +81,7 @@ impl BlobStream {
         let chunk = match self.body.chunk().await {
             Ok(chunk) => chunk,
             Err(error) => {
-                // Behind a link that cuts every connection, an endpoint that makes progress each time stays in use.
+                // Some links cut every connection. An endpoint that makes progress each time stays in use.
                 if self.position - self.start < WORTHWHILE {
                     self.health.body_failed();
                 }

@@ -17,7 +17,7 @@ const DISTRUST: Duration = Duration::from_secs(10 * 60);
 const LONGEST_THROTTLE: Duration = Duration::from_secs(5 * 60);
 /// The throttle after a 429 without `Retry-After`.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(5);
-/// Cut bodies are forgotten after this long without another.
+/// Cut bodies stop counting if no other body is cut for this long.
 const CUTS_REMEMBERED: Duration = Duration::from_secs(60);
 /// A latency is forgotten after this long without a new measurement.
 const LATENCY_REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -280,8 +280,8 @@ impl EndpointHealth {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic cannot leave it inconsistent for long: each change is a few assignments, and the next outcome resets
-        // them.
+        // A panic cannot leave the state inconsistent for long: each change is a few assignments, and the next outcome
+        // resets them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

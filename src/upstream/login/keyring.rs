@@ -152,7 +152,8 @@ impl Keyring {
         self.search.known_login()
     }
 
-    /// Returns another login than the refused one. It is looked up, unless that happened a short time ago.
+    /// Returns another login than the refused one, if there is one. Looks the login up again for this, unless it did so
+    /// a short time ago.
     pub(in crate::upstream) async fn instead_of(&self, refused: &RegistryLogin) -> Option<Arc<RegistryLogin>> {
         let other = |login: &Arc<RegistryLogin>| **login != *refused;
         if let Some(login) = self.search.known_login().filter(other) {
@@ -356,7 +357,7 @@ impl Search {
         keys.join(", ")
     }
 
-    /// Locks the state. It is consistent at any moment, so a panic of another holder does not matter.
+    /// Locks the state. The state is consistent at any moment, so a panic of another holder does no harm.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,7 +13,7 @@ use crate::registry::Registry;
 use crate::registry::error::RegistryError;
 use crate::registry::repository::Repository;
 
-/// The number of images of one job that are worked on at once.
+/// The number of images of one job that are warmed at the same time.
 const IMAGES: usize = 3;
 
 /// The number of events that wait for a slow receiver.

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The receiver of a job's events, if there is one.
 pub struct WarmListener {
-    /// `None` for a job that runs by the clock.
+    /// `None` for a job that runs on a schedule.
     sender: Option<mpsc::Sender<WarmEvent>>,
     is_gone: AtomicBool,
 }
