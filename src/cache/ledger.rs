@@ -26,8 +26,8 @@ pub struct Ledger {
     pub(super) metrics: Arc<Metrics>,
     /// A std `Mutex`: held for map operations only.
     accounts: Mutex<Accounts>,
-    /// Held from the calculation of the missing space until the last victim's file is removed. Without it, a second
-    /// caller would count the same free bytes. An async lock, since it is held while files are removed.
+    /// Held from the calculation of the missing space until the file of the last evicted blob is removed. Without it, a
+    /// second caller would count the same free bytes. An async lock, since it is held while files are removed.
     pub(super) freeing: tokio::sync::Mutex<()>,
     /// True once the cache's directories have been read.
     indexed: AtomicBool,
@@ -107,7 +107,7 @@ impl Ledger {
         }
     }
 
-    /// Records that a blob was removed: evicted by a client, or found damaged.
+    /// Records that a blob was removed because a client evicted it or because it was damaged.
     pub fn removed(&self, digest: &Digest) {
         let mut accounts = self.accounts();
         if let Some(entry) = accounts.blobs.remove(digest) {

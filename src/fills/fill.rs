@@ -1,7 +1,8 @@
 //! One fill: the transfer of a blob from an upstream to the disk, and its readers.
 //!
-//! The transfer runs in a task of its own, and outlives the client that started it. Readers follow it through a `watch`
-//! of its progress, each from its own offset, so none can slow it down (`docs/decisions/0001-one-fill-per-digest.md`).
+//! The transfer runs in a task of its own, and outlives the client that started it. Each reader follows the transfer
+//! through a `watch` of its progress, from its own offset, so no reader can slow it down
+//! (`docs/decisions/0001-one-fill-per-digest.md`).
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -24,7 +25,7 @@ pub const WITHHELD: u64 = 64 << 10;
 pub struct Fill {
     pub digest: Digest,
     progress: watch::Sender<FillProgress>,
-    /// A std `Mutex`: held for list operations only.
+    /// A std `Mutex`, because it is held for list operations only.
     sources: Mutex<Candidates>,
     arrivals: OnceLock<Arc<Arrivals>>,
     /// The offset at which storing was given up, and the hash of everything before it. Each reader fetches the rest by
@@ -95,11 +96,11 @@ impl Fill {
         added
     }
 
-    /// Waits until the response head for the blob can be sent: its source has confirmed it, and the size is known if it
-    /// ever will be.
+    /// Waits until the response head for the blob can be sent: a source has confirmed the blob, and has told its size
+    /// if it can.
     ///
-    /// A small blob is awaited to its end. None of its bytes are sent before they are verified, so a failure can still
-    /// be answered with an error. The error is that of the caller's own source.
+    /// For a small blob, this waits until the blob is complete. None of its bytes are sent before they are verified, so
+    /// a failure can still be answered with an error. The error is that of the caller's own source.
     pub async fn ready(&self, key: &SourceKey) -> Result<FillProgress, FillError> {
         let mut watch = self.progress.subscribe();
         loop {
@@ -131,7 +132,8 @@ impl Fill {
         self.cancelled.cancel();
     }
 
-    /// Completes when the fill has to stop: it was cancelled, or it has no waiters where that matters.
+    /// Completes when the fill has to stop: it was cancelled, or it has no waiters and the configuration lets such a
+    /// fill pause.
     pub(super) async fn stopped(&self, unattended: Unattended) {
         tokio::select! {
             () = self.cancelled.cancelled() => self.sources().set_fatal(Fatal::Cancelled),

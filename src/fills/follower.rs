@@ -20,10 +20,10 @@ use crate::sys::Extent;
 /// The largest extent that is handed out at once, so that a reader soon notices the end of the fill.
 const MAX_EXTENT: u64 = 4 << 20;
 
-/// If several endpoints may send a blob, one of them may send wrong bytes. The fill notices that at the end, and
-/// repairs the blob from the other endpoints. For this long, a reader gets nothing, so that it has read none of the
-/// wrong bytes. Clients wait about as long for the first byte of a body. The reader loses nothing: the last byte
-/// arrives no later.
+/// The time for which a reader gets nothing, if several endpoints may send the blob. One of them may send wrong bytes.
+/// The fill notices that only at the end, and repairs the blob from the other endpoints; a reader that has got nothing
+/// until then has read none of the wrong bytes. Clients wait about this long for the first byte of a body. The last
+/// byte is not delayed.
 const HOLDBACK: Duration = Duration::from_secs(10);
 
 /// A blob that a fill fetches, for one reader.
@@ -127,7 +127,7 @@ impl Follower {
                 return Some(Ok(Piece::Extent(extent)));
             }
             match progress.phase {
-                // The blob is shorter than announced: `web` cuts the body.
+                // The blob is shorter than the announced size, so `web` cuts the body.
                 Phase::Complete | Phase::Unkept => return None,
                 Phase::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.key()).to_string()))),
                 Phase::Unstorable => match self.next_direct().await {
@@ -142,7 +142,7 @@ impl Follower {
         }
     }
 
-    /// Checks that the bytes that were sent can still prove to be right.
+    /// Checks that the bytes that were sent may still turn out to be right.
     fn check_sent(&self) -> Result<(), ReadError> {
         if self.fill.was_replaced(&self.unverified) {
             return Err(ReadError("bytes that were sent of this blob did not match its digest".to_owned()));

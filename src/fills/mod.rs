@@ -1,8 +1,7 @@
-//! How a blob arrives from an upstream: one fill for each digest, with any number of readers.
+//! Transfers of blobs from upstreams: one fill for each digest, with any number of readers.
 //!
 //! Floor 5. May import floors 0–4 except `auth`. A fill knows its sources, not the repositories of the registry. It
-//! runs in a task of its own, outlives its clients, and never hands out the end of a blob before the digest is
-//! verified.
+//! runs in a task of its own and outlives its clients. No reader gets the end of a blob before the digest is verified.
 
 mod source;
 mod error;

@@ -71,7 +71,7 @@ impl FillTask<'_> {
     }
 
     /// Asks the sources to confirm a blob that is complete on the disk already. Nothing is fetched. The first source
-    /// that has it ends the fill; the others are asked when their clients come again.
+    /// that has the blob ends the fill. The other sources are asked when their clients request the blob again.
     async fn confirm(self, end: Phase) {
         let fill = self.fill;
         let size = fill.progress().arrived;
@@ -190,7 +190,7 @@ impl FillTask<'_> {
         if self.fill.usable_sources().is_empty() {
             self.write_journal(partial).await;
         }
-        // Readers may keep the file open for a long time. Unlocked, the next fill can use it all the same.
+        // Readers may keep the file open for a long time. It is unlocked, so that the next fill can use it meanwhile.
         self.fill.next_source(|| partial.unlock())
     }
 
@@ -280,7 +280,8 @@ impl FillTask<'_> {
         if let Err(error) = partial.discard().await {
             tracing::warn!(digest = %fill.digest, %error, "cannot remove a partial blob");
         }
-        // If the stored part could not be hashed, it cannot be read either: all readers begin anew.
+        // If the stored part could not be hashed, it cannot be read either, so all readers begin again at the first
+        // byte.
         let (prefix, hasher) = hashed.unwrap_or_else(|| (0, Hasher::new(fill.digest.algorithm())));
         fill.give_up(prefix, hasher);
         label::UNSTORABLE

@@ -108,8 +108,7 @@ impl Concurrency {
 mod tests {
     use super::*;
 
-    /// Returns the number of connections in the end, if each connection can transfer `each`, and all together at most
-    /// `all`.
+    /// Returns the final number of connections, if each connection can transfer `each`, and all together at most `all`.
     fn settled_count(each: u64, all: u64) -> usize {
         let mut concurrency = Concurrency::new(FillConnections::Auto);
         for _ in 0..9 {

@@ -1,5 +1,4 @@
-//! Drives the connections of a transfer: how many there are, which endpoint each of them uses, and what follows their
-//! end.
+//! Manages the connections of a transfer: decides on their number and on the endpoint of each, and handles their end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use crate::upstream::{EndpointId, UpstreamError};
 const TICK: Duration = Duration::from_millis(500);
 
 /// Before a response head has been sent, an endpoint that answers 5xx is asked this many times. Other errors are not
-/// retried, so that clients hear of them soon.
+/// retried, so that clients get them soon.
 const TRIES_BEFORE_ANSWER: u32 = 3;
 
 /// A connection that waits for the permit of its host.
@@ -75,7 +74,7 @@ struct Drive<'t> {
 type Measurement = (Moment, u64);
 
 impl<'t> Drive<'t> {
-    /// Keeps as many connections busy as help, until everything has arrived.
+    /// Keeps the useful number of connections busy, until everything has arrived.
     async fn run(self) -> Result<(), TransferError> {
         let transfer = self.transfer;
         let mut host_uses = self.host_uses();
@@ -182,7 +181,7 @@ impl<'t> Drive<'t> {
         Ok(())
     }
 
-    /// Logs and counts the failure of a connection that another connection makes up for.
+    /// Logs and counts the failure of a connection whose work another connection takes over.
     fn report_failure(self, error: &UpstreamError, received: u64) {
         let transfer = self.transfer;
         let asked = !matches!(error, UpstreamError::Silent { .. });
@@ -191,7 +190,7 @@ impl<'t> Drive<'t> {
         }
         transfer.shared.metrics.fill_resumes.inc();
         let digest = transfer.fill.digest;
-        // On a link that cuts each connection, a useful connection is no news.
+        // Some links cut each connection. If a connection was useful before it was cut, only a debug line is logged.
         match received {
             0 => tracing::info!(%digest, %error, "a connection of a fill failed; resuming with another one"),
             _ => {

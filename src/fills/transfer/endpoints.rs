@@ -22,8 +22,8 @@ const MAX_WAIT: Duration = Duration::from_secs(15);
 /// An endpoint that has sent nothing for this long is given up too, regardless of the number of connections.
 const MAX_IDLE: Duration = Duration::from_secs(180);
 
-/// If an endpoint hangs, another request probes it. This transfer checks at most this frequently whether it still
-/// hangs.
+/// If an endpoint hangs, another request probes it. This is the shortest time between two checks of this transfer
+/// whether the endpoint still hangs.
 const PROBED_EVERY: Duration = Duration::from_secs(1);
 
 /// The wait after a useful connection.
@@ -238,8 +238,8 @@ impl Endpoints {
         (!endpoint.hopeless).then(|| endpoint.pause.map_or(Duration::ZERO, left))
     }
 
-    /// Gives up every endpoint that has failed, unless it answered 5xx fewer than `tries` times. Before the first byte
-    /// it makes no sense to wait for the others.
+    /// Gives up every endpoint that has failed, unless it answered 5xx fewer than `tries` times. Called before the
+    /// first byte, since further attempts would only delay the client's error.
     pub(super) fn give_up_failed(&self, tries: u32) {
         for endpoint in self.list().iter_mut() {
             endpoint.hopeless |= match &endpoint.error {

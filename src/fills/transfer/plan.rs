@@ -1,5 +1,5 @@
-//! Decides which segment of a blob the next connection fetches. Pure: it is told which bytes have arrived and which are
-//! wanted.
+//! Decides which segment of a blob the next connection fetches. The plan does no input or output: its caller passes in
+//! which bytes have arrived and which are wanted.
 
 use crate::oci::Span;
 use crate::store::Extents;

@@ -1,8 +1,9 @@
 //! Repairs a blob that has arrived completely and does not match its digest.
 //!
-//! One endpoint after another is asked for everything that it did not send itself. If the content is right then, the
-//! endpoints whose bytes had to be replaced were wrong, and are reported. Until then, readers get nothing; the bodies
-//! of readers that have read replaced bytes are cut (`docs/decisions/0016-wrong-content-is-repaired.md`).
+//! The repair fetches from one endpoint everything that this endpoint had not sent, and tries one endpoint after
+//! another. Once the content is right, the endpoints whose bytes were replaced had sent wrong bytes, and are reported.
+//! Readers get nothing during the repair. The bodies of readers that have read replaced bytes are cut
+//! (`docs/decisions/0016-wrong-content-is-repaired.md`).
 
 use super::endpoints::Endpoints;
 use super::error::TransferError;

@@ -1,4 +1,4 @@
-//! Everything that the hosted repositories share.
+//! The parts that all hosted repositories share.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::registry::error::RegistryError;
 use crate::store::{HostedStore, StoreError};
 use crate::sys::Tasks;
 
-/// What a hosted repository works with: the store of pushed content, and the settings for it.
+/// The parts that a hosted repository uses: the store of pushed content, and its settings.
 pub(in crate::registry) struct HostedContext {
     pub(in crate::registry) store: HostedStore,
-    /// The cache gives way to pushes on a full disk.
+    /// On a full disk, cached content is evicted to make space for pushes.
     pub(in crate::registry) ledger: Arc<Ledger>,
     pub(in crate::registry) tasks: Tasks,
     pub(in crate::registry) sparse: Sparse,
@@ -32,8 +32,8 @@ impl HostedContext {
         written
     }
 
-    /// Returns true if a write failed on a full disk and the cache has given up some space since. Evicted files may be open or
-    /// linked elsewhere and then free nothing, so callers repeat this until the write succeeds or the cache is empty.
+    /// Returns true if a write failed on a full disk and cached content was evicted after that. Evicted files may be open or
+    /// linked elsewhere, and then free nothing, so callers repeat this until the write succeeds or the cache is empty.
     pub(super) async fn makes_space_after<T>(&self, written: &Result<T, StoreError>) -> bool {
         is_full(written) && self.ledger.evict_up_to(EVICTION_STEP).await
     }
