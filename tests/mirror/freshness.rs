@@ -1,7 +1,7 @@
 //! Freshness of tags (docs/reference/freshness.md): when a tag is old, when the upstream is asked, what is served when it does not
 //! answer, and how long a negative answer is kept.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -200,17 +200,23 @@ fn unfetchable_changed_tag_is_an_error_with_staleif_never() {
 fn hanging_upstream_does_not_delay_stored_content() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
-    let mirror = mirror_with(&upstream, ", firstbytetimeout: 4s", "");
+    // Long enough for a busy machine: a stale answer after 2 s and one after the time-out are told apart.
+    let timeout = Duration::from_secs(20);
+    let mirror = mirror_with(&upstream, ", firstbytetimeout: 20s", "");
     get(&mirror);
     make(&mirror, OLD);
     upstream.fault("*", "", Fault::Hang);
+    let begun = Instant::now();
     assert_eq!(cache(&get(&mirror)), "stale");
     let asked = upstream.log().len();
     assert_eq!(cache(&get(&mirror)), "stale");
     assert_eq!(mirror.client().get("/v2/").status, 200);
+    assert!(begun.elapsed() < timeout, "stored content is served before the request to the upstream times out");
     assert_eq!(upstream.log().len(), asked, "no further request is sent, so no client waits");
+    let begun = Instant::now();
     let uncached = mirror.client().get(&manifest("library/app", "2"));
     assert_eq!((uncached.status, uncached.code().as_str()), (504, "UNAVAILABLE"));
+    assert!(begun.elapsed() < 2 * timeout, "the client is told soon after the time-out");
 }
 
 #[test]
