@@ -76,8 +76,8 @@ impl PrivateStore {
     /// Returns true if a pull of this tag should be recorded now. Does not block and reads no file.
     pub fn is_pull_due(&self, repository: &RepositoryName, tag: &Tag) -> bool {
         let written = self.written.get(&(repository.clone(), tag.clone()));
-        let since = |at| self.clock.now().duration_since(at).unwrap_or_default();
-        written.is_none_or(|at| since(at) >= PULL_INTERVAL)
+        // A clock that was set back makes the last record one of the future, so a new one is due.
+        written.is_none_or(|at| self.clock.now().duration_since(at).map_or(true, |since| since >= PULL_INTERVAL))
     }
 
     /// Records that a tag was pulled now, unless that was recorded less than a minute ago.
@@ -85,8 +85,14 @@ impl PrivateStore {
         if !self.is_pull_due(repository, tag) {
             return Ok(());
         }
-        self.written.insert((repository.clone(), tag.clone()), self.clock.now());
-        self.write(layout::pull(repository, tag), &PullRecord { at: self.seconds() }).await
+        let key = (repository.clone(), tag.clone());
+        self.written.insert(key.clone(), self.clock.now());
+        let written = self.write(layout::pull(repository, tag), &PullRecord { at: self.seconds() }).await;
+        if written.is_err() {
+            // The next pull tries again.
+            self.written.invalidate(&key);
+        }
+        written
     }
 
     /// Records a push. A failure is logged: the push itself succeeded.
@@ -103,7 +109,11 @@ impl PrivateStore {
         }
         let (store, repository, tag) = (self.clone(), repository.clone(), tag.clone());
         tasks.spawn(async move {
-            if let Err(error) = store.record_pull(&repository, &tag).await {
+            let recorded = async {
+                store.record_pull(&repository, &tag).await?;
+                store.drop_pull_of_deleted(&repository, &tag).await
+            };
+            if let Err(error) = recorded.await {
                 tracing::warn!(%error, %repository, %tag, "the pull of a tag could not be recorded");
             }
         });
@@ -113,6 +123,20 @@ impl PrivateStore {
     /// old.
     pub async fn last_pull(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<u64>, StoreError> {
         Ok(self.read::<PullRecord>(layout::pull(repository, tag)).await?.map(|record| record.at))
+    }
+
+    /// Removes the record of a pull if its tag was deleted while the record was written. A later tag of that name must not
+    /// inherit it.
+    async fn drop_pull_of_deleted(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
+        let (tag_key, record) = (layout::tag(repository, tag), layout::pull(repository, tag));
+        let at = record.clone();
+        let drop_deleted = move |driver: &dyn Driver| {
+            if !driver.exists(&tag_key)? {
+                driver.remove(&record)?;
+            }
+            Ok(())
+        };
+        self.backend.run("remove", &at, drop_deleted).await
     }
 
     fn seconds(&self) -> u64 {

@@ -26,6 +26,7 @@ impl Inventory {
     }
 
     async fn evict_all(&self, cached: &CachedRepository) -> Result<Removed, RegistryError> {
+        cached.context.check_deletion()?;
         let target = cached.target();
         let digests = self.digests_of(&target).await?;
         // The links go first, so that every request from now on fetches anew.

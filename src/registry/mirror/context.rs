@@ -51,7 +51,7 @@ impl MirrorContext {
     }
 
     /// Fails unless `storage.delete.enabled` is set.
-    pub(super) fn check_deletion(&self) -> Result<(), RegistryError> {
+    pub(in crate::registry) fn check_deletion(&self) -> Result<(), RegistryError> {
         match self.delete {
             Delete::Allowed => Ok(()),
             Delete::Refused => Err(RegistryError::DeleteDisabled),

@@ -41,7 +41,7 @@ impl Driver for DiskDriver {
     fn write(&self, key: &ObjectKey, content: &[u8], durability: Durability) -> io::Result<()> {
         match durability {
             Durability::Synced => disk::write_atomic(&self.path(key), content),
-            Durability::Unsynced => disk::write_replace(&self.path(key), content),
+            Durability::Unsynced => disk::write_into_durable(&self.path(key), content),
         }
     }
 

@@ -133,14 +133,14 @@ impl HostedStore {
 
     async fn remove_revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
         let revision = layout::revision(repository, digest);
-        let records = [layout::media_type(repository, digest), layout::push(repository, digest)];
+        let (media_type, push) = (layout::media_type(repository, digest), layout::push(repository, digest));
         let removed = revision.clone();
         self.backend
             .run("remove", &revision, move |driver| {
-                for record in &records {
-                    driver.remove(record)?;
-                }
-                driver.remove_tree(&removed)
+                driver.remove(&media_type)?;
+                let was_there = driver.remove_tree(&removed)?;
+                forget_record(driver.remove(&push));
+                Ok(was_there)
             })
             .await
     }
@@ -220,8 +220,16 @@ impl HostedStore {
 
 fn untag(driver: &dyn Driver, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
     driver.remove(&layout::tag_digest(repository, tag))?;
-    driver.remove(&layout::pull(repository, tag))?;
-    driver.remove_tree(&layout::tag(repository, tag))
+    let was_there = driver.remove_tree(&layout::tag(repository, tag))?;
+    forget_record(driver.remove(&layout::pull(repository, tag)));
+    Ok(was_there)
+}
+
+/// Logs a failure to remove the record of a push or a pull. The deletion that it belongs to has succeeded.
+pub(super) fn forget_record(removed: io::Result<bool>) {
+    if let Err(error) = removed {
+        tracing::warn!(%error, "the record of a push or a pull could not be removed");
+    }
 }
 
 /// Returns the tags that name these bytes.

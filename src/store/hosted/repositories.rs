@@ -3,6 +3,7 @@
 use std::io;
 
 use super::links;
+use super::manifests::forget_record;
 use super::store::HostedStore;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::store::directory::Part;
@@ -58,10 +59,11 @@ impl HostedStore {
                     layout::layers(&name),
                     layout::media_types(&name),
                     layout::tag_digests(&name),
-                    layout::pushes(&name),
-                    layout::pulls(&name),
                 ] {
                     driver.remove_tree(&folder)?;
+                }
+                for folder in [layout::pushes(&name), layout::pulls(&name)] {
+                    forget_record(driver.remove_tree(&folder));
                 }
                 Ok(Some(tags))
             })

@@ -175,9 +175,15 @@ fn purge(
             Err(_) => Some(None),
         };
         let Some(_held) = held else { continue };
-        let writer = match data?.is_some() {
-            true => Some(driver.open_writer(&folder.join("data"))?),
-            false => None,
+        let writer = match data?.map(|_| driver.open_writer(&folder.join("data"))) {
+            None => None,
+            Some(Ok(writer)) => Some(writer),
+            // An upload that another user's process left must not keep the others from being removed.
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::warn!(%error, upload = %child.name, "an abandoned upload cannot be opened, so it is not removed");
+                continue;
+            }
+            Some(Err(error)) => return Err(error),
         };
         let is_free = matches!(writer, None | Some(OpenedWriter::Writer(_)));
         if is_free && driver.remove_tree(&folder)? {

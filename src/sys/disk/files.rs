@@ -102,6 +102,13 @@ pub fn write_replace(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Writes a whole file like [`write_replace`], but into a durable directory. Otherwise a file that is synced into the same
+/// directory later would hang below directories that a crash may lose.
+pub fn write_into_durable(path: &Path, content: &[u8]) -> io::Result<()> {
+    make_durably(parent(path))?;
+    write_replace(path, content)
+}
+
 /// Renames a synced file and makes the rename itself durable.
 pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     make_durably(parent(to))?;
