@@ -29,7 +29,7 @@ pub(super) async fn run(url: Option<String>, trust: TrustArguments) -> Result<()
     }
 }
 
-/// Reads the body of the answer. The error says what is wrong with it.
+/// Reads the body of the answer. Fails with the reason if the body is too long or cannot be read.
 async fn read_body(mut answer: Response) -> Result<String, String> {
     let mut body = Vec::new();
     loop {

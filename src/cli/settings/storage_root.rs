@@ -29,7 +29,8 @@ pub(in crate::cli) fn unwritable(store: &Store, error: &StoreError) -> String {
     format!("cannot be used: {error}{rest}; name a directory that can be written to")
 }
 
-/// Returns what is found at `path` where a directory should be; `None` if it is a directory.
+/// Names the thing at `path` that is not a directory, such as a file. Returns `None` for a directory, and if `path` cannot be
+/// read.
 fn obstacle(path: &Path) -> Option<&'static str> {
     match disk::metadata(path) {
         Ok(found) if found.is_dir() => None,

@@ -37,7 +37,8 @@ pub(in crate::config) enum KeyShape {
     Anything,
 }
 
-/// The notation of a scalar, as `check --schema` describes it to editors. The parser of the key decides what is valid.
+/// Describes how a scalar is written, for editors that read `check --schema`. The parser of the key decides which values are
+/// valid.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) enum Notation {
     Text,

@@ -42,7 +42,7 @@ pub(super) struct Endpoints {
     list: Mutex<Vec<EndpointState>>,
 }
 
-/// What is known about one endpoint.
+/// Records how one endpoint has answered during this transfer.
 #[derive(Debug)]
 struct EndpointState {
     id: EndpointId,

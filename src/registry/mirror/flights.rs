@@ -9,7 +9,7 @@ use crate::state::SingleFlight;
 use crate::sys::Tasks;
 use crate::upstream::{ManifestHead, UpstreamError};
 
-/// The running questions, by repository and by what is asked.
+/// Holds the running questions. A key names the repository and the content that is asked for.
 pub struct Flights {
     pub manifest_heads: SingleFlight<(Target, Reference), Result<ManifestHead, UpstreamError>>,
     pub refreshes: SingleFlight<(Target, Tag), Refreshed>,

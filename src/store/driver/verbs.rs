@@ -87,7 +87,7 @@ pub trait Changes {
 
 /// The capability of a driver to lock something for all processes that use the storage.
 pub trait FileLocks {
-    /// Creates what is locked under this key, so that a full storage cannot prevent the lock.
+    /// Creates the object that a later lock of this key needs. A lock taken on a full storage then needs no space.
     fn create(&self, key: &ObjectKey) -> io::Result<()>;
 
     /// Takes a lock; `None` while another holder excludes it. Never waits.
