@@ -3,6 +3,7 @@
 //! A listing serves every caller that had arrived before it began. When its last caller leaves, the queue of a folder
 //! is removed.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +20,8 @@ struct Queue<T> {
     arrived: u64,
     /// The number of callers that have not left.
     present: usize,
+    /// The number of callers that neither list the folder themselves nor have the result of another caller.
+    waiting: usize,
     last: Arc<Mutex<LastListing<T>>>,
 }
 
@@ -33,6 +36,8 @@ pub struct QueuePlace<'q, T> {
     queue: &'q ListQueue<T>,
     folder: &'q ObjectKey,
     number: u64,
+    /// Says whether [`Queue::waiting`] counts this caller.
+    waits: Cell<bool>,
     last: Arc<Mutex<LastListing<T>>>,
 }
 
@@ -61,11 +66,14 @@ impl<T> ListQueue<T> {
         let queue = queues.entry(folder.clone()).or_insert_with(|| Queue {
             arrived: 0,
             present: 0,
+            waiting: 0,
             last: Arc::new(Mutex::new(LastListing { serves: 0, result: None })),
         });
         queue.arrived += 1;
         queue.present += 1;
-        QueuePlace { queue: self, folder, number: queue.arrived, last: Arc::clone(&queue.last) }
+        queue.waiting += 1;
+        let last = Arc::clone(&queue.last);
+        QueuePlace { queue: self, folder, number: queue.arrived, waits: Cell::new(true), last }
     }
 
     /// Returns the number of callers that have arrived since the queue of this folder was last empty.
@@ -83,10 +91,21 @@ impl<T> QueuePlace<'_, T> {
     pub fn wait(&self) -> ListPermit<'_, T> {
         ListPermit { place: self, last: self.last.lock().unwrap_or_else(PoisonError::into_inner) }
     }
+
+    /// Counts this caller as one that no longer waits. Returns the number of callers that still do.
+    fn stop_waiting(&self) -> usize {
+        let mut queues = self.queue.queues();
+        let Some(queue) = queues.get_mut(self.folder) else { return 0 };
+        if self.waits.replace(false) {
+            queue.waiting -= 1;
+        }
+        queue.waiting
+    }
 }
 
 impl<T> Drop for QueuePlace<'_, T> {
     fn drop(&mut self) {
+        self.stop_waiting();
         let mut queues = self.queue.queues();
         if let Some(queue) = queues.get_mut(self.folder) {
             queue.present -= 1;
@@ -102,7 +121,9 @@ impl<T> ListPermit<'_, T> {
     /// folder itself.
     pub fn result(&self) -> Option<Arc<T>> {
         let serves = self.place.number <= self.last.serves;
-        self.last.result.as_ref().filter(|_| serves).cloned()
+        let result = self.last.result.as_ref().filter(|_| serves).cloned()?;
+        self.place.stop_waiting();
+        Some(result)
     }
 
     /// Announces a listing, which [`Self::finish`] ends.
@@ -110,7 +131,8 @@ impl<T> ListPermit<'_, T> {
         // The last result serves none of the callers that still wait; otherwise this listing would not be needed.
         self.last.result = None;
         self.last.serves = self.place.queue.arrived(self.place.folder);
-        if self.last.serves > self.place.number { Waiting::Others } else { Waiting::None }
+        // The lock is not fair: a caller that arrived earlier may still wait for it.
+        if self.place.stop_waiting() > 0 { Waiting::Others } else { Waiting::None }
     }
 
     /// Hands the result to the callers that wait.
@@ -121,15 +143,15 @@ impl<T> ListPermit<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 
     #[test]
     fn waiting_callers_share_one_listing() {
-        const MANY: u64 = 50;
+        const LATE: u64 = 49;
         let (queue, folder) = (ListQueue::new(), ObjectKey::new("d"));
-        let (listings, shared) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (listings, shared) = (AtomicU64::new(0), AtomicU64::new(0));
         let ask = || {
             let place = queue.join(&folder);
             let mut permit = place.wait();
@@ -137,22 +159,34 @@ mod tests {
                 shared.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            let waiting = permit.begin();
-            if listings.fetch_add(1, Ordering::Relaxed) == 0 {
-                while queue.arrived(&folder) < MANY {
-                    std::thread::yield_now();
-                }
-            } else {
-                assert_eq!(waiting, Waiting::Others);
-            }
+            listings.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(permit.begin(), Waiting::Others);
             permit.finish(Some(Arc::new("names")));
         };
-        std::thread::scope(|scope| (0..MANY).for_each(|_| drop(scope.spawn(ask))));
-        // The first listing may have begun before the other callers arrived; the second one serves all of them.
-        let listings = listings.into_inner();
-        assert!(listings == 2 || listings == 1, "{listings}");
-        assert_eq!(shared.into_inner() + listings, 50);
+        std::thread::scope(|scope| {
+            let first = queue.join(&folder);
+            let mut permit = first.wait();
+            assert_eq!(permit.begin(), Waiting::None);
+            (0..LATE).for_each(|_| drop(scope.spawn(ask)));
+            while queue.arrived(&folder) <= LATE {
+                std::thread::yield_now();
+            }
+            permit.finish(Some(Arc::new("names")));
+        });
+        // The first listing began before the other callers arrived. The second one serves all of them.
+        assert_eq!(listings.into_inner(), 1);
+        assert_eq!(shared.into_inner(), LATE - 1);
         assert!(queue.queues().is_empty(), "every caller has left");
+    }
+
+    #[test]
+    fn caller_that_arrived_last_lists_for_those_before_it() {
+        let (queue, folder) = (ListQueue::new(), ObjectKey::new("d"));
+        let (first, last) = (queue.join(&folder), queue.join(&folder));
+        let mut permit = last.wait();
+        assert_eq!(permit.begin(), Waiting::Others);
+        permit.finish(Some(Arc::new(())));
+        assert!(first.wait().result().is_some(), "the listing serves the caller that arrived first");
     }
 
     #[test]
