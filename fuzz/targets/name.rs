@@ -4,7 +4,9 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use entrepot::oci::{HostName, ImageName, ImagePattern, Pattern, Platform, Reference, RepositoryName, Tag, Target};
+use entrepot::oci::{
+    HostName, ImageName, ImagePattern, MirroredName, Pattern, Platform, Reference, RepositoryName, Tag, Target,
+};
 
 #[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|text: &str| run(text));
@@ -15,6 +17,7 @@ pub fn run(text: &str) {
     unchanged::<Reference>(text);
     unchanged::<ImagePattern>(text);
     settled::<HostName>(text);
+    settled::<MirroredName>(text);
     settled::<Platform>(text);
     if let Some(pattern) = unchanged::<Pattern>(text) {
         a_pattern(text, &pattern);

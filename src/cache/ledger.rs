@@ -10,8 +10,8 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::store::{CacheStore, Right};
+use crate::sys::Machine;
 use crate::sys::disk::Space;
-use crate::sys::{Clock, Tasks};
 
 /// A use is written to the disk again after this long, so that eviction after a restart knows which blobs were used.
 const TOUCH_AFTER: Duration = Duration::from_secs(3600);
@@ -21,8 +21,7 @@ const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 pub struct Ledger {
     pub(super) store: CacheStore,
     limits: config::Cache,
-    clock: Clock,
-    tasks: Tasks,
+    machine: Machine,
     pub(super) metrics: Arc<Metrics>,
     /// A std `Mutex`: held for map operations only.
     accounts: Mutex<Accounts>,
@@ -66,15 +65,9 @@ pub(super) enum Visibility {
 
 impl Ledger {
     /// Creates an empty ledger. [`Ledger::rebuild`] fills it.
-    pub fn new(
-        store: CacheStore,
-        limits: config::Cache,
-        clock: Clock,
-        tasks: Tasks,
-        metrics: Arc<Metrics>,
-    ) -> Arc<Self> {
+    pub fn new(store: CacheStore, limits: config::Cache, machine: &Machine, metrics: Arc<Metrics>) -> Arc<Self> {
         let (accounts, freeing, indexed) = (Mutex::default(), tokio::sync::Mutex::default(), AtomicBool::new(false));
-        Arc::new(Self { store, limits, clock, tasks, metrics, accounts, freeing, indexed })
+        Arc::new(Self { store, limits, machine: machine.clone(), metrics, accounts, freeing, indexed })
     }
 
     /// Records that a blob was stored completely.
@@ -99,7 +92,7 @@ impl Ledger {
         };
         if stale {
             let (store, digest) = (self.store.clone(), *digest);
-            self.tasks.spawn(async move {
+            self.machine.tasks.spawn(async move {
                 if let Err(error) = store.touch(&digest).await {
                     tracing::warn!(%digest, %error, "cannot save the time of a blob's last use");
                 }
@@ -184,7 +177,7 @@ impl Ledger {
 
     /// Returns the time in milliseconds since 1970.
     pub(super) fn now(&self) -> u64 {
-        millis(self.clock.now())
+        millis(self.machine.clock.now())
     }
 
     pub(super) fn accounts(&self) -> MutexGuard<'_, Accounts> {

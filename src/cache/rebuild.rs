@@ -18,14 +18,14 @@ impl Ledger {
             let leftover = Leftover { bytes: partial.bytes, last_used: millis(partial.last_used) };
             self.accounts().leftovers.add(partial.digest, leftover);
         }
-        for (upstream, repository) in self.store.repositories().await? {
-            match self.store.links(&upstream, &repository).await {
+        for name in self.store.repositories().await? {
+            match self.store.links(&name).await {
                 Ok(links) => {
                     let public = links.iter().filter(|(_, link)| link.right == Right::Public);
                     public.for_each(|(digest, _)| self.set_public(digest));
                 }
                 Err(error) => {
-                    tracing::warn!(%upstream, %repository, %error, "cannot read a cached repository");
+                    tracing::warn!(upstream = %name.upstream(), repository = %name.repository(), %error, "cannot read a cached repository");
                 }
             }
         }

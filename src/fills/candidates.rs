@@ -1,8 +1,8 @@
 //! The sources of one fill. For each source, the list says whether it has proven its right or has failed.
 
 use super::error::FillError;
-use super::source::{BlobSource, Proof, SourceKey};
-use crate::oci::Digest;
+use super::source::{BlobSource, Proof};
+use crate::oci::{Digest, MirroredName};
 use crate::upstream::UpstreamError;
 
 /// The sources of a fill, in the order in which they joined.
@@ -44,10 +44,10 @@ impl Candidates {
     }
 
     /// Returns the relation of the fill to a source.
-    pub fn standing(&self, key: &SourceKey) -> Standing {
+    pub fn standing(&self, name: &MirroredName) -> Standing {
         if self.ended {
             Standing::Ended
-        } else if self.find(key).is_some() {
+        } else if self.find(name).is_some() {
             Standing::Member
         } else {
             Standing::Stranger
@@ -59,8 +59,7 @@ impl Candidates {
         if self.ended {
             return false;
         }
-        let key = source.key();
-        match self.find_mut(&key) {
+        match self.find_mut(&source.name) {
             Some(candidate) => candidate.proof = Proof::Given,
             None => self.list.push(Candidate { source, proof: Proof::Given, failed: None }),
         }
@@ -78,42 +77,42 @@ impl Candidates {
     }
 
     /// Records that a source has the blob.
-    pub fn set_proven(&mut self, key: &SourceKey) {
-        if let Some(candidate) = self.find_mut(key) {
+    pub fn set_proven(&mut self, name: &MirroredName) {
+        if let Some(candidate) = self.find_mut(name) {
             candidate.proof = Proof::Given;
         }
     }
 
     /// Records that a source failed.
-    pub fn set_failed(&mut self, key: &SourceKey, error: UpstreamError) {
-        if let Some(candidate) = self.find_mut(key) {
+    pub fn set_failed(&mut self, name: &MirroredName, error: UpstreamError) {
+        if let Some(candidate) = self.find_mut(name) {
             candidate.failed = Some(error);
         }
     }
 
     /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its
     /// upstream was asked and failed.
-    pub fn is_proven(&self, key: &SourceKey, digest: &Digest) -> Result<bool, FillError> {
-        let Some(candidate) = self.find(key) else { return Ok(false) };
+    pub fn is_proven(&self, name: &MirroredName, digest: &Digest) -> Result<bool, FillError> {
+        let Some(candidate) = self.find(name) else { return Ok(false) };
         match (&candidate.proof, &candidate.failed) {
             (Proof::Given, _) => Ok(true),
-            (Proof::Pending, Some(error)) => Err(FillError::upstream(error, digest, key)),
+            (Proof::Pending, Some(error)) => Err(FillError::upstream(error, digest, name)),
             (Proof::Pending, None) => Ok(false),
         }
     }
 
     /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error,
     /// else that of another source.
-    pub fn failure(&self, key: &SourceKey, digest: &Digest) -> FillError {
+    pub fn failure(&self, name: &MirroredName, digest: &Digest) -> FillError {
         let fatal = match &self.fatal {
             Some(Fatal::Cancelled) => return FillError::Cancelled(*digest),
             Some(Fatal::Mismatch(error)) => Some(error),
             None => None,
         };
-        let error = fatal.or(self.find(key).and_then(|candidate| candidate.failed.as_ref()));
+        let error = fatal.or(self.find(name).and_then(|candidate| candidate.failed.as_ref()));
         let error = error.or_else(|| self.list.iter().find_map(|candidate| candidate.failed.as_ref()));
         match error {
-            Some(error) => FillError::upstream(error, digest, key),
+            Some(error) => FillError::upstream(error, digest, name),
             None => FillError::Interrupted(*digest),
         }
     }
@@ -128,11 +127,11 @@ impl Candidates {
         self.list.iter().filter(|candidate| candidate.proof == Proof::Given).map(|candidate| &candidate.source)
     }
 
-    fn find(&self, key: &SourceKey) -> Option<&Candidate> {
-        self.list.iter().find(|candidate| candidate.source.key() == *key)
+    fn find(&self, name: &MirroredName) -> Option<&Candidate> {
+        self.list.iter().find(|candidate| candidate.source.name == *name)
     }
 
-    fn find_mut(&mut self, key: &SourceKey) -> Option<&mut Candidate> {
-        self.list.iter_mut().find(|candidate| candidate.source.key() == *key)
+    fn find_mut(&mut self, name: &MirroredName) -> Option<&mut Candidate> {
+        self.list.iter_mut().find(|candidate| candidate.source.name == *name)
     }
 }

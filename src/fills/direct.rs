@@ -56,8 +56,8 @@ impl DirectStream {
     /// Asks the reader's own source for the content after the offset at which the fill gave up.
     pub async fn open(fill: &Fill, source: &BlobSource) -> Result<Self, FillError> {
         let (from, hasher) = fill.given_up().ok_or(FillError::Interrupted(fill.digest))?;
-        let failed = |error| FillError::upstream(&error, &fill.digest, &source.key());
-        let stream = source.upstream.get_blob(&source.repository, &fill.digest, from).await.map_err(failed)?;
+        let failed = |error| FillError::upstream(&error, &fill.digest, &source.name);
+        let stream = source.upstream.get_blob(source.name.repository(), &fill.digest, from).await.map_err(failed)?;
         let size = agreed_size([source.expected_size, fill.progress().size, stream.total()]).map_err(failed)?;
         let (position, source) = (stream.start(), source.clone());
         let (buffer, ended, skip, fruitless) = (BytesMut::new(), false, 0, 0);
@@ -157,7 +157,7 @@ impl DirectStream {
         }
         tokio::time::sleep(jitter(FIRST_WAIT * (1 << self.fruitless))).await;
         let at = self.position + self.buffer.len() as u64;
-        match self.source.upstream.get_blob(&self.source.repository, &self.digest, at).await {
+        match self.source.upstream.get_blob(self.source.name.repository(), &self.digest, at).await {
             Ok(stream) => {
                 self.skip = at.saturating_sub(stream.start());
                 self.stream = stream;

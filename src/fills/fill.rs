@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::candidates::{Candidates, Fatal, Standing};
 use super::error::FillError;
-use super::source::{BlobSource, Proof, SourceKey};
+use super::source::{BlobSource, Proof};
 use super::waiting::Waiters;
 use crate::config::Unattended;
-use crate::oci::{Digest, Hasher, Span};
+use crate::oci::{Digest, Hasher, MirroredName, Span};
 use crate::store::{Arrivals, Extents};
 use crate::upstream::UpstreamError;
 
@@ -83,8 +83,8 @@ impl Fill {
     }
 
     /// Returns the relation of the fill to a source.
-    pub fn standing(&self, key: &SourceKey) -> Standing {
-        self.sources().standing(key)
+    pub fn standing(&self, name: &MirroredName) -> Standing {
+        self.sources().standing(name)
     }
 
     /// Adds a source that has proven its right. Returns false if the fill has ended.
@@ -101,22 +101,22 @@ impl Fill {
     ///
     /// For a small blob, this waits until the blob is complete. None of its bytes are sent before they are verified, so
     /// a failure can still be answered with an error. The error is that of the caller's own source.
-    pub async fn ready(&self, key: &SourceKey) -> Result<FillProgress, FillError> {
+    pub async fn ready(&self, name: &MirroredName) -> Result<FillProgress, FillError> {
         let mut watch = self.progress.subscribe();
         loop {
             let progress = *watch.borrow_and_update();
-            let proven = self.is_proven(key)?;
+            let proven = self.is_proven(name)?;
             let small = progress.size.is_some_and(|size| size <= WITHHELD);
             match progress.phase {
                 Phase::Complete | Phase::Unkept if proven => return Ok(progress),
                 Phase::Arriving if proven && !small => return Ok(progress),
                 // The reader asks its own source, which proves the right.
                 Phase::Unstorable => return Ok(progress),
-                Phase::Complete | Phase::Unkept | Phase::Failed => return Err(self.failure(key)),
+                Phase::Complete | Phase::Unkept | Phase::Failed => return Err(self.failure(name)),
                 Phase::Asking | Phase::Arriving | Phase::Repairing => {}
             }
             if watch.changed().await.is_err() {
-                return Err(self.failure(key));
+                return Err(self.failure(name));
             }
         }
     }
@@ -189,14 +189,14 @@ impl Fill {
 
     /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its
     /// upstream was asked and failed.
-    pub fn is_proven(&self, key: &SourceKey) -> Result<bool, FillError> {
-        self.sources().is_proven(key, &self.digest)
+    pub fn is_proven(&self, name: &MirroredName) -> Result<bool, FillError> {
+        self.sources().is_proven(name, &self.digest)
     }
 
     /// Returns the reason of the failure for one source: the failure of the whole fill, else the source's own error,
     /// else that of another source.
-    pub fn failure(&self, key: &SourceKey) -> FillError {
-        self.sources().failure(key, &self.digest)
+    pub fn failure(&self, name: &MirroredName) -> FillError {
+        self.sources().failure(name, &self.digest)
     }
 
     /// Returns the next usable source. If there is none, the fill ends and cannot be joined any more; `release` is
@@ -224,8 +224,8 @@ impl Fill {
     }
 
     /// Records that a source answered 200. That confirms its right, and tells the size of the blob.
-    pub(super) fn answered(&self, key: &SourceKey, size: Option<u64>) {
-        self.sources().set_proven(key);
+    pub(super) fn answered(&self, name: &MirroredName, size: Option<u64>) {
+        self.sources().set_proven(name);
         self.progress.send_modify(|progress| {
             progress.size = size.or(progress.size);
             if progress.phase == Phase::Asking {
@@ -235,8 +235,8 @@ impl Fill {
     }
 
     /// Records that a source failed.
-    pub(super) fn failed(&self, key: &SourceKey, error: UpstreamError) {
-        self.sources().set_failed(key, error);
+    pub(super) fn failed(&self, name: &MirroredName, error: UpstreamError) {
+        self.sources().set_failed(name, error);
         self.wake();
     }
 

@@ -129,7 +129,7 @@ impl Follower {
             match progress.phase {
                 // The blob is shorter than the announced size, so `web` cuts the body.
                 Phase::Complete | Phase::Unkept => return None,
-                Phase::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.key()).to_string()))),
+                Phase::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.name).to_string()))),
                 Phase::Unstorable => match self.next_direct().await {
                     None if self.end.is_some_and(|end| self.position >= end) && self.next_span() => continue,
                     piece => return piece,

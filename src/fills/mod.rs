@@ -24,5 +24,5 @@ pub use follower::{ArrivingBlob, Follower};
 pub use report::FillReport;
 pub use running::{Fills, Joined};
 pub use shared::Shared;
-pub use source::{BlobSource, Proof, SourceKey};
+pub use source::{BlobSource, Proof};
 pub use waiting::{Interest, Waiter};

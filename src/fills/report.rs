@@ -1,7 +1,6 @@
 //! The state of running fills, for operators.
 
 use super::fill::{Fill, Phase};
-use super::source::BlobSource;
 use crate::oci::Digest;
 
 /// A blob that is arriving.
@@ -24,14 +23,13 @@ impl FillReport {
     /// Describes a fill as it is now.
     pub(super) fn of(fill: &Fill) -> Self {
         let progress = fill.progress();
-        let name = |source: BlobSource| format!("{}/{}", source.upstream.name(), source.repository);
         Self {
             digest: fill.digest,
             size: progress.size,
             arrived: progress.arrived,
             repairing: progress.phase == Phase::Repairing,
             readers: fill.waiters().count(),
-            repositories: fill.usable_sources().into_iter().map(name).collect(),
+            repositories: fill.usable_sources().iter().map(|source| source.name.to_string()).collect(),
         }
     }
 }

@@ -7,18 +7,16 @@ use super::candidates::Standing;
 use super::fill::{Fill, Phase};
 use super::report::FillReport;
 use super::shared::Shared;
-use super::source::{BlobSource, Proof, SourceKey};
+use super::source::{BlobSource, Proof};
 use super::task::FillTask;
 use super::waiting::{Interest, Waiter};
-use crate::oci::Digest;
+use crate::oci::{Digest, MirroredName};
 use crate::store::CacheStore;
-use crate::sys::Tasks;
 
 /// The running fills of a server.
 pub struct Fills {
     store: CacheStore,
     shared: Shared,
-    tasks: Tasks,
     /// A std `Mutex`: held for map operations only.
     running: Mutex<HashMap<Digest, Arc<Fill>>>,
 }
@@ -36,8 +34,8 @@ pub enum Joined {
 
 impl Fills {
     /// Returns the fills of a server, none of which is running.
-    pub fn new(store: CacheStore, shared: Shared, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self { store, shared, tasks, running: Mutex::default() })
+    pub fn new(store: CacheStore, shared: Shared) -> Arc<Self> {
+        Arc::new(Self { store, shared, running: Mutex::default() })
     }
 
     /// Returns the running fill of a digest.
@@ -46,8 +44,8 @@ impl Fills {
     }
 
     /// Returns true if a fill of the digest is running for this source.
-    pub fn is_for(&self, digest: &Digest, key: &SourceKey) -> bool {
-        self.running(digest).is_some_and(|fill| matches!(fill.standing(key), Standing::Member))
+    pub fn is_for(&self, digest: &Digest, name: &MirroredName) -> bool {
+        self.running(digest).is_some_and(|fill| matches!(fill.standing(name), Standing::Member))
     }
 
     /// Describes the running fills, sorted by digest.
@@ -69,7 +67,7 @@ impl Fills {
         if let Some(fill) = running.get(digest) {
             // The waiter joins before the fill's end is checked, because a fill without waiters may be about to end.
             let waiter = fill.waiters().join(interest);
-            match (fill.standing(&source.key()), proof) {
+            match (fill.standing(&source.name), proof) {
                 (Standing::Member, _) => return Joined::Running(Arc::clone(fill), waiter),
                 (Standing::Stranger, Proof::Pending) => return Joined::MustProve,
                 (Standing::Stranger, Proof::Given) if fill.add(source.clone()) => {
@@ -82,7 +80,7 @@ impl Fills {
         let waiter = fill.waiters().join(interest);
         running.insert(*digest, Arc::clone(&fill));
         let (fills, started) = (Arc::clone(self), Arc::clone(&fill));
-        self.tasks.spawn(async move { fills.run(started).await });
+        self.shared.machine.tasks.spawn(async move { fills.run(started).await });
         Joined::Started(fill, waiter)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::oci::{HostName, RepositoryName};
+use crate::oci::MirroredName;
 use crate::store::Right;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -10,25 +10,18 @@ use crate::upstream::{Upstream, UpstreamError};
 #[derive(Clone)]
 pub struct BlobSource {
     pub upstream: Arc<Upstream>,
-    pub repository: RepositoryName,
+    /// The name of the repository. Two sources with the same name have the same rights.
+    pub name: MirroredName,
     /// The size that a descriptor names, if one is known.
     pub expected_size: Option<u64>,
 }
 
 impl BlobSource {
-    /// Returns the key of the source. Two sources with the same key have the same rights.
-    pub fn key(&self) -> SourceKey {
-        (self.upstream.name().clone(), self.repository.clone())
-    }
-
     /// Returns the right that a 200 of this source proves.
     pub fn right(&self) -> Right {
         if self.upstream.is_anonymous() { Right::Public } else { Right::Private }
     }
 }
-
-/// The upstream and the repository of a source.
-pub type SourceKey = (HostName, RepositoryName);
 
 /// Whether the upstream has confirmed that this repository has the digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

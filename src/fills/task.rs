@@ -76,15 +76,15 @@ impl FillTask<'_> {
         let fill = self.fill;
         let size = fill.progress().arrived;
         while let Some(source) = fill.next_source(|| {}) {
-            let confirmed = match fill.is_proven(&source.key()) {
+            let confirmed = match fill.is_proven(&source.name) {
                 Ok(true) => Ok(()),
-                _ => source.upstream.head_blob(&source.repository, &fill.digest).await.map(|_| ()),
+                _ => source.upstream.head_blob(source.name.repository(), &fill.digest).await.map(|_| ()),
             };
             if let Err(error) = confirmed {
-                fill.failed(&source.key(), error);
+                fill.failed(&source.name, error);
                 continue;
             }
-            fill.answered(&source.key(), Some(size));
+            fill.answered(&source.name, Some(size));
             if end == Phase::Complete {
                 self.record_rights(size).await;
             }
@@ -164,7 +164,7 @@ impl FillTask<'_> {
                 Ok(()) => return self.verify(partial, transfer).await,
                 Err(TransferError::Source(error)) => {
                     tracing::warn!(digest = %fill.digest, %error, "a source of a fill failed");
-                    fill.failed(&source.key(), error);
+                    fill.failed(&source.name, error);
                 }
                 Err(TransferError::Unresumable) => {
                     if let Err(error) = transfer.restart().await {
@@ -220,8 +220,7 @@ impl FillTask<'_> {
         let fill = self.fill;
         let error = match mismatch {
             StoreError::Mismatch { expected, found } => {
-                let name = |source: &BlobSource| format!("{}/{}", source.upstream.name(), source.repository);
-                let sources: Vec<_> = fill.usable_sources().iter().map(name).collect();
+                let sources: Vec<_> = fill.usable_sources().iter().map(|source| source.name.to_string()).collect();
                 tracing::error!(%expected, %found, ?sources, "the content of a blob does not match its digest");
                 UpstreamError::Mismatch { expected, found }
             }
@@ -263,10 +262,10 @@ impl FillTask<'_> {
     async fn record_right(self, source: &BlobSource, size: u64) -> Result<(), StoreError> {
         let (digest, right) = (&self.fill.digest, source.right());
         self.shared.ledger.stored(*digest, size, right);
-        let known = self.store.link(source.upstream.name(), &source.repository, digest).await?;
+        let known = self.store.link(&source.name, digest).await?;
         let media_type = known.map_or_else(|| MediaType::known(MediaType::OCTET_STREAM), |link| link.media_type);
         let link = LinkRecord { right, media_type, size: Some(size) };
-        self.store.set_links(source.upstream.name(), &source.repository, vec![(*digest, link)]).await
+        self.store.set_links(&source.name, vec![(*digest, link)]).await
     }
 
     /// Ends the fill because the blob cannot be stored. Readers read the stored part up to the first gap, and then

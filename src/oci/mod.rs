@@ -27,4 +27,4 @@ pub use pattern::{Pattern, PatternError};
 pub use platform::{Platform, PlatformError, Platforms};
 pub use range::{ByteRange, RangeSet, Selection, Span};
 pub use referrers::{Referrers, ReferrersPage, ReferrersQuery};
-pub use target::{HostName, Target};
+pub use target::{HostName, MirroredName, Target};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::name::RepositoryName;
+use super::name::{NameError, RepositoryName};
 
 /// The name of an upstream registry as image names contain it: a host with an optional port (`ghcr.io`,
 /// `registry.corp:443`).
@@ -53,6 +53,50 @@ impl fmt::Display for HostName {
     }
 }
 
+/// The name of a mirrored repository: the upstream, and the repository's name there.
+///
+/// `Display` writes `UPSTREAM/REPOSITORY`, and `FromStr` reads that: `docker.io/library/alpine`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MirroredName {
+    upstream: HostName,
+    repository: RepositoryName,
+}
+
+impl MirroredName {
+    /// Returns the name of an upstream's repository.
+    pub fn new(upstream: HostName, repository: RepositoryName) -> Self {
+        Self { upstream, repository }
+    }
+
+    /// Returns the name of the upstream.
+    pub fn upstream(&self) -> &HostName {
+        &self.upstream
+    }
+
+    /// Returns the repository's name at the upstream.
+    pub fn repository(&self) -> &RepositoryName {
+        &self.repository
+    }
+}
+
+impl FromStr for MirroredName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (upstream, repository) = text
+            .split_once('/')
+            .ok_or_else(|| format!("{text:?} is not the name of a mirrored repository: write UPSTREAM/REPOSITORY"))?;
+        let repository = repository.parse().map_err(|error: NameError| error.to_string())?;
+        Ok(Self::new(upstream.parse()?, repository))
+    }
+}
+
+impl fmt::Display for MirroredName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.upstream, self.repository)
+    }
+}
+
 /// A repository in its canonical spelling, which is independent of the spelling in the request.
 ///
 /// `Display` writes that spelling: `team/app`, `docker.io/library/alpine`.
@@ -61,14 +105,15 @@ pub enum Target {
     /// A hosted repository: clients push to it, and no upstream is asked for it.
     Hosted(RepositoryName),
     /// A mirrored repository: a copy of an upstream's repository.
-    Mirror(HostName, RepositoryName),
+    Mirror(MirroredName),
 }
 
 impl Target {
     /// Returns the repository's name within its registry, without the upstream.
     pub fn name(&self) -> &RepositoryName {
         match self {
-            Self::Hosted(name) | Self::Mirror(_, name) => name,
+            Self::Hosted(name) => name,
+            Self::Mirror(name) => name.repository(),
         }
     }
 }
@@ -77,7 +122,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hosted(name) => name.fmt(f),
-            Self::Mirror(upstream, name) => write!(f, "{upstream}/{name}"),
+            Self::Mirror(name) => name.fmt(f),
         }
     }
 }
@@ -98,9 +143,25 @@ mod tests {
     }
 
     #[test]
+    fn mirrored_names_are_parsed_and_bad_ones_refused() {
+        for (text, upstream, repository) in [
+            ("docker.io/library/alpine", "docker.io", "library/alpine"),
+            ("GHCR.io/app", "ghcr.io", "app"),
+            ("[::1]:5000/a/b/c", "[::1]:5000", "a/b/c"),
+        ] {
+            let name: MirroredName = text.parse().unwrap();
+            assert_eq!((name.upstream().as_str(), name.repository().as_str()), (upstream, repository), "{text}");
+            assert_eq!(name.to_string(), format!("{upstream}/{repository}"));
+        }
+        for bad in ["", "/", "docker.io", "docker.io/", "/app", "docker.io/App", "https://a/b", "docker.io//app"] {
+            assert!(bad.parse::<MirroredName>().is_err(), "{bad:?} was taken for a name");
+        }
+    }
+
+    #[test]
     fn target_is_displayed_in_its_canonical_spelling() {
         let name: RepositoryName = "library/alpine".parse().unwrap();
-        let target = Target::Mirror("docker.io".parse().unwrap(), name.clone());
+        let target = Target::Mirror(MirroredName::new("docker.io".parse().unwrap(), name.clone()));
         assert_eq!(target.to_string(), "docker.io/library/alpine");
         assert_eq!(Target::Hosted(name).to_string(), "library/alpine");
     }

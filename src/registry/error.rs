@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::answer::CacheStatus;
 use super::missing::Missing;
 use crate::fills::FillError;
-use crate::oci::{Digest, HostName, ManifestError, Reference, RepositoryName};
+use crate::oci::{Digest, HostName, ManifestError, MirroredName, Reference, RepositoryName};
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
@@ -111,46 +111,34 @@ impl RegistryError {
     }
 
     /// Returns the error for an upstream that was asked for a blob.
-    pub(super) fn blob(
-        error: &UpstreamError,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Self {
+    pub(super) fn blob(error: &UpstreamError, name: &MirroredName, digest: &Digest) -> Self {
         match error {
-            UpstreamError::NotFound => Self::BlobUnknown {
-                repository: format!("{upstream}/{repository}"),
-                digest: *digest,
-                cache: Some(CacheStatus::Miss),
-            },
-            other => Self::upstream(other, upstream),
+            UpstreamError::NotFound => {
+                Self::BlobUnknown { repository: name.to_string(), digest: *digest, cache: Some(CacheStatus::Miss) }
+            }
+            other => Self::upstream(other, name.upstream()),
         }
     }
 
     /// Returns the error for an upstream that was asked for a manifest.
-    pub(super) fn manifest(
-        error: &UpstreamError,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        reference: &Reference,
-    ) -> Self {
+    pub(super) fn manifest(error: &UpstreamError, name: &MirroredName, reference: &Reference) -> Self {
         match error {
             UpstreamError::NotFound => {
-                let (hint, cache) = (unmirrored_hint(repository), Some(CacheStatus::Miss));
-                let (repository, reference) = (format!("{upstream}/{repository}"), reference.to_string());
+                let (hint, cache) = (unmirrored_hint(name.repository()), Some(CacheStatus::Miss));
+                let (repository, reference) = (name.to_string(), reference.to_string());
                 Self::ManifestUnknown { repository, reference, hint, cache }
             }
-            other => Self::upstream(other, upstream),
+            other => Self::upstream(other, name.upstream()),
         }
     }
 
     /// Returns the error for an upstream that was asked for the tags of a repository.
-    pub(super) fn tags(error: &UpstreamError, upstream: &HostName, repository: &RepositoryName) -> Self {
+    pub(super) fn tags(error: &UpstreamError, name: &MirroredName) -> Self {
         match error {
             UpstreamError::NotFound => {
-                Self::RepositoryUnknown { repository: format!("{upstream}/{repository}"), cache: CacheStatus::Miss }
+                Self::RepositoryUnknown { repository: name.to_string(), cache: CacheStatus::Miss }
             }
-            other => Self::upstream(other, upstream),
+            other => Self::upstream(other, name.upstream()),
         }
     }
 
@@ -193,9 +181,7 @@ fn unmirrored_hint(repository: &RepositoryName) -> String {
 impl From<FillError> for RegistryError {
     fn from(error: FillError) -> Self {
         match error {
-            FillError::Upstream { digest, upstream, repository, source } => {
-                Self::blob(&source, &upstream, &repository, &digest)
-            }
+            FillError::Upstream { digest, repository, source } => Self::blob(&source, &repository, &digest),
             FillError::Cancelled(_) | FillError::Interrupted(_) => {
                 let failure = UpstreamFailure::Unreachable { retry_after: None };
                 Self::Upstream { upstream: None, failure, message: error.to_string() }

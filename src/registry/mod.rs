@@ -41,7 +41,7 @@ pub use open::{OpenError, examine_files, examine_upstreams, hidden_by, open};
 pub use repository::Repository;
 
 use crate::metrics::Metrics;
-use crate::oci::{Algorithm, Digest, HostName, ImageRepository, RepositoryName, Target};
+use crate::oci::{Algorithm, Digest, HostName, ImageRepository, MirroredName, RepositoryName, Target};
 use crate::store::{Store, StoreError};
 use crate::sys::Machine;
 use health::StorageHealth;
@@ -80,9 +80,9 @@ impl Registry {
     pub fn repository(&self, target: Target) -> Repository {
         match target {
             Target::Hosted(name) => Repository::Hosted(HostedRepository::new(Arc::clone(&self.hosted), name)),
-            Target::Mirror(upstream, name) => {
-                let remote = self.remotes.get(&upstream).cloned();
-                let cached = CachedRepository::new(Arc::clone(&self.mirror), upstream, name);
+            Target::Mirror(name) => {
+                let remote = self.remotes.get(name.upstream()).cloned();
+                let cached = CachedRepository::new(Arc::clone(&self.mirror), name);
                 match remote {
                     Some(remote) => Repository::Mirror(MirrorRepository::new(cached, remote)),
                     None => Repository::Unconfigured(cached),
@@ -147,7 +147,7 @@ impl Registry {
         match from {
             Target::Hosted(other) => into.mount_hosted(other, digest).await,
             // A copy out of the cache may take long, so it is made before any lock is taken.
-            Target::Mirror(upstream, name) => match self.adopt(upstream, name, digest).await? {
+            Target::Mirror(name) => match self.adopt(name, digest).await? {
                 Some(content) => into.mount_adopted(digest, content).await,
                 None => Ok(false),
             },
@@ -158,7 +158,7 @@ impl Registry {
     async fn holders(&self, digest: &Digest) -> Result<impl Iterator<Item = Target> + use<>, RegistryError> {
         let hosted = self.store.hosted.holders(digest).await?.map(Target::Hosted);
         let mirrored = self.store.cache.holders(digest).await?;
-        Ok(hosted.chain(mirrored.map(|(upstream, name)| Target::Mirror(upstream, name))))
+        Ok(hosted.chain(mirrored.map(Target::Mirror)))
     }
 
     /// Returns true if no repository holds this content. Only a sha256 can tell, because pushed content lies under its sha256.
@@ -170,13 +170,8 @@ impl Registry {
 
     /// Copies a cached blob into the private root, if the mirrored repository may serve it. Returns the digest under which the
     /// bytes lie there.
-    async fn adopt(
-        &self,
-        upstream: &HostName,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<Digest>, RegistryError> {
-        let Some(link) = self.store.cache.link(upstream, name, digest).await? else { return Ok(None) };
+    async fn adopt(&self, name: &MirroredName, digest: &Digest) -> Result<Option<Digest>, RegistryError> {
+        let Some(link) = self.store.cache.link(name, digest).await? else { return Ok(None) };
         if !self.mirror.may_serve(digest, &link).await? {
             return Ok(None);
         }
@@ -214,10 +209,8 @@ impl Registry {
 
     /// Reads an image name as a canonical name, if its upstream is not configured.
     fn unconfigured(&self, image: &ImageRepository) -> Option<Target> {
-        let spelled = image.to_string();
-        let (upstream, name) = spelled.split_once('/')?;
-        let upstream = upstream.parse::<HostName>().ok().filter(|upstream| !self.remotes.contains_key(upstream))?;
-        Some(Target::Mirror(upstream, name.parse().ok()?))
+        let name = image.to_string().parse::<MirroredName>().ok()?;
+        (!self.remotes.contains_key(name.upstream())).then_some(Target::Mirror(name))
     }
 
     /// Removes all content of a repository; evicts that of a mirrored one. Refused unless `storage.delete.enabled`.

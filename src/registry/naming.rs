@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::error::RegistryError;
 use crate::config;
-use crate::oci::{HostName, ImageRepository, Pattern, RepositoryName, Target};
+use crate::oci::{HostName, ImageRepository, MirroredName, Pattern, RepositoryName, Target};
 
 /// The rules by which names become targets.
 #[derive(Clone, Debug)]
@@ -126,7 +126,7 @@ impl Naming {
 fn mirrored(upstream: &HostName, name: RepositoryName) -> Target {
     let official = upstream.as_str() == "docker.io" && !name.as_str().contains('/');
     let name = if official { name.within("library").unwrap_or(name) } else { name };
-    Target::Mirror(upstream.clone(), name)
+    Target::Mirror(MirroredName::new(upstream.clone(), name))
 }
 
 /// Returns the host of `http.host`, which may be an address with a scheme.

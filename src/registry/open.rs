@@ -58,15 +58,14 @@ pub async fn open(
         let remote = Remote::new(upstream, spec, machine.clock.clone());
         remotes.insert(spec.name.clone(), Arc::new(remote));
     }
-    let Machine { clock, tasks } = machine.clone();
     let limits = config.mirror.cache.clone();
-    let ledger = Ledger::new(store.cache.clone(), limits, clock.clone(), tasks.clone(), Arc::clone(&metrics));
-    let shared = Shared::new(Arc::clone(&ledger), config.mirror.fill.clone(), clock.clone(), Arc::clone(&metrics));
-    let fills = Fills::new(store.cache.clone(), shared, tasks.clone());
+    let ledger = Ledger::new(store.cache.clone(), limits, &machine, Arc::clone(&metrics));
+    let shared = Shared::new(Arc::clone(&ledger), config.mirror.fill.clone(), &machine, Arc::clone(&metrics));
+    let fills = Fills::new(store.cache.clone(), shared);
     let hosted = hosted::HostedContext {
         store: store.hosted.clone(),
         ledger: Arc::clone(&ledger),
-        tasks: tasks.clone(),
+        tasks: machine.tasks.clone(),
         sparse: config.validation.sparse,
         delete: config.storage.delete,
     };
@@ -74,8 +73,8 @@ pub async fn open(
         store: store.cache.clone(),
         ledger: Arc::clone(&ledger),
         fills,
-        flights: Flights::new(&tasks),
-        negative: NegativeCache::new(&clock),
+        flights: Flights::new(&machine.tasks),
+        negative: NegativeCache::new(&machine.clock),
         machine: machine.clone(),
         metrics: Arc::clone(&metrics),
         delete: config.storage.delete,
@@ -147,6 +146,6 @@ async fn connect(
     let files = blocking(move || Files::read(&named)).await;
     let of_file = |error| ConnectError::File { upstream: spec.name.clone(), error };
     let files = files.map_err(|errors| errors.into_iter().map(of_file).collect::<Vec<_>>())?;
-    let upstream = Upstream::new(spec, stall, files, machine.clone(), Arc::clone(metrics));
+    let upstream = Upstream::new(spec, stall, files, machine, Arc::clone(metrics));
     upstream.map_err(|error| vec![ConnectError::Upstream(error)])
 }

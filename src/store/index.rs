@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::cache::{CacheStore, parse_mirrored};
+use super::cache::CacheStore;
 use super::hosted::{HostedStore, layers};
 use super::{Store, StoreError};
-use crate::oci::{Digest, HostName, RepositoryName};
+use crate::oci::{Digest, MirroredName, RepositoryName};
 use crate::sys::blocking;
 
 /// The number of repositories that are read at a time, so that a stop of the process need not wait for all.
@@ -82,21 +82,18 @@ impl HostedStore {
 
 impl CacheStore {
     /// Returns the mirrored repositories that may hold a blob; as [`HostedStore::holders`].
-    pub async fn holders(
-        &self,
-        digest: &Digest,
-    ) -> Result<impl Iterator<Item = (HostName, RepositoryName)> + use<>, StoreError> {
+    pub async fn holders(&self, digest: &Digest) -> Result<impl Iterator<Item = MirroredName> + use<>, StoreError> {
         let names = match self.holders.of(digest) {
             Some(names) => names,
             None => self.all_names().await?.into_iter().map(Arc::from).collect(),
         };
-        Ok(names.into_iter().filter_map(|name| parse_mirrored(&name)))
+        Ok(names.into_iter().filter_map(|name| name.parse().ok()))
     }
 
     pub(super) async fn index(&self, indexed: &mut Indexed) -> Result<(), StoreError> {
         for name in self.all_names().await? {
-            let Some((upstream, repository)) = parse_mirrored(&name) else { continue };
-            match self.digests(&upstream, &repository).await {
+            let Ok(mirrored) = name.parse() else { continue };
+            match self.digests(&mirrored).await {
                 Ok(digests) => {
                     self.holders.add(&name, &digests);
                     indexed.repositories += 1;

@@ -11,7 +11,7 @@ use super::login::{Account, Files, Keyring, LoginPlaces, LoginSource, RegistryLo
 use crate::config;
 use crate::metrics::Metrics;
 use crate::outbound::{Client, Limits, Options, Url};
-use crate::sys::{Clock, Machine, Tasks};
+use crate::sys::Machine;
 
 impl Upstream {
     /// Builds the upstream without using the network. `files` is the content of the files that its configuration names. A body
@@ -20,11 +20,11 @@ impl Upstream {
         spec: &config::Upstream,
         stall: Duration,
         files: Files,
-        machine: Machine,
+        machine: &Machine,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BuildError> {
         let addresses = addresses(spec)?;
-        let Machine { clock, tasks } = machine;
+        let clock = machine.clock.clone();
         let client = Client::new(&Options {
             proxy: spec.proxy.as_ref().map(config::Secret::reveal),
             trust: &spec.trust,
@@ -35,12 +35,12 @@ impl Upstream {
         })
         .map_err(|error| BuildError::Client { upstream: spec.name.clone(), error })?;
         let has_client_certificate = files.identity.is_some();
-        let source = login_source(spec, files.places, (clock.clone(), tasks.clone()));
+        let source = login_source(spec, files.places, machine);
         let account = Arc::new(Account::new(spec.name.clone(), source));
         let meter = Arc::new(Meter::new(spec.name.clone(), metrics, clock.clone()));
         let numbered = addresses.into_iter().enumerate();
         let endpoints = numbered.map(|(at, base)| Endpoint::new(EndpointId(at), base, &clock, &meter)).collect();
-        let tokens = Tokens::new(client.clone(), Arc::clone(&account), Arc::clone(&meter), clock.clone(), tasks);
+        let tokens = Tokens::new(client.clone(), Arc::clone(&account), Arc::clone(&meter), machine);
         let warned_of_withheld_password = AtomicBool::new(false);
         Ok(Self {
             account,
@@ -63,7 +63,7 @@ fn addresses(spec: &config::Upstream) -> Result<Vec<Url>, BuildError> {
     if addresses.is_empty() { Err(wrong("the list is empty".to_owned())) } else { Ok(addresses) }
 }
 
-fn login_source(spec: &config::Upstream, places: Option<LoginPlaces>, machine: (Clock, Tasks)) -> LoginSource {
+fn login_source(spec: &config::Upstream, places: Option<LoginPlaces>, machine: &Machine) -> LoginSource {
     match &spec.credentials {
         None => LoginSource::Nowhere,
         Some(config::LoginMethod::Written(written)) => {

@@ -10,7 +10,7 @@ use crate::auth::Gate;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::sys::{Clock, Tasks};
+use crate::sys::Machine;
 
 /// The listener that a request arrived at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,7 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     pub gate: Gate,
     pub metrics: Arc<Metrics>,
-    pub clock: Clock,
-    pub tasks: Tasks,
+    pub machine: Machine,
     pub http: config::Http,
     pub access_log: AccessLog,
 }
@@ -45,8 +44,7 @@ pub struct App {
     pub(super) registry: Arc<Registry>,
     pub(super) gate: Gate,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) clock: Clock,
-    pub(super) tasks: Tasks,
+    pub(super) machine: Machine,
     pub(super) access_log: AccessLog,
     pub(super) body_budget: BodyBudget,
     pub(super) base: Base,
@@ -71,7 +69,7 @@ pub enum AppError {
 
 impl App {
     pub fn new(parts: Parts) -> Result<Self, AppError> {
-        let Parts { registry, gate, metrics, clock, tasks, http, access_log } = parts;
+        let Parts { registry, gate, metrics, machine, http, access_log } = parts;
         let (shared, separate) = match &http.debug {
             None => (MetricsAt::Path("/metrics".to_owned()), MetricsAt::Nowhere),
             Some(debug) => (MetricsAt::Nowhere, debug.prometheus.clone().map_or(MetricsAt::Nowhere, MetricsAt::Path)),
@@ -80,8 +78,7 @@ impl App {
             registry,
             gate,
             metrics,
-            clock,
-            tasks,
+            machine,
             access_log,
             body_budget: BodyBudget::new(),
             base: Base::new(http.host.as_deref(), &http.prefix).ok_or(AppError::Host)?,

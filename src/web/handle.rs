@@ -96,7 +96,7 @@ fn finish(call: Call, answer: Answer) -> Response<Body> {
     add_configured(response.headers_mut(), &app.headers);
     announce_length(&mut response, &exchange.head.method);
     exchange.answered(response.status(), response.headers(), body.received());
-    body.drain(&app.tasks);
+    body.drain(&app.machine.tasks);
     response.map(|body| body.with_exchange(exchange))
 }
 

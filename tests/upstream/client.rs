@@ -50,7 +50,7 @@ fn named(mut spec: Spec) -> Spec {
 fn build(spec: &Spec, stall: Duration) -> Setting {
     let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
     let machine = Machine { clock: clock.clone(), tasks: Tasks::new() };
-    let upstream = Upstream::new(spec, stall, Files::default(), machine, Arc::clone(&metrics));
+    let upstream = Upstream::new(spec, stall, Files::default(), &machine, Arc::clone(&metrics));
     let upstream = Arc::new(upstream.unwrap());
     Setting { upstream, metrics, clock }
 }
@@ -499,7 +499,7 @@ fn invalid_settings_are_refused_without_their_secrets() {
         let mut spec = spec(&remote);
         breaking(&mut spec);
         let refused =
-            Upstream::new(&spec, NEVER, Files::default(), Machine::system(), Arc::default()).unwrap_err().to_string();
+            Upstream::new(&spec, NEVER, Files::default(), &Machine::system(), Arc::default()).unwrap_err().to_string();
         assert!(refused.starts_with("mirror.upstreams.test.example") && !refused.contains("secret"), "{refused}");
     }
 }

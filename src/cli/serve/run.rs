@@ -74,8 +74,7 @@ async fn build_app(
         registry: Arc::clone(registry),
         gate,
         metrics,
-        clock: machine.clock.clone(),
-        tasks: machine.tasks.clone(),
+        machine: machine.clone(),
         http: config.http.clone(),
         access_log: if config.log.access { AccessLog::All } else { AccessLog::Failures },
     });

@@ -39,7 +39,7 @@ pub(super) struct ConnectionEnd {
 impl Connection<'_> {
     /// Fetches the assigned segment, or as much of it as arrives before the connection fails or stalls.
     pub(super) async fn run(self) -> ConnectionEnd {
-        let began = self.transfer.shared.clock.moment();
+        let began = self.transfer.shared.machine.clock.moment();
         let mut received = 0;
         let watched = self.transfer.stalls.watch(self.assignment.ticket, self.transfer.partial.arrivals().total());
         let outcome = tokio::select! {
@@ -92,7 +92,7 @@ impl Connection<'_> {
     /// signed addresses expire.
     async fn open(self) -> Result<BlobStream, UpstreamError> {
         let range = BlobRange {
-            repository: &self.source.repository,
+            repository: self.source.name.repository(),
             digest: &self.transfer.fill.digest,
             from: self.assignment.span.start,
             to: self.assignment.bounded.then_some(self.assignment.span.end),
@@ -136,7 +136,7 @@ impl Connection<'_> {
             *reservation = Some(reserved.map_err(|_| TransferError::Storage(None))?);
         }
         drop(reservation);
-        transfer.fill.answered(&self.source.key(), size);
+        transfer.fill.answered(&self.source.name, size);
         transfer.answered.notify_one();
         Ok(size)
     }
@@ -163,7 +163,7 @@ impl Connection<'_> {
             Some(total) if total < arrivals.snapshot().end() && asking => Err(TransferError::Unresumable),
             Some(total) if known.is_none() && total >= arrivals.snapshot().end() => {
                 transfer.plan().set_size(total);
-                transfer.fill.answered(&self.source.key(), Some(total));
+                transfer.fill.answered(&self.source.name, Some(total));
                 Ok(())
             }
             _ => Err(TransferError::Source(unsatisfiable)),
@@ -209,7 +209,7 @@ impl Connection<'_> {
 
     async fn write(self, span: Span, pieces: Vec<Bytes>) -> Result<(), TransferError> {
         let transfer = self.transfer;
-        let sender = (self.source.key(), self.endpoints.id(self.endpoint));
+        let sender = (self.source.name.clone(), self.endpoints.id(self.endpoint));
         if transfer.fill.progress().phase == Phase::Repairing {
             let differs = transfer.partial.overwrite(span.start, pieces).await?;
             let before = transfer.provenance().set(&sender, span);

@@ -34,7 +34,7 @@ type QueuedConnection = (EndpointIndex, Pin<Box<dyn Future<Output = HostPermit> 
 impl Transfer<'_> {
     /// Fetches from one source until everything has arrived.
     pub(in crate::fills) async fn fetch(&self, source: &BlobSource) -> Result<(), TransferError> {
-        let endpoints = Endpoints::of(source, self.shared.clock.clone());
+        let endpoints = Endpoints::of(source, self.shared.machine.clock.clone());
         self.fetch_through(source, &endpoints).await
     }
 
@@ -82,7 +82,7 @@ impl<'t> Drive<'t> {
         let mut connections = FuturesUnordered::new();
         let mut queued: Option<QueuedConnection> = None;
         let mut tick = tokio::time::interval(TICK);
-        let mut measured = (transfer.shared.clock.moment(), transfer.partial.arrivals().total());
+        let mut measured = (transfer.shared.machine.clock.moment(), transfer.partial.arrivals().total());
         while !transfer.is_done() {
             if queued.is_none() && connections.len() < self.limit(&concurrency, &host_uses) && transfer.has_work() {
                 queued = self.queue();
@@ -158,7 +158,7 @@ impl<'t> Drive<'t> {
         let ConnectionEnd { endpoint, assignment, began, received, outcome } = end;
         let transfer = self.transfer;
         transfer.plan().release(assignment);
-        let (from, took) = (assignment.span.start, transfer.shared.clock.since(began).as_millis());
+        let (from, took) = (assignment.span.start, transfer.shared.machine.clock.since(began).as_millis());
         tracing::debug!(digest = %transfer.fill.digest, from, received, took, "a connection of a fill has ended");
         let error = match outcome {
             Ok(()) => None,
@@ -205,11 +205,11 @@ impl<'t> Drive<'t> {
         let total = transfer.partial.arrivals().total();
         transfer.stalls.check(total);
         if connections >= concurrency.count() {
-            concurrency.measured(total.saturating_sub(before), transfer.shared.clock.since(since));
+            concurrency.measured(total.saturating_sub(before), transfer.shared.machine.clock.since(since));
         } else {
             concurrency.idle();
         }
-        (transfer.shared.clock.moment(), total)
+        (transfer.shared.machine.clock.moment(), total)
     }
 }
 

@@ -37,19 +37,19 @@ impl Transfer<'_> {
 
     /// Writes the journal until `done` is cancelled, so that a restarted server knows which bytes have arrived.
     pub(super) async fn write_journal(&self, done: &CancellationToken) -> Result<(), TransferError> {
-        let mut written = self.shared.clock.moment();
+        let mut written = self.shared.machine.clock.moment();
         let mut warned = false;
         while !done.is_cancelled() {
             tokio::select! {
                 () = tokio::time::sleep(JOURNAL_EVERY) => {}
                 () = done.cancelled() => return Ok(()),
             }
-            let late = self.partial.unjournalled() > 0 && self.shared.clock.since(written) >= JOURNAL_AFTER;
+            let late = self.partial.unjournalled() > 0 && self.shared.machine.clock.since(written) >= JOURNAL_AFTER;
             let due = !warned && self.partial.journal_is_due(self.plan().size());
             if !late && !due {
                 continue;
             }
-            written = self.shared.clock.moment();
+            written = self.shared.machine.clock.moment();
             if let Err(error) = self.partial.journal().await
                 && !std::mem::replace(&mut warned, true)
             {

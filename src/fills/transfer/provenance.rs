@@ -1,12 +1,11 @@
 //! The endpoint that each byte of a blob came from.
 
-use crate::fills::source::SourceKey;
-use crate::oci::Span;
+use crate::oci::{MirroredName, Span};
 use crate::store::Extents;
 use crate::upstream::EndpointId;
 
 /// An endpoint of a source.
-pub(super) type Sender = (SourceKey, EndpointId);
+pub(super) type Sender = (MirroredName, EndpointId);
 
 /// The spans that each endpoint sent. Bytes that arrived in an earlier run of the server have no known sender.
 #[derive(Debug, Default)]

@@ -17,9 +17,10 @@ impl Transfer<'_> {
         let everything = self.partial.arrivals().total();
         let mut candidates = endpoints_of(sources);
         // Endpoints that sent nothing of the blob come last: they may be down.
-        candidates.sort_by_key(|(source, endpoint)| self.provenance().of(&(source.key(), *endpoint)).total() == 0);
+        candidates
+            .sort_by_key(|(source, endpoint)| self.provenance().of(&(source.name.clone(), *endpoint)).total() == 0);
         for (source, endpoint) in candidates {
-            let own = self.provenance().of(&(source.key(), endpoint));
+            let own = self.provenance().of(&(source.name.clone(), endpoint));
             if own.total() == everything {
                 // This endpoint sent the whole wrong content. It would send the same again.
                 continue;
@@ -30,7 +31,7 @@ impl Transfer<'_> {
             self.suspects().clear();
             self.forget_hash().await;
             self.partial.keep_only(own).await?;
-            let endpoints = Endpoints::from_ids(vec![endpoint], self.shared.clock.clone()).with_one_try();
+            let endpoints = Endpoints::from_ids(vec![endpoint], self.shared.machine.clock.clone()).with_one_try();
             match self.fetch_through(source, &endpoints).await {
                 Err(TransferError::Source(error)) => {
                     tracing::warn!(%digest, %host, %error, "the endpoint could not send the whole blob");
@@ -48,8 +49,8 @@ impl Transfer<'_> {
 
     /// Logs the endpoints that sent wrong bytes, and tells their upstreams.
     fn report_wrong_endpoints(&self, sources: &[BlobSource]) {
-        for (key, endpoint) in self.suspects().iter() {
-            let Some(source) = sources.iter().find(|source| source.key() == *key) else { continue };
+        for (name, endpoint) in self.suspects().iter() {
+            let Some(source) = sources.iter().find(|source| source.name == *name) else { continue };
             let (digest, host) = (self.fill.digest, source.upstream.host(*endpoint));
             tracing::error!(%digest, %host, "this endpoint sent content that does not match its digest; another endpoint had the right content");
             source.upstream.report_digest_mismatch(*endpoint);

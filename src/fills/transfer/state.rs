@@ -47,7 +47,7 @@ impl<'a> Transfer<'a> {
             plan: Mutex::new(plan),
             provenance: Mutex::default(),
             suspects: Mutex::default(),
-            stalls: StallDetector::new(shared.clock.clone()),
+            stalls: StallDetector::new(shared.machine.clock.clone()),
             answered: Notify::new(),
         }
     }

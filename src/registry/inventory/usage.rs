@@ -86,7 +86,7 @@ impl Census {
     fn count(&mut self, target: &Target, digests: &[Digest]) {
         let owners = match target {
             Target::Hosted(_) => &mut self.hosted,
-            Target::Mirror(..) => &mut self.cached,
+            Target::Mirror(_) => &mut self.cached,
         };
         for digest in digests {
             match owners.entry(self.hasher.hash_one(digest)) {
@@ -107,7 +107,7 @@ impl Census {
     fn is_shared(&self, target: &Target, digest: &Digest) -> bool {
         let owners = match target {
             Target::Hosted(_) => &self.hosted,
-            Target::Mirror(..) => &self.cached,
+            Target::Mirror(_) => &self.cached,
         };
         owners.get(&self.hasher.hash_one(digest)) == Some(&Owners::Several)
     }
@@ -248,13 +248,8 @@ mod tests {
         }
         let machine = Machine { clock: clock.clone(), tasks: Tasks::new() };
         let store = Store::new(directory, clock.clone());
-        let ledger = Ledger::new(
-            store.cache.clone(),
-            Cache { max_size: None, reserve: None },
-            clock.clone(),
-            machine.tasks.clone(),
-            Arc::default(),
-        );
+        let ledger =
+            Ledger::new(store.cache.clone(), Cache { max_size: None, reserve: None }, &machine, Arc::default());
         Inventory::new(store, ledger, machine)
     }
 

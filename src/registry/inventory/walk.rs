@@ -32,8 +32,7 @@ impl Inventory {
         let hosted = self.store.hosted.inhabited_after(last, limit).await?.entries;
         let mirrored = self.store.cache.repositories_after(last, limit).await?;
         let hosted = hosted.iter().filter_map(|name| name.parse().ok()).map(Target::Hosted);
-        let mirrored = mirrored.into_iter().map(|(upstream, name)| Target::Mirror(upstream, name));
-        let mut targets: Vec<Target> = hosted.chain(mirrored).collect();
+        let mut targets: Vec<Target> = hosted.chain(mirrored.into_iter().map(Target::Mirror)).collect();
         targets.sort_by_cached_key(Target::to_string);
         targets.truncate(limit);
         Ok(targets)
@@ -51,14 +50,14 @@ impl Inventory {
     pub(in crate::registry) async fn has(&self, target: &Target) -> Result<bool, RegistryError> {
         Ok(match target {
             Target::Hosted(name) => self.store.hosted.exists(name).await?,
-            Target::Mirror(upstream, name) => self.store.cache.has_repository(upstream, name).await?,
+            Target::Mirror(name) => self.store.cache.has_repository(name).await?,
         })
     }
 
     pub(super) async fn count_tags(&self, target: &Target) -> Result<u64, RegistryError> {
         Ok(match target {
             Target::Hosted(name) => self.store.hosted.count_tags(name).await?,
-            Target::Mirror(upstream, name) => self.store.cache.count_tags(upstream, name).await?,
+            Target::Mirror(name) => self.store.cache.count_tags(name).await?,
         })
     }
 
@@ -66,14 +65,14 @@ impl Inventory {
     pub(super) async fn digests_of(&self, target: &Target) -> Result<Vec<Digest>, RegistryError> {
         Ok(match target {
             Target::Hosted(name) => self.store.hosted.digests(name).await?,
-            Target::Mirror(upstream, name) => self.store.cache.digests(upstream, name).await?,
+            Target::Mirror(name) => self.store.cache.digests(name).await?,
         })
     }
 
     pub(super) async fn sizes_of(&self, target: &Target, digests: Vec<Digest>) -> Result<Vec<u64>, RegistryError> {
         Ok(match target {
             Target::Hosted(_) => self.store.hosted.sizes(digests).await?,
-            Target::Mirror(..) => self.store.cache.sizes(digests).await?,
+            Target::Mirror(_) => self.store.cache.sizes(digests).await?,
         })
     }
 

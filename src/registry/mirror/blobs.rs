@@ -32,7 +32,7 @@ impl MirrorRepository {
             return Ok(self.head_manifest(&Reference::Digest(*digest)).await?.map(|info| Some(info.size)));
         }
         if let Some(fill) = self.cached.context.fills.running(digest)
-            && fill.is_proven(&self.source(None).key()).unwrap_or(false)
+            && fill.is_proven(self.name()).unwrap_or(false)
         {
             return Ok(Found::mirrored(fill.progress().size, CacheStatus::Fill));
         }
@@ -57,7 +57,7 @@ impl MirrorRepository {
         }
         let is_proven = link.as_ref().is_some_and(|link| link.right.is_proven());
         // A fill for this repository records the right as its last step. If one is about to end, it is joined below.
-        let is_ours = self.cached.context.fills.is_for(digest, &self.source(None).key());
+        let is_ours = self.cached.context.fills.is_for(digest, self.name());
         if !is_proven && !is_ours && self.store().blob(digest).await?.is_some() {
             // Either such a fill ended after the link was read, or the bytes arrived for another repository. In the second
             // case this repository's upstream must say that it has them too.
@@ -130,7 +130,7 @@ impl MirrorRepository {
 
     async fn follow(&self, joined: JoinedFill) -> Result<Blob, RegistryError> {
         let JoinedFill { fill, source, waiter, .. } = joined;
-        let progress = fill.ready(&source.key()).await?;
+        let progress = fill.ready(&source.name).await?;
         if progress.phase == Phase::Complete
             && let Some(stored) = self.store().blob(&fill.digest).await?
         {
@@ -148,11 +148,11 @@ impl MirrorRepository {
     async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
         let (mirror, asked) = (self.clone(), *digest);
         let work = move || async move {
-            let size = mirror.remote.upstream.head_blob(mirror.name(), &asked).await?;
+            let size = mirror.remote.upstream.head_blob(mirror.name().repository(), &asked).await?;
             mirror.record_proof(&asked).await;
             Ok(size)
         };
-        let flight = self.cached.context.flights.blob_heads.run((self.target(), *digest), work).await;
+        let flight = self.cached.context.flights.blob_heads.run((self.name().clone(), *digest), work).await;
         let asked = flight.map_err(|interrupted| self.interrupted(interrupted)).and_then(|flight| flight.value);
         asked.map_err(|error| self.blob_error(&error, digest))
     }
@@ -169,7 +169,7 @@ impl MirrorRepository {
                 |link| (link.media_type, link.size.filter(|_| link.right.is_proven())),
             );
             let link = LinkRecord { right, media_type, size };
-            self.store().set_links(self.upstream(), self.name(), vec![(*digest, link)]).await?;
+            self.store().set_links(self.name(), vec![(*digest, link)]).await?;
             Ok::<_, RegistryError>(())
         };
         if let Err(error) = recorded.await {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::context::MirrorContext;
 use super::negative_cache::Asked;
-use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES, Manifest, Reference, RepositoryName, Tag, Target};
+use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES, Manifest, MirroredName, Reference, Tag, Target};
 use crate::registry::answer::{HeldManifest, ManifestInfo};
 use crate::registry::error::RegistryError;
 use crate::store::{CacheStore, LinkRecord, StoredBlob};
@@ -15,21 +15,20 @@ use crate::store::{CacheStore, LinkRecord, StoredBlob};
 #[derive(Clone)]
 pub struct CachedRepository {
     pub(in crate::registry) context: Arc<MirrorContext>,
-    pub(super) upstream: HostName,
-    pub(super) name: RepositoryName,
+    pub(super) name: MirroredName,
 }
 
 impl CachedRepository {
-    pub(in crate::registry) fn new(context: Arc<MirrorContext>, upstream: HostName, name: RepositoryName) -> Self {
-        Self { context, upstream, name }
+    pub(in crate::registry) fn new(context: Arc<MirrorContext>, name: MirroredName) -> Self {
+        Self { context, name }
     }
 
     pub(in crate::registry) fn target(&self) -> Target {
-        Target::Mirror(self.upstream.clone(), self.name.clone())
+        Target::Mirror(self.name.clone())
     }
 
     pub(in crate::registry) fn upstream(&self) -> &HostName {
-        &self.upstream
+        self.name.upstream()
     }
 
     pub(super) fn store(&self) -> &CacheStore {
@@ -38,7 +37,7 @@ impl CachedRepository {
 
     /// Returns the record of a digest that this repository has or names.
     pub(in crate::registry) async fn link(&self, digest: &Digest) -> Result<Option<LinkRecord>, RegistryError> {
-        Ok(self.store().link(&self.upstream, &self.name, digest).await?)
+        Ok(self.store().link(&self.name, digest).await?)
     }
 
     /// Returns a stored manifest that this repository may serve. Reading it this way does not count as a use.
@@ -99,8 +98,8 @@ impl CachedRepository {
 
     /// Returns the cached tags in byte order. The upstream may have more.
     pub(in crate::registry) async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
-        let tags = self.store().tags(&self.upstream, &self.name).await?;
-        if tags.is_empty() && self.store().digests(&self.upstream, &self.name).await?.is_empty() {
+        let tags = self.store().tags(&self.name).await?;
+        if tags.is_empty() && self.store().digests(&self.name).await?.is_empty() {
             return Err(self.nothing_cached());
         }
         Ok(tags)
@@ -111,7 +110,7 @@ impl CachedRepository {
         &self,
         tag: &Tag,
     ) -> Result<Option<(Digest, Option<SystemTime>)>, RegistryError> {
-        let record = self.store().tag(&self.upstream, &self.name, tag).await?;
+        let record = self.store().tag(&self.name, tag).await?;
         Ok(record.map(|record| (record.digest, UNIX_EPOCH.checked_add(Duration::from_secs(record.seen)))))
     }
 
@@ -121,12 +120,12 @@ impl CachedRepository {
         self.forget_notes(Asked::Manifest(reference.clone())).await;
         let evicted = match reference {
             Reference::Tag(tag) => {
-                self.store().unlist(&self.upstream, &self.name, tag).await?;
-                self.store().untag(&self.upstream, &self.name, tag).await?
+                self.store().unlist(&self.name, tag).await?;
+                self.store().untag(&self.name, tag).await?
             }
             Reference::Digest(digest) => {
                 self.forget_notes(Asked::Referrers(*digest)).await;
-                self.store().remove_referrers(&self.upstream, &self.name, digest).await?;
+                self.store().remove_referrers(&self.name, digest).await?;
                 self.evict(digest).await?
             }
         };
@@ -134,7 +133,7 @@ impl CachedRepository {
             return Ok(());
         }
         Err(RegistryError::ManifestUnknown {
-            repository: self.target().to_string(),
+            repository: self.name.to_string(),
             reference: reference.to_string(),
             hint: String::new(),
             cache: None,
@@ -148,11 +147,11 @@ impl CachedRepository {
         if self.evict(digest).await? {
             return Ok(());
         }
-        Err(RegistryError::BlobUnknown { repository: self.target().to_string(), digest: *digest, cache: None })
+        Err(RegistryError::BlobUnknown { repository: self.name.to_string(), digest: *digest, cache: None })
     }
 
     async fn evict(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        let was_linked = self.store().unlink(&self.upstream, &self.name, digest).await?;
+        let was_linked = self.store().unlink(&self.name, digest).await?;
         if was_linked {
             self.store().remove(digest).await?;
             self.context.ledger.removed(digest);
@@ -165,7 +164,7 @@ impl CachedRepository {
     pub(in crate::registry) async fn unlink_all(&self) -> Result<u64, RegistryError> {
         self.context.check_deletion()?;
         self.forget_notes(Asked::Tags).await;
-        self.store().remove_repository(&self.upstream, &self.name).await?.ok_or_else(|| self.nothing_cached())
+        self.store().remove_repository(&self.name).await?.ok_or_else(|| self.nothing_cached())
     }
 
     /// Removes the bytes of a digest that no repository links any more, and returns how many bytes that frees.
@@ -181,19 +180,16 @@ impl CachedRepository {
 
     /// Forgets all notes about some content, so that the upstream is asked for it again.
     async fn forget_notes(&self, asked: Asked) {
-        self.context.negative.forget_unkept(self.target(), asked.clone()).await;
+        self.context.negative.forget_unkept(self.name.clone(), asked.clone()).await;
         self.forget_absence(asked).await;
     }
 
     /// Forgets that some content is absent.
     pub(super) async fn forget_absence(&self, asked: Asked) {
-        self.context.negative.forget_absent(self.target(), asked).await;
+        self.context.negative.forget_absent(self.name.clone(), asked).await;
     }
 
     fn nothing_cached(&self) -> RegistryError {
-        RegistryError::NameUnknown(format!(
-            "nothing of {} is cached; it is cached when a client pulls it",
-            self.target()
-        ))
+        RegistryError::NameUnknown(format!("nothing of {} is cached; it is cached when a client pulls it", self.name))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::oci::{Digest, Reference, Referrers, Tag, Target};
+use crate::oci::{Digest, MirroredName, Reference, Referrers, Tag};
 use crate::registry::answer::HeldManifest;
 use crate::registry::error::RegistryError;
 use crate::state::SingleFlight;
@@ -11,12 +11,12 @@ use crate::upstream::{ManifestHead, UpstreamError};
 
 /// Holds the running questions. A key names the repository and the content that is asked for.
 pub struct Flights {
-    pub manifest_heads: SingleFlight<(Target, Reference), Result<ManifestHead, UpstreamError>>,
-    pub refreshes: SingleFlight<(Target, Tag), Refreshed>,
-    pub manifests: SingleFlight<(Target, Reference), Result<HeldManifest, RegistryError>>,
-    pub blob_heads: SingleFlight<(Target, Digest), Result<Option<u64>, UpstreamError>>,
-    pub tags: SingleFlight<Target, Result<TagsAnswer, UpstreamError>>,
-    pub referrers: SingleFlight<(Target, Digest), Result<Arc<Referrers>, UpstreamError>>,
+    pub manifest_heads: SingleFlight<(MirroredName, Reference), Result<ManifestHead, UpstreamError>>,
+    pub refreshes: SingleFlight<(MirroredName, Tag), Refreshed>,
+    pub manifests: SingleFlight<(MirroredName, Reference), Result<HeldManifest, RegistryError>>,
+    pub blob_heads: SingleFlight<(MirroredName, Digest), Result<Option<u64>, UpstreamError>>,
+    pub tags: SingleFlight<MirroredName, Result<TagsAnswer, UpstreamError>>,
+    pub referrers: SingleFlight<(MirroredName, Digest), Result<Arc<Referrers>, UpstreamError>>,
 }
 
 /// The result of a question about a tag that is cached.

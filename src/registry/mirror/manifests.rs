@@ -22,7 +22,7 @@ impl MirrorRepository {
             },
             Reference::Tag(tag) => tag,
         };
-        let Some(record) = self.store().tag(self.upstream(), self.name(), tag).await? else {
+        let Some(record) = self.store().tag(self.name(), tag).await? else {
             return self.head_upstream(reference).await;
         };
         match self.settle(tag, &record).await? {
@@ -64,7 +64,7 @@ impl MirrorRepository {
         reference: &Reference,
     ) -> Result<Found<HeldManifest>, RegistryError> {
         if let Reference::Tag(tag) = reference
-            && let Some(record) = self.store().tag(self.upstream(), self.name(), tag).await?
+            && let Some(record) = self.store().tag(self.name(), tag).await?
             && self.age(record.seen) > self.remote.tag_ttl
             && !self.remote.is_avoided()
         {
@@ -76,12 +76,12 @@ impl MirrorRepository {
 
     /// Returns the record of a tag. Waits for a HEAD that is running: the client that sent it fetches the digest that it names.
     async fn tag_record(&self, tag: &Tag) -> Result<Option<TagRecord>, RegistryError> {
-        let read = || self.store().tag(self.upstream(), self.name(), tag);
+        let read = || self.store().tag(self.name(), tag);
         if let Some(record) = read().await? {
             return Ok(Some(record));
         }
         let reference = Reference::Tag(tag.clone());
-        if self.cached.context.flights.manifest_heads.is_running(&(self.target(), reference.clone())) {
+        if self.cached.context.flights.manifest_heads.is_running(&(self.name().clone(), reference.clone())) {
             // The answer is recorded. The GET that follows finds out its error again.
             let _ = self.ask(&reference).await;
             return Ok(read().await?);
@@ -107,11 +107,11 @@ impl MirrorRepository {
 
     /// Sends one HEAD for all requests that ask at the same time. The answer is recorded even if no request waits any more.
     pub(super) async fn ask(&self, reference: &Reference) -> (Result<ManifestHead, UpstreamError>, CacheStatus) {
-        let key = (self.target(), reference.clone());
+        let key = (self.name().clone(), reference.clone());
         let (mirror, reference) = (self.clone(), reference.clone());
         let work = move || async move {
             if let Reference::Tag(tag) = &reference
-                && let Ok(Some(record)) = mirror.store().tag(mirror.upstream(), mirror.name(), tag).await
+                && let Ok(Some(record)) = mirror.store().tag(mirror.name(), tag).await
                 && mirror.is_fresh(record.seen)
             {
                 // Another request has just asked.
@@ -121,7 +121,7 @@ impl MirrorRepository {
             if mirror.is_absent(Asked::Manifest(reference.clone())).await {
                 return Err(UpstreamError::NotFound);
             }
-            let head = mirror.remote.upstream.head_manifest(mirror.name(), &reference).await;
+            let head = mirror.remote.upstream.head_manifest(mirror.name().repository(), &reference).await;
             mirror.learn(&reference, &head).await;
             head
         };
@@ -139,7 +139,7 @@ impl MirrorRepository {
             (Reference::Tag(tag), Ok(head)) => self.learn_tag(tag, head).await,
             (Reference::Digest(digest), Ok(head)) => self.learn_digest(digest, head).await,
             (Reference::Tag(tag), Err(UpstreamError::NotFound)) => {
-                self.store().untag(self.upstream(), self.name(), tag).await.map(|_| ())
+                self.store().untag(self.name(), tag).await.map(|_| ())
             }
             _ => Ok(()),
         };
@@ -149,7 +149,7 @@ impl MirrorRepository {
     }
 
     async fn learn_tag(&self, tag: &Tag, head: &ManifestHead) -> Result<(), StoreError> {
-        match self.store().tag(self.upstream(), self.name(), tag).await? {
+        match self.store().tag(self.name(), tag).await? {
             Some(known) if head.digest == Some(known.digest) => return self.set_tag(tag, &known.into()).await,
             // The caller fetches the new content first: see `refresh`.
             Some(_) => return Ok(()),
@@ -164,15 +164,15 @@ impl MirrorRepository {
     async fn learn_digest(&self, digest: &Digest, head: &ManifestHead) -> Result<(), StoreError> {
         let Some(info) = info_of(head).filter(|info| info.digest == *digest) else { return Ok(()) };
         self.note_present(*digest).await;
-        let known = self.store().link(self.upstream(), self.name(), digest).await?;
+        let known = self.store().link(self.name(), digest).await?;
         let size = known.filter(|known| known.right.is_proven()).and_then(|known| known.size);
         let link = LinkRecord { right: self.right(), media_type: info.media_type, size };
-        self.store().set_links(self.upstream(), self.name(), vec![(*digest, link)]).await
+        self.store().set_links(self.name(), vec![(*digest, link)]).await
     }
 
     /// Answers a HEAD of a manifest about which nothing is recorded.
     async fn head_upstream(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
-        if self.cached.context.flights.manifests.is_running(&(self.target(), reference.clone())) {
+        if self.cached.context.flights.manifests.is_running(&(self.name().clone(), reference.clone())) {
             // A GET is running. The client will ask for the digest next and must find it, not fetch it a second time.
             return Ok(self.fetch(reference).await?.map(|held| held.info));
         }
@@ -201,7 +201,7 @@ impl MirrorRepository {
 
     /// Fetches a manifest once for all requests that ask at the same time. It is verified, stored and linked before it is served.
     async fn fetch(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
-        let key = (self.target(), reference.clone());
+        let key = (self.name().clone(), reference.clone());
         let (mirror, asked) = (self.clone(), reference.clone());
         let work = move || async move {
             // A request that comes just after a fetch has ended may have read the store before that.
@@ -212,7 +212,7 @@ impl MirrorRepository {
             if mirror.is_absent(Asked::Manifest(asked.clone())).await {
                 return Err(failed(UpstreamError::NotFound).remembered());
             }
-            let fetched = mirror.remote.upstream.get_manifest(mirror.name(), &asked).await;
+            let fetched = mirror.remote.upstream.get_manifest(mirror.name().repository(), &asked).await;
             mirror.note_absence(Asked::Manifest(asked.clone()), &fetched).await;
             match fetched {
                 Ok(fetched) => mirror.keep(&asked, fetched).await,
@@ -232,7 +232,7 @@ impl MirrorRepository {
     async fn held_now(&self, reference: &Reference) -> Result<Option<HeldManifest>, RegistryError> {
         match reference {
             Reference::Digest(digest) => self.held(digest).await,
-            Reference::Tag(tag) => match self.store().tag(self.upstream(), self.name(), tag).await? {
+            Reference::Tag(tag) => match self.store().tag(self.name(), tag).await? {
                 Some(record) if self.is_fresh(record.seen) => self.held(&record.digest).await,
                 _ => Ok(None),
             },
@@ -244,7 +244,7 @@ impl MirrorRepository {
         self.remote.answered();
         let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
         let manifest = parsed.and_then(|manifest| manifest.check_kind().map(|()| manifest)).map_err(|error| {
-            let message = format!("the answer of {} for {reference} is not a manifest: {error}", self.target());
+            let message = format!("the answer of {} for {reference} is not a manifest: {error}", self.name());
             RegistryError::bad_answer(self.upstream(), message)
         })?;
         let info = ManifestInfo {
@@ -262,7 +262,7 @@ impl MirrorRepository {
             }
         };
         if let Err(error) = kept.await {
-            tracing::error!(%error, repository = %self.target(), "a manifest could not be stored; it is served without being kept");
+            tracing::error!(%error, repository = %self.name(), "a manifest could not be stored; it is served without being kept");
         }
         Ok(held)
     }
@@ -281,7 +281,7 @@ impl MirrorRepository {
         let links = std::iter::once((digest, own)).chain(named).collect();
         // The reservation comes first: on a full disk the links too need the space that it frees.
         let reservation = self.cached.context.ledger.reserve(size).await;
-        self.store().set_links(self.upstream(), self.name(), links).await?;
+        self.store().set_links(self.name(), links).await?;
         if reservation.is_ok() {
             self.store().put(&digest, held.body.clone()).await?;
             self.cached.context.ledger.stored(digest, size, self.right());
@@ -294,7 +294,7 @@ impl MirrorRepository {
         let seen = self.cached.context.machine.clock.unix_seconds();
         let ManifestInfo { digest, media_type, size } = info.clone();
         let record = TagRecord { digest, media_type, size, seen };
-        self.store().set_tag(self.upstream(), self.name(), tag, &record).await
+        self.store().set_tag(self.name(), tag, &record).await
     }
 }
 

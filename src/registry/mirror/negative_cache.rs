@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::oci::{Digest, Reference, Tag, Target};
+use crate::oci::{Digest, MirroredName, Reference, Tag};
 use crate::state::Notes;
 use crate::sys::Clock;
 
@@ -13,9 +13,9 @@ const MOST_NOTES: u64 = 10_000;
 
 /// Facts about upstreams that are kept in memory only.
 pub struct NegativeCache {
-    absent: Notes<(Target, Asked)>,
-    unkept: Notes<(Target, Asked)>,
-    postponed: Notes<(Target, Tag)>,
+    absent: Notes<(MirroredName, Asked)>,
+    unkept: Notes<(MirroredName, Asked)>,
+    postponed: Notes<(MirroredName, Tag)>,
 }
 
 /// The content of a repository that an upstream was asked for.
@@ -35,51 +35,51 @@ impl NegativeCache {
     }
 
     /// Returns true if the upstream has said within `ttl` that this is absent.
-    pub async fn is_absent(&self, target: Target, asked: Asked, ttl: Duration) -> bool {
-        self.absent.holds(&(target, asked), ttl).await
+    pub async fn is_absent(&self, name: MirroredName, asked: Asked, ttl: Duration) -> bool {
+        self.absent.holds(&(name, asked), ttl).await
     }
 
     /// Notes that the upstream does not have this.
-    pub async fn note_absent(&self, target: Target, asked: Asked) {
-        self.absent.note((target, asked)).await;
+    pub async fn note_absent(&self, name: MirroredName, asked: Asked) {
+        self.absent.note((name, asked)).await;
     }
 
     /// Forgets that this is absent.
-    pub async fn forget_absent(&self, target: Target, asked: Asked) {
-        self.absent.forget(&(target, asked)).await;
+    pub async fn forget_absent(&self, name: MirroredName, asked: Asked) {
+        self.absent.forget(&(name, asked)).await;
     }
 
     /// Forgets that these tags are absent. `tags` is sorted in byte order.
-    pub async fn forget_absent_tags(&self, target: &Target, tags: &[String]) {
+    pub async fn forget_absent_tags(&self, name: &MirroredName, tags: &[String]) {
         let is_listed = |tag: &Tag| tags.binary_search_by(|listed| listed.as_str().cmp(tag.as_str())).is_ok();
-        let is_meant = |(of, asked): &(Target, Asked)| {
-            of == target && matches!(asked, Asked::Manifest(Reference::Tag(tag)) if is_listed(tag))
+        let is_meant = |(of, asked): &(MirroredName, Asked)| {
+            of == name && matches!(asked, Asked::Manifest(Reference::Tag(tag)) if is_listed(tag))
         };
         self.absent.forget_where(is_meant).await;
     }
 
     /// Returns true if this list was asked for within `ttl` and not kept: it is too large, or nothing stored here needs it.
-    pub async fn is_unkept(&self, target: Target, asked: Asked, ttl: Duration) -> bool {
-        self.unkept.holds(&(target, asked), ttl).await
+    pub async fn is_unkept(&self, name: MirroredName, asked: Asked, ttl: Duration) -> bool {
+        self.unkept.holds(&(name, asked), ttl).await
     }
 
     /// Notes that a list was not kept.
-    pub async fn note_unkept(&self, target: Target, asked: Asked) {
-        self.unkept.note((target, asked)).await;
+    pub async fn note_unkept(&self, name: MirroredName, asked: Asked) {
+        self.unkept.note((name, asked)).await;
     }
 
     /// Forgets that a list was not kept.
-    pub async fn forget_unkept(&self, target: Target, asked: Asked) {
-        self.unkept.forget(&(target, asked)).await;
+    pub async fn forget_unkept(&self, name: MirroredName, asked: Asked) {
+        self.unkept.forget(&(name, asked)).await;
     }
 
     /// Returns true if this tag has changed within `period` and its new content waits until the upstream allows more pulls.
-    pub async fn is_postponed(&self, target: Target, tag: Tag, period: Duration) -> bool {
-        self.postponed.holds(&(target, tag), period).await
+    pub async fn is_postponed(&self, name: MirroredName, tag: Tag, period: Duration) -> bool {
+        self.postponed.holds(&(name, tag), period).await
     }
 
     /// Notes that the new content of a tag waits.
-    pub async fn note_postponed(&self, target: Target, tag: Tag) {
-        self.postponed.note((target, tag)).await;
+    pub async fn note_postponed(&self, name: MirroredName, tag: Tag) {
+        self.postponed.note((name, tag)).await;
     }
 }

@@ -17,7 +17,7 @@ impl MirrorRepository {
         &self,
         subject: &Digest,
     ) -> Result<Found<Arc<Referrers>>, RegistryError> {
-        let (answer, status) = match self.store().referrers(self.upstream(), self.name(), subject).await? {
+        let (answer, status) = match self.store().referrers(self.name(), subject).await? {
             None => self.fetch_referrers(subject).await,
             Some(record) => {
                 let (mirror, asked) = (self.clone(), *subject);
@@ -33,7 +33,7 @@ impl MirrorRepository {
             Err(error) => error,
         };
         let tag = Tag::of_referrers(subject);
-        let known = || self.store().tag(self.upstream(), self.name(), &tag);
+        let known = || self.store().tag(self.name(), &tag);
         if error == UpstreamError::NotFound || (!is_answer(&error) && known().await?.is_some()) {
             let found = self.referrers_by_tag(tag).await?;
             if found.value.is_empty() && error == UpstreamError::NotFound {
@@ -47,11 +47,11 @@ impl MirrorRepository {
     /// Records that nothing refers to a stored manifest, for an upstream without referrers lists. The record serves while the
     /// upstream is gone.
     async fn keep_empty(&self, subject: &Digest) {
-        let linked = self.store().link(self.upstream(), self.name(), subject).await;
+        let linked = self.store().link(self.name(), subject).await;
         if linked.is_ok_and(|link| link.is_some()) {
             let seen = self.cached.context.machine.clock.unix_seconds();
             let record = ReferrersRecord { referrers: Referrers::default(), seen };
-            self.is_written(self.store().set_referrers(self.upstream(), self.name(), subject, &record).await);
+            self.is_written(self.store().set_referrers(self.name(), subject, &record).await);
         }
     }
 
@@ -70,7 +70,7 @@ impl MirrorRepository {
 
     /// Asks the upstream for the list, once for all waiters. `NotFound` means that the upstream has no referrers API.
     async fn fetch_referrers(&self, subject: &Digest) -> (Result<Arc<Referrers>, UpstreamError>, CacheStatus) {
-        let (key, mirror, subject) = ((self.target(), *subject), self.clone(), *subject);
+        let (key, mirror, subject) = ((self.name().clone(), *subject), self.clone(), *subject);
         let work = move || async move {
             match mirror.recent_referrers(&subject).await {
                 Some(known) => known,
@@ -91,7 +91,7 @@ impl MirrorRepository {
         if self.is_unkept(Asked::Referrers(*subject)).await {
             return Some(Ok(Arc::default()));
         }
-        let kept = self.store().referrers(self.upstream(), self.name(), subject).await.ok().flatten()?;
+        let kept = self.store().referrers(self.name(), subject).await.ok().flatten()?;
         self.is_fresh(kept.seen).then(|| Ok(Arc::new(kept.referrers)))
     }
 
@@ -100,19 +100,20 @@ impl MirrorRepository {
         let seen = self.cached.context.machine.clock.unix_seconds();
         let store = self.store();
         let answered = || self.remote.answered();
-        let Some(referrers) = self.remote.upstream.referrers(self.name(), subject, &answered).await? else {
-            self.is_written(store.remove_referrers(self.upstream(), self.name(), subject).await);
+        let Some(referrers) = self.remote.upstream.referrers(self.name().repository(), subject, &answered).await?
+        else {
+            self.is_written(store.remove_referrers(self.name(), subject).await);
             return Err(UpstreamError::NotFound);
         };
         // Clients may ask about any digest, and upstreams have an empty list for each of them. An empty list is kept only for a
         // manifest that this repository has.
-        let linked = store.link(self.upstream(), self.name(), subject).await;
+        let linked = store.link(self.name(), subject).await;
         if referrers.is_empty() && !linked.is_ok_and(|link| link.is_some()) {
             self.note_unkept(Asked::Referrers(*subject)).await;
             return Ok(Arc::default());
         }
         let record = ReferrersRecord { referrers, seen };
-        self.is_written(store.set_referrers(self.upstream(), self.name(), subject, &record).await);
+        self.is_written(store.set_referrers(self.name(), subject, &record).await);
         Ok(Arc::new(record.referrers))
     }
 }

@@ -7,7 +7,7 @@ use super::cached::CachedRepository;
 use super::negative_cache::Asked;
 use super::remote::Remote;
 use crate::fills::BlobSource;
-use crate::oci::{Digest, HostName, Manifest, Reference, RepositoryName, Target};
+use crate::oci::{Digest, HostName, Manifest, MirroredName, Reference, Target};
 use crate::registry::answer::{CacheStatus, HeldManifest};
 use crate::registry::error::RegistryError;
 use crate::state::{Flight, Interrupted};
@@ -31,10 +31,10 @@ impl MirrorRepository {
     }
 
     pub(super) fn upstream(&self) -> &HostName {
-        &self.cached.upstream
+        self.name().upstream()
     }
 
-    pub(super) fn name(&self) -> &RepositoryName {
+    pub(super) fn name(&self) -> &MirroredName {
         &self.cached.name
     }
 
@@ -44,7 +44,7 @@ impl MirrorRepository {
 
     /// Returns the source from which a fill fetches for this repository.
     pub(super) fn source(&self, expected_size: Option<u64>) -> BlobSource {
-        BlobSource { upstream: Arc::clone(&self.remote.upstream), repository: self.name().clone(), expected_size }
+        BlobSource { upstream: Arc::clone(&self.remote.upstream), name: self.name().clone(), expected_size }
     }
 
     /// Returns the right to a digest that an answer 200 of the upstream gives.
@@ -53,15 +53,15 @@ impl MirrorRepository {
     }
 
     pub(super) fn blob_error(&self, error: &UpstreamError, digest: &Digest) -> RegistryError {
-        RegistryError::blob(error, self.upstream(), self.name(), digest)
+        RegistryError::blob(error, self.name(), digest)
     }
 
     pub(super) fn manifest_error(&self, error: &UpstreamError, reference: &Reference) -> RegistryError {
-        RegistryError::manifest(error, self.upstream(), self.name(), reference)
+        RegistryError::manifest(error, self.name(), reference)
     }
 
     pub(super) fn tags_error(&self, error: &UpstreamError) -> RegistryError {
-        RegistryError::tags(error, self.upstream(), self.name())
+        RegistryError::tags(error, self.name())
     }
 
     /// Returns the error of a question that ended without an answer, because the server is stopping.
@@ -91,23 +91,23 @@ impl MirrorRepository {
 
     /// Returns true if the upstream has said lately that this content is absent.
     pub(super) async fn is_absent(&self, asked: Asked) -> bool {
-        self.cached.context.negative.is_absent(self.target(), asked, self.remote.negative_ttl).await
+        self.cached.context.negative.is_absent(self.name().clone(), asked, self.remote.negative_ttl).await
     }
 
     /// Notes the absence if the upstream answered 404.
     pub(super) async fn note_absence<T>(&self, asked: Asked, answer: &Result<T, UpstreamError>) {
         if matches!(answer, Err(UpstreamError::NotFound)) {
-            self.cached.context.negative.note_absent(self.target(), asked).await;
+            self.cached.context.negative.note_absent(self.name().clone(), asked).await;
         }
     }
 
     /// Returns true if this list was asked for lately and not kept.
     pub(super) async fn is_unkept(&self, asked: Asked) -> bool {
-        self.cached.context.negative.is_unkept(self.target(), asked, self.remote.tag_ttl).await
+        self.cached.context.negative.is_unkept(self.name().clone(), asked, self.remote.tag_ttl).await
     }
 
     pub(super) async fn note_unkept(&self, asked: Asked) {
-        self.cached.context.negative.note_unkept(self.target(), asked).await;
+        self.cached.context.negative.note_unkept(self.name().clone(), asked).await;
     }
 
     /// Awaits an answer about a blob, unless the upstream has said lately that the blob is absent.

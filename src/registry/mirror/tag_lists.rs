@@ -13,7 +13,7 @@ use crate::upstream::{TagList, UpstreamError};
 impl MirrorRepository {
     /// Returns a page of the upstream's tags.
     pub(in crate::registry) async fn tags(&self, page: &PageRequest) -> Result<Found<Page<String>>, RegistryError> {
-        let kept = self.store().tag_list(self.upstream(), self.name(), |_| ()).await?;
+        let kept = self.store().tag_list(self.name(), |_| ()).await?;
         let (answer, status) = match kept {
             None if self.is_absent(Asked::Tags).await => {
                 return Err(self.tags_error(&UpstreamError::NotFound).remembered());
@@ -38,7 +38,7 @@ impl MirrorRepository {
         {
             return Ok(Found::mirrored(page, status));
         }
-        let listed = self.remote.upstream.tags(self.name(), page.n, page.last.as_deref()).await;
+        let listed = self.remote.upstream.tags(self.name().repository(), page.n, page.last.as_deref()).await;
         let listed = listed.map_err(|error| self.tags_error(&error))?;
         Ok(Found::mirrored(Page { entries: listed.tags, more: listed.more }, CacheStatus::Miss))
     }
@@ -55,7 +55,7 @@ impl MirrorRepository {
                 }
             }
         };
-        self.landed(self.cached.context.flights.tags.run(self.target(), work).await)
+        self.landed(self.cached.context.flights.tags.run(self.name().clone(), work).await)
     }
 
     /// Returns the latest answer if it is recent. Another request may just have asked.
@@ -66,7 +66,7 @@ impl MirrorRepository {
         if self.is_unkept(Asked::Tags).await {
             return Some(Ok(TagsAnswer::Unkept));
         }
-        let kept = self.store().tag_list(self.upstream(), self.name(), |_| ()).await;
+        let kept = self.store().tag_list(self.name(), |_| ()).await;
         let (seen, ()) = kept.ok().flatten()?;
         self.is_fresh(seen).then_some(Ok(TagsAnswer::Kept))
     }
@@ -75,15 +75,15 @@ impl MirrorRepository {
         // The list is as old as the question.
         let seen = self.cached.context.machine.clock.unix_seconds();
         let store = self.store();
-        let kept = match self.remote.upstream.tag_list(self.name(), &|| self.remote.answered()).await {
+        let kept = match self.remote.upstream.tag_list(self.name().repository(), &|| self.remote.answered()).await {
             Ok(TagList::Whole(tags)) => {
-                self.cached.context.negative.forget_absent_tags(&self.target(), &tags).await;
-                let kept = store.set_tag_list(self.upstream(), self.name(), tags, seen).await;
+                self.cached.context.negative.forget_absent_tags(self.name(), &tags).await;
+                let kept = store.set_tag_list(self.name(), tags, seen).await;
                 self.is_written(kept)
             }
             Ok(TagList::TooLarge) => false,
             Err(UpstreamError::NotFound) => {
-                self.is_written(store.remove_tag_list(self.upstream(), self.name()).await);
+                self.is_written(store.remove_tag_list(self.name()).await);
                 return Err(UpstreamError::NotFound);
             }
             Err(error) => return Err(error),
@@ -98,7 +98,7 @@ impl MirrorRepository {
     /// Cuts a page out of the list on disk.
     async fn cut(&self, page: &PageRequest) -> Result<Option<Page<String>>, RegistryError> {
         let page = page.clone();
-        let kept = self.store().tag_list(self.upstream(), self.name(), move |tags| page.cut(tags)).await?;
+        let kept = self.store().tag_list(self.name(), move |tags| page.cut(tags)).await?;
         Ok(kept.map(|(_, page)| page))
     }
 
@@ -121,7 +121,7 @@ impl MirrorRepository {
     /// Returns true if a list was written. Logs the failure otherwise.
     pub(super) fn is_written(&self, written: Result<(), StoreError>) -> bool {
         if let Err(error) = &written {
-            tracing::warn!(%error, repository = %self.target(), "a list could not be written; the upstream will be asked again");
+            tracing::warn!(%error, repository = %self.name(), "a list could not be written; the upstream will be asked again");
         }
         written.is_ok()
     }

@@ -32,7 +32,7 @@ impl MirrorRepository {
             Course::Ask => self.settled(tag, refresh().await, situation),
             Course::AskBriefly => {
                 let negative = &self.cached.context.negative;
-                if situation.sparing && negative.is_postponed(self.target(), tag.clone(), POSTPONED_FOR).await {
+                if situation.sparing && negative.is_postponed(self.name().clone(), tag.clone(), POSTPONED_FOR).await {
                     return Ok(Settled::Stale(Unconfirmed::Sparing));
                 }
                 match self.briefly(refresh()).await {
@@ -68,7 +68,7 @@ impl MirrorRepository {
     /// Asks whether a tag still names `known`, and fetches the new content if not. The question runs once for all waiters, and
     /// to its end without any. Until the new content is stored, the tag names the old content: the link may break at any time.
     pub(super) async fn refresh(&self, tag: &Tag, known: Digest, situation: Situation) -> Refreshed {
-        let key = (self.target(), tag.clone());
+        let key = (self.name().clone(), tag.clone());
         let (mirror, tag) = (self.clone(), tag.clone());
         let work = move || async move {
             let head = match mirror.ask(&Reference::Tag(tag.clone())).await.0 {
@@ -77,7 +77,7 @@ impl MirrorRepository {
                 Ok(head) => head,
             };
             if mirror.postpones(&known, situation).await {
-                mirror.cached.context.negative.note_postponed(mirror.target(), tag).await;
+                mirror.cached.context.negative.note_postponed(mirror.name().clone(), tag).await;
                 return Refreshed::Postponed;
             }
             match mirror.renew(&tag, head.digest).await {
@@ -85,7 +85,7 @@ impl MirrorRepository {
                 Ok(held) if held.info.digest == known => Refreshed::Unchanged,
                 Ok(held) => Refreshed::Changed(held),
                 Err(error) => {
-                    tracing::warn!(%error, repository = %mirror.target(), %tag, "a tag has changed, but its new content could not be fetched");
+                    tracing::warn!(%error, repository = %mirror.name(), %tag, "a tag has changed, but its new content could not be fetched");
                     Refreshed::Unfetched(error)
                 }
             }

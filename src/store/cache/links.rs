@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::paths::on_disk;
 use super::records::{LinkRecord, Right, TagRecord};
-use super::store::{CacheStore, digests_below, mirrored_name, parse_mirrored};
-use crate::oci::{Digest, HostName, RepositoryName, Tag};
+use super::store::{CacheStore, digests_below};
+use crate::oci::{Digest, MirroredName, Tag};
 use crate::store::directory::Part;
 use crate::store::{Page, StoreError};
 use crate::sys::disk;
@@ -17,26 +17,16 @@ const LINKED: &[Part] = &[Part::Links];
 
 impl CacheStore {
     /// Reads why a repository may serve a digest; `None` if it may not.
-    pub async fn link(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<LinkRecord>, StoreError> {
-        let json = self.read_record(self.paths.link(upstream, repository, digest)).await?;
+    pub async fn link(&self, name: &MirroredName, digest: &Digest) -> Result<Option<LinkRecord>, StoreError> {
+        let json = self.read_record(self.paths.link(name, digest)).await?;
         Ok(json.and_then(|json| LinkRecord::from_json(&json)))
     }
 
     /// Records why a repository may serve some digests. A right that the upstream itself confirmed is never lowered.
-    pub async fn set_links(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        links: Vec<(Digest, LinkRecord)>,
-    ) -> Result<(), StoreError> {
-        let path = self.paths.repository(upstream, repository);
+    pub async fn set_links(&self, name: &MirroredName, links: Vec<(Digest, LinkRecord)>) -> Result<(), StoreError> {
+        let path = self.paths.repository(name);
         let digests: Vec<_> = links.iter().map(|(digest, _)| *digest).collect();
-        let path_of = |digest: &Digest| self.paths.link(upstream, repository, digest);
+        let path_of = |digest: &Digest| self.paths.link(name, digest);
         let records: Vec<_> = links.into_iter().map(|(digest, link)| (path_of(&digest), link)).collect();
         let linking = Arc::clone(&self.linking);
         on_disk("link in", &path, move || {
@@ -44,31 +34,22 @@ impl CacheStore {
             records.iter().try_for_each(|(path, link)| write_link(path, link))
         })
         .await?;
-        self.holders.add(&mirrored_name(upstream, repository), &digests);
+        self.holders.add(&name.to_string(), &digests);
         Ok(())
     }
 
     /// Removes a repository's right to a digest. Returns false if the repository had none.
-    pub async fn unlink(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        let path = self.paths.link(upstream, repository, digest);
+    pub async fn unlink(&self, name: &MirroredName, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.paths.link(name, digest);
         let gone = path.clone();
         let removed = on_disk("remove", &path, move || disk::remove(&gone)).await?;
-        self.holders.remove(&mirrored_name(upstream, repository), digest);
+        self.holders.remove(&name.to_string(), digest);
         Ok(removed)
     }
 
     /// Returns every link of a repository.
-    pub async fn links(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-    ) -> Result<Vec<(Digest, LinkRecord)>, StoreError> {
-        let path = self.paths.links(upstream, repository);
+    pub async fn links(&self, name: &MirroredName) -> Result<Vec<(Digest, LinkRecord)>, StoreError> {
+        let path = self.paths.links(name);
         let listed = path.clone();
         on_disk("list", &path, move || {
             let mut found = Vec::new();
@@ -83,8 +64,8 @@ impl CacheStore {
 
     /// Returns true if an upstream gave these bytes to a caller without credentials. Looks through all repositories.
     pub async fn is_public(&self, digest: &Digest) -> Result<bool, StoreError> {
-        for (upstream, repository) in self.repositories().await? {
-            if self.link(&upstream, &repository, digest).await?.is_some_and(|link| link.right == Right::Public) {
+        for name in self.repositories().await? {
+            if self.link(&name, digest).await?.is_some_and(|link| link.right == Right::Public) {
                 return Ok(true);
             }
         }
@@ -92,40 +73,29 @@ impl CacheStore {
     }
 
     /// Reads the record of a tag.
-    pub async fn tag(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        tag: &Tag,
-    ) -> Result<Option<TagRecord>, StoreError> {
-        let json = self.read_record(self.paths.tag(upstream, repository, tag)).await?;
+    pub async fn tag(&self, name: &MirroredName, tag: &Tag) -> Result<Option<TagRecord>, StoreError> {
+        let json = self.read_record(self.paths.tag(name, tag)).await?;
         Ok(json.and_then(|json| TagRecord::from_json(&json)))
     }
 
     /// Writes the record of a tag.
-    pub async fn set_tag(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        tag: &Tag,
-        record: &TagRecord,
-    ) -> Result<(), StoreError> {
-        let (path, json) = (self.paths.tag(upstream, repository, tag), record.to_json());
+    pub async fn set_tag(&self, name: &MirroredName, tag: &Tag, record: &TagRecord) -> Result<(), StoreError> {
+        let (path, json) = (self.paths.tag(name, tag), record.to_json());
         let to = path.clone();
         on_disk("write", &path, move || disk::write_replace(&to, &json)).await
     }
 
     /// Returns every tag that has a record, in byte order.
-    pub async fn tags(&self, upstream: &HostName, repository: &RepositoryName) -> Result<Vec<Tag>, StoreError> {
-        let path = self.paths.tags(upstream, repository);
+    pub async fn tags(&self, name: &MirroredName) -> Result<Vec<Tag>, StoreError> {
+        let path = self.paths.tags(name);
         let listed = path.clone();
         let entries = on_disk("list", &path, move || disk::list(&listed)).await?;
         Ok(entries.into_iter().filter_map(|entry| entry.name.parse().ok()).collect())
     }
 
     /// Forgets a tag. Returns false if it had no record.
-    pub async fn untag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
-        let path = self.paths.tag(upstream, repository, tag);
+    pub async fn untag(&self, name: &MirroredName, tag: &Tag) -> Result<bool, StoreError> {
+        let path = self.paths.tag(name, tag);
         let gone = path.clone();
         on_disk("remove", &path, move || disk::remove(&gone)).await
     }
@@ -141,17 +111,13 @@ impl CacheStore {
         self.names.all(LINKED).await
     }
 
-    /// Returns up to `limit` repositories after `after`, each with its upstream.
-    pub async fn repositories_after(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
-        Ok(self.names(after, limit).await?.entries.iter().filter_map(|name| parse_mirrored(name)).collect())
+    /// Returns up to `limit` repositories after `after`, in byte order.
+    pub async fn repositories_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<MirroredName>, StoreError> {
+        Ok(self.names(after, limit).await?.entries.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// Returns every repository that may serve anything, with its upstream.
-    pub async fn repositories(&self) -> Result<Vec<(HostName, RepositoryName)>, StoreError> {
+    /// Returns every repository that may serve anything.
+    pub async fn repositories(&self) -> Result<Vec<MirroredName>, StoreError> {
         self.repositories_after(None, usize::MAX).await
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::paths::on_disk;
 use super::records::{ListHead, ReferrersRecord};
 use super::store::CacheStore;
-use crate::oci::{Digest, HostName, RepositoryName, Tag};
+use crate::oci::{Digest, MirroredName, Tag};
 use crate::store::StoreError;
 use crate::sys::disk;
 
@@ -15,11 +15,10 @@ impl CacheStore {
     /// that `read` makes of the tags. `read` gets them in byte order, one after the other: there may be millions.
     pub async fn tag_list<T: Send + 'static>(
         &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
+        name: &MirroredName,
         read: impl FnOnce(&mut dyn Iterator<Item = String>) -> T + Send + 'static,
     ) -> Result<Option<(u64, T)>, StoreError> {
-        let path = self.paths.tag_list(upstream, repository);
+        let path = self.paths.tag_list(name);
         let opened = path.clone();
         on_disk("read", &path, move || {
             let Some((head, lines)) = open(&opened)? else { return Ok(None) };
@@ -35,21 +34,15 @@ impl CacheStore {
     }
 
     /// Stores the list of an upstream's tags, which are in byte order.
-    pub async fn set_tag_list(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        tags: Vec<String>,
-        seen: u64,
-    ) -> Result<(), StoreError> {
-        let path = self.paths.tag_list(upstream, repository);
+    pub async fn set_tag_list(&self, name: &MirroredName, tags: Vec<String>, seen: u64) -> Result<(), StoreError> {
+        let path = self.paths.tag_list(name);
         let to = path.clone();
         on_disk("write", &path, move || write(&to, ListHead { seen }, tags.iter().map(String::as_str))).await
     }
 
     /// Removes a tag from the list.
-    pub async fn unlist(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        let path = self.paths.tag_list(upstream, repository);
+    pub async fn unlist(&self, name: &MirroredName, tag: &Tag) -> Result<(), StoreError> {
+        let path = self.paths.tag_list(name);
         let (listed, tag) = (path.clone(), tag.clone());
         on_disk("write", &path, move || {
             let Some((head, lines)) = open(&listed)? else { return Ok(()) };
@@ -63,8 +56,8 @@ impl CacheStore {
     }
 
     /// Removes the list of tags.
-    pub async fn remove_tag_list(&self, upstream: &HostName, repository: &RepositoryName) -> Result<(), StoreError> {
-        let path = self.paths.tag_list(upstream, repository);
+    pub async fn remove_tag_list(&self, name: &MirroredName) -> Result<(), StoreError> {
+        let path = self.paths.tag_list(name);
         let gone = path.clone();
         on_disk("remove", &path, move || disk::remove(&gone).map(|_| ())).await
     }
@@ -72,35 +65,28 @@ impl CacheStore {
     /// Reads the list of the referrers of a manifest.
     pub async fn referrers(
         &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
+        name: &MirroredName,
         subject: &Digest,
     ) -> Result<Option<ReferrersRecord>, StoreError> {
-        let json = self.read_record(self.paths.referrers(upstream, repository, subject)).await?;
+        let json = self.read_record(self.paths.referrers(name, subject)).await?;
         Ok(json.and_then(|json| ReferrersRecord::from_json(&json)))
     }
 
     /// Stores the list of the referrers of a manifest.
     pub async fn set_referrers(
         &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
+        name: &MirroredName,
         subject: &Digest,
         record: &ReferrersRecord,
     ) -> Result<(), StoreError> {
-        let (path, json) = (self.paths.referrers(upstream, repository, subject), record.to_json());
+        let (path, json) = (self.paths.referrers(name, subject), record.to_json());
         let to = path.clone();
         on_disk("write", &path, move || disk::write_replace(&to, &json)).await
     }
 
     /// Removes the list of the referrers of a manifest.
-    pub async fn remove_referrers(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-        subject: &Digest,
-    ) -> Result<(), StoreError> {
-        let path = self.paths.referrers(upstream, repository, subject);
+    pub async fn remove_referrers(&self, name: &MirroredName, subject: &Digest) -> Result<(), StoreError> {
+        let path = self.paths.referrers(name, subject);
         let gone = path.clone();
         on_disk("remove", &path, move || disk::remove(&gone).map(|_| ())).await
     }
@@ -136,19 +122,19 @@ mod tests {
     async fn tag_list_is_stored_changed_and_removed() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path(), Clock::system()).cache;
-        let (upstream, name) = ("docker.io".parse().unwrap(), "library/app".parse().unwrap());
-        let read = async || store.tag_list(&upstream, &name, |tags| tags.collect::<Vec<_>>()).await.unwrap();
+        let name = "docker.io/library/app".parse().unwrap();
+        let read = async || store.tag_list(&name, |tags| tags.collect::<Vec<_>>()).await.unwrap();
         assert_eq!(read().await, None);
-        store.set_tag_list(&upstream, &name, vec!["1".to_owned(), "2".to_owned()], 7).await.unwrap();
+        store.set_tag_list(&name, vec!["1".to_owned(), "2".to_owned()], 7).await.unwrap();
         assert_eq!(read().await, Some((7, vec!["1".to_owned(), "2".to_owned()])));
-        store.unlist(&upstream, &name, &"1".parse().unwrap()).await.unwrap();
-        store.unlist(&upstream, &name, &"3".parse().unwrap()).await.unwrap();
+        store.unlist(&name, &"1".parse().unwrap()).await.unwrap();
+        store.unlist(&name, &"3".parse().unwrap()).await.unwrap();
         assert_eq!(read().await, Some((7, vec!["2".to_owned()])));
         assert!(store.repositories().await.unwrap().is_empty(), "a list is not content");
-        let path = store.paths.tag_list(&upstream, &name);
+        let path = store.paths.tag_list(&name);
         disk::write_replace(&path, b"no list\n1\n").unwrap();
         assert_eq!(read().await, None);
-        store.remove_tag_list(&upstream, &name).await.unwrap();
+        store.remove_tag_list(&name).await.unwrap();
         assert!(!path.exists());
     }
 }

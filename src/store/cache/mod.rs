@@ -18,4 +18,4 @@ pub use extents::Extents;
 pub use partial::{Partial, StoredPartial, verified};
 pub use paths::on_disk;
 pub use records::{LinkRecord, ReferrersRecord, Right, TagRecord};
-pub use store::{CacheStore, CachedBlob, parse_mirrored};
+pub use store::{CacheStore, CachedBlob};

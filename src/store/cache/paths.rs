@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::oci::{Digest, HostName, RepositoryName, Tag};
+use crate::oci::{Digest, MirroredName, Tag};
 use crate::store::{StoreError, layout};
 use crate::sys::blocking;
 
@@ -40,35 +40,35 @@ impl CachePaths {
         addressed(&self.partials(), digest)
     }
 
-    pub fn repository(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
-        self.cache.join("repositories").join(upstream.as_str()).join(repository.as_str())
+    pub fn repository(&self, name: &MirroredName) -> PathBuf {
+        self.cache.join("repositories").join(name.upstream().as_str()).join(name.repository().as_str())
     }
 
     /// Returns the directory of the records of the digests that a repository may serve.
-    pub fn links(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
-        self.repository(upstream, repository).join("_links")
+    pub fn links(&self, name: &MirroredName) -> PathBuf {
+        self.repository(name).join("_links")
     }
 
-    pub fn link(&self, upstream: &HostName, repository: &RepositoryName, digest: &Digest) -> PathBuf {
-        addressed(&self.links(upstream, repository), digest)
+    pub fn link(&self, name: &MirroredName, digest: &Digest) -> PathBuf {
+        addressed(&self.links(name), digest)
     }
 
-    pub fn tags(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
-        self.repository(upstream, repository).join("_tags")
+    pub fn tags(&self, name: &MirroredName) -> PathBuf {
+        self.repository(name).join("_tags")
     }
 
-    pub fn tag(&self, upstream: &HostName, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.tags(upstream, repository).join(tag.as_str())
+    pub fn tag(&self, name: &MirroredName, tag: &Tag) -> PathBuf {
+        self.tags(name).join(tag.as_str())
     }
 
     /// Returns the path of the list of the tags that an upstream has, whether or not they are cached.
-    pub fn tag_list(&self, upstream: &HostName, repository: &RepositoryName) -> PathBuf {
-        self.repository(upstream, repository).join("_lists/tags")
+    pub fn tag_list(&self, name: &MirroredName) -> PathBuf {
+        self.repository(name).join("_lists/tags")
     }
 
     /// Returns the path of the list of a manifest's referrers, as the upstream sent it.
-    pub fn referrers(&self, upstream: &HostName, repository: &RepositoryName, subject: &Digest) -> PathBuf {
-        addressed(&self.repository(upstream, repository).join("_lists/referrers"), subject)
+    pub fn referrers(&self, name: &MirroredName, subject: &Digest) -> PathBuf {
+        addressed(&self.repository(name).join("_lists/referrers"), subject)
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, on_disk};
-use crate::oci::{Digest, HostName, RepositoryName};
+use crate::oci::{Digest, HostName, MirroredName};
 use crate::store::directory::{Holders, Names};
 use crate::store::driver::{Backend, Driver, LocalFile};
 use crate::store::{StoreError, StoredBlob, layout};
@@ -151,20 +151,9 @@ impl CacheStore {
     }
 }
 
-/// Returns the name of a mirrored repository in lists: `UPSTREAM/NAME`.
-pub(super) fn mirrored_name(upstream: &HostName, repository: &RepositoryName) -> String {
-    format!("{upstream}/{repository}")
-}
-
-/// Splits a name that [`mirrored_name`] made.
-pub fn parse_mirrored(name: &str) -> Option<(HostName, RepositoryName)> {
-    let (upstream, repository) = name.split_once('/')?;
-    Some((upstream.parse().ok()?, repository.parse().ok()?))
-}
-
 /// Returns true for the name of a mirrored repository, and for the beginning of one.
 fn is_mirrored_name(name: &str) -> bool {
-    if name.contains('/') { parse_mirrored(name).is_some() } else { name.parse::<HostName>().is_ok() }
+    if name.contains('/') { name.parse::<MirroredName>().is_ok() } else { name.parse::<HostName>().is_ok() }
 }
 
 /// Returns the files `DIRECTORY/ALGORITHM/HEX`.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::paths::on_disk;
 use super::store::{CacheStore, CachedBlob, digests_below};
-use crate::oci::{Digest, HostName, RepositoryName};
+use crate::oci::{Digest, MirroredName};
 use crate::store::{Amount, StoreError};
 use crate::sys::disk;
 
@@ -31,8 +31,8 @@ impl CacheStore {
     }
 
     /// Returns the digests that a repository has a link to, whether or not they are cached.
-    pub async fn digests(&self, upstream: &HostName, repository: &RepositoryName) -> Result<Vec<Digest>, StoreError> {
-        let path = self.paths.links(upstream, repository);
+    pub async fn digests(&self, name: &MirroredName) -> Result<Vec<Digest>, StoreError> {
+        let path = self.paths.links(name);
         let listed = path.clone();
         let digests = move || Ok(digests_below(&listed)?.into_iter().map(|(digest, _)| digest).collect());
         on_disk("list", &path, digests).await
@@ -49,15 +49,15 @@ impl CacheStore {
     }
 
     /// Returns the number of tags that have a record.
-    pub async fn count_tags(&self, upstream: &HostName, repository: &RepositoryName) -> Result<u64, StoreError> {
-        let path = self.paths.tags(upstream, repository);
+    pub async fn count_tags(&self, name: &MirroredName) -> Result<u64, StoreError> {
+        let path = self.paths.tags(name);
         let listed = path.clone();
         on_disk("list", &path, move || Ok(disk::list(&listed)?.len() as u64)).await
     }
 
     /// Returns true if there is any record of the repository.
-    pub async fn has_repository(&self, upstream: &HostName, repository: &RepositoryName) -> Result<bool, StoreError> {
-        let path = self.paths.repository(upstream, repository);
+    pub async fn has_repository(&self, name: &MirroredName) -> Result<bool, StoreError> {
+        let path = self.paths.repository(name);
         let looked = path.clone();
         on_disk("read", &path, move || {
             for part in PARTS {
@@ -71,12 +71,8 @@ impl CacheStore {
     }
 
     /// Forgets a whole repository; the bytes stay. Returns the number of its tags; `None` if there was no record of it.
-    pub async fn remove_repository(
-        &self,
-        upstream: &HostName,
-        repository: &RepositoryName,
-    ) -> Result<Option<u64>, StoreError> {
-        let path = self.paths.repository(upstream, repository);
+    pub async fn remove_repository(&self, name: &MirroredName) -> Result<Option<u64>, StoreError> {
+        let path = self.paths.repository(name);
         let gone = path.clone();
         on_disk("remove", &path, move || {
             let tags = disk::list(&gone.join("_tags"))?.len() as u64;

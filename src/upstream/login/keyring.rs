@@ -14,7 +14,7 @@ use crate::oci::HostName;
 use crate::state::SingleFlight;
 use crate::sys::disk::{self, Stamp};
 use crate::sys::process::{self, ProgramLimits};
-use crate::sys::{Clock, Moment, Tasks, blocking};
+use crate::sys::{Clock, Machine, Moment, blocking};
 
 /// The shortest time between two checks of the file.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ impl Keyring {
         spec: &config::Upstream,
         path: &Path,
         places: Option<LoginPlaces>,
-        machine: (Clock, Tasks),
+        machine: &Machine,
     ) -> Self {
         let keyring = Self::new(spec, LoginOrigin::File(path.to_owned()), machine);
         if let Some(places) = places {
@@ -116,11 +116,7 @@ impl Keyring {
     }
 
     /// Makes a keyring over a program with the protocol of a credential helper.
-    pub(in crate::upstream) fn of_program(
-        spec: &config::Upstream,
-        helper: &config::Helper,
-        machine: (Clock, Tasks),
-    ) -> Self {
+    pub(in crate::upstream) fn of_program(spec: &config::Upstream, helper: &config::Helper, machine: &Machine) -> Self {
         let keyring = Self::new(spec, LoginOrigin::Program(helper.clone()), machine);
         let key = keyring.search.registries.first().map(|registry| registry.key.clone()).unwrap_or_default();
         let found = vec![LoginPlace::Helper { name: helper.command.clone(), key }];
@@ -128,8 +124,8 @@ impl Keyring {
         keyring
     }
 
-    fn new(spec: &config::Upstream, origin: LoginOrigin, (clock, tasks): (Clock, Tasks)) -> Self {
-        let now = clock.moment();
+    fn new(spec: &config::Upstream, origin: LoginOrigin, machine: &Machine) -> Self {
+        let now = machine.clock.moment();
         let state = State {
             places: LoginPlaces { stamp: None, found: Vec::new() },
             checked: now,
@@ -140,8 +136,8 @@ impl Keyring {
             renewed: None,
         };
         let (upstream, registries) = (spec.name.clone(), RegistryKeys::all(spec));
-        let search = Search { upstream, origin, registries, clock, state: Mutex::new(state) };
-        Self { search: Arc::new(search), flights: SingleFlight::new(tasks) }
+        let search = Search { upstream, origin, registries, clock: machine.clock.clone(), state: Mutex::new(state) };
+        Self { search: Arc::new(search), flights: SingleFlight::new(machine.tasks.clone()) }
     }
 
     /// Returns the login. It is looked up if it is unknown or too old.

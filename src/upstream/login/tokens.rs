@@ -12,7 +12,7 @@ use super::account::{Account, PasswordUse};
 use super::registry_login::RegistryLogin;
 use crate::outbound::{Client, FormRequest, Hop, Request, Response, SendError, authority};
 use crate::state::SingleFlight;
-use crate::sys::{Clock, Moment, Tasks};
+use crate::sys::{Clock, Machine, Moment};
 use crate::upstream::endpoint::{BearerRealm, Meter, RequestKind};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::header;
@@ -81,12 +81,11 @@ impl Tokens {
         client: Client,
         account: Arc<Account>,
         meter: Arc<Meter>,
-        clock: Clock,
-        tasks: Tasks,
+        machine: &Machine,
     ) -> Self {
         let cache = moka::future::Cache::new(MAX_CACHED);
-        let server = TokenServer { client, account, meter, clock, cache };
-        Self { server: Arc::new(server), flights: SingleFlight::new(tasks) }
+        let server = TokenServer { client, account, meter, clock: machine.clock.clone(), cache };
+        Self { server: Arc::new(server), flights: SingleFlight::new(machine.tasks.clone()) }
     }
 
     /// Returns the cached token for this request, if it is still valid.

@@ -30,7 +30,7 @@ impl From<&Target> for RepositoryKind {
     fn from(target: &Target) -> Self {
         match target {
             Target::Hosted(_) => Self::Hosted,
-            Target::Mirror(..) => Self::Mirrored,
+            Target::Mirror(_) => Self::Mirrored,
         }
     }
 }

@@ -43,7 +43,7 @@ impl Exchange {
             facts: Facts::default(),
             peer,
             handler,
-            started: app.clock.moment(),
+            started: app.machine.clock.moment(),
             progress: AnswerProgress::Unanswered,
             status: CLIENT_CLOSED_REQUEST,
             content_type: None,
@@ -58,7 +58,7 @@ impl Exchange {
 
     /// Returns the time since the exchange began.
     pub(in crate::web) fn elapsed(&self) -> Duration {
-        self.app.clock.since(self.started)
+        self.app.machine.clock.since(self.started)
     }
 
     /// Records the head of the answer. Its body follows.

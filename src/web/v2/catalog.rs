@@ -75,10 +75,7 @@ where
 /// Returns true if `may_pull` allows the repository with this canonical name. A canonical name does not tell whether the repository
 /// is hosted or mirrored, so both must be allowed where the name can mean both. A folder whose name is no repository name is hidden.
 fn is_visible(name: &str, may_pull: impl Fn(&Target) -> bool) -> bool {
-    let mirrored = name.split_once('/').and_then(|(upstream, rest)| {
-        let (upstream, rest) = (upstream.parse().ok()?, rest.parse().ok()?);
-        Some(Target::Mirror(upstream, rest))
-    });
+    let mirrored = name.parse().ok().map(Target::Mirror);
     let hosted = name.parse().ok().map(Target::Hosted);
     let targets: Vec<Target> = mirrored.into_iter().chain(hosted).collect();
     !targets.is_empty() && targets.iter().all(may_pull)

@@ -180,14 +180,14 @@ impl ImageJob {
     async fn wait_for(&self, joined: JoinedFill, size: u64) -> Result<(), RegistryError> {
         // The waiter is kept to the end, so that the fill keeps running.
         let JoinedFill { fill, source, waiter: _waiter, .. } = joined;
-        let (key, clock) = (source.key(), &self.registry.machine.clock);
+        let clock = &self.registry.machine.clock;
         let mut watch = fill.watch();
         let mut told = clock.moment();
         loop {
             let progress = *watch.borrow_and_update();
             match progress.phase {
-                Phase::Complete if fill.is_proven(&key)? => return Ok(()),
-                Phase::Complete | Phase::Failed => return Err(fill.failure(&key).into()),
+                Phase::Complete if fill.is_proven(&source.name)? => return Ok(()),
+                Phase::Complete | Phase::Failed => return Err(fill.failure(&source.name).into()),
                 Phase::Unstorable | Phase::Unkept => return Err(RegistryError::NoRoom(fill.digest)),
                 Phase::Asking | Phase::Arriving | Phase::Repairing => {}
             }
@@ -197,7 +197,7 @@ impl ImageJob {
                 self.listener.try_tell(&self.name, step);
             }
             if watch.changed().await.is_err() {
-                return Err(fill.failure(&key).into());
+                return Err(fill.failure(&source.name).into());
             }
         }
     }

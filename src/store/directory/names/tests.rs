@@ -68,7 +68,7 @@ async fn upstream_is_the_first_part_of_a_mirrored_name() {
         make(&root, name, "_links");
     }
     let found = store.cache.repositories_after(None, 100).await.unwrap();
-    let found: Vec<String> = found.iter().map(|(upstream, name)| format!("{upstream}/{name}")).collect();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(found, ["docker.io/library/a", "r.corp/x", "r.corp:443/x"]);
     assert_eq!(store.cache.repositories_after(Some("r.corp/x"), 100).await.unwrap().len(), 1);
 }
