@@ -8,4 +8,5 @@ mod odd_answers;
 mod pull;
 mod ranges;
 mod rights;
+mod slow_disk;
 mod warm;
