@@ -55,12 +55,16 @@ fn running_server_reads_a_changed_password_file() {
     }
     assert_eq!(std::fs::read(&file).unwrap(), before);
     // A file with another kind of line may not be a password file at all.
-    let damaged = [&before[..], b"dave:plain\n"].concat();
+    let damaged = [&before[..], b"dave plain\n"].concat();
     std::fs::write(&file, &damaged).unwrap();
     for arguments in [&["add", path, "bob"][..], &["list", path]] {
         bad(&user(arguments, "x"), 1, &["users:2: this is not a line of a password file", "nothing was written"]);
     }
     assert_eq!(std::fs::read(&file).unwrap(), damaged);
+    std::fs::write(&file, [&before[..], b"dave:plain\n"].concat()).unwrap();
+    assert_eq!(good(&user(&["list", path], "")), "alice\ndave\n");
+    let warned = user(&["add", path, "bob"], "x");
+    assert!(warned.status.success() && stderr(&warned).contains(&format!("`entrepot user add {path} dave`")));
     good(&user(&["add", path, "dave"], "x"));
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use bcrypt::{HashParts, Version};
 
 use super::create::create;
-use super::htpasswd::{BCRYPT_COST, MAX_BYTES, Users};
+use super::error::with_file_name;
+use super::htpasswd::{BCRYPT_COST, BadLine, LineShape, MAX_BYTES, Users};
 use crate::config::Secret;
 use crate::sys::{disk, random_id};
 
@@ -81,7 +82,6 @@ pub fn set_password(path: &Path, user: &str, password: &Secret) -> Result<Edited
 }
 
 fn replace_password(path: &Path, opened: Opened, user: &str, hash: &str) -> Result<Edited, EditError> {
-    // A malformed line of this user is no obstacle, because it is replaced.
     check_lines(path, &opened.content, Some(user))?;
     let (mut content, mut found) = (Vec::new(), false);
     for line in opened.content.split_inclusive(|&byte| byte == b'\n') {
@@ -135,15 +135,17 @@ pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
 /// Returns the first line that a server would refuse, and the reason. Blocks.
 pub fn first_bad_line(path: &Path) -> Option<String> {
     let content = disk::read_named(path, MAX_BYTES).ok()?;
-    Users::parse(&content).err().map(|bad| format!("{}:{}: {}", path.display(), bad.line, bad.problem))
+    let shown = path.display();
+    Users::parse(&content).err().map(|bad| format!("{shown}:{}: {}", bad.line, with_file_name(&bad.problem, path)))
 }
 
-/// Checks that the file is a password file, so that no other file is changed by mistake. The lines of the user `except` may be
-/// malformed.
+/// Checks that the file is a password file, so that no other file is changed by mistake. A line without a supported hash is no
+/// obstacle, and neither is any line of the user `except`.
 fn check_lines(path: &Path, content: &[u8], except: Option<&str>) -> Result<(), EditError> {
     let lines: Vec<&[u8]> = content.split(|&byte| byte == b'\n').collect();
     let is_excepted = |line: usize| except.is_some() && name_of(lines[line - 1]) == except.map(str::as_bytes);
-    match Users::bad_lines(content).into_iter().find(|bad| !is_excepted(bad.line)) {
+    let is_allowed = |bad: &BadLine| bad.shape == LineShape::User || is_excepted(bad.line);
+    match Users::bad_lines(content).into_iter().find(|bad| !is_allowed(bad)) {
         Some(bad) => Err(EditError::Line { path: path.to_owned(), line: bad.line }),
         None => Ok(()),
     }
@@ -315,7 +317,7 @@ mod tests {
         for (text, line) in [
             ("version: 0.1\nhttp:\n  addr: :5000\n".to_owned(), 1),
             ("root:*:19000:0:99999:7:::\nalice:$6$salt$hash:19000::::::\n".to_owned(), 1),
-            (format!("# users\n{sha}\n\nbob:plain\n"), 4),
+            (format!("# users\n{sha}\n\nbob\n"), 4),
             ("just words\n".to_owned(), 1),
             ("\u{7f}ELF\0".to_owned(), 1),
         ] {
@@ -332,6 +334,19 @@ mod tests {
             Edited::Changed,
             "a malformed line of the same user is replaced"
         );
+    }
+
+    /// The advice for each malformed line must work, also if there are several.
+    #[test]
+    fn plain_passwords_can_be_replaced_one_after_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        disk::write_replace(&path, b"alice:plain\nbob:plain:comment\n").unwrap();
+        assert_eq!(set_password(&path, "alice", &secret("x")).unwrap(), Edited::Changed);
+        let warning = first_bad_line(&path).unwrap();
+        assert!(warning.contains(&format!("`entrepot user add {} bob`", path.display())), "{warning}");
+        assert_eq!(set_password(&path, "bob", &secret("x")).unwrap(), Edited::Changed);
+        assert_eq!(first_bad_line(&path), None);
     }
 
     /// If two processes create the file at once, the second must not replace the file of the first.

@@ -9,8 +9,8 @@ pub enum PasswordFileError {
     #[error("{}: cannot read the password file: {source} (auth.htpasswd.path)", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "{}: the password file does not exist and cannot be created: {source} (auth.htpasswd.path; `entrepot user add` creates one)",
-        path.display()
+        "{}: the password file does not exist and cannot be created: {source} (auth.htpasswd.path; `entrepot user add {} USER` creates one)",
+        path.display(), path.display()
     )]
     Provision { path: PathBuf, source: io::Error },
     #[error("{}:{line}: {problem}", path.display())]

@@ -33,9 +33,9 @@ pub fn examine(auth: &config::Htpasswd) -> Vec<Finding> {
         }
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
             return vec![Finding::Error(format!(
-                "names {shown}, which is a directory; write the path of a file, such as {} (`entrepot user add` creates one), \
-                 or remove `auth` to serve without a login",
-                path.join("htpasswd").display()
+                "names {shown}, which is a directory; write the path of a file, such as {file} (`entrepot user add {file} \
+                 USER` creates one), or remove `auth` to serve without a login",
+                file = path.join("htpasswd").display()
             ))];
         }
         Err(error) => return vec![Finding::Error(format!("names {shown}: {}", disk::explain(path, &error)))],

@@ -18,12 +18,25 @@ pub(super) const MAX_BYTES: u64 = 16 << 20;
 /// The bcrypt cost of new hashes, as in `registry:2`: a hash takes about 70 ms.
 pub(super) const BCRYPT_COST: u32 = 10;
 
+/// The advice for a line that no command can repair.
+const REMOVE_LINE: &str = "remove the line, then add its user with `entrepot user add FILE USER`";
+
 /// A line that cannot be used, and the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::auth) struct BadLine {
     /// The number of the line, from 1.
     pub(in crate::auth) line: usize,
     pub(in crate::auth) problem: String,
+    pub(in crate::auth) shape: LineShape,
+}
+
+/// Tells whether a line that cannot be used is a user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::auth) enum LineShape {
+    /// `USER:TEXT` or `USER:TEXT:COMMENT`, where TEXT is no supported hash. A new password replaces the text.
+    User,
+    /// Any other text. The file may be of another kind.
+    Other,
 }
 
 /// The users of a password file and their hashes.
@@ -69,18 +82,31 @@ impl Users {
 /// Parses each line that names a user.
 fn entries(content: &[u8]) -> impl Iterator<Item = Result<(&str, Hash), BadLine>> {
     content.split(|&b| b == b'\n').enumerate().filter_map(|(index, line)| {
-        let bad = |problem: String| BadLine { line: index + 1, problem };
+        let bad = |shape, problem| BadLine { line: index + 1, problem, shape };
         let Ok(line) = str::from_utf8(line).map(str::trim) else {
-            return Some(Err(bad("this line is not UTF-8; replace it with `entrepot user add FILE USER`".to_owned())));
+            return Some(Err(bad(LineShape::Other, format!("this line is not UTF-8; {REMOVE_LINE}"))));
         };
         let names_a_user = !line.is_empty() && !line.starts_with('#');
-        names_a_user.then(|| parse_line(line).map_err(bad))
+        names_a_user.then(|| parse_line(line).map_err(|problem| bad(shape(line), problem)))
     })
+}
+
+/// Returns the shape of a line that cannot be parsed.
+fn shape(line: &str) -> LineShape {
+    let parts: Vec<&str> = line.splitn(4, ':').collect();
+    match parts[..] {
+        [user, text] | [user, text, _]
+            if !user.is_empty() && !text.is_empty() && !text.contains(char::is_whitespace) =>
+        {
+            LineShape::User
+        }
+        _ => LineShape::Other,
+    }
 }
 
 fn parse_line(line: &str) -> Result<(&str, Hash), String> {
     let Some((user, rest)) = line.split_once(':').filter(|(user, _)| !user.is_empty()) else {
-        return Err("a line has the form USER:HASH; `entrepot user add FILE USER` writes one".to_owned());
+        return Err(format!("a line has the form USER:HASH; {REMOVE_LINE}"));
     };
     let text = rest.split_once(':').map_or(rest, |(hash, _comment)| hash);
     let hash = Hash::parse(text).map_err(|problem| {
@@ -219,7 +245,7 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
     #[test]
     fn bad_lines_are_reported_without_their_hash() {
         for (line, said) in [
-            ("alice", "USER:HASH"),
+            ("alice", "USER:HASH; remove the line"),
             (":{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "USER:HASH"),
             ("alice:", "plain text"),
             ("alice:secret", "plain text"),
