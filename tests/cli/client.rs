@@ -41,6 +41,14 @@ fn client_prints_configuration_to_paste() {
             _ => drop(text.parse::<toml::Table>().unwrap()),
         }
     }
+    let missing = client(&["containerd", "--host", "https://m.lan", "--ca", "ca.pem"]);
+    bad(&missing, 1, &["cannot read --ca ca.pem", "PEM file"]);
+    let authority = crate::support::tls::Authority::new();
+    std::fs::write(directory.path().join("ca.pem"), authority.pem()).unwrap();
+    for trust in [&["--insecure"][..], &["--ca", "ca.pem"]] {
+        let plain = client(&[&["containerd", "--host", "m.lan:5000"], trust].concat());
+        bad(&plain, 2, &[trust[0], "http://m.lan:5000", "--host https://m.lan:5000"]);
+    }
     let ca = good(&client(&["containerd", "--host", "https://m.lan", "--ca", "ca.pem"]));
     let ca_file = directory.path().canonicalize().unwrap().join("ca.pem");
     assert!(ca.contains(&format!("ca = {:?}", ca_file.to_str().unwrap())), "{ca}");
@@ -86,6 +94,12 @@ fn client_fails_without_a_mirror() {
             assert!(stdout(&output).is_empty() && !place.exists(), "{client}");
         }
     }
+    // The address alone does not tell which registries that mirror has.
+    let mut elsewhere = command(&["client", "docker", "--host", "mirror.lan:5000"]);
+    elsewhere.env("ENTREPOT_CONFIG", config);
+    let unknown = run_with(elsewhere, "");
+    bad(&unknown, 1, &["mirror.lan:5000 mirrors is unknown", config, "--server http://mirror.lan:5000"]);
+    assert!(!stderr(&unknown).contains("need no configuration"));
 }
 
 #[test]

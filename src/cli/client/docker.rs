@@ -80,7 +80,7 @@ mod tests {
         ] {
             assert_eq!(daemon(&mirror(address, hub)), serde_json::from_str::<Value>(want).unwrap(), "{address}");
         }
-        let unchecked = mirror("mirror.lan", hub).reached(None, true, None).ok().unwrap();
+        let unchecked = mirror("https://mirror.lan", hub).reached(None, true, None).ok().unwrap();
         assert_eq!(daemon(&unchecked)["insecure-registries"][0], "mirror.lan");
     }
 
@@ -98,7 +98,10 @@ mod tests {
             assert!(daemon(&without).get("registry-mirrors").is_none());
             assert!(made.notes.iter().any(|note| note.contains("registry-mirrors is left out")), "{:?}", made.notes);
         }
-        let ca = mirror("mirror.lan", &[("docker.io", &[])]).reached(None, false, Some("/ca.pem".into())).ok().unwrap();
+        let ca = mirror("https://mirror.lan", &[("docker.io", &[])])
+            .reached(None, false, Some("/ca.pem".into()))
+            .ok()
+            .unwrap();
         let notes = make(&ca).unwrap().notes;
         assert!(notes.iter().any(|note| note == "Copy /ca.pem to /etc/docker/certs.d/mirror.lan/ca.crt"), "{notes:?}");
     }

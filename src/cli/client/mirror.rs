@@ -116,6 +116,7 @@ impl MirrorProfile {
             (self.host, self.transport) = found;
             self.is_local_address = false;
         }
+        self.check_transport(unchecked, ca.as_deref())?;
         match ca {
             Some(ca) => {
                 // The path is written into files in other directories.
@@ -127,6 +128,23 @@ impl MirrorProfile {
             None => {}
         }
         Ok(self)
+    }
+
+    /// Returns an error if an argument about certificates was given for a mirror with plain HTTP.
+    fn check_transport(&self, unchecked: bool, ca: Option<&Path>) -> Result<(), CommandError> {
+        if self.transport != Transport::Http || !unchecked && ca.is_none() {
+            return Ok(());
+        }
+        let (host, argument) = (&self.host, if unchecked { "--insecure" } else { "--ca" });
+        Err(CommandError::Usage(format!(
+            "{argument} is about the certificate of the mirror, but http://{host} uses none: leave {argument} out, or write \
+             --host https://{host} if the mirror uses TLS"
+        )))
+    }
+
+    /// Returns the name of the file or server that these facts come from.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 
     /// Returns an error if nothing is mirrored: then no client needs a configuration.
@@ -245,10 +263,21 @@ pub(super) mod tests {
             mirror.ok().map(|mirror| (mirror.url(), mirror.transport)).unwrap()
         };
         assert_eq!(reached(None, false, None), ("http://mirror.lan:5000".to_owned(), Transport::Http));
-        assert_eq!(reached(None, true, None), ("https://mirror.lan:5000".to_owned(), Transport::Unchecked));
+        assert_eq!(reached(Some("https://a.lan"), true, None), ("https://a.lan".to_owned(), Transport::Unchecked));
         let ca = Transport::Authority("/ca.pem".into());
-        assert_eq!(reached(Some("a.lan"), false, Some("/ca.pem")), ("https://a.lan".to_owned(), ca));
+        assert_eq!(reached(Some("https://a.lan"), false, Some("/ca.pem")), ("https://a.lan".to_owned(), ca));
         assert!(mirror("a.lan", &[]).reached(Some("a b".to_owned()), false, None).is_err());
+    }
+
+    #[test]
+    fn arguments_about_certificates_are_refused_for_plain_http() {
+        for host in [None, Some("a.lan"), Some("http://a.lan")] {
+            for (unchecked, ca) in [(true, None), (false, Some(PathBuf::from("/ca.pem")))] {
+                let reached = mirror("a.lan", &[]).reached(host.map(str::to_owned), unchecked, ca);
+                let Err(CommandError::Usage(message)) = reached else { panic!("{host:?}") };
+                assert!(message.contains("--host https://a.lan"), "{message}");
+            }
+        }
     }
 
     #[test]

@@ -67,13 +67,21 @@ enum ClientKind {
 
 pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), CommandError> {
     let Arguments { client, host, dir, config, server } = arguments;
-    let TrustArguments { ca, insecure } = server.trust().clone();
-    let mirror = if config.is_none() && server.names_server() {
-        MirrorProfile::from_server(server).await?
-    } else {
-        MirrorProfile::from_configuration(config.as_deref()).await?
+    let trust = server.trust().clone();
+    trust.authorities().await?;
+    let mirror = match &config {
+        None if server.names_server() => MirrorProfile::from_server(server).await?,
+        None => {
+            let mirror = MirrorProfile::from_configuration(None).await?;
+            if let Some(host) = host.as_deref().filter(|_| mirror.upstreams.is_empty()) {
+                return Err(ErrorMessage(unknown_registries(host, mirror.source())).into());
+            }
+            mirror
+        }
+        Some(_) => MirrorProfile::from_configuration(config.as_deref()).await?,
     };
     mirror.check()?;
+    let TrustArguments { ca, insecure } = trust;
     let mirror = mirror.reached(host, insecure, ca)?;
     let mut made = match client {
         ClientKind::Docker => docker::make(&mirror),
@@ -88,6 +96,15 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), CommandError
         Some(dir) => write(made, dir).await,
         None => print(&made),
     }
+}
+
+/// Returns the message for an address of a mirror whose registries are unknown: nothing is mirrored on this machine.
+fn unknown_registries(host: &str, source: &str) -> String {
+    let url = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
+    format!(
+        "which registries {host} mirrors is unknown: --host gives only its address, and {source} on this machine mirrors \
+         nothing; ask the mirror itself with --server {url}, or name its configuration with --config FILE"
+    )
 }
 
 fn print(made: &ClientConfig) -> Result<(), CommandError> {

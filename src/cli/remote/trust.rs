@@ -29,18 +29,25 @@ impl TrustArguments {
         builder: ClientBuilder,
         url: &Url,
     ) -> Result<reqwest::Client, ErrorMessage> {
-        let builder = match self.ca.filter(|_| url.scheme() == "https") {
-            Some(file) => {
-                let shown = file.display().to_string();
-                let content = blocking(move || disk::read_named(&file, disk::NAMED_BYTES)).await;
-                let content = content
-                    .map_err(|error| ErrorMessage(format!("cannot read --ca {shown}: {error}; name a PEM file")))?;
-                pem::authorities(&content).map_err(|reason| ErrorMessage(format!("--ca {shown}: {reason}")))?;
+        let is_https = url.scheme() == "https";
+        let builder = match if is_https { self.authorities().await? } else { None } {
+            Some(content) => {
                 builder.tls_certs_merge(Certificate::from_pem_bundle(&content).map_err(ErrorMessage::new)?)
             }
             None => builder.tls_danger_accept_invalid_certs(self.insecure),
         };
         builder.build().map_err(ErrorMessage::new)
+    }
+
+    /// Reads the file of `--ca`. Returns an error if it holds no certificate.
+    pub(in crate::cli) async fn authorities(&self) -> Result<Option<Vec<u8>>, ErrorMessage> {
+        let Some(file) = self.ca.clone() else { return Ok(None) };
+        let shown = file.display().to_string();
+        let content = blocking(move || disk::read_named(&file, disk::NAMED_BYTES)).await;
+        let content =
+            content.map_err(|error| ErrorMessage(format!("cannot read --ca {shown}: {error}; name a PEM file")))?;
+        pem::authorities(&content).map_err(|reason| ErrorMessage(format!("--ca {shown}: {reason}")))?;
+        Ok(Some(content))
     }
 }
 
