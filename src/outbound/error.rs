@@ -29,6 +29,9 @@ impl ClientError {
     }
 }
 
+/// The reason of a failed connection: the first bytes of the answer were no TLS.
+pub const PLAIN_HTTP: &str = "it answers in plain HTTP, not in TLS";
+
 /// An error of a request, or of the body of its response. It contains no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -50,9 +53,12 @@ pub enum SendError {
 impl SendError {
     /// Classifies the failure of a request. `proxy` is the `HOST:PORT` that it went through.
     pub(super) fn of_request(host: String, proxy: Option<&str>, error: &reqwest::Error) -> Self {
-        let causes = causes(error);
+        let mut causes = causes(error);
         if causes.contains("proxy authorization required") {
             return Self::refused_by_proxy(host, proxy);
+        }
+        if causes.contains("InvalidContentType") {
+            causes = PLAIN_HTTP.to_owned();
         }
         // With TLS 1.3 a server refuses a certificate only after the client considers the connection established.
         let connect = error.is_connect() || causes.contains("received fatal alert");

@@ -16,5 +16,5 @@ mod client;
 pub use address::authority;
 pub use body::ResponseBody;
 pub use client::{Client, FormRequest, Hop, Limits, Options, Request, Response};
-pub use error::{ClientError, SendError};
+pub use error::{ClientError, PLAIN_HTTP, SendError};
 pub use reqwest::Url;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES};
-use crate::outbound::{self, SendError};
+use crate::outbound::{self, PLAIN_HTTP, SendError};
 
 /// An error in an upstream's configuration, which makes the upstream unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +95,11 @@ impl From<SendError> for UpstreamError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Connect { host, mut reason } => {
-                if reason.contains("received fatal alert") {
+                if reason.contains(PLAIN_HTTP) {
+                    reason.push_str(&format!(
+                        " (write http://{host} in this upstream's `endpoints` if it is one of them)"
+                    ));
+                } else if reason.contains("received fatal alert") {
                     reason.push_str(
                         " (it may require another client certificate: see this upstream's `clientcert` and `clientkey`)",
                     );

@@ -3,7 +3,7 @@
 use hyper::Version;
 
 use crate::support::mirror::{blob, manifest, mirror_at, mirror_with};
-use crate::support::registry::Place;
+use crate::support::registry::{Place, Registry};
 use crate::support::tls::Authority;
 use crate::support::upstream::{Auth, Bearer, Upstream};
 
@@ -42,6 +42,26 @@ fn unverifiable_certificate_is_refused_with_the_key_to_set() {
     assert_eq!(upstream.requests("*", ""), 0);
     let insecure = mirror_with(&upstream, ", insecure: true", "");
     assert_eq!(insecure.client().get(&manifest("app", 1)).status, 200);
+}
+
+#[test]
+fn upstream_with_plain_http_behind_an_https_url_is_named() {
+    let plain = Upstream::start();
+    let url = plain.url().replace("http://", "https://");
+    let host = plain.url().replace("http://", "");
+    let registry =
+        Registry::with(&format!("mirror: {{upstreams: {{docker.io: {{default: true, endpoints: [\"{url}\"]}}}}}}"));
+    let answer = registry.client().get(&manifest("app", 1));
+    let warm = registry
+        .client()
+        .request("POST", "/api/v1/warm")
+        .header("content-type", "application/json")
+        .body(br#"{"images": ["app:1"], "platforms": ["linux/amd64"]}"#)
+        .send();
+    for text in [answer.text(), warm.text()] {
+        assert!(text.contains("it answers in plain HTTP, not in TLS"), "{text}");
+        assert!(text.contains(&format!("write http://{host} in this upstream's `endpoints`")), "{text}");
+    }
 }
 
 #[test]
