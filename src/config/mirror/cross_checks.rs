@@ -18,6 +18,7 @@ pub(in crate::config) fn check(root: &Cursor<'_>, http: &Http, mirror: &Mirror, 
     if written.is_written() {
         one_default(&written.get("upstreams"), reading);
         distinct_aliases(&written.get("upstreams"), mirror, reading);
+        names_for_paths(&written.get("upstreams"), mirror, reading);
         local_patterns(&written, mirror, reading);
         own_names(&written.get("names"), mirror, reading);
         prefetched_images(&written.get("prefetch"), mirror, reading);
@@ -70,6 +71,26 @@ fn distinct_aliases(upstreams: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadC
             let message = format!("mirror.upstreams.{name}.aliases: {alias} {wrong}; remove it here");
             reading.report.error(cursor.location(), message);
         }
+    }
+}
+
+/// Warns of an upstream that a path cannot name, since each of its names has a port.
+fn names_for_paths(upstreams: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>) {
+    let is_taken = |alias: &HostName| is_upstream(alias, mirror) || mirror.names.contains(alias);
+    for upstream in
+        mirror.upstreams.values().filter(|upstream| names_of(upstream).all(|name| name.as_str().contains(':')))
+    {
+        let name = upstream.name.as_str();
+        let host = name.split_once(':').and_then(|(host, _)| host.parse().ok());
+        let alias = match host.filter(|host| !is_taken(host)) {
+            Some(host) => host.to_string(),
+            None => name.replace(['[', ']'], "").replace(':', "-").trim_matches('-').to_owned(),
+        };
+        let message = format!(
+            "has a port, which a path cannot contain, so no client can pull HOST/{name}/NAME, and podman cannot use this \
+             upstream; write `aliases: [{alias}]` for HOST/{alias}/NAME"
+        );
+        upstreams.find(name).warn(reading, &message);
     }
 }
 

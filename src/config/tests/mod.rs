@@ -191,7 +191,7 @@ fn yaml_is_read_as_go_reads_it() {
         "version: 0.1\nhealth: {storagedriver: {enabled: true, threshold: \"3\", interval: 0}}",
         "version: 0.1\nstorage: {maintenance: {readonly: {enabled: false}, uploadpurging: {enabled: true, age: 168h}}}",
         "version: 0.1\nmirror: {local: team/**, upstreams: {GHCR.io: }}",
-        "version: 0.1\nmirror: {local: [], upstreams: {\"localhost:5001\": {endpoints: \"http://localhost:5001\"}}}",
+        "version: 0.1\nmirror: {local: [], upstreams: {\"localhost:5001\": {aliases: localhost, endpoints: \"http://localhost:5001\"}}}",
         "version: 0.1\nhttp: {headers: {A: [b, c], D: e}, addr: \"[::1]:0\"}",
     ] {
         let loaded = good(text);

@@ -59,6 +59,8 @@ const DOUBTFUL: &[(&str, u32, &str)] = &[
     ("prefetch:\n    - {image: alpine}\n    - {image: alpine, platforms: all}", 5, "a second time"),
     ("names: []\n  upstreams:\n    docker.io: {default: true}\n    index.docker.io: {}", 6, "write `docker.io:`"),
     ("upstreams:\n    docker.io:\n      default: true\n      tagttl: 1h\n      stalemax: 10m", 7, "is 10m, shorter than `tagttl` (1h)"),
+    ("upstreams:\n    docker.io: {default: true}\n    r.corp:443: {}", 5, "write `aliases: [r.corp]`"),
+    ("upstreams:\n    r.corp: {default: true}\n    r.corp:443: {}", 5, "write `aliases: [r.corp-443]`"),
     ("upstreams:\n    docker.io: {default: true, negativettl: 48h}", 4, "longer than 24h"),
     ("upstreams:\n    docker.io: {default: true, connecttimeout: 1m}", 4, "longer than `firstbytetimeout` (15s)"),
     ("upstreams:\n    docker.io: {default: true, username: me, password: \"****\"}", 4, "`check --print`"),
@@ -81,7 +83,7 @@ fn valid_values_that_are_not_meant_are_warned_of() {
         "fill: {segment: 1GiB, connections: 16, stall: 1s, keep: 1m}",
         "local: [\"app\", \"local/**\"]",
         "local: [\"library/mine\"]",
-        "upstreams: {harbor: {endpoints: [\"http://harbor\"]}, localhost: {}, \"harbor:5001\": {}}\n  names: []",
+        "upstreams: {harbor: {endpoints: [\"http://harbor\"]}, localhost: {}, \"r.corp:5001\": {aliases: [r]}}\n  names: []",
         "local: [\"library/mine\", \"library/mine-*\", \"team/**\"]",
         "prefetch: [{image: alpine, every: 1m}, {image: \"alpine:3\"}]",
     ] {

@@ -23,7 +23,7 @@ pub enum RouteError {
     Method { allow: &'static str },
     #[error("the path has a malformed percent escape, or bytes that are not UTF-8")]
     Escape,
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = port_hint(.0))]
     Name(NameError),
     /// The reference of a requested manifest is neither a tag nor a digest, so the manifest does not exist.
     #[error("the manifest does not exist: {0}")]
@@ -48,6 +48,17 @@ pub enum RouteError {
     LastReferrer(String),
     #[error("there is no upload {0:?}; start one with POST")]
     NoUpload(String),
+}
+
+/// Returns a hint for a name like `r.corp:443/app`. Clients write it if the registry has a port in its name.
+fn port_hint(error: &NameError) -> String {
+    let NameError::Repository(name) = error else { return String::new() };
+    match name.split_once('/') {
+        Some((host, _)) if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => format!(
+            "; a path cannot contain a port: use an alias of {host} without one (mirror.upstreams.{host}.aliases), or ?ns={host}"
+        ),
+        _ => String::new(),
+    }
 }
 
 fn listed(methods: &str) -> String {
