@@ -118,11 +118,11 @@ impl UsageReport {
             ("free", bytes(disk.free), format!("of {}", bytes(disk.total))),
         ];
         if let Some(unlinked) = &self.unlinked {
-            let unlinked_line = |usage: &BlobUsage, end: &str| {
-                ("  unlinked", bytes(usage.bytes), format!("{} blobs in no repository, kept until {end}", usage.blobs))
+            let unlinked_line = |usage: &BlobUsage, what: &str| {
+                ("  unlinked", bytes(usage.bytes), format!("{} blobs in no repository; {what}", usage.blobs))
             };
-            lines.insert(3, unlinked_line(&unlinked.cache, "space is needed"));
-            lines.insert(1, unlinked_line(&unlinked.hosted, "garbage is collected"));
+            lines.insert(3, unlinked_line(&unlinked.cache, "evicted when space is needed"));
+            lines.insert(1, unlinked_line(&unlinked.hosted, "Entrepot has no garbage collection yet"));
         }
         for (name, bytes, details) in lines {
             self.output.line(format!("{name:<13}  {bytes:>12}  {details}"))?;

@@ -10,7 +10,10 @@ use super::output::{Output, json_line, plain, remark};
 use super::remote::{RemoteServer, RequestError, ServerArguments};
 use crate::oci::{ImageError, ImageSelection};
 use crate::sys::blocking;
-use crate::web::{DeletedImage, RepositoryKind};
+use crate::web::{DeletedImage, RepositoryKind, StoredTags};
+
+/// The last line of output if pushed content was deleted.
+const BYTES_STAY: &str = "the disk space of pushed images is not freed: Entrepot has no garbage collection yet";
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -53,16 +56,18 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
     let Arguments { images, yes, json, server } = arguments;
     let reads_stdin = server.reads_stdin();
     let mut server = RemoteServer::open(server).await?;
-    let whole: Vec<&str> =
-        images.iter().map(String::as_str).filter(|image| is_repository(server.strip_host(image))).collect();
+    let absent = if yes { Vec::new() } else { absent_repositories(&mut server, &images).await? };
+    let is_absent = |image: &str| absent.iter().any(|absent| absent == image);
+    let present = || images.iter().map(String::as_str).filter(|image| !is_absent(image));
+    let whole: Vec<&str> = present().filter(|image| is_repository(server.strip_host(image))).collect();
     if !yes && !whole.is_empty() {
         confirm(&whole, server.name(), reads_stdin).await?;
     }
-    let (mut output, mut failed, mut bytes_stay) = (Output::new(), 0, false);
-    for image in &images {
+    let (mut output, mut failed, mut bytes_stay) = (Output::new(), absent.len(), false);
+    for image in present() {
         match delete(&mut server, image).await {
             Ok(deleted) => {
-                bytes_stay |= leaves_bytes(&deleted);
+                bytes_stay |= deleted.kind == RepositoryKind::Hosted;
                 report(&mut output, if json { json_line(&deleted)? } else { describe(&deleted) })?;
             }
             Err(RequestError::Server(message)) => return Err(message.into()),
@@ -73,7 +78,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
         }
     }
     if bytes_stay && !json {
-        report(&mut output, "the bytes stay until garbage is collected".to_owned())?;
+        report(&mut output, BYTES_STAY.to_owned())?;
     }
     match failed {
         0 => Ok(()),
@@ -85,6 +90,27 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
 /// Returns true if the argument means a whole repository.
 fn is_repository(image: &str) -> bool {
     image.parse::<ImageSelection>().is_ok_and(|selection| selection.reference().is_none())
+}
+
+/// Returns the whole repositories in `images` that are not on the server, and reports each. Their deletion needs no confirmation.
+async fn absent_repositories(server: &mut RemoteServer, images: &[String]) -> Result<Vec<String>, CommandError> {
+    let mut absent = Vec::new();
+    for image in images {
+        let name = server.strip_host(image).to_owned();
+        if !is_repository(&name) || absent.contains(image) {
+            continue;
+        }
+        match server.get::<StoredTags>(&format!("/api/v1/repositories/{name}/tags?n=1")).await {
+            Err(RequestError::Refused { status: StatusCode::NOT_FOUND, reason, .. }) => {
+                remark(format!("entrepot: {}: {reason}", plain(image)));
+                absent.push(image.clone());
+            }
+            Err(RequestError::Server(message)) => return Err(message.into()),
+            // The deletion itself tells about any other problem.
+            Ok(_) | Err(RequestError::Refused { .. }) => {}
+        }
+    }
+    Ok(absent)
 }
 
 /// Asks on the terminal whether these repositories may be deleted. Without a terminal, `--yes` is needed.
@@ -128,11 +154,6 @@ fn report(output: &mut Output, line: String) -> Result<(), CommandError> {
         Err(CommandError::OutputClosed) => Ok(()),
         result => result,
     }
-}
-
-/// Returns true if the deletion leaves blobs on the disk. A tag takes next to nothing, and the cache removes its blobs itself.
-fn leaves_bytes(deleted: &DeletedImage) -> bool {
-    deleted.kind == RepositoryKind::Hosted && deleted.reference.as_ref().is_none_or(|reference| reference.contains(':'))
 }
 
 fn describe(deleted: &DeletedImage) -> String {

@@ -17,7 +17,7 @@ fn rm_deletes_and_says_what() {
     let client = registry.client();
     let (one, two) = (client.push_image("team/app", "1", b"one"), client.push_image("team/app", "2", b"two"));
     client.put_manifest("team/app", "latest", &two.manifest);
-    assert_eq!(good(&run_at(&registry, &["rm", "team/app:1"])), "deleted team/app:1\n");
+    assert_eq!(good(&run_at(&registry, &["rm", "team/app:1"])), format!("deleted team/app:1\n{LEFT}"));
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 404);
     assert_eq!(client.get(&manifest("team/app", one.digest)).status, 200, "only the tag is deleted");
     let digest = two.digest;
@@ -38,7 +38,7 @@ fn rm_deletes_and_says_what() {
 
     client.push_image("other", "1", b"x");
     let some = run_at(&registry, &["rm", "team/app:9", "other:1", "none:1"]);
-    assert_eq!((some.status.code(), stdout(&some).as_str()), (Some(1), "deleted other:1\n"));
+    assert_eq!((some.status.code(), stdout(&some).as_str()), (Some(1), &*format!("deleted other:1\n{LEFT}")));
     let message = stderr(&some);
     assert!(message.contains("team/app:9") && message.contains("none:1") && message.contains("2 of 3"), "{message}");
 }
@@ -59,7 +59,12 @@ fn rm_of_a_repository_requires_confirmation() {
         assert_eq!(client.get(&path).status, 404, "{path}");
     }
     assert_eq!(client.get("/v2/team/app/tests/manifests/1").status, 200);
-    bad(&run_at(&registry, &["rm", "-y", "team/app"]), 1, &["nothing was pushed to team/app yet"]);
+    for absent in [&["rm", "-y", "team/app"][..], &["rm", "team/app"]] {
+        bad(&run_at(&registry, absent), 1, &["nothing was pushed to team/app yet"]);
+    }
+    let some = run_at(&registry, &["rm", "team/app", "team/app/tests"]);
+    assert_eq!(some.status.code(), Some(2));
+    assert!(stderr(&some).contains("this deletes all of team/app/tests:"), "{}", stderr(&some));
     client.push_image("team/app", "1", b"one");
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "the repository can be pushed again");
     assert_eq!(good(&run_at(&registry, &["rm", "-y", "team/app"])), format!("deleted all of team/app: 1 tag\n{LEFT}"));

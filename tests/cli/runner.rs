@@ -12,7 +12,7 @@ use crate::support::registry::Registry;
 pub const ALICE: &str = "alice:$2y$05$Z2UyzlpcairrQQKgFnpHnelQ.J6CK7OXQtyT9HbBvC8MAthihNobu\n";
 
 /// The notice that follows a deletion of hosted content.
-pub const LEFT: &str = "the bytes stay until garbage is collected\n";
+pub const LEFT: &str = "the disk space of pushed images is not freed: Entrepot has no garbage collection yet\n";
 
 /// Returns the command. Of this machine's environment, it has only `PATH`.
 pub fn command(arguments: &[&str]) -> Command {

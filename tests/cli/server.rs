@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use super::runner::{ALICE, bad, command, good, objects, run, run_at, run_with, stderr, words};
+use super::runner::{ALICE, LEFT, bad, command, good, objects, run, run_at, run_with, stderr, words};
 use crate::support::mirror::mirror_with;
 use crate::support::registry::{Registry, free_address};
 use crate::support::upstream::Upstream;
@@ -109,7 +109,7 @@ fn hosted_image_may_begin_with_the_servers_name() {
         let image = format!("{host}:{port}/local/a/b");
         assert!(good(&run_at(&registry, &["ls", &image])).starts_with("1 "));
         assert!(good(&run_at(&registry, &["du", &image])).contains("local/a/b"));
-        assert_eq!(good(&run_at(&registry, &["rm", &format!("{image}:1")])), "deleted local/a/b:1\n");
+        assert_eq!(good(&run_at(&registry, &["rm", &format!("{image}:1")])), format!("deleted local/a/b:1\n{LEFT}"));
     }
 }
 
