@@ -50,6 +50,8 @@ fn serve_logs_its_address_mirrors_and_access() {
         &format!("{{\"registry-mirrors\": [\"http://{}\"]}}", registry.addr()),
         "without a login, every client that reaches this address may pull, push and delete",
         registry.data().to_str().unwrap(),
+        "the configuration was read",
+        "config.yml",
     ] {
         assert!(log.contains(words), "{words}: {log}");
     }
@@ -112,15 +114,20 @@ fn built_in_mirror_is_left_out_on_an_old_volume() {
         .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", &root)
         .env("REGISTRY_HTTP_ADDR", addr.to_string())
         .stdout(std::fs::File::create(directory.path().join("out")).unwrap())
+        .stderr(std::fs::File::create(directory.path().join("log")).unwrap())
         .spawn()
         .unwrap();
     let client = crate::support::client::Client::new(addr);
     let found = crate::support::registry::eventually("an answer", || client.try_get("/v2/team/app/manifests/1"));
     let out = std::fs::read_to_string(directory.path().join("out")).unwrap();
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(found.status, 200);
     assert!(out.contains("team/app") && out.contains("built-in mirror is left out"), "{out}");
+    for text in [&out, &log] {
+        assert!(text.contains("the built-in one, since none of /etc/entrepot/config.yml, "), "{text}");
+    }
 }
 
 #[test]

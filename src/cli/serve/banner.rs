@@ -11,7 +11,7 @@ use crate::oci::Pattern;
 pub(super) fn lines(settings: &Settings, address: SocketAddr) -> Vec<String> {
     let config = settings.config();
     let mut lines = vec![format!("entrepot {} listens on http://{address}", env!("CARGO_PKG_VERSION"))];
-    lines.push(format!("  config   {}", settings.source));
+    lines.push(format!("  config   {}", settings.described_source()));
     for upstream in config.mirror.upstreams.values() {
         let default = if config.mirror.default.as_ref() == Some(&upstream.name) { ", the default" } else { "" };
         lines.push(format!("  mirrors  {} ({}{default})", upstream.name, upstream.endpoints.join(", ")));

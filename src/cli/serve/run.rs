@@ -25,6 +25,8 @@ pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> 
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
+    // The banner goes to standard output, and this line to the log, which may be all that is kept.
+    tracing::info!(configuration = settings.described_source(), "the configuration was read");
     let (machine, metrics) = (Machine::system(), Arc::new(Metrics::new()));
     let (stop, abort) =
         stop_signals(&machine.tasks).map_err(|error| ErrorMessage(format!("cannot handle signals: {error}")))?;

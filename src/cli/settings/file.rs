@@ -7,11 +7,11 @@ use crate::config::{self, Draft, RootOrigin, SourceText};
 use crate::sys::{blocking, disk};
 
 /// The paths that are tried in this order when no file is named.
-const PLACES: [&str; 3] =
+pub(super) const PLACES: [&str; 3] =
     ["/etc/entrepot/config.yml", "/etc/distribution/config.yml", "/etc/docker/registry/config.yml"];
 
 /// The name of the built-in configuration in messages.
-const BUILT_IN: &str = "config/default.yml (built in)";
+pub(super) const BUILT_IN: &str = "config/default.yml (built in)";
 
 /// The directory in which `registry:2` keeps its data. Container images of registries have their volume there.
 const VOLUME: &str = "/var/lib/registry";

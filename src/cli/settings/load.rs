@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::examine::examine;
-use super::file::read;
+use super::file::{BUILT_IN, PLACES, read};
 use super::hidden::reconcile;
 use crate::cli::outcome::ErrorMessage;
 use crate::config::{Config, Draft, Loaded, Problem, Problems};
@@ -36,6 +36,15 @@ impl Settings {
         Ok(Self { source, loaded, notes: notes.into_iter().collect() })
     }
 
+    /// Returns the configuration file, or the statement that there is none.
+    pub(in crate::cli) fn described_source(&self) -> String {
+        if self.source == BUILT_IN {
+            format!("the built-in one, since none of {} exists", PLACES.join(", "))
+        } else {
+            self.source.clone()
+        }
+    }
+
     pub(in crate::cli) fn config(&self) -> &Config {
         &self.loaded.config
     }
@@ -47,5 +56,22 @@ impl Settings {
     /// Returns the store that the configuration names. Nothing on the disk is touched yet.
     pub(in crate::cli) fn store(&self, clock: Clock) -> Store {
         Store::new(&self.config().storage.root, clock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DEFAULT, SourceText};
+
+    #[test]
+    fn source_is_a_file_or_the_statement_that_there_is_none() {
+        let described = |source: &str| {
+            let text = SourceText { name: source.to_owned(), text: DEFAULT, built_in: source == BUILT_IN };
+            let draft = Draft::read(text, &[], &|_| Ok(String::new()));
+            Settings::settle(source.to_owned(), draft, &[]).unwrap().described_source()
+        };
+        assert_eq!(described("/etc/entrepot/config.yml"), "/etc/entrepot/config.yml");
+        assert!(described(BUILT_IN).starts_with("the built-in one, since none of /etc/entrepot/config.yml, "));
     }
 }
