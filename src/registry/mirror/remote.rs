@@ -56,7 +56,7 @@ impl Remote {
     pub fn failed(&self, error: &dyn fmt::Display) {
         let mut silence = self.silence();
         if silence.is_none() {
-            tracing::warn!(upstream = %self.upstream.name(), %error, "the upstream does not answer; cached content is served as it is");
+            tracing::warn!(upstream = %self.upstream.name(), %error, "the upstream does not answer; until it does, only cached content is served");
         }
         let since = silence.map_or_else(|| self.clock.now(), |known| known.since);
         *silence = Some(Silence { since, noticed: self.clock.moment() });
