@@ -1,7 +1,7 @@
 //! Measures a bad link behind Entrepot, behind `registry:2` as a proxy, and without a server.
 //!
 //! ```sh
-//! cargo bench --bench link                # everything, in under two minutes; writes docs/measured/link.md
+//! cargo bench --bench link                # everything, in under two minutes; writes docs/measured/LINK.md
 //! cargo bench --bench link -- cut stall   # only scenarios whose title has one of these words; writes nothing
 //! ```
 //!
@@ -58,10 +58,10 @@ fn main() {
     cells.sort_by_key(|cell| (cell.scenario, cell.who));
     println!("\n{}", report::promises(&cells));
     if words.is_empty() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured/link.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured/LINK.md");
         std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured")).unwrap();
         std::fs::write(path, report::document(&chosen, &cells)).unwrap();
-        println!("written to docs/measured/link.md after {:.0} s", begun.elapsed().as_secs_f64());
+        println!("written to docs/measured/LINK.md after {:.0} s", begun.elapsed().as_secs_f64());
     }
 }
 

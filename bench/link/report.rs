@@ -1,4 +1,4 @@
-//! The report in docs/measured/link.md.
+//! The report in docs/measured/LINK.md.
 
 use crate::Cell;
 use crate::contestant::Who;

@@ -1,7 +1,7 @@
 //! Measures long lists: 10^5 tags of one repository, 10^5 repositories, 10^4 referrers of one digest.
 //!
 //! ```sh
-//! cargo bench --bench lists          # everything; writes docs/measured/lists.md; takes 5 GB of the temporary directory meanwhile
+//! cargo bench --bench lists          # everything; writes docs/measured/LISTS.md; takes 5 GB of the temporary directory meanwhile
 //! cargo bench --bench lists -- 100   # a hundredth of it; writes nothing
 //! ```
 //!
@@ -66,9 +66,9 @@ fn main() {
     rows.iter().for_each(|row| println!("{}", row.line()));
     println!("{}", index.text());
     if part.is_none() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured/lists.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured/LISTS.md");
         std::fs::write(path, report::document(&sizes, &rows, &index)).unwrap();
-        println!("written to docs/measured/lists.md after {:.0} s", begun.elapsed().as_secs_f64());
+        println!("written to docs/measured/LISTS.md after {:.0} s", begun.elapsed().as_secs_f64());
     }
 }
 

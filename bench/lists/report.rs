@@ -1,4 +1,4 @@
-//! The report in docs/measured/lists.md.
+//! The report in docs/measured/LISTS.md.
 
 use crate::leaf::{Leafed, List, Memory};
 use crate::store::Sizes;
