@@ -25,7 +25,7 @@ pub use cache::{
     TagRecord, verified,
 };
 pub use error::StoreError;
-pub use hosted::{AllLocks, HostedBlob, HostedStore, RepositoryLock, StoredManifest, Upload};
+pub use hosted::{AllLocks, HostedBlob, HostedStore, RepositoryLock, StoredManifest, Tagged, Upload};
 pub use index::Indexed;
 pub use open::Store;
 pub use page::{Amount, Page};

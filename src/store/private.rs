@@ -13,12 +13,15 @@ use super::driver::{Backend, Driver, Durability};
 use super::key::ObjectKey;
 use super::layout;
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::sys::{Clock, Tasks};
+use crate::sys::{Clock, Moment};
 
-/// A tag's last pull is written at most once in this time.
+/// A tag's last pull is recorded at most once in this time.
 const PULL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The number of tags whose last written pull is kept in memory. A tag that was dropped from memory is written once
+/// A longer record is damaged. A name of an account is much shorter.
+const MAX_RECORD_BYTES: u64 = 64 << 10;
+
+/// The number of tags whose last recorded pull is kept in memory. A tag that was dropped from memory is recorded once
 /// more.
 const REMEMBERED_PULLS: u64 = 10_000;
 
@@ -39,18 +42,26 @@ struct PullRecord {
     at: u64,
 }
 
+/// A pull that one caller records.
+#[derive(Clone, Copy)]
+struct Claim {
+    /// The time of the push that the pull found, if the driver knows it.
+    pushed_at: Option<SystemTime>,
+    at: Moment,
+}
+
 /// Reads and writes the records.
 #[derive(Clone)]
 pub struct PrivateStore {
     backend: Backend,
     clock: Clock,
-    /// The time at which the last pull of each tag was written.
-    written: moka::sync::Cache<(RepositoryName, Tag), SystemTime>,
+    /// The last pull of each tag that was or is being recorded.
+    claims: moka::sync::Cache<(RepositoryName, Tag), Claim>,
 }
 
 impl PrivateStore {
     pub(super) fn new(backend: Backend, clock: Clock) -> Self {
-        Self { backend, clock, written: moka::sync::Cache::new(REMEMBERED_PULLS) }
+        Self { backend, clock, claims: moka::sync::Cache::new(REMEMBERED_PULLS) }
     }
 
     /// Records that a manifest was pushed now.
@@ -60,7 +71,7 @@ impl PrivateStore {
         digest: &Digest,
         by: Option<String>,
     ) -> Result<(), StoreError> {
-        let record = PushRecord { by, at: self.seconds() };
+        let record = PushRecord { by, at: self.clock.unix_seconds() };
         self.write(layout::push(repository, digest), &record).await
     }
 
@@ -73,26 +84,23 @@ impl PrivateStore {
         self.read(layout::push(repository, digest)).await
     }
 
-    /// Returns true if a pull of this tag should be recorded now. Does not block and reads no file.
-    pub fn is_pull_due(&self, repository: &RepositoryName, tag: &Tag) -> bool {
-        let written = self.written.get(&(repository.clone(), tag.clone()));
-        // A clock that was set back makes the last record one of the future, so a new one is due.
-        written.is_none_or(|at| self.clock.now().duration_since(at).map_or(true, |since| since >= PULL_INTERVAL))
+    /// Returns true if a pull of this tag should be recorded now, and counts it as recorded from then on: the caller
+    /// records it. A record that fails is tried again after the usual time, so that a storage without space is not
+    /// asked with each pull. `pushed_at` is the time of the push that the pull found. A tag that was deleted and pushed
+    /// again has another one, so its first pull is recorded at once. Does not block and reads no file.
+    pub(super) fn claim_pull(&self, repository: &RepositoryName, tag: &Tag, pushed_at: Option<SystemTime>) -> bool {
+        let key = (repository.clone(), tag.clone());
+        let is_due = |claim: &Claim| claim.pushed_at != pushed_at || self.clock.since(claim.at) >= PULL_INTERVAL;
+        let due = self.claims.get(&key).is_none_or(|claim| is_due(&claim));
+        if due {
+            self.claims.insert(key, Claim { pushed_at, at: self.clock.moment() });
+        }
+        due
     }
 
-    /// Records that a tag was pulled now, unless that was recorded less than a minute ago.
-    pub async fn record_pull(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        if !self.is_pull_due(repository, tag) {
-            return Ok(());
-        }
-        let key = (repository.clone(), tag.clone());
-        self.written.insert(key.clone(), self.clock.now());
-        let written = self.write(layout::pull(repository, tag), &PullRecord { at: self.seconds() }).await;
-        if written.is_err() {
-            // The next pull tries again.
-            self.written.invalidate(&key);
-        }
-        written
+    /// Returns the content of the record of a pull that happens now.
+    pub(super) fn pull_record(&self) -> Vec<u8> {
+        json(&PullRecord { at: self.clock.unix_seconds() })
     }
 
     /// Records a push. A failure is logged: the push itself succeeded.
@@ -102,57 +110,29 @@ impl PrivateStore {
         }
     }
 
-    /// Records a pull in a task of its own if that is due, so that the pull does not wait for it. A failure is logged.
-    pub fn note_pull(&self, tasks: &Tasks, repository: &RepositoryName, tag: &Tag) {
-        if !self.is_pull_due(repository, tag) {
-            return;
-        }
-        let (store, repository, tag) = (self.clone(), repository.clone(), tag.clone());
-        tasks.spawn(async move {
-            let recorded = async {
-                store.record_pull(&repository, &tag).await?;
-                store.drop_pull_of_deleted(&repository, &tag).await
-            };
-            if let Err(error) = recorded.await {
-                tracing::warn!(%error, %repository, %tag, "the pull of a tag could not be recorded");
-            }
-        });
-    }
-
     /// Returns when a tag was last pulled, in seconds since 1970, if that was recorded. The answer may be a minute too
     /// old.
     pub async fn last_pull(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<u64>, StoreError> {
         Ok(self.read::<PullRecord>(layout::pull(repository, tag)).await?.map(|record| record.at))
     }
 
-    /// Removes the record of a pull if its tag was deleted while the record was written. A later tag of that name must not
-    /// inherit it.
-    async fn drop_pull_of_deleted(&self, repository: &RepositoryName, tag: &Tag) -> Result<(), StoreError> {
-        let (tag_key, record) = (layout::tag(repository, tag), layout::pull(repository, tag));
-        let at = record.clone();
-        let drop_deleted = move |driver: &dyn Driver| {
-            if !driver.exists(&tag_key)? {
-                driver.remove(&record)?;
-            }
-            Ok(())
-        };
-        self.backend.run("remove", &at, drop_deleted).await
-    }
-
-    fn seconds(&self) -> u64 {
-        self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-    }
-
-    /// Reads a record; a damaged one counts as missing.
+    /// Reads a record. A damaged one counts as missing.
     async fn read<T: for<'de> Deserialize<'de>>(&self, key: ObjectKey) -> Result<Option<T>, StoreError> {
         let at = key.clone();
-        let json = self.backend.run("read", &at, move |driver: &dyn Driver| driver.read(&key)).await?;
+        let read = move |driver: &dyn Driver| match driver.stat(&key)? {
+            Some(found) if found.size <= MAX_RECORD_BYTES => driver.read(&key),
+            _ => Ok(None),
+        };
+        let json = self.backend.run("read", &at, read).await?;
         Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
     async fn write(&self, key: ObjectKey, record: &impl Serialize) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(record).expect("strings and numbers are always JSON");
-        let at = key.clone();
+        let (json, at) = (json(record), key.clone());
         self.backend.run("write", &at, move |driver| driver.write(&key, &json, Durability::Unsynced)).await
     }
+}
+
+fn json(record: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("strings and numbers are always JSON")
 }

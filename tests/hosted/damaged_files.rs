@@ -1,7 +1,7 @@
 //! Files of pushed content with wrong bytes are not served where the server can tell, and pushing the content again repairs them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use entrepot::oci::Digest;
 
@@ -69,4 +69,36 @@ fn damaged_blob_is_repaired_by_a_push() {
     let empty = client.push_blob("team/app", b"");
     let served = client.get(&format!("/v2/team/app/blobs/{empty}"));
     assert_eq!((served.status, served.body.len()), (200, 0), "an empty blob is served");
+}
+
+/// A storage that fails does not tell whether the content exists. With 404 a client would take it for absent: it would push
+/// the content again, or copy another image than the one that is stored. With 500 it tries again later.
+#[test]
+fn unreadable_storage_is_not_reported_as_absent_content() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let image = client.push_image("team/app", "v1", b"layer");
+    let repository = registry.data().join("docker/registry/v2/repositories/team/app");
+    let blob = format!("/v2/team/app/blobs/{}", image.layer);
+    let link = repository.join("_layers/sha256").join(image.layer.hex()).join("link");
+    // A link to itself can be read by no user.
+    let unreadable = |path: &Path, target: &str| {
+        let aside = path.with_extension("aside");
+        fs::rename(path, &aside).unwrap();
+        std::os::unix::fs::symlink(path, path).unwrap();
+        let (head, get) = (client.head(target), client.get(target));
+        fs::remove_file(path).unwrap();
+        fs::rename(&aside, path).unwrap();
+        assert_eq!((head.status, get.status, get.code().as_str()), (500, 500, "UNKNOWN"), "{target}");
+        assert!(!get.text().contains("_layers") && !get.text().contains("_manifests"), "{}", get.text());
+        registry.wait_for_log(path.file_name().unwrap().to_str().unwrap());
+        assert_eq!(client.get(target).status, 200, "{target}");
+    };
+    unreadable(&link, &blob);
+    unreadable(&repository.join("_layers"), &blob);
+    unreadable(&repository.join("_manifests"), "/v2/team/app/manifests/v1");
+    unreadable(&repository.join("_manifests"), "/v2/team/app/tags/list");
+    // Without manifests, the layers tell whether the repository exists.
+    fs::remove_dir_all(repository.join("_manifests")).unwrap();
+    unreadable(&repository.join("_layers"), "/v2/team/app/tags/list");
 }

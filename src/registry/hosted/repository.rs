@@ -29,22 +29,25 @@ impl HostedRepository {
 
     /// Returns the manifest that a tag or a digest names.
     pub(in crate::registry) async fn manifest(&self, reference: &Reference) -> Result<HeldManifest, RegistryError> {
-        let digest = match reference {
-            Reference::Digest(digest) => Some(*digest),
-            Reference::Tag(tag) => self.store().tag(&self.name, tag).await?,
+        let found = match reference {
+            Reference::Digest(digest) => self.stored_manifest(digest).await?,
+            Reference::Tag(tag) => self.pulled(tag).await?,
         };
-        let found = match &digest {
-            Some(digest) => self.stored_manifest(digest).await?,
-            None => None,
-        };
-        if let (Some(_), Reference::Tag(tag)) = (&found, reference) {
-            // A HEAD counts too: clients ask for a tag with HEAD and then read the manifest by its digest.
-            self.store().private().note_pull(&self.context.tasks, &self.name, tag);
-        }
         match found {
             Some(manifest) => Ok(manifest),
             None => Err(self.manifest_unknown(reference).await?),
         }
+    }
+
+    /// Returns the manifest that a tag names, and records the pull. A HEAD counts too: clients ask for a tag with HEAD and
+    /// then read the manifest by its digest.
+    async fn pulled(&self, tag: &Tag) -> Result<Option<HeldManifest>, RegistryError> {
+        let Some(tagged) = self.store().tagged(&self.name, tag).await? else { return Ok(None) };
+        let found = self.stored_manifest(&tagged.digest).await?;
+        if found.is_some() {
+            self.store().note_pull(&self.context.tasks, &self.name, tag, tagged.pushed_at);
+        }
+        Ok(found)
     }
 
     /// Returns a stored manifest. Unlike [`Self::manifest`], an absent one is no error.
@@ -84,8 +87,7 @@ impl HostedRepository {
         &self,
         tag: &Tag,
     ) -> Result<Option<(Digest, Option<SystemTime>)>, RegistryError> {
-        let Some(digest) = self.store().tag(&self.name, tag).await? else { return Ok(None) };
-        Ok(Some((digest, self.store().tagged_at(&self.name, tag).await?)))
+        Ok(self.store().tagged(&self.name, tag).await?.map(|tagged| (tagged.digest, tagged.pushed_at)))
     }
 
     /// Returns the manifests that refer to a manifest. An absent manifest has no referrers, which is no error (OCI

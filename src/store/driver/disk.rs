@@ -135,3 +135,22 @@ impl Writer for File {
         self.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::disk::synced;
+
+    /// A record may be lost in a crash. Its directories must not be: a synced object relies on them later.
+    #[test]
+    fn every_write_makes_its_directories_durable() {
+        for durability in [Durability::Unsynced, Durability::Synced] {
+            let root = tempfile::tempdir().unwrap();
+            let driver = DiskDriver::new(root.path());
+            let record = ObjectKey::new("entrepot/repositories/team/app/_pushes/sha256/ab");
+            driver.write(&record, b"{}", durability).unwrap();
+            let lost = synced::unsynced_above(&driver.path(&record), root.path());
+            assert_eq!(lost, Vec::<PathBuf>::new(), "{durability:?}");
+        }
+    }
+}

@@ -10,5 +10,5 @@ mod backend;
 pub use backend::Backend;
 pub use disk::DiskDriver;
 #[cfg(test)]
-pub use verbs::{Child, ObjectStat};
+pub use verbs::{Changes, Child, ObjectStat};
 pub use verbs::{Driver, Durability, FileLocks, LocalFile, LockGuard, OpenedWriter, Writer};

@@ -17,6 +17,15 @@ use crate::oci::{Algorithm, Digest, MediaType, RepositoryName, Tag};
 use crate::store::driver::{Driver, Durability};
 use crate::store::{Page, StoreError, layout};
 
+/// A tag of a hosted repository.
+#[derive(Clone, Copy, Debug)]
+pub struct Tagged {
+    /// The digest that the tag was pushed with.
+    pub digest: Digest,
+    /// The time of the last push of the tag, if the driver knows it.
+    pub pushed_at: Option<SystemTime>,
+}
+
 impl HostedStore {
     /// Stores a manifest under `digest`, which must be its own. `media_type` is given if the body does not state it.
     ///
@@ -161,31 +170,40 @@ impl HostedStore {
 
     /// Returns the digest that a tag was pushed with.
     pub async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, StoreError> {
-        let (current, record) = (layout::tag_current(repository, tag), layout::tag_digest(repository, tag));
-        let link = current.clone();
-        let read = move |driver: &dyn Driver| Ok((links::read(driver, &link)?, links::read(driver, &record)?));
-        match self.backend.run("read", &current, read).await? {
-            // `registry:2` may have moved the tag since, without changing the record.
-            (Some(current), Some(name)) if self.revision(repository, &name).await? == Some(current) => Ok(Some(name)),
-            (current, _) => Ok(current),
-        }
+        Ok(self.tagged(repository, tag).await?.map(|tagged| tagged.digest))
     }
 
-    /// Returns the time of the last push of a tag, if the driver knows it.
-    pub async fn tagged_at(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<SystemTime>, StoreError> {
-        let link = layout::tag_current(repository, tag);
-        let looked = link.clone();
-        let found = self.backend.run("read", &link, move |driver| driver.stat(&looked)).await?;
-        Ok(found.and_then(|found| found.modified))
+    /// Returns the digest that a tag was pushed with, and the time of the push.
+    pub async fn tagged(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<Tagged>, StoreError> {
+        let (link, record) = (layout::tag_current(repository, tag), layout::tag_digest(repository, tag));
+        let read_link = link.clone();
+        let read = move |driver: &dyn Driver| {
+            let pushed_at = driver.stat(&read_link)?.and_then(|found| found.modified);
+            Ok((links::read(driver, &read_link)?, links::read(driver, &record)?, pushed_at))
+        };
+        let (current, record, pushed_at) = self.backend.run("read", &link, read).await?;
+        let Some(current) = current else { return Ok(None) };
+        let digest = match record {
+            // `registry:2` may have moved the tag since, without changing the record.
+            Some(name) if self.revision(repository, &name).await? == Some(current) => name,
+            _ => current,
+        };
+        Ok(Some(Tagged { digest, pushed_at }))
     }
 
     /// Sets a tag to a manifest that the repository holds.
     pub async fn set_tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StoreError> {
         let content = self.revision(repository, digest).await?.unwrap_or(*digest);
         let (current, record) = (layout::tag_current(repository, tag), layout::tag_digest(repository, tag));
+        let pull = layout::pull(repository, tag);
         let (index, digest, link) = (layout::tag_index(repository, tag, &content), *digest, current.clone());
         self.backend
             .run("link", &current, move |driver| {
+                // A new tag must not inherit the last pull of an earlier tag of its name: `registry:2` removes tags without
+                // their records, and so does a deletion that fails to remove a record.
+                if driver.stat(&link)?.is_none() {
+                    forget_record(driver.remove(&pull));
+                }
                 // The record comes first, since it counts for nothing until the link names the same bytes.
                 if content != digest {
                     links::write(driver, &record, &digest)?;

@@ -11,6 +11,7 @@ mod store;
 mod blobs;
 mod uploads;
 mod manifests;
+mod pulls;
 mod referrers;
 mod missing;
 mod repositories;
@@ -19,6 +20,7 @@ pub use blobs::HostedBlob;
 pub use links::layers;
 pub use locks::{AllLocks, RepositoryLock, create_files as create_lock_files};
 pub use manifest_file::StoredManifest;
+pub use manifests::Tagged;
 pub use store::HostedStore;
 pub use upload::Upload;
 

@@ -118,7 +118,12 @@ impl HostedStore {
             let (uploads, clock, table) = (layout::uploads(&repository), self.clock.clone(), Arc::clone(&self.uploads));
             let listed = uploads.clone();
             let purge = move |driver: &dyn Driver| purge(driver, &listed, (&clock, age), &table);
-            purged += self.backend.run("purge uploads", &uploads, purge).await?;
+            match self.backend.run("purge uploads", &uploads, purge).await {
+                Ok(removed) => purged += removed,
+                Err(error) => {
+                    tracing::warn!(%error, "the uploads of a repository cannot be listed, so none is removed")
+                }
+            }
         }
         if purged > 0 {
             // Some hashes belong to removed uploads; the others are made again by reading.
@@ -153,7 +158,8 @@ impl HostedStore {
     }
 }
 
-/// Removes the uploads below `_uploads` that are older than `age` and that no request holds.
+/// Removes the uploads below `_uploads` that are older than `age` and that no request holds. An upload that cannot be
+/// removed does not keep the others.
 fn purge(
     driver: &dyn Driver,
     uploads: &ObjectKey,
@@ -163,32 +169,38 @@ fn purge(
     let mut purged = 0;
     for child in driver.children(uploads)? {
         let folder = uploads.join(&child.name);
-        let (data, started) = (driver.stat(&folder.join("data")), driver.stat(&folder.join("startedat")));
-        let stats = [&data, &started].into_iter().filter_map(|found| found.as_ref().ok()?.as_ref());
-        let idle = stats.map(|found| found.age(clock)).min();
-        if idle.is_none_or(|idle| idle <= age) {
-            continue;
-        }
-        // The upload is held until it is removed, so that no request resumes it meanwhile.
-        let held = match child.name.parse() {
-            Ok(id) => table.hold(&id).map(Some),
-            Err(_) => Some(None),
+        let removed = match is_idle(driver, &folder, (clock, age)) {
+            Ok(true) => remove_idle(driver, &folder, &child.name, table),
+            idle => idle,
         };
-        let Some(_held) = held else { continue };
-        let writer = match data?.map(|_| driver.open_writer(&folder.join("data"))) {
-            None => None,
-            Some(Ok(writer)) => Some(writer),
-            // An upload that another user's process left must not keep the others from being removed.
-            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                tracing::warn!(%error, upload = %child.name, "an abandoned upload cannot be opened, so it is not removed");
-                continue;
+        match removed {
+            Ok(removed) => purged += usize::from(removed),
+            Err(error) => {
+                let upload = driver.describe(&folder);
+                tracing::warn!(%error, upload, "an abandoned upload cannot be removed; remove it by hand");
             }
-            Some(Err(error)) => return Err(error),
-        };
-        let is_free = matches!(writer, None | Some(OpenedWriter::Writer(_)));
-        if is_free && driver.remove_tree(&folder)? {
-            purged += 1;
         }
     }
     Ok(purged)
+}
+
+/// Returns true if an upload received nothing for longer than `age`.
+fn is_idle(driver: &dyn Driver, folder: &ObjectKey, (clock, age): (&Clock, Duration)) -> io::Result<bool> {
+    let parts = [driver.stat(&folder.join("data"))?, driver.stat(&folder.join("startedat"))?];
+    let idle = parts.iter().flatten().map(|found| found.age(clock)).min();
+    Ok(idle.is_some_and(|idle| idle > age))
+}
+
+/// Removes an upload unless a request holds it. It is held until it is removed, so that no request resumes it meanwhile.
+fn remove_idle(driver: &dyn Driver, folder: &ObjectKey, id: &str, table: &Arc<UploadTable>) -> io::Result<bool> {
+    let held = match id.parse() {
+        Ok(id) => table.hold(&id).map(Some),
+        Err(_) => Some(None),
+    };
+    let Some(_held) = held else { return Ok(false) };
+    let data = folder.join("data");
+    // The writer excludes other processes. NFS grants an exclusive lock only on a file that is open for writing.
+    let writer = driver.stat(&data)?.map(|_| driver.open_writer(&data)).transpose()?;
+    let is_free = matches!(writer, None | Some(OpenedWriter::Writer(_)));
+    Ok(is_free && driver.remove_tree(folder)?)
 }

@@ -26,11 +26,13 @@ impl Stamp {
     }
 }
 
-/// Turns "not found" into `None`.
+/// Turns "not found" into `None`. A file whose name the file system cannot hold does not exist either. Every other error
+/// is returned, since it leaves open whether the file exists.
 pub fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -192,7 +194,10 @@ fn make_durably(directory: &Path) -> io::Result<()> {
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(parent(path))?.sync_all()
+    File::open(parent(path))?.sync_all()?;
+    #[cfg(test)]
+    super::synced::note(parent(path));
+    Ok(())
 }
 
 /// Returns an unused name beside `path`.
@@ -200,4 +205,22 @@ fn sibling(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".tmp-");
     name.push(random_id());
     path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_is_only_a_file_that_cannot_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| optional(metadata(&directory.path().join(name))).map(|found| found.is_some());
+        write_replace(&directory.path().join("file"), b"").unwrap();
+        std::os::unix::fs::symlink("loop", directory.path().join("loop")).unwrap();
+        assert!(at("file").unwrap());
+        for missing in ["none", "none/below", "file/below", &"long".repeat(100)] {
+            assert!(!at(missing).unwrap(), "{missing}");
+        }
+        assert!(at("loop").is_err() && at("loop/below").is_err());
+    }
 }

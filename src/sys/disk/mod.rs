@@ -1,6 +1,8 @@
 //! Files and directories. The calls block, so run them through [`super::blocking`].
 #![expect(clippy::disallowed_methods, reason = "this is the seam: the one place that touches the file system")]
 
+#[cfg(test)]
+pub mod synced;
 mod files;
 mod directories;
 mod owner;

@@ -1,6 +1,7 @@
 //! The behaviour of hosted content over every driver.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -8,27 +9,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::faulty::FaultyDriver;
 use super::memory::MemoryDriver;
 use crate::oci::{Algorithm, Digest, MediaType, ReferrersQuery, RepositoryName, Tag};
 use crate::store::cache::CacheStore;
 use crate::store::driver::{DiskDriver, Driver, Durability};
 use crate::store::{HostedStore, Share, StoreError, StoredBlob, UploadId, layout};
-use crate::sys::{Clock, Tasks};
+use crate::sys::Clock;
 
 /// A hosted store over one driver.
-struct Fixture {
-    store: HostedStore,
-    driver: Arc<dyn Driver>,
-    clock: Clock,
+pub struct Fixture {
+    pub store: HostedStore,
+    pub driver: Arc<dyn Driver>,
+    pub clock: Clock,
     directory: tempfile::TempDir,
 }
 
 impl Fixture {
-    fn on_disk() -> Self {
+    pub fn on_disk() -> Self {
         Self::new(|directory, _| Arc::new(DiskDriver::new(directory)))
     }
 
-    fn in_memory() -> Self {
+    pub fn in_memory() -> Self {
         Self::new(|_, clock| Arc::new(MemoryDriver::new(clock.clone())))
     }
 
@@ -39,8 +41,14 @@ impl Fixture {
         Self { store, driver, clock, directory }
     }
 
+    /// Puts another driver in front of the fixture's own.
+    pub fn over(self, driver: Arc<dyn Driver>) -> Self {
+        let store = HostedStore::new(Arc::clone(&driver), self.clock.clone());
+        Self { store, driver, ..self }
+    }
+
     /// Returns a store that shares only the driver, as a restarted process does.
-    fn restarted(&self) -> HostedStore {
+    pub fn restarted(&self) -> HostedStore {
         HostedStore::new(Arc::clone(&self.driver), self.clock.clone())
     }
 
@@ -54,7 +62,7 @@ impl Fixture {
         sha256(content)
     }
 
-    async fn put(&self, repository: &RepositoryName, body: &str) -> Digest {
+    pub async fn put(&self, repository: &RepositoryName, body: &str) -> Digest {
         let digest = sha256(body.as_bytes());
         self.store.put_manifest(repository, &digest, Bytes::from(body.to_owned()), None).await.unwrap();
         digest
@@ -89,6 +97,8 @@ macro_rules! over_both_drivers {
     };
 }
 
+pub(super) use over_both_drivers;
+
 over_both_drivers! {
     pushed_blob_is_read_back
     upload_resumes_after_restart
@@ -112,19 +122,19 @@ over_both_drivers! {
     lock_of_all_repositories_excludes_each
     walk_finds_stored_bytes_and_removal_frees_them
     holders_are_known_before_and_after_indexing
-    push_is_recorded_until_the_manifest_is_deleted
-    pull_is_recorded_at_most_once_a_minute
+    uploads_that_cannot_be_removed_do_not_keep_the_others
+    uploads_that_cannot_be_listed_do_not_keep_the_others
 }
 
 fn sha256(content: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha256, content)
 }
 
-fn name(text: &str) -> RepositoryName {
+pub fn name(text: &str) -> RepositoryName {
     text.parse().unwrap()
 }
 
-fn tag(text: &str) -> Tag {
+pub fn tag(text: &str) -> Tag {
     text.parse().unwrap()
 }
 
@@ -219,6 +229,48 @@ async fn idle_uploads_are_purged_and_held_ones_stay(fixture: Fixture) {
     assert_eq!(fixture.store.upload_size(&app, &held).await.unwrap(), 5);
 }
 
+async fn uploads_that_cannot_be_removed_do_not_keep_the_others(fixture: Fixture) {
+    let faulty = Arc::new(FaultyDriver::new(Arc::clone(&fixture.driver)));
+    let fixture = fixture.over(Arc::clone(&faulty) as _);
+    for verb in ["open_writer", "stat", "remove_tree"] {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::IsADirectory] {
+            let mut uploads = Vec::new();
+            for repository in ["a", "b", "b", "b", "c"] {
+                let id = fixture.store.start_upload(&name(repository), Algorithm::Sha256).await.unwrap();
+                let mut upload = fixture.store.upload(&name(repository), &id).await.unwrap();
+                upload.append(Bytes::from_static(b"12345")).await.unwrap();
+                uploads.push((name(repository), id));
+            }
+            fixture.clock.advance(Duration::from_secs(120));
+            let stuck = uploads[2].1.as_str().to_owned();
+            faulty.set_hook(
+                move |called, key| {
+                    if called == verb && key.as_str().contains(&stuck) { Err(kind.into()) } else { Ok(()) }
+                },
+            );
+            assert_eq!(fixture.store.purge_uploads(Duration::from_secs(60)).await.unwrap(), 4, "{verb}, {kind}");
+            faulty.remove_hook();
+            let mut left = Vec::new();
+            for (repository, id) in &uploads {
+                left.push(fixture.store.upload_size(repository, id).await.is_ok());
+            }
+            assert_eq!(left, [false, false, true, false, false], "{verb}, {kind}");
+            assert_eq!(fixture.store.purge_uploads(Duration::from_secs(60)).await.unwrap(), 1, "it can be removed now");
+        }
+    }
+}
+
+async fn uploads_that_cannot_be_listed_do_not_keep_the_others(fixture: Fixture) {
+    let faulty = Arc::new(FaultyDriver::new(Arc::clone(&fixture.driver)));
+    let fixture = fixture.over(Arc::clone(&faulty) as _);
+    for repository in ["a", "b", "c"] {
+        fixture.store.start_upload(&name(repository), Algorithm::Sha256).await.unwrap();
+    }
+    fixture.clock.advance(Duration::from_secs(120));
+    faulty.fail(&["each_child"], "repositories/b/_uploads", io::ErrorKind::PermissionDenied);
+    assert_eq!(fixture.store.purge_uploads(Duration::from_secs(60)).await.unwrap(), 2);
+}
+
 async fn sha512_content_lies_under_its_sha256(fixture: Fixture) {
     let (app, content) = (name("team/app"), b"by another algorithm".as_slice());
     let (other, content_digest) = (Digest::of(Algorithm::Sha512, content), sha256(content));
@@ -288,7 +340,8 @@ async fn tags_are_paged_moved_and_removed(fixture: Fixture) {
         fixture.store.set_tag(&app, &tag(text), digest).await.unwrap();
     }
     assert_eq!(fixture.store.tag(&app, &tag("latest")).await.unwrap(), Some(two));
-    assert!(fixture.store.tagged_at(&app, &tag("latest")).await.unwrap().is_some());
+    let tagged = fixture.store.tagged(&app, &tag("latest")).await.unwrap().unwrap();
+    assert!(tagged.digest == two && tagged.pushed_at.is_some());
     let page = fixture.store.tags(&app, None, 2).await.unwrap();
     assert_eq!((page.entries, page.more), (vec!["latest".to_owned(), "v1".to_owned()], true));
     let page = fixture.store.tags(&app, Some("v1"), 2).await.unwrap();
@@ -468,48 +521,4 @@ async fn holders_are_known_before_and_after_indexing(fixture: Fixture) {
     assert_eq!(holders().await, std::slice::from_ref(&one));
     store.link_layer(&two, &layer, &layer).await.unwrap();
     assert_eq!(holders().await, [one, two]);
-}
-
-async fn push_is_recorded_until_the_manifest_is_deleted(fixture: Fixture) {
-    let app = name("team/app");
-    let digest = fixture.put(&app, r#"{"n":1}"#).await;
-    let private = fixture.store.private();
-    assert_eq!(private.last_push(&app, &digest).await.unwrap(), None);
-    private.record_push(&app, &digest, Some("alice".to_owned())).await.unwrap();
-    let first = private.last_push(&app, &digest).await.unwrap().unwrap();
-    assert_eq!(first.by.as_deref(), Some("alice"));
-    fixture.clock.advance(Duration::from_secs(5));
-    private.note_push(&app, &digest, None).await;
-    let second = fixture.restarted().private().last_push(&app, &digest).await.unwrap().unwrap();
-    assert!(second.by.is_none() && second.at >= first.at + 5, "the latest push counts");
-    fixture.store.delete_manifest(&app, &digest).await.unwrap();
-    assert_eq!(private.last_push(&app, &digest).await.unwrap(), None);
-}
-
-async fn pull_is_recorded_at_most_once_a_minute(fixture: Fixture) {
-    let (app, latest) = (name("team/app"), tag("latest"));
-    let digest = fixture.put(&app, r#"{"n":1}"#).await;
-    fixture.store.set_tag(&app, &latest, &digest).await.unwrap();
-    let private = fixture.store.private();
-    assert_eq!(private.last_pull(&app, &latest).await.unwrap(), None);
-    assert!(private.is_pull_due(&app, &latest));
-    private.record_pull(&app, &latest).await.unwrap();
-    let first = private.last_pull(&app, &latest).await.unwrap().unwrap();
-    fixture.clock.advance(Duration::from_secs(50));
-    assert!(!private.is_pull_due(&app, &latest));
-    private.record_pull(&app, &latest).await.unwrap();
-    assert_eq!(private.last_pull(&app, &latest).await.unwrap(), Some(first));
-    fixture.clock.advance(Duration::from_secs(20));
-    assert!(private.is_pull_due(&app, &latest));
-    private.record_pull(&app, &latest).await.unwrap();
-    assert!(private.last_pull(&app, &latest).await.unwrap().unwrap() >= first + 70);
-    fixture.clock.advance(Duration::from_secs(60));
-    let tasks = Tasks::new();
-    (0..3).for_each(|_| private.note_pull(&tasks, &app, &latest));
-    while private.last_pull(&app, &latest).await.unwrap().unwrap() < first + 130 {
-        tokio::task::yield_now().await;
-    }
-    assert!(!private.is_pull_due(&app, &latest));
-    fixture.store.untag(&app, &latest).await.unwrap();
-    assert_eq!(private.last_pull(&app, &latest).await.unwrap(), None);
 }
