@@ -43,7 +43,7 @@ pub struct Metrics {
     /// Readers that are following a running fill now.
     pub fill_followers: IntGauge,
     /// Requests sent to upstreams, by `upstream`, `kind` (`manifest`, `blob`, `token`, `tags`, …) and `status` (a code,
-    /// or `error`).
+    /// `error`, `dead` or `abandoned`).
     pub upstream_requests: IntCounterVec,
     /// Bytes of response bodies received from upstreams, by `upstream`.
     pub upstream_bytes: IntCounterVec,

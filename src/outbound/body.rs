@@ -6,21 +6,23 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::error::{SendError, causes};
+use super::pool::OpenConnection;
 
 /// A body that is read in chunks. Each chunk must arrive within the stall limit. Dropping the body ends the transfer.
 pub struct ResponseBody {
     response: reqwest::Response,
     host: String,
     stall: Duration,
+    connection: OpenConnection,
     /// The size in `Content-Length`, if there is one.
     expected: Option<u64>,
     received: u64,
 }
 
 impl ResponseBody {
-    pub(super) fn new(response: reqwest::Response, host: String, stall: Duration) -> Self {
+    pub(super) fn new(response: reqwest::Response, host: String, stall: Duration, connection: OpenConnection) -> Self {
         let expected = response.content_length();
-        Self { response, host, stall, expected, received: 0 }
+        Self { response, host, stall, connection, expected, received: 0 }
     }
 
     /// Returns `HOST:PORT` of the server that sends it.
@@ -28,10 +30,21 @@ impl ResponseBody {
         &self.host
     }
 
+    /// Returns true if it arrives on a connection that was opened for an earlier request.
+    pub fn is_on_reused_connection(&self) -> bool {
+        self.connection.is_reused
+    }
+
     /// Returns the next chunk, or `None` at the end. A body that is shorter than its `Content-Length` ends in an error,
     /// never in `None`.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
-        match tokio::time::timeout(self.stall, self.response.chunk()).await {
+        self.connection.waiting = Some(self.connection.clock.moment());
+        let chunk = tokio::time::timeout(self.stall, self.response.chunk()).await;
+        if chunk.is_err() {
+            self.connection.stalled();
+        }
+        self.connection.waiting = None;
+        match chunk {
             Err(_) => Err(SendError::Timeout { host: self.host.clone(), waited: self.stall }),
             Ok(Err(error)) => Err(self.cut(&causes(&error))),
             Ok(Ok(Some(chunk))) => {

@@ -1,21 +1,23 @@
 //! Sends requests and follows their redirects.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, ClientBuilder, Identity, RequestBuilder, Url};
+use reqwest::Url;
 
 use super::address::authority;
 use super::body::ResponseBody;
-use super::error::{ClientError, SendError, causes};
+use super::dial::Dial;
+use super::error::{ClientError, SendError};
+use super::pool::{OpenConnection, Pool, Pools, Recipe};
 use super::proxy::Proxies;
 use super::redirect;
 use crate::config::Trust;
 use crate::sys::{Clock, Moment};
-
-const USER_AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
 
 /// The options of a client.
 #[derive(Clone, Debug)]
@@ -69,6 +71,8 @@ pub struct Response {
     pub redirected: bool,
     /// The address that the response came from. It may be signed, so it must not be logged.
     pub url: Url,
+    /// The time that was lost on connections that turned out to be dead.
+    pub lost: Duration,
     pub body: ResponseBody,
 }
 
@@ -79,62 +83,90 @@ impl Response {
     }
 }
 
-/// One request as it was sent, either the first or one after a redirect.
-#[derive(Debug)]
+/// One request as it was sent: the first, one after a redirect, or a repetition over a new connection.
+#[derive(Clone, Copy, Debug)]
 pub struct Hop<'a> {
     pub method: &'a Method,
     pub url: &'a Url,
     /// The request follows a redirect.
     pub redirected: bool,
-    /// `None` if there was no response.
-    pub response: Option<(StatusCode, &'a HeaderMap)>,
+    pub outcome: HopOutcome<'a>,
     pub took: Duration,
+}
+
+/// The end of a request that was sent.
+#[derive(Clone, Copy, Debug)]
+pub enum HopOutcome<'a> {
+    Answered(StatusCode, &'a HeaderMap),
+    /// There was no response.
+    Failed,
+    /// The request was sent on a reused connection, which was silent while a new one brought the answer.
+    DeadConnection,
+    /// The same request was answered on another connection first.
+    Abandoned,
 }
 
 /// The outgoing client of one destination, with its pool of connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    pools: Arc<Pools>,
     proxies: Proxies,
     limits: Limits,
     clock: Clock,
 }
 
+/// A hop that is being sent.
+#[derive(Clone, Copy)]
+struct Sending<'a> {
+    request: &'a Request,
+    redirected: bool,
+    /// The time when the whole request began.
+    began: Moment,
+    /// The time when this hop began.
+    sent: Moment,
+    observe: &'a (dyn Fn(&Hop<'_>) + Sync),
+}
+
+/// A response, and the connection that it came over.
+struct Delivered {
+    response: reqwest::Response,
+    pool: Arc<Pool>,
+    is_reused: bool,
+    lost: Duration,
+}
+
 impl Client {
     /// Builds the client without using the network.
     pub fn new(options: &Options<'_>) -> Result<Self, ClientError> {
-        let builder = reqwest::Client::builder()
-            // HTTP/2 would merge several connections to a host into one, with one congestion window.
-            .http1_only()
-            .redirect(Policy::none())
-            .referer(false)
-            .user_agent(USER_AGENT)
-            .connect_timeout(options.limits.connect)
-            .no_proxy();
         let proxies = match options.proxy {
             Some(address) => Proxies::configured(address)?,
             None => Proxies::of_environment(|name| std::env::var(name).ok()),
         };
-        let builder = match proxies.rule() {
-            Some(rule) => builder.proxy(rule),
-            None => builder,
+        let recipe = Recipe {
+            proxies: proxies.clone(),
+            trust: options.trust.clone(),
+            authorities: options.authorities.map(<[u8]>::to_vec),
+            identity: options.identity.map(<[u8]>::to_vec),
+            connect: options.limits.connect,
         };
-        let builder = identified(trusting(builder, options)?, options)?;
-        let http = builder.build().map_err(|error| ClientError::of(&error, options.identity.is_some()))?;
-        Ok(Self { http, proxies, limits: options.limits, clock: options.clock.clone() })
+        let pools = Arc::new(Pools::new(recipe)?);
+        Ok(Self { pools, proxies, limits: options.limits, clock: options.clock.clone() })
     }
 
     /// Sends a request and follows its redirects. `observe` is called for each request that was sent.
     pub async fn send(&self, mut request: Request, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Response, SendError> {
         let began = self.clock.moment();
         let origin = request.url.clone();
+        let mut lost = Duration::ZERO;
         for hop in 0..=redirect::MOST {
-            let response = self.hop(&request, hop > 0, began, observe).await?;
-            if !redirect::is_redirect(response.status()) {
-                return Ok(self.response(response, &request.url, hop > 0));
+            let sent = self.clock.moment();
+            let delivered = self.hop(Sending { request: &request, redirected: hop > 0, began, sent, observe }).await?;
+            lost += delivered.lost;
+            if !redirect::is_redirect(delivered.response.status()) {
+                return Ok(self.response(Delivered { lost, ..delivered }, &request.url, hop > 0));
             }
             let host = authority(&request.url);
-            let target = redirect::target(&origin, &request.url, response.headers());
+            let target = redirect::target(&origin, &request.url, delivered.response.headers());
             let target = target.map_err(|reason| refused(host, reason))?;
             redirect::withhold(&mut request.headers, &origin, &target);
             request.url = target;
@@ -142,7 +174,8 @@ impl Client {
         Err(refused(authority(&request.url), format!("more than {} redirects", redirect::MOST)))
     }
 
-    /// Sends a form. Redirects are not followed, since the fields are meant for this address alone.
+    /// Sends a form. Redirects are not followed, since the fields are meant for this address alone. The form has a
+    /// connection of its own: it must not be sent twice, so a dead connection could not be told from a slow server.
     pub async fn submit(&self, form: FormRequest, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Response, SendError> {
         let began = self.clock.moment();
         let mut encoded = form.url.clone();
@@ -150,53 +183,149 @@ impl Client {
         encoded.query_pairs_mut().extend_pairs(&form.fields);
         let body = encoded.query().unwrap_or_default().to_owned();
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-        let sending = self.http.post(form.url.clone()).headers(form.headers).header(CONTENT_TYPE, kind).body(body);
-        let result = self.once(&form.url, sending, began).await;
-        let response = result.as_ref().ok().map(|response| (response.status(), response.headers()));
+        let pool = self.pools.current().await;
+        let http = self.pools.unpooled().await.unwrap_or_else(|| pool.http.clone());
+        let sending = http.post(form.url.clone()).headers(form.headers).header(CONTENT_TYPE, kind).body(body);
+        let result = self.once(&form.url, sending.send(), began).await;
         let took = self.clock.since(began);
-        observe(&Hop { method: &Method::POST, url: &form.url, redirected: false, response, took });
-        Ok(self.response(result?, &form.url, false))
+        let outcome = outcome_of(&result);
+        observe(&Hop { method: &Method::POST, url: &form.url, redirected: false, outcome, took });
+        let delivered = Delivered { response: result?, pool, is_reused: false, lost: Duration::ZERO };
+        Ok(self.response(delivered, &form.url, false))
     }
 
-    fn response(&self, mut response: reqwest::Response, url: &Url, redirected: bool) -> Response {
+    fn response(&self, delivered: Delivered, url: &Url, redirected: bool) -> Response {
+        let Delivered { mut response, pool, is_reused, lost } = delivered;
+        let (pools, clock) = (Arc::clone(&self.pools), self.clock.clone());
+        let connection = OpenConnection { pools, pool, clock, is_reused, waiting: None };
         Response {
             status: response.status(),
             headers: std::mem::take(response.headers_mut()),
             redirected,
             url: url.clone(),
-            body: ResponseBody::new(response, authority(url), self.limits.stall),
+            lost,
+            body: ResponseBody::new(response, authority(url), self.limits.stall, connection),
         }
     }
 
-    /// Sends one hop. A kept-alive connection may have died unnoticed, so a request that breaks before its response is
-    /// sent a second time.
-    async fn hop(
-        &self,
-        request: &Request,
-        redirected: bool,
-        began: Moment,
-        observe: &(dyn Fn(&Hop<'_>) + Sync),
-    ) -> Result<reqwest::Response, SendError> {
-        let mut again = true;
-        loop {
-            let sent = self.clock.moment();
-            let sending = self.http.request(request.method.clone(), request.url.clone());
-            let sending = sending.headers(request.headers.clone());
-            let result = self.once(&request.url, sending, began).await;
-            let response = result.as_ref().ok().map(|response| (response.status(), response.headers()));
-            let took = self.clock.since(sent);
-            observe(&Hop { method: &request.method, url: &request.url, redirected, response, took });
-            match result {
-                Err(SendError::Broken { .. }) if again => again = false,
-                result => return result,
+    /// Sends one hop. A reused connection may have died unnoticed. So a request that breaks before its response is sent
+    /// again over a new connection. So is one on a reused connection that stays silent, and then the first response
+    /// counts.
+    async fn hop(&self, hop: Sending<'_>) -> Result<Delivered, SendError> {
+        let pool = self.pools.current().await;
+        let (dial, http) = (Arc::new(Dial::default()), pool.http.clone());
+        let mut first = pin!(self.attempt(hop, &http, &dial));
+        let patience = self.pools.patience(&authority(&hop.request.url)).min(self.left(hop.began) / 2);
+        let result = match tokio::time::timeout(patience, first.as_mut()).await {
+            Err(_) if dial.is_reused() => return self.race(hop, &pool, first).await,
+            Err(_) => first.await,
+            Ok(result) => result,
+        };
+        let is_reused = dial.is_reused();
+        match result {
+            Ok(response) => Ok(Delivered { response, pool, is_reused, lost: Duration::ZERO }),
+            Err(error @ SendError::Broken { .. }) => {
+                let lost = self.clock.since(hop.sent);
+                let delivered = if is_reused {
+                    self.send_anew(hop, &pool, &Arc::default()).await
+                } else {
+                    self.repeat(hop, pool).await
+                };
+                delivered.unwrap_or(Err(error)).map(|delivered| Delivered { lost, ..delivered })
             }
+            Err(error) => Err(error),
         }
     }
 
-    async fn once(&self, url: &Url, sending: RequestBuilder, began: Moment) -> Result<reqwest::Response, SendError> {
+    /// Waits for the response to a request on a reused connection that is silent, and sends the request over a new
+    /// connection too. The first response counts.
+    async fn race(
+        &self,
+        hop: Sending<'_>,
+        pool: &Arc<Pool>,
+        first: impl Future<Output = Result<reqwest::Response, SendError>> + Unpin,
+    ) -> Result<Delivered, SendError> {
+        let began = self.clock.moment();
+        let on_reused =
+            |response| Delivered { response, pool: Arc::clone(pool), is_reused: true, lost: Duration::ZERO };
+        let lost = self.clock.since(hop.sent);
+        let after_silence = |delivered| Delivered { lost, ..delivered };
+        let dial = Arc::default();
+        let second = pin!(self.send_anew(hop, pool, &dial));
+        match select(first, second).await {
+            Either::Left((Ok(response), _)) => {
+                if dial.is_connected() {
+                    self.note(hop, HopOutcome::Abandoned, began);
+                }
+                Ok(on_reused(response))
+            }
+            Either::Left((Err(error), second)) => second.await.unwrap_or(Err(error)).map(after_silence),
+            Either::Right((Some(Ok(delivered)), _)) => {
+                let host = authority(&hop.request.url);
+                tracing::info!(%host, "a connection that was kept open is dead; all idle connections are given up");
+                self.note(hop, HopOutcome::DeadConnection, hop.sent);
+                Ok(after_silence(delivered))
+            }
+            // The new connection failed too, and its error says more than silence does.
+            Either::Right((Some(Err(error)), first)) => first.await.map(on_reused).map_err(|_| error),
+            Either::Right((None, first)) => first.await.map(on_reused),
+        }
+    }
+
+    /// Sends a hop over a new connection, and leaves the old pool if a response arrives. `None` if no new pool can be
+    /// made.
+    async fn send_anew(
+        &self,
+        hop: Sending<'_>,
+        old: &Arc<Pool>,
+        dial: &Arc<Dial>,
+    ) -> Option<Result<Delivered, SendError>> {
+        let pool = self.pools.successor(old).await?;
+        let response = match self.attempt(hop, &pool.http, dial).await {
+            Ok(response) => response,
+            Err(error) => return Some(Err(error)),
+        };
+        self.pools.retire(old);
+        Some(Ok(Delivered { response, pool, is_reused: false, lost: Duration::ZERO }))
+    }
+
+    /// Sends a hop once more after a new connection broke. The pool stays in use.
+    async fn repeat(&self, hop: Sending<'_>, pool: Arc<Pool>) -> Option<Result<Delivered, SendError>> {
+        let http = self.pools.unpooled().await?;
+        let response = self.attempt(hop, &http, &Arc::default()).await;
+        Some(response.map(|response| Delivered { response, pool, is_reused: false, lost: Duration::ZERO }))
+    }
+
+    async fn attempt(
+        &self,
+        hop: Sending<'_>,
+        http: &reqwest::Client,
+        dial: &Arc<Dial>,
+    ) -> Result<reqwest::Response, SendError> {
+        let (sent, request) = (self.clock.moment(), hop.request);
+        let sending = http.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        let result = dial.watch(self.once(&request.url, sending.send(), hop.began)).await;
+        if result.is_ok() {
+            self.pools.answered(&authority(&request.url), self.clock.since(sent));
+        }
+        self.note(hop, outcome_of(&result), sent);
+        result
+    }
+
+    fn note(&self, hop: Sending<'_>, outcome: HopOutcome<'_>, sent: Moment) {
+        let Sending { request, redirected, observe, .. } = hop;
+        let took = self.clock.since(sent);
+        observe(&Hop { method: &request.method, url: &request.url, redirected, outcome, took });
+    }
+
+    async fn once(
+        &self,
+        url: &Url,
+        sending: impl Future<Output = reqwest::Result<reqwest::Response>>,
+        began: Moment,
+    ) -> Result<reqwest::Response, SendError> {
         let (host, proxy) = (authority(url), self.proxies.name(url));
-        let left = self.limits.first_byte.saturating_sub(self.clock.since(began));
-        match tokio::time::timeout(left, sending.send()).await {
+        match tokio::time::timeout(self.left(began), sending).await {
             Ok(Ok(response)) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 Err(SendError::refused_by_proxy(host, proxy.as_deref()))
             }
@@ -205,24 +334,17 @@ impl Client {
             Err(_) => Err(SendError::Timeout { host, waited: self.limits.first_byte }),
         }
     }
+
+    /// Returns the time that is left for the head of the response.
+    fn left(&self, began: Moment) -> Duration {
+        self.limits.first_byte.saturating_sub(self.clock.since(began))
+    }
 }
 
-fn identified(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, ClientError> {
-    let Some(pem) = options.identity else { return Ok(builder) };
-    let identity = Identity::from_pem(pem).map_err(|error| ClientError::Identity(causes(&error)))?;
-    Ok(builder.identity(identity))
-}
-
-fn trusting(builder: ClientBuilder, options: &Options<'_>) -> Result<ClientBuilder, ClientError> {
-    match options.trust {
-        Trust::System => Ok(builder),
-        Trust::Anything => Ok(builder.tls_danger_accept_invalid_certs(true)),
-        Trust::Also(file) => {
-            let missing = || ClientError::Authority(file.display().to_string());
-            let certificates = Certificate::from_pem_bundle(options.authorities.unwrap_or_default());
-            let certificates = certificates.ok().filter(|found| !found.is_empty()).ok_or_else(missing)?;
-            Ok(builder.tls_certs_merge(certificates))
-        }
+fn outcome_of(result: &Result<reqwest::Response, SendError>) -> HopOutcome<'_> {
+    match result {
+        Ok(response) => HopOutcome::Answered(response.status(), response.headers()),
+        Err(_) => HopOutcome::Failed,
     }
 }
 

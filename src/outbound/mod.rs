@@ -10,11 +10,13 @@ mod error;
 pub mod pem;
 mod proxy;
 mod redirect;
+mod dial;
+mod pool;
 mod body;
 mod client;
 
 pub use address::authority;
 pub use body::ResponseBody;
-pub use client::{Client, FormRequest, Hop, Limits, Options, Request, Response};
+pub use client::{Client, FormRequest, Hop, HopOutcome, Limits, Options, Request, Response};
 pub use error::{ClientError, PLAIN_HTTP, SendError};
 pub use reqwest::Url;

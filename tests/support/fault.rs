@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     RetryAfter(&'static str),
     /// Accepts the request and never answers.
     Hang,
+    /// Never answers a request on a connection that has carried an earlier one: a firewall has forgotten it.
+    HangReused,
     /// Delays the answer by this time.
     Latency(Duration),
     /// Limits each connection to this many bytes per second.
@@ -125,8 +127,9 @@ impl Faults {
     }
 
     /// Waits for the delays before the head of an answer.
-    pub(crate) async fn before_head(&self) {
-        if self.has(&Fault::Hang) {
+    pub(crate) async fn before_head(&self, line: &Line) {
+        let is_reused = line.is_reused();
+        if self.has(&Fault::Hang) || (is_reused && self.has(&Fault::HangReused)) {
             std::future::pending::<Infallible>().await;
         }
         if let Some(latency) = pick!(self, Latency) {

@@ -2,10 +2,14 @@
 #![expect(clippy::disallowed_methods, reason = "the test upstream is no part of the product, and needs the real clock")]
 
 use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +52,8 @@ pub(crate) struct Line {
     pub(crate) pace: Pace,
     /// The bytes of bodies.
     carried: AtomicU64,
+    /// The requests that arrived.
+    requests: AtomicU64,
     cut: CancellationToken,
 }
 
@@ -60,6 +66,11 @@ impl Line {
         self.carried.fetch_add(bytes as u64, Ordering::SeqCst);
     }
 
+    /// Counts a request, and returns true unless it is the first.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.requests.fetch_add(1, Ordering::SeqCst) > 0
+    }
+
     /// Cuts the connection in both directions.
     pub(crate) async fn cut(&self) -> Infallible {
         tokio::time::sleep(FLUSH).await;
@@ -70,5 +81,46 @@ impl Line {
     /// Waits until the connection is cut.
     pub(crate) async fn ended(&self) {
         self.cut.cancelled().await;
+    }
+}
+
+/// A connection through a NAT that may restart. From then on it carries nothing in either direction, not even its end.
+pub(crate) struct ThroughNat<S> {
+    stream: S,
+    restarted: CancellationToken,
+}
+
+impl<S> ThroughNat<S> {
+    pub(crate) fn new(stream: S, restarted: CancellationToken) -> Self {
+        Self { stream, restarted }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ThroughNat<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.restarted.is_cancelled() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ThroughNat<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.restarted.is_cancelled() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.restarted.is_cancelled() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

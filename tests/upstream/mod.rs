@@ -1,6 +1,7 @@
 //! Tests of the requests that Entrepot makes to upstreams.
 
 mod client;
+mod dead_connections;
 mod credentials;
 mod endpoints;
 mod proxies;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::oci::RepositoryName;
-use crate::outbound::{Hop, Request, Response, authority};
+use crate::outbound::{Hop, Request, Response, ResponseBody, authority};
 use crate::upstream::client::Upstream;
-use crate::upstream::endpoint::{Endpoint, RequestKind, Scheme, ThrottleReason};
+use crate::upstream::endpoint::{Endpoint, EndpointHealth, RequestKind, Scheme, ThrottleReason};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::header;
 use crate::upstream::login::{PasswordUse, RegistryLogin, Token, TokenRequest, same_site};
@@ -151,6 +152,31 @@ impl Upstream {
         }
     }
 
+    /// Reads a whole body of at most `limit` bytes, and updates the endpoint's health with the outcome.
+    pub(super) async fn read(
+        &self,
+        health: &EndpointHealth,
+        kind: RequestKind,
+        body: ResponseBody,
+        limit: usize,
+    ) -> Result<Bytes, UpstreamError> {
+        let is_reused = body.is_on_reused_connection();
+        match body.collect(limit).await.map_err(UpstreamError::from) {
+            Ok(body) => {
+                health.body_completed();
+                self.meter.received(kind, body.len());
+                Ok(body)
+            }
+            Err(error) => {
+                // A connection that died while it was kept open says nothing about the endpoint.
+                if error != UpstreamError::TooLarge && !is_reused {
+                    health.body_failed();
+                }
+                Err(error)
+            }
+        }
+    }
+
     fn retry_after(&self, response: &Response) -> Option<Duration> {
         response.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()))
     }
@@ -264,7 +290,9 @@ impl Upstream {
         let observe = |hop: &Hop<'_>| self.meter.hop(request.kind, hop);
         let began = self.clock.moment();
         let response = self.client.send(Request { method: request.method.clone(), url, headers }, &observe).await?;
-        Ok((response, self.clock.since(began)))
+        // Time that was lost on dead connections says nothing about the endpoint.
+        let took = self.clock.since(began).saturating_sub(response.lost);
+        Ok((response, took))
     }
 }
 

@@ -103,14 +103,7 @@ impl Upstream {
         let health = reply.endpoint.health();
         let response = unencoded(self.judge(reply)?)?;
         let (media_type, stated) = (media_type(&response), stated_digest(&response));
-        let body = response.body.collect(MAX_MANIFEST_BYTES).await.map_err(UpstreamError::from);
-        match &body {
-            Ok(_) => health.body_completed(),
-            Err(UpstreamError::TooLarge) => {}
-            Err(_) => health.body_failed(),
-        }
-        let body = body?;
-        self.meter.received(RequestKind::Manifest, body.len());
+        let body = self.read(health, RequestKind::Manifest, response.body, MAX_MANIFEST_BYTES).await?;
         let digest = match reference {
             Reference::Digest(expected) => {
                 let found = Digest::of(expected.algorithm(), &body);

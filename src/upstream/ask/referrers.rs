@@ -79,9 +79,7 @@ impl Upstream {
         let response = unencoded(self.judge(reply)?)?;
         let next = header::next_page(&response.headers);
         let media_type = response.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
-        let body = response.body.collect(MAX_MANIFEST_BYTES).await.inspect_err(|_| health.body_failed())?;
-        health.body_completed();
-        self.meter.received(RequestKind::Referrers, body.len());
+        let body = self.read(health, kind, response.body, MAX_MANIFEST_BYTES).await?;
         match Referrers::parse(&body, media_type.as_ref()) {
             Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
             None => Ok(ReferrersAnswer::NotAList),

@@ -81,8 +81,9 @@ impl BlobStream {
         let chunk = match self.body.chunk().await {
             Ok(chunk) => chunk,
             Err(error) => {
-                // Some links cut every connection. An endpoint that makes progress each time stays in use.
-                if self.position - self.start < WORTHWHILE {
+                // Some links cut every connection. An endpoint that makes progress each time stays in use. A connection
+                // that died while it was kept open says nothing about the endpoint.
+                if self.position - self.start < WORTHWHILE && !self.body.is_on_reused_connection() {
                     self.health.body_failed();
                 }
                 return Err(error.into());

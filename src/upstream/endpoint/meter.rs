@@ -7,7 +7,7 @@ use super::budget::Budget;
 use super::circuit::CircuitState;
 use crate::metrics::Metrics;
 use crate::oci::HostName;
-use crate::outbound::{Hop, authority};
+use crate::outbound::{Hop, HopOutcome, authority};
 use crate::sys::Clock;
 
 /// The kind of content that a request is for.
@@ -62,9 +62,14 @@ impl Meter {
         // A token server and a CDN have limits of their own.
         let counted = !hop.redirected && kind != RequestKind::Token;
         let kind = if hop.redirected { "redirect" } else { kind.as_str() };
-        let status = hop.response.map_or("error".to_owned(), |(status, _)| status.as_u16().to_string());
+        let status = match hop.outcome {
+            HopOutcome::Answered(status, _) => status.as_u16().to_string(),
+            HopOutcome::Failed => "error".to_owned(),
+            HopOutcome::DeadConnection => "dead".to_owned(),
+            HopOutcome::Abandoned => "abandoned".to_owned(),
+        };
         self.metrics.upstream_requests.with_label_values(&[upstream, kind, &status]).inc();
-        if let Some((_, headers)) = hop.response {
+        if let HopOutcome::Answered(_, headers) = hop.outcome {
             self.metrics.upstream_first_byte.with_label_values(&[upstream]).observe(hop.took.as_secs_f64());
             if counted {
                 self.budget.note(headers);

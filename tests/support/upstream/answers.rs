@@ -58,7 +58,7 @@ pub(super) async fn handle(state: &State, request: Request<Incoming>, line: &Arc
         let answer = pick!(faults, Status).map_or_else(|| answer(state, &mut inner, &logged, &faults), Answer::new);
         (faults, answer)
     };
-    faults.before_head().await;
+    faults.before_head(line).await;
     let mut headers = answer.headers;
     if let Some(value) = pick!(faults, RetryAfter) {
         headers.push(("retry-after", value.to_owned()));

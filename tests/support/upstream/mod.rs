@@ -15,7 +15,7 @@ use server::serve;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use entrepot::oci::{Algorithm, Digest, MediaType};
 use hyper::Version;
 use serde_json::json;
 use tokio::sync::mpsc as commands;
+use tokio_util::sync::CancellationToken;
 
 use super::fault::{Fault, Rule};
 use super::line::Pace;
@@ -132,6 +133,10 @@ struct State {
     cdn: SocketAddr,
     /// The pace of all connections together.
     pace: Arc<Pace>,
+    /// The connections that were opened.
+    opened: AtomicUsize,
+    /// Cancelled when the NAT before the upstream restarts; new connections get another token.
+    nat: Mutex<CancellationToken>,
     /// With a value, all connections use TLS.
     tls: Option<(Authority, Guests)>,
 }
@@ -170,7 +175,15 @@ impl Upstream {
             ports.find_map(|port| TcpListener::bind((host, port)).ok()).unwrap()
         });
         let [registry, cdn] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
-        let state = Arc::new(State { inner: Mutex::default(), registry, cdn, pace: Arc::default(), tls });
+        let state = Arc::new(State {
+            inner: Mutex::default(),
+            registry,
+            cdn,
+            pace: Arc::default(),
+            opened: AtomicUsize::new(0),
+            nat: Mutex::default(),
+            tls,
+        });
         let (sender, receiver) = commands::unbounded_channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::spawn(move || {
@@ -329,6 +342,17 @@ impl Upstream {
     /// Listens again, with the same ports.
     pub(crate) fn back(&self) {
         self.command(Command::Back);
+    }
+
+    /// Restarts the NAT before the upstream: every open connection stays open and carries nothing any more. New
+    /// connections work.
+    pub(crate) fn restart_nat(&self) {
+        std::mem::take(&mut *self.state.nat.lock().unwrap()).cancel();
+    }
+
+    /// Returns the number of connections that were opened so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.opened.load(Ordering::SeqCst)
     }
 
     pub(crate) fn log(&self) -> Vec<Logged> {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -13,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc as commands;
 use tokio::task::JoinSet;
 
-use super::super::line::Line;
+use super::super::line::{Line, ThroughNat};
 use super::answers::handle;
 use super::{Command, SEND_BUFFER, State};
 
@@ -67,6 +68,8 @@ pub(super) fn hold(address: SocketAddr) -> TcpSocket {
 async fn connection(state: Arc<State>, stream: TcpStream) {
     // By default the kernel buffers megabytes, so sent bytes would differ from received bytes by that.
     SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).unwrap();
+    state.opened.fetch_add(1, Ordering::SeqCst);
+    let stream = ThroughNat::new(stream, state.nat.lock().unwrap().clone());
     match &state.tls {
         None => exchange(Arc::clone(&state), stream).await,
         Some((authority, guests)) => {
