@@ -2,12 +2,13 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::distribution::Distribution;
-use crate::lab::{Lab, Recipe};
 use crate::pull::{self, End, Pulled, Step, Wanted};
+use crate::recipe::Recipe;
 use crate::support::registry::{Place, Registry};
 use crate::support::upstream::Upstream;
 
@@ -43,11 +44,12 @@ pub enum Contestant {
 }
 
 impl Contestant {
-    pub(crate) fn start(lab: &Lab, who: Who, recipe: &Recipe, upstreams: &[Upstream]) -> Self {
+    /// Starts a contestant. `distribution` is the program of `registry:2`, if it is installed.
+    pub(crate) fn start(distribution: Option<&Path>, who: Who, recipe: &Recipe, upstreams: &[Upstream]) -> Self {
         match who {
             Who::Entrepot => Self::Entrepot(Registry::configured(|place| configuration(place, recipe, upstreams))),
             Who::Distribution => {
-                let program = lab.distribution.as_ref().expect("it was looked for");
+                let program = distribution.expect("it was looked for");
                 Self::Distribution(Distribution::start(program, &upstreams[0], recipe.tls))
             }
             Who::Curl => Self::Curl(Curl::of(&upstreams[0], recipe.tls)),

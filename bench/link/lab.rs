@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::contestant::{Contestant, Who};
 use crate::distribution::Distribution;
 use crate::pull::{Pulled, Wanted};
+use crate::recipe::Recipe;
 use crate::support::client::noise;
 use crate::support::upstream::{Auth, Bearer, Image, Upstream};
 
@@ -38,24 +39,6 @@ pub struct Stock {
     pub image: Image,
     /// An upstream that holds the image, from which others take it.
     shelf: Upstream,
-}
-
-/// The requirements of a scenario.
-pub struct Recipe {
-    /// The size of the layer, in MiB; one of [`SIZES`].
-    pub size: u64,
-    pub tls: bool,
-    pub endpoints: usize,
-    /// Additional keys of Entrepot's upstream, each after a comma.
-    pub keys: &'static str,
-    /// Keys of Entrepot's `mirror.fill`.
-    pub fill: &'static str,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        Self { size: 20, tls: false, endpoints: 1, keys: "", fill: "" }
-    }
 }
 
 impl Lab {
@@ -90,7 +73,7 @@ impl<'a> Stand<'a> {
             upstream
         };
         let upstreams: Vec<Upstream> = (0..recipe.endpoints).map(|_| upstream()).collect();
-        let contestant = Contestant::start(lab, who, recipe, &upstreams);
+        let contestant = Contestant::start(lab.distribution.as_deref(), who, recipe, &upstreams);
         upstreams.iter().for_each(Upstream::forget_log);
         Self { upstreams, contestant, stock }
     }

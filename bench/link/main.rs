@@ -17,6 +17,7 @@ mod contestant;
 mod distribution;
 mod lab;
 mod pull;
+mod recipe;
 mod report;
 mod row;
 mod scenarios;
@@ -53,10 +54,10 @@ fn main() {
         .filter(|(_, scenario)| words.is_empty() || words.iter().any(|word| scenario.title.contains(word.as_str())))
         .collect();
     let lab = Lab::new();
-    println!("{}", row::heading());
+    println!("{}", report::heading());
     let mut cells = run(&lab, &chosen);
     cells.sort_by_key(|cell| (cell.scenario, cell.who));
-    println!("\n{}", report::promises(&cells));
+    println!("\n{}", report::requirements(&cells));
     if words.is_empty() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured/LINK.md");
         std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured")).unwrap();
@@ -77,7 +78,7 @@ fn run(lab: &Lab, chosen: &[(usize, Scenario)]) -> Vec<Cell> {
             (scenario.run)(lab, who)
         };
         let cell = Cell { scenario: *index, who, rows };
-        print!("{}", row::printed(&cell, scenario));
+        print!("{}", report::printed(&cell, scenario));
         cells.lock().unwrap().push(cell);
     };
     alone.into_iter().for_each(|(scenario, who)| run(scenario, who));

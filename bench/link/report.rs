@@ -6,15 +6,15 @@ use crate::distribution::Distribution;
 use crate::row::Row;
 use crate::scenarios::Scenario;
 
-/// Entrepot's promises and their measurements.
-pub fn promises(cells: &[Cell]) -> String {
-    let rows = cells.iter().flat_map(|cell| &cell.rows).flat_map(|row| &row.promises);
-    let lines = rows.map(|promise| {
-        let verdict = if promise.kept { "kept" } else { "**missed**" };
-        format!("| {} | {} | {} | {verdict} |\n", promise.what, promise.wanted, promise.measured)
+/// Returns the table of the requirements that Entrepot must meet, with their measurements.
+pub fn requirements(cells: &[Cell]) -> String {
+    let rows = cells.iter().flat_map(|cell| &cell.rows).flat_map(|row| &row.requirements);
+    let lines = rows.map(|requirement| {
+        let met = if requirement.met { "yes" } else { "**no**" };
+        format!("| {} | {} | {} | {met} |\n", requirement.what, requirement.wanted, requirement.measured)
     });
     format!(
-        "| case | promised of Entrepot | measured | verdict |\n| --- | --- | --- | --- |\n{}",
+        "| case | required of Entrepot | measured | met |\n| --- | --- | --- | --- |\n{}",
         lines.collect::<String>()
     )
 }
@@ -32,8 +32,8 @@ pub fn document(scenarios: &[(usize, Scenario)], cells: &[Cell]) -> String {
         .collect();
     let head = HEAD.replace("{version}", &version).replace("{date}", &today());
     format!(
-        "{head}\n## Promises\n\n{}\n## The table\n\n{COLUMNS}\n{}\n## The scenarios\n\n{SETTING}\n\n{described}",
-        promises(cells),
+        "{head}\n## Requirements\n\n{}\n## The table\n\n{COLUMNS}\n{}\n## The scenarios\n\n{SETTING}\n\n{described}",
+        requirements(cells),
         table(scenarios, cells)
     )
 }
@@ -42,8 +42,8 @@ const HEAD: &str = "# A bad link, measured
 
 Measured on {date}.
 
-This page shows how a client fares on a slow, cut, lying or silent link. Each scenario runs three times: through Entrepot, through
-`registry:2` as a proxy (`docker-registry` {version}), and with curl straight from the upstream (the bare link). The page is written by
+This page shows the result for a client whose link is slow, breaks, brings wrong bytes or brings no answer. Each scenario runs
+three times: through Entrepot, through `registry:2` as a proxy (`docker-registry` {version}), and with curl straight from the upstream (the bare link). The page is written by
 
 ```sh
 cargo bench --bench link                # everything, in under two minutes
@@ -99,4 +99,25 @@ fn table(scenarios: &[(usize, Scenario)], cells: &[Cell]) -> String {
 fn capital(title: &str) -> String {
     let mut letters = title.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+pub fn heading() -> String {
+    let [result, bytes, requests, rate, first, last] =
+        ["result", "bytes÷blob", "requests", "x r", "first, s", "last, s"];
+    format!("{:40} {:34} {result:24} {bytes:>10} {requests:>8} {rate:>6} {first:>8} {last:>8}", "scenario", "with")
+}
+
+/// Returns the rows of a cell for the output during the run.
+pub fn printed(cell: &Cell, scenario: &Scenario) -> String {
+    let nothing = [Row::said("–")];
+    let rows = if cell.rows.is_empty() { &nothing[..] } else { &cell.rows };
+    let line = |row: &Row| {
+        let [result, bytes, requests, rate, first, last] = row.columns();
+        let (number, title, name) = (cell.scenario + 1, scenario.title, row.name(cell.who));
+        let note = &row.note;
+        format!(
+            "{number:2} {title:37} {name:34} {result:24} {bytes:>10} {requests:>8} {rate:>6} {first:>8} {last:>8}  {note}\n"
+        )
+    };
+    rows.iter().map(line).collect()
 }

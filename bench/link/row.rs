@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use crate::Cell;
 use crate::contestant::Who;
 use crate::lab::Stand;
 use crate::pull::{End, Pulled, Step};
-use crate::scenarios::Scenario;
 
 /// The measurements of a row. A value that does not apply is `None`.
 #[derive(Clone, Debug, Default)]
@@ -24,16 +22,16 @@ pub struct Row {
     pub first: Option<Duration>,
     pub last: Option<Duration>,
     pub note: String,
-    pub promises: Vec<Promise>,
+    pub requirements: Vec<Requirement>,
 }
 
-/// A promise of Entrepot, and whether it was kept.
+/// A requirement that Entrepot must meet, and whether it did.
 #[derive(Clone, Debug)]
-pub struct Promise {
+pub struct Requirement {
     pub what: &'static str,
     pub wanted: &'static str,
     pub measured: String,
-    pub kept: bool,
+    pub met: bool,
 }
 
 impl Row {
@@ -73,11 +71,11 @@ impl Row {
         Self { rate: whole.map(|took| stand.size() as f64 / took.as_secs_f64() / rate as f64), ..self }
     }
 
-    /// Adds a promise if the row is Entrepot's.
-    pub fn promise(mut self, who: Who, promise: impl FnOnce(&Self) -> Promise) -> Self {
+    /// Adds a requirement if the row is Entrepot's.
+    pub fn requirement(mut self, who: Who, requirement: impl FnOnce(&Self) -> Requirement) -> Self {
         if who == Who::Entrepot {
-            let promise = promise(&self);
-            self.promises.push(promise);
+            let requirement = requirement(&self);
+            self.requirements.push(requirement);
         }
         self
     }
@@ -104,9 +102,9 @@ impl Row {
     }
 }
 
-impl Promise {
-    pub fn new(what: &'static str, wanted: &'static str, measured: impl Into<String>, kept: bool) -> Self {
-        Self { what, wanted, measured: measured.into(), kept }
+impl Requirement {
+    pub fn new(what: &'static str, wanted: &'static str, measured: impl Into<String>, met: bool) -> Self {
+        Self { what, wanted, measured: measured.into(), met }
     }
 }
 
@@ -138,25 +136,4 @@ fn summary(pulls: &[Pulled], cap: u64) -> String {
         [(told, count)] => format!("{told} at {count} of {count}"),
         several => several.iter().map(|(told, count)| format!("{told} at {count}")).collect::<Vec<_>>().join(", "),
     }
-}
-
-pub fn heading() -> String {
-    let [result, bytes, requests, rate, first, last] =
-        ["result", "bytes÷blob", "requests", "x r", "first, s", "last, s"];
-    format!("{:40} {:34} {result:24} {bytes:>10} {requests:>8} {rate:>6} {first:>8} {last:>8}", "scenario", "with")
-}
-
-/// Returns the rows of a cell for the output during the run.
-pub fn printed(cell: &Cell, scenario: &Scenario) -> String {
-    let nothing = [Row::said("–")];
-    let rows = if cell.rows.is_empty() { &nothing[..] } else { &cell.rows };
-    let line = |row: &Row| {
-        let [result, bytes, requests, rate, first, last] = row.columns();
-        let (number, title, name) = (cell.scenario + 1, scenario.title, row.name(cell.who));
-        let note = &row.note;
-        format!(
-            "{number:2} {title:37} {name:34} {result:24} {bytes:>10} {requests:>8} {rate:>6} {first:>8} {last:>8}  {note}\n"
-        )
-    };
-    rows.iter().map(line).collect()
 }

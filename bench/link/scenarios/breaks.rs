@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{Alone, Scenario};
 use crate::contestant::Who;
-use crate::lab::{Lab, MIB, Recipe, Stand};
+use crate::lab::{Lab, MIB, Stand};
 use crate::pull::{End, Pulled};
-use crate::row::{Promise, Row, told};
+use crate::recipe::Recipe;
+use crate::row::{Requirement, Row, told};
 use crate::support::fault::Fault;
 use crate::support::upstream::Links;
 
@@ -63,7 +64,7 @@ fn cut(lab: &Lab, who: Who, tls: bool) -> Vec<Row> {
     stand.upstream().fault("GET", "/cdn/", Fault::Throttle(16 * MIB));
     let row = Row::of(&stand, &stand.pulls(4, 15), 15);
     let what = if tls { "every connection cut after 3 MiB, over TLS" } else { "every connection cut after 3 MiB" };
-    vec![row.promise(who, |row| once(what, row))]
+    vec![row.requirement(who, |row| once(what, row))]
 }
 
 fn stalled(lab: &Lab, who: Who) -> Vec<Row> {
@@ -106,10 +107,10 @@ fn killed(lab: &Lab, who: Who) -> Vec<Row> {
     let row = Row::of(&stand, &[again], 12);
     let row = Row { ratio: row.ratio.map(|ratio| ratio - before), ..row };
     let note = format!("{} at {:.0} % before", told(&pulled, 12), before * 100.0);
-    vec![row.note(note).promise(who, |row| {
+    vec![row.note(note).requirement(who, |row| {
         let kept = row.is_whole() && row.ratio.is_some_and(|ratio| ratio <= 0.45);
         let measured = format!("{}, {:.2}", row.result, row.ratio.unwrap_or_default());
-        Promise::new("killed at 60 %, fetched after the restart", "whole, ≤ 0.45 of the layer", measured, kept)
+        Requirement::new("killed at 60 %, fetched after the restart", "whole, ≤ 0.45 of the layer", measured, kept)
     })]
 }
 
@@ -139,9 +140,9 @@ fn die(stand: &mut Stand) -> Pulled {
     })
 }
 
-/// Promises that every client got the whole layer, and that it crossed the link once.
-fn once(what: &'static str, row: &Row) -> Promise {
+/// Requirements that every client got the whole layer, and that it crossed the link once.
+fn once(what: &'static str, row: &Row) -> Requirement {
     let ratio = row.ratio.unwrap_or_default();
     let kept = row.is_whole() && ratio <= 1.05;
-    Promise::new(what, "whole at every client, ≤ 1.05 of its bytes", format!("{}, {ratio:.2}", row.result), kept)
+    Requirement::new(what, "whole at every client, ≤ 1.05 of its bytes", format!("{}, {ratio:.2}", row.result), kept)
 }

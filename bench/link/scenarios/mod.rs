@@ -1,8 +1,8 @@
 //! The scenarios, one fault each.
 
 mod breaks;
-mod lies;
 mod speed;
+mod wrong_answers;
 
 use crate::contestant::Who;
 use crate::lab::Lab;
@@ -39,5 +39,5 @@ impl Alone {
 }
 
 pub fn all() -> Vec<Scenario> {
-    speed::all().into_iter().chain(breaks::all()).chain(lies::all()).collect()
+    speed::all().into_iter().chain(breaks::all()).chain(wrong_answers::all()).collect()
 }

@@ -2,9 +2,10 @@
 
 use super::{Alone, Scenario};
 use crate::contestant::{Contestant, Who};
-use crate::lab::{Lab, MIB, Recipe, Stand, deadline};
+use crate::lab::{Lab, MIB, Stand, deadline};
 use crate::pull::{self, End, Pulled};
-use crate::row::{Promise, Row};
+use crate::recipe::Recipe;
+use crate::row::{Requirement, Row};
 use crate::support::fault::Fault;
 
 use std::time::{Duration, Instant};
@@ -88,13 +89,13 @@ fn unthrottled(lab: &Lab, who: Who, tls: bool) -> Vec<Row> {
     let Some(single) = single else { return vec![found] };
     let times = found.seconds() / single.seconds();
     let what = if tls { "unthrottled, over TLS" } else { "unthrottled" };
-    let promise = Promise::new(
+    let requirement = Requirement::new(
         what,
         "no slower than with one connection (≤ 1.10 of its time)",
         format!("{times:.2}"),
         times <= 1.1,
     );
-    vec![found.promise(who, |_| promise), single.case("1 connection")]
+    vec![found.requirement(who, |_| requirement), single.case("1 connection")]
 }
 
 fn throttled(lab: &Lab, who: Who, tls: bool) -> Vec<Row> {
@@ -103,7 +104,7 @@ fn throttled(lab: &Lab, who: Who, tls: bool) -> Vec<Row> {
     stand.upstream().fault("GET", "/cdn/", Fault::Throttle(rate));
     let row = Row::of(&stand, &[stand.pull(15)], 15).rate(&stand, rate);
     let what = if tls { "throttled to r per connection, over TLS" } else { "throttled to r per connection" };
-    vec![row.promise(who, |row| faster(what, "≥ 3.6 r", row, 3.6))]
+    vec![row.requirement(who, |row| faster(what, "≥ 3.6 r", row, 3.6))]
 }
 
 fn far(lab: &Lab, who: Who) -> Vec<Row> {
@@ -134,7 +135,7 @@ fn endpoints(lab: &Lab, who: Who) -> Vec<Row> {
     if who != Who::Entrepot {
         return vec![row.note("knows one endpoint only")];
     }
-    let both = row.promise(who, |row| faster("two endpoints that give r each", "≥ 1.8 r", row, 1.8));
+    let both = row.requirement(who, |row| faster("two endpoints that give r each", "≥ 1.8 r", row, 1.8));
     let stand = fresh();
     let pulled = stand.pull_while(15, |stand| {
         stand.wait_for(0.5, Duration::from_secs(8));
@@ -142,9 +143,9 @@ fn endpoints(lab: &Lab, who: Who) -> Vec<Row> {
     });
     let circuit = circuit_is_visible(&stand.contestant);
     let note = if circuit { "the circuit shows in /metrics" } else { "no circuit shows in /metrics" };
-    let dying = Row::of(&stand, &[pulled], 15).case("the first dies at half").note(note).promise(who, |row| {
+    let dying = Row::of(&stand, &[pulled], 15).case("the first dies at half").note(note).requirement(who, |row| {
         let measured = format!("{}; {note}", row.result);
-        Promise::new(
+        Requirement::new(
             "one of two endpoints dies in the middle",
             "whole, and the circuit in /metrics",
             measured,
@@ -181,16 +182,16 @@ fn range(lab: &Lab, who: Who) -> Vec<Row> {
     let part = if ranged.end == End::Whole { ranged.last.as_secs_f64() / in_order } else { f64::INFINITY };
     // The costs of both together stand beside the whole.
     let ranged = row(Row { ratio: None, requests: None, ..Row::of(&stand, &[ranged], 12) });
-    let whole = Row::of(&stand, &[whole], 12).case("the whole afterwards").promise(who, |whole| {
+    let whole = Row::of(&stand, &[whole], 12).case("the whole afterwards").requirement(who, |whole| {
         let measured = format!("{part:.2}; {:.2} times", whole.ratio.unwrap_or_default());
         let kept = part < 1.0 / 3.0 && whole.is_whole() && whole.ratio.is_some_and(|ratio| ratio <= 1.02);
         let wanted = "in < 0.33 of the time in order; the whole fetched once (≤ 1.02)";
-        Promise::new("a range in the last quarter of a cold layer", wanted, measured, kept)
+        Requirement::new("a range in the last quarter of a cold layer", wanted, measured, kept)
     });
     vec![ranged.note(format!("{part:.2} of the time in order")), whole]
 }
 
-fn faster(what: &'static str, wanted: &'static str, row: &Row, times: f64) -> Promise {
+fn faster(what: &'static str, wanted: &'static str, row: &Row, times: f64) -> Requirement {
     let measured = row.rate.map_or_else(|| row.result.clone(), |rate| format!("{rate:.2} r"));
-    Promise::new(what, wanted, measured, row.rate.is_some_and(|rate| rate >= times))
+    Requirement::new(what, wanted, measured, row.rate.is_some_and(|rate| rate >= times))
 }

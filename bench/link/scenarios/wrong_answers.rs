@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::{Alone, Scenario};
 use crate::contestant::Who;
-use crate::lab::{Lab, MIB, REPOSITORY, Recipe, Stand, deadline};
+use crate::lab::{Lab, MIB, REPOSITORY, Stand, deadline};
 use crate::pull::{self, End, Pulled, Step};
-use crate::row::{Promise, Row, told};
+use crate::recipe::Recipe;
+use crate::row::{Requirement, Row, told};
 use crate::support::client::Answer;
 use crate::support::fault::{Fault, Rule};
 use crate::support::mirror::{cache, manifest};
@@ -71,9 +72,9 @@ fn damaged(lab: &Lab, who: Who) -> Vec<Row> {
     let stand = Stand::new(lab, who, &Recipe { size: 8, ..Recipe::default() });
     stand.upstream().fault("GET", "/cdn/", Fault::Corrupt);
     let pulled = stand.pull(15);
-    vec![Row::of(&stand, &[pulled], 15).promise(who, |row| {
+    vec![Row::of(&stand, &[pulled], 15).requirement(who, |row| {
         let kept = matches!(pulled.end, End::Cut | End::Status(502));
-        Promise::new("damaged bytes", "never whole: cut, or 502", row.result.clone(), kept)
+        Requirement::new("damaged bytes", "never whole: cut, or 502", row.result.clone(), kept)
     })]
 }
 
@@ -83,8 +84,8 @@ fn damaged_beside_good(lab: &Lab, who: Who) -> Vec<Row> {
     }
     let stand = Stand::new(lab, who, &Recipe { size: 8, endpoints: 2, ..Recipe::default() });
     stand.upstream().fault("GET", "/cdn/", Fault::Corrupt);
-    vec![Row::of(&stand, &[stand.pull(15)], 15).promise(who, |row| {
-        Promise::new("damaged bytes, and a good endpoint", "whole", row.result.clone(), row.is_whole())
+    vec![Row::of(&stand, &[stand.pull(15)], 15).requirement(who, |row| {
+        Requirement::new("damaged bytes, and a good endpoint", "whole", row.result.clone(), row.is_whole())
     })]
 }
 
@@ -132,22 +133,23 @@ fn silence(lab: &Lab, who: Who) -> Vec<Row> {
     let root = Question::ask(addr, "/v2/");
     let (first, again) = (Question::ask(addr, &held), Question::ask(addr, &held));
     let new = Question::ask(addr, &manifest(REPOSITORY, "2"));
-    let promise = |what, wanted, question: &Question, status: u16, seconds: f64| {
+    let requirement = |what, wanted, question: &Question, status: u16, seconds: f64| {
         let measured = format!("{} in {:.2} s", question.told(), question.took.as_secs_f64());
-        Promise::new(what, wanted, measured, question.is(status) && question.took.as_secs_f64() < seconds)
+        Requirement::new(what, wanted, measured, question.is(status) && question.took.as_secs_f64() < seconds)
     };
     vec![
-        root.row("`/v2/`").promise(who, |_| promise("silence: `/v2/`", "200 at once (< 0.2 s)", &root, 200, 0.2)),
+        root.row("`/v2/`")
+            .requirement(who, |_| requirement("silence: `/v2/`", "200 at once (< 0.2 s)", &root, 200, 0.2)),
         first
             .row("a tag it holds")
             .note(first.cache())
-            .promise(who, |_| promise("silence: a tag that it holds", "200 in < 2.5 s", &first, 200, 2.5)),
+            .requirement(who, |_| requirement("silence: a tag that it holds", "200 in < 2.5 s", &first, 200, 2.5)),
         again
             .row("the same again")
             .note(again.cache())
-            .promise(who, |_| promise("silence: the same again", "200 at once (< 0.2 s)", &again, 200, 0.2)),
-        new.row("a tag it does not hold").promise(who, |_| {
-            promise("silence: a tag that it does not hold", "504 within the limit of 3 s (< 3.5 s)", &new, 504, 3.5)
+            .requirement(who, |_| requirement("silence: the same again", "200 at once (< 0.2 s)", &again, 200, 0.2)),
+        new.row("a tag it does not hold").requirement(who, |_| {
+            requirement("silence: a tag that it does not hold", "504 within the limit of 3 s (< 3.5 s)", &new, 504, 3.5)
         }),
     ]
 }
