@@ -64,7 +64,7 @@ fn every_module_has_a_floor() {
 }
 
 #[test]
-fn the_table_itself_runs_downward() {
+fn table_of_floors_runs_downward() {
     for (floor, name, allowed) in FLOORS {
         for other in allowed.split_whitespace() {
             let below = row(other).map(|(below, _, _)| below);

@@ -62,7 +62,7 @@ fn every_way_to_break_the_rule_is_found() {
 }
 
 #[test]
-fn what_keeps_the_rule_passes() {
+fn correct_sources_pass() {
     for (path, text) in [
         ("src/oci/digest.rs", "use super::{Tag, name::Reference};"),
         ("src/oci/digest.rs", "mod tests { use super::*; fn f() { super::super::Tag; } }"),

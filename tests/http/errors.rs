@@ -133,7 +133,7 @@ fn invalid_request_is_refused_with_a_message() {
 
 /// A body that looks like an error answer is content.
 #[test]
-fn content_is_never_read_as_an_answer() {
+fn stored_content_like_an_http_answer_is_sent_as_content() {
     let registry = Registry::start();
     let client = registry.client();
     let content = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";

@@ -13,7 +13,7 @@ use crate::support::registry::{Registry, eventually};
 const CHILDREN: usize = 44_500;
 
 /// Returns an index of children that were not pushed; the first is named twice.
-fn hollow_index() -> Vec<u8> {
+fn index_of_missing_children() -> Vec<u8> {
     let child = |i: usize| format!(r#"{{"digest":"sha256:{i:064x}","size":1}}"#);
     let children: Vec<String> = [0].into_iter().chain(0..CHILDREN).map(child).collect();
     let media_type = MediaType::OCI_INDEX;
@@ -28,7 +28,7 @@ fn put_index(client: &Client, reference: &str, body: &[u8]) -> Answer {
 #[test]
 fn error_names_only_some_of_many_missing_blobs() {
     let registry = Registry::start();
-    let answer = put_index(&registry.client(), "hollow", &hollow_index());
+    let answer = put_index(&registry.client(), "hollow", &index_of_missing_children());
     assert_eq!((answer.status, answer.code().as_str()), (400, "MANIFEST_BLOB_UNKNOWN"));
     let error = &answer.json()["errors"][0];
     let named = error["detail"]["missing"].as_array().unwrap();
@@ -39,7 +39,7 @@ fn error_names_only_some_of_many_missing_blobs() {
     assert!(line.len() < 4000, "a line of {} bytes", line.len());
 
     let registry = Registry::with("validation: {manifests: {sparse: allow}}");
-    let answer = put_index(&registry.client(), "hollow", &hollow_index());
+    let answer = put_index(&registry.client(), "hollow", &index_of_missing_children());
     assert_eq!(answer.status, 201, "{}", answer.text());
     let warning = answer.header("warning").unwrap();
     assert!(warning.contains(&format!(" and {} more", CHILDREN - 8)), "{warning}");

@@ -236,21 +236,21 @@ fn fill_survives_the_loss_of_an_endpoint() {
 
 #[test]
 fn fill_succeeds_with_a_damaging_and_a_good_endpoint() {
-    for lies in [0, 1] {
+    for wrong in [0, 1] {
         let endpoints = [Upstream::start(), Upstream::start()];
         let content = noise(12, 6 * MIB);
         let digests = endpoints.each_ref().map(|upstream| upstream.blob("library/app", &content));
         let mirror = mirror_of(&[&endpoints[0], &endpoints[1]], "", "  fill: {segment: 1MiB}");
-        endpoints[lies].fault("GET", "/blobs/", Fault::Corrupt);
+        endpoints[wrong].fault("GET", "/blobs/", Fault::Corrupt);
         endpoints.iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64)));
         let target = blob("library/app", digests[0]);
         assert!(is_right(&mirror.client().get(&target), &content), "the good endpoint suffices");
-        assert!(endpoints[1 - lies].bytes_sent(&digests[0]) <= 2 * content.len() as u64);
+        assert!(endpoints[1 - wrong].bytes_sent(&digests[0]) <= 2 * content.len() as u64);
         mirror.wait_for_log(
             "this endpoint sent content that does not match its digest; another endpoint had the right content",
         );
         let blamed = mirror.wait_for_log("this endpoint sent");
-        assert!(blamed.contains(&endpoints[lies].port().to_string()), "{blamed}");
+        assert!(blamed.contains(&endpoints[wrong].port().to_string()), "{blamed}");
     }
 }
 
@@ -280,7 +280,7 @@ fn reader_of_wrong_bytes_is_cut() {
     let digest = damaging.blob("library/app", &content);
     good.blob("library/app", &content);
     let mirror = mirror_of(&[&damaging, &good], "", "  fill: {connections: 1}");
-    // At first only the lying endpoint has the blob. A range that ends before the last byte is not withheld.
+    // At first only the damaging endpoint has the blob. A range that ends before the last byte is not withheld.
     damaging.fault("GET", "/blobs/", Fault::Corrupt);
     damaging.fault("GET", "/blobs/", Fault::Throttle(8 * MIB as u64));
     good.fault("GET", "/blobs/", Fault::Status(404));

@@ -147,12 +147,12 @@ fn size_that_contradicts_the_manifest_is_refused() {
     let upstream = Upstream::start();
     let layer = noise(7, LAYER);
     let image = upstream.image("library/app", "1", &[&layer]);
-    let lying =
+    let wrong =
         String::from_utf8(image.manifest.to_vec()).unwrap().replace(&LAYER.to_string(), &(LAYER + 1).to_string());
-    upstream.manifest("library/app", "lying", entrepot::oci::MediaType::OCI_MANIFEST, lying.as_bytes());
+    upstream.manifest("library/app", "wrong", entrepot::oci::MediaType::OCI_MANIFEST, wrong.as_bytes());
     let mirror = mirror(&upstream);
     let client = mirror.client();
-    assert_eq!(client.get(&manifest("library/app", "lying")).status, 200);
+    assert_eq!(client.get(&manifest("library/app", "wrong")).status, 200);
     let refused = client.get(&blob("library/app", image.layers[0]));
     assert_eq!((refused.status, refused.code().as_str()), (502, "UNAVAILABLE"));
 }
@@ -314,7 +314,7 @@ fn partial_with_wrong_content_restarts() {
 }
 
 #[test]
-fn wrong_head_does_no_lasting_harm() {
+fn blob_is_fetched_after_a_head_with_a_wrong_length() {
     let upstream = Upstream::start();
     let content = noise(44, LAYER);
     let digest = upstream.blob("library/app", &content);

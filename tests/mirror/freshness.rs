@@ -329,7 +329,7 @@ fn last_pulls_of_the_budget_are_kept_for_missing_content() {
 }
 
 /// Requests for everything in a repository that an upstream may report as missing.
-fn absent_things() -> [String; 3] {
+fn missing_targets() -> [String; 3] {
     let digest = format!("sha256:{}", "0".repeat(64));
     [manifest("library/app", "none"), manifest("library/app", &digest), blob("library/app", &digest)]
 }
@@ -340,7 +340,7 @@ fn missing_content_is_requested_once() {
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror(&upstream);
     let client = mirror.client();
-    for target in absent_things() {
+    for target in missing_targets() {
         for _ in 0..3 {
             assert_eq!((client.head(&target).status, client.get(&target).status), (404, 404), "{target}");
         }
@@ -369,7 +369,7 @@ fn missing_content_is_requested_each_time_without_a_negative_ttl() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[b"x"]);
     let mirror = mirror_with(&upstream, ", negativettl: 0s", "");
-    for target in absent_things() {
+    for target in missing_targets() {
         for _ in 0..3 {
             assert_eq!(mirror.client().get(&target).status, 404);
         }

@@ -85,7 +85,7 @@ fn partial_answer_longer_than_requested_is_used() {
 
 #[test]
 fn content_of_an_unavailable_endpoint_is_no_404() {
-    for out in ["a lie", "429", "503"] {
+    for out in ["wrong bytes", "429", "503"] {
         let (one, two) = (Upstream::start(), Upstream::start());
         let (both, only) = (noise(4, 2 * MIB), noise(5, MIB));
         let digest = one.blob("library/app", &both);
@@ -94,16 +94,16 @@ fn content_of_an_unavailable_endpoint_is_no_404() {
         let mirror = mirror_of(&[&one, &two], "", "");
         let client = mirror.client();
         match out {
-            "a lie" => one.fault_once("GET", "/blobs/", Fault::Corrupt),
+            "wrong bytes" => one.fault_once("GET", "/blobs/", Fault::Corrupt),
             "429" => one.fault_once("GET", &wanted.to_string(), Fault::Status(429)),
             _ => one.fault("GET", &wanted.to_string(), Fault::Status(503)),
         }
-        if out == "a lie" {
+        if out == "wrong bytes" {
             let answer = client.get(&blob("library/app", digest));
             assert!(answer.whole && answer.body == both);
         }
         let answer = client.get(&blob("library/app", wanted));
-        let want = if out == "a lie" { 200 } else { out.parse().unwrap() };
+        let want = if out == "wrong bytes" { 200 } else { out.parse().unwrap() };
         let told = if want == 503 { 502 } else { want };
         assert_eq!(answer.status, told, "{out}: {}", answer.text());
         one.heal();

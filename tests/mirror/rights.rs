@@ -205,8 +205,8 @@ fn manifest_with_a_wrong_size_harms_no_other_repository() {
     let upstream = Upstream::start();
     let base = noise(8, LAYER);
     let image = upstream.image("library/app", "1", &[&base]);
-    let lying = String::from_utf8(image.manifest.to_vec()).unwrap().replace(&LAYER.to_string(), "1");
-    upstream.manifest("evil/app", "1", entrepot::oci::MediaType::OCI_MANIFEST, lying.as_bytes());
+    let wrong = String::from_utf8(image.manifest.to_vec()).unwrap().replace(&LAYER.to_string(), "1");
+    upstream.manifest("evil/app", "1", entrepot::oci::MediaType::OCI_MANIFEST, wrong.as_bytes());
     upstream.blob("evil/app", &base);
     let mirror = crate::support::mirror::mirror(&upstream);
     let client = mirror.client();

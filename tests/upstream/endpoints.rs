@@ -137,7 +137,7 @@ fn tags_come_in_order_of_trust_and_digests_from_any_endpoint() {
 
 #[test]
 fn damaged_manifest_is_fetched_from_another_endpoint() {
-    for (fault, lies) in [(Fault::Corrupt, 1), (Fault::Cut(20), 0)] {
+    for (fault, mismatches) in [(Fault::Corrupt, 1), (Fault::Cut(20), 0)] {
         let [first, second] = twins(1);
         let image = second.image(NAME, "0", &[&noise(0, LAYER)]);
         first.fault("GET", "/manifests/", fault.clone());
@@ -146,10 +146,10 @@ fn damaged_manifest_is_fetched_from_another_endpoint() {
         assert_eq!((got.status, got.body), (200, image.manifest.to_vec()), "{fault:?}");
         let port = first.port();
         let line = format!(
-            "entrepot_upstream_digest_mismatch_total{{endpoint=\"127.0.0.1:{port}\",upstream=\"docker.io\"}} {lies}"
+            "entrepot_upstream_digest_mismatch_total{{endpoint=\"127.0.0.1:{port}\",upstream=\"docker.io\"}} {mismatches}"
         );
-        assert_eq!(has_line(&mirror, &line), lies > 0, "{fault:?}");
-        assert_eq!(report(&mirror)["endpoints"][0]["distrusted_until"].is_string(), lies > 0, "{fault:?}");
+        assert_eq!(has_line(&mirror, &line), mismatches > 0, "{fault:?}");
+        assert_eq!(report(&mirror)["endpoints"][0]["distrusted_until"].is_string(), mismatches > 0, "{fault:?}");
     }
 }
 

@@ -83,7 +83,7 @@ fn in_chunks(client: &Client, digest: &Digest, content: &[u8], order: Order, end
     client.request("PUT", &format!("{location}?digest={digest}")).body(b"").send()
 }
 
-fn every_way(algorithm: Algorithm) {
+fn upload_in_every_way(algorithm: Algorithm) {
     let registry = Registry::start();
     let client = registry.client();
     for (seed, (way, push)) in WAYS.iter().enumerate() {
@@ -115,12 +115,12 @@ fn every_way(algorithm: Algorithm) {
 
 #[test]
 fn blobs_sha256() {
-    every_way(Algorithm::Sha256);
+    upload_in_every_way(Algorithm::Sha256);
 }
 
 #[test]
 fn blobs_sha512() {
-    every_way(Algorithm::Sha512);
+    upload_in_every_way(Algorithm::Sha512);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::support::registry::Registry;
 use super::parcel::{CONFIG, KIND, OTHER_KIND, Parcel, index_of, target};
 
 /// Returns an image, an image that refers to it, and two artifacts of two types that refer to it. The first three may have no tag.
-fn about_an_image() -> (Parcel, Value) {
+fn artifacts_of_image() -> (Parcel, Value) {
     let mut parcel = Parcel::new();
     let image = parcel.image();
     let subject = parcel.add(&image);
@@ -28,7 +28,7 @@ fn about_an_image() -> (Parcel, Value) {
 }
 
 /// Returns an index, and an index with an artifact type that refers to it.
-fn about_an_index() -> (Parcel, Value) {
+fn artifact_of_index() -> (Parcel, Value) {
     let mut parcel = Parcel::new();
     let index = index_of(&mut parcel, &["amd64"]);
     let subject = parcel.add(&index);
@@ -43,7 +43,7 @@ fn about_an_index() -> (Parcel, Value) {
 }
 
 /// Returns an artifact whose subject is not in the registry.
-fn about_nothing() -> (Parcel, Value) {
+fn artifact_of_missing_subject() -> (Parcel, Value) {
     let mut parcel = Parcel::new();
     let subject = parcel.descriptor(MediaType::OCI_MANIFEST, &noise(304, 123));
     let layer = parcel.layer(KIND);
@@ -56,17 +56,17 @@ fn about_nothing() -> (Parcel, Value) {
 
 #[test]
 fn artifacts_with_subject() {
-    about_an_image().0.goes_round(&Registry::start());
+    artifacts_of_image().0.goes_round(&Registry::start());
 }
 
 #[test]
 fn index_with_subject() {
-    about_an_index().0.goes_round(&Registry::start());
+    artifact_of_index().0.goes_round(&Registry::start());
 }
 
 #[test]
 fn missing_subject() {
-    about_nothing().0.goes_round(&Registry::start());
+    artifact_of_missing_subject().0.goes_round(&Registry::start());
 }
 
 /// Returns the list of the referrers of `subject`, which must be a valid index.
@@ -129,15 +129,15 @@ fn empty() {
 
 #[test]
 fn artifacts_with_subject_referrers() {
-    are_listed_as_referrers(about_an_image());
+    are_listed_as_referrers(artifacts_of_image());
 }
 
 #[test]
 fn index_with_subject_referrers() {
-    are_listed_as_referrers(about_an_index());
+    are_listed_as_referrers(artifact_of_index());
 }
 
 #[test]
 fn missing_subject_referrers() {
-    are_listed_as_referrers(about_nothing());
+    are_listed_as_referrers(artifact_of_missing_subject());
 }
