@@ -86,7 +86,7 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// The highest number of entries in one answer.
+    /// The highest number of entries in one answer, and the number if the client names none.
     const MOST: usize = 10_000;
     /// The highest number of entries in an answer that reads files for each of them.
     const MOST_DETAILED: usize = 1000;
@@ -94,7 +94,7 @@ impl PageRequest {
     const USUAL_DETAILED: usize = 100;
 
     /// Returns the highest number of entries that the answer may have.
-    pub(super) fn most(&self) -> usize {
+    pub fn most(&self) -> usize {
         self.n.unwrap_or(Self::MOST).min(Self::MOST)
     }
 

@@ -11,9 +11,6 @@ use crate::registry::{Page, PageRequest};
 use crate::web::call::{Answer, Call};
 use crate::web::response::object;
 
-/// The number of names in a page if the client names none, and the most that it may ask for.
-const MAX_NAMES: usize = 10_000;
-
 /// Lists a page of names.
 pub(in crate::web) async fn list(call: &mut Call, asked: &PageRequest) -> Answer {
     let caller = call.allow(Action::Enter).await?;
@@ -46,7 +43,7 @@ async fn visible_page<F, E>(
 where
     F: Future<Output = Result<Names, E>>,
 {
-    let limit = asked.n.unwrap_or(MAX_NAMES).min(MAX_NAMES);
+    let limit = asked.most();
     let (mut entries, mut last) = (Vec::new(), asked.last.clone());
     if limit == 0 {
         // An empty page has no last name to continue after, so it claims to be the end.
