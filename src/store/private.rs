@@ -1,8 +1,9 @@
-//! Entrepot's own records of hosted repositories: the account that pushed a manifest and when, and the last pull of
-//! each tag.
+//! Entrepot's own records of hosted repositories: the account and the time of the latest push of each manifest, and
+//! the time of the last pull of each tag.
 //!
-//! Rules of retention will use these records. They are not synced, so that pushes and pulls need not wait, and a crash
-//! may lose the newest of them. Everything here lies below `entrepot/`, which only the owner of the process may read.
+//! Rules of retention will use these records. A push waits until its record is written; a pull does not. The records
+//! are not synced, so a crash may lose the newest of them. They lie below `entrepot/`, which only the owner of the
+//! process may read.
 
 use std::time::{Duration, SystemTime};
 
