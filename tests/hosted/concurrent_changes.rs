@@ -25,6 +25,14 @@ fn with_many_tags(registry: &Registry, repository: &str, tags: usize) {
     }
 }
 
+/// Waits until the deletion of a repository made by [`with_many_tags`] has removed a tag. From then on it holds the lock of
+/// the repository until it is complete.
+fn wait_for_deletion(registry: &Registry, repository: &str, tags: usize) {
+    let directory = registry.data().join(format!("docker/registry/v2/repositories/{repository}/_manifests/tags"));
+    let left = || fs::read_dir(&directory).map_or(0, Iterator::count);
+    eventually("the begin of the deletion", || (left() < tags + 1).then_some(()));
+}
+
 /// Pushes an image under several tags. Returns the statuses of the pushes, and of a GET of each tag after them.
 fn pushed(client: &Client, repository: &str, tags: &[String]) -> Vec<u16> {
     let image = client.push_image(repository, "new", &noise(tags.len() as u64, 100));
@@ -52,12 +60,13 @@ fn abandoned_deletion_removes_no_later_push() {
         let (repository, tags) = (format!("team/big{round}"), names(10));
         with_many_tags(&registry, &repository, 500);
         let stream = client.request("DELETE", &format!("/api/v1/images/{repository}")).send_head();
-        thread::sleep(Duration::from_millis(5 + 15 * round));
+        // A deletion that has not begun could begin between the pushes, and then rightly removes them.
+        wait_for_deletion(&registry, &repository, 500);
         break_off(stream);
         assert_eq!(pushed(&client, &repository, &tags), [201; 10]);
-        // Either the deletion never began, or it was complete before the pushes.
+        // The deletion was complete before the pushes.
         let left = client.get(&format!("/v2/{repository}/tags/list")).json()["tags"].as_array().map_or(0, Vec::len);
-        assert!(left == 11 || left == 512, "{left} tags: it was half done");
+        assert_eq!(left, 11, "it was half done");
         thread::sleep(Duration::from_millis(300));
         assert_eq!(held(&client, &repository, &tags), [200; 10]);
     }
@@ -68,21 +77,24 @@ fn listed_tag_has_content_after_its_client_left() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "base", b"layer");
-    for number in 0..150_u64 {
-        let target = format!("/v2/team/app/manifests/t{number}");
-        let length = image.manifest.len().to_string();
-        let request = client.request("PUT", &target).header("Content-Type", MANIFEST).header("Content-Length", &length);
-        let mut stream = request.send_head();
-        stream.write_all(&image.manifest).unwrap();
-        thread::sleep(Duration::from_micros(40 * number));
-        break_off(stream);
-    }
-    // A change that has begun is completed.
-    thread::sleep(Duration::from_millis(300));
-    let listed = client.get("/v2/team/app/tags/list").json();
-    let listed: Vec<&str> = listed["tags"].as_array().unwrap().iter().filter_map(|tag| tag.as_str()).collect();
-    assert!(listed.len() > 1, "no push was interrupted late enough");
-    for tag in listed {
+    let mut round = 0;
+    let listed = eventually("a push that is interrupted late enough", || {
+        round += 1;
+        for number in 0..150_u64 {
+            let target = format!("/v2/team/app/manifests/t{round}-{number}");
+            let length = image.manifest.len().to_string();
+            let request = client.request("PUT", &target).header("Content-Type", MANIFEST);
+            let mut stream = request.header("Content-Length", &length).send_head();
+            stream.write_all(&image.manifest).unwrap();
+            thread::sleep(Duration::from_micros(40 * number));
+            break_off(stream);
+        }
+        // A change that has begun is completed.
+        thread::sleep(Duration::from_millis(300));
+        let listed = client.get("/v2/team/app/tags/list").json()["tags"].as_array().unwrap().clone();
+        (listed.len() > 1).then_some(listed)
+    });
+    for tag in listed.iter().filter_map(|tag| tag.as_str()) {
         assert_eq!(client.get(&format!("/v2/team/app/manifests/{tag}")).status, 200, "{tag} names nothing");
     }
 }
@@ -100,7 +112,8 @@ fn two_processes_in_one_directory_lose_no_push() {
         let client = one.client();
         let target = format!("/api/v1/images/{repository}");
         let deletion = thread::spawn(move || client.request("DELETE", &target).send().status);
-        thread::sleep(Duration::from_millis(20));
+        // A push that is acknowledged before the deletion begins is rightly removed.
+        wait_for_deletion(&one, &repository, 500);
         let acknowledged = pushed(&two.client(), &repository, &tags);
         assert_eq!(deletion.join().unwrap(), 200);
         assert_eq!(acknowledged, [201; 12]);
@@ -111,15 +124,23 @@ fn two_processes_in_one_directory_lose_no_push() {
 #[test]
 fn deletion_does_not_block_other_repositories() {
     let registry = Registry::start();
-    with_many_tags(&registry, "team/app", 800);
+    with_many_tags(&registry, "team/app", 3);
+    // Another process works on the repository, so the deletion lasts as long as the test wants.
+    let lock =
+        |name: &str| fs::File::options().write(true).open(registry.data().join("entrepot/locks").join(name)).unwrap();
+    let held = lock("36");
+    held.lock().unwrap();
     let client = registry.client();
     let deletion = thread::spawn(move || client.request("DELETE", "/api/v1/images/team/app").send().status);
-    // The repository exists as long as the deletion runs.
-    let directory = registry.data().join("docker/registry/v2/repositories/team/app/_manifests");
+    let waiting = lock("36.door");
+    eventually("the deletion waits for the other process", || match waiting.try_lock_shared() {
+        Ok(()) => waiting.unlock().map(|()| None).unwrap(),
+        Err(_) => Some(()),
+    });
     registry.client().push_image("team/other", "1", b"x");
-    let was_first = directory.exists();
+    assert!(!deletion.is_finished(), "the deletion did not wait for the other process");
+    drop(held);
     assert_eq!(deletion.join().unwrap(), 200);
-    assert!(was_first, "the push waited for the deletion of another repository");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -186,19 +186,38 @@ impl Place {
 /// Returns an address on which no process listens.
 ///
 /// Its port lies below the range from which the kernel takes the ports of outgoing connections and of listeners on port 0, so that
-/// none of those takes it before the server listens there. Each call returns another port.
+/// none of those takes it before the server listens there. Each call returns another port, also in other processes of tests.
 pub fn free_address() -> SocketAddr {
-    const FIRST: u32 = 10_000;
-    const COUNT: u32 = 20_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id().wrapping_mul(7919);
+    static PORTS: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     loop {
-        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        let port = u16::try_from(FIRST + offset).unwrap();
+        let port = {
+            let mut ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+            if ports.is_empty() {
+                *ports = claim_ports();
+            }
+            ports.pop().unwrap()
+        };
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             return listener.local_addr().unwrap();
         }
     }
+}
+
+/// Claims ports for this process until it ends. Tests of several worktrees run at the same time on one machine.
+fn claim_ports() -> Vec<u16> {
+    const FIRST: u16 = 10_000;
+    const BLOCKS: u16 = 40;
+    const PORTS: u16 = 500;
+    let claim = |block: u16| {
+        let path = std::env::temp_dir().join(format!("entrepot-test-ports-{block}"));
+        // A user may lock another user's file, and may not be allowed to write to it.
+        let file = fs::File::create_new(&path).or_else(|_| fs::File::open(&path)).ok()?;
+        file.try_lock().ok()?;
+        std::mem::forget(file);
+        let first = FIRST + block * PORTS;
+        Some((first..first + PORTS).collect())
+    };
+    eventually("ports that no other process of tests uses", || (0..BLOCKS).find_map(claim))
 }
 
 /// Repeats `attempt` until it returns a value. Panics after a time that suffices on a busy machine.
