@@ -6,7 +6,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, exponential_buckets,
 };
 
@@ -61,6 +61,12 @@ pub struct Metrics {
     pub ratelimit_limit: IntGaugeVec,
     /// The requests that the upstream still allows, as it stated (`ratelimit-remaining`), by `upstream`.
     pub ratelimit_remaining: IntGaugeVec,
+    /// The bytes in a second that `mirror.link` allows now, by `upstream` (`*`: all together); 0 without a limit.
+    pub link_limit: IntGaugeVec,
+    /// Bytes of bodies received while a limit of `mirror.link` was in force, by `traffic` (`client`, `background`).
+    pub link_bytes: IntCounterVec,
+    /// Seconds that transfers waited for a limit of `mirror.link`, by `traffic`.
+    pub link_wait: CounterVec,
     /// Manifests answered from stored content because the upstream did not answer, by `upstream`.
     pub stale_answers: IntCounterVec,
     /// Seconds from the request of a pull to the head of its response, by `cache` (the value of `X-Cache`).
@@ -201,6 +207,24 @@ impl Metrics {
                 "Requests the upstream still allows",
                 &["upstream"],
             ),
+            link_limit: gauges(
+                r,
+                "entrepot_link_limit_bytes_per_second",
+                "Bytes in a second that the limit of the link allows now",
+                &["upstream"],
+            ),
+            link_bytes: counters(
+                r,
+                "entrepot_link_bytes_total",
+                "Bytes received while the link was limited",
+                &["traffic"],
+            ),
+            link_wait: seconds_counters(
+                r,
+                "entrepot_link_wait_seconds_total",
+                "Seconds that transfers waited for the limit of the link",
+                &["traffic"],
+            ),
             stale_answers: counters(
                 r,
                 "entrepot_stale_answers_total",
@@ -262,6 +286,10 @@ fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     add(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn seconds_counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+    add(registry, CounterVec::new(Opts::new(name, help), labels))
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {

@@ -1,12 +1,13 @@
 //! The waiters of a fill, and the part of the blob that each of them waits for.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use crate::oci::{ByteRange, Span};
+use crate::upstream::Traffic;
 
 /// The part of the blob that a joiner wants, and how urgently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub struct Waiters {
     count: watch::Sender<usize>,
     /// A std `Mutex`: held for list operations only.
     ranges: Mutex<Vec<Arc<WantedRange>>>,
-    /// True once a client has asked for the blob.
-    client: AtomicBool,
+    /// Client traffic once a client has asked for the blob.
+    traffic: Traffic,
     joined: Notify,
 }
 
@@ -51,7 +52,7 @@ impl Waiters {
         Arc::new(Self {
             count: watch::Sender::new(0),
             ranges: Mutex::default(),
-            client: AtomicBool::new(false),
+            traffic: Traffic::background(),
             joined: Notify::new(),
         })
     }
@@ -64,7 +65,7 @@ impl Waiters {
         };
         self.ranges().extend(wanted.clone());
         if interest != Interest::Background {
-            self.client.store(true, Ordering::Relaxed);
+            self.traffic.client_joined();
         }
         self.count.send_modify(|count| *count += 1);
         self.joined.notify_one();
@@ -73,7 +74,12 @@ impl Waiters {
 
     /// Returns true if no client has asked for the blob, only background work.
     pub fn is_background(&self) -> bool {
-        !self.client.load(Ordering::Relaxed)
+        self.traffic.is_background()
+    }
+
+    /// Returns the class of the fill's connections on a governed link.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Returns the number of waiters.

@@ -6,9 +6,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::error::{SendError, causes};
+use super::link::{LinkUse, Traffic};
 use super::pool::OpenConnection;
 
 /// A body that is read in chunks. Each chunk must arrive within the stall limit. Dropping the body ends the transfer.
+///
+/// On a governed link, the body is read no faster than the link allows, so that the sender slows down. The time in which
+/// it waits for the link is not counted as a stall.
 pub struct ResponseBody {
     response: reqwest::Response,
     host: String,
@@ -17,12 +21,20 @@ pub struct ResponseBody {
     /// The size in `Content-Length`, if there is one.
     expected: Option<u64>,
     received: u64,
+    link: Option<LinkUse>,
+    /// Received bytes that the link has not granted yet.
+    ungranted: Bytes,
 }
 
 impl ResponseBody {
     pub(super) fn new(response: reqwest::Response, host: String, stall: Duration, connection: OpenConnection) -> Self {
         let expected = response.content_length();
-        Self { response, host, stall, connection, expected, received: 0 }
+        Self { response, host, stall, connection, expected, received: 0, link: None, ungranted: Bytes::new() }
+    }
+
+    /// Reads the body no faster than the link allows.
+    pub(super) fn governed_by(self, link: Option<LinkUse>) -> Self {
+        Self { link, ..self }
     }
 
     /// Returns `HOST:PORT` of the server that sends it.
@@ -35,9 +47,33 @@ impl ResponseBody {
         self.connection.is_reused
     }
 
+    /// Sets the class of the transfer, which decides about its turn on a governed link. Without it, a body is read as
+    /// traffic of clients.
+    pub fn set_traffic(&mut self, traffic: &Traffic) {
+        if let Some(link) = &mut self.link {
+            link.set_traffic(traffic.clone());
+        }
+    }
+
     /// Returns the next chunk, or `None` at the end. A body that is shorter than its `Content-Length` ends in an error,
-    /// never in `None`.
+    /// never in `None`. A call that is dropped loses no bytes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
+        let Self { link: Some(_), .. } = self else { return self.receive().await };
+        if self.ungranted.is_empty() {
+            match self.receive().await? {
+                Some(chunk) => self.ungranted = chunk,
+                None => return Ok(None),
+            }
+        }
+        let bytes = self.ungranted.len();
+        let granted = match &mut self.link {
+            Some(link) => link.grant(bytes).await,
+            None => bytes,
+        };
+        Ok(Some(self.ungranted.split_to(granted)))
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>, SendError> {
         self.connection.waiting = Some(self.connection.clock.moment());
         let chunk = tokio::time::timeout(self.stall, self.response.chunk()).await;
         if chunk.is_err() {

@@ -13,6 +13,7 @@ use super::address::authority;
 use super::body::ResponseBody;
 use super::dial::Dial;
 use super::error::{ClientError, SendError};
+use super::link::{LinkShare, Traffic};
 use super::pool::{OpenConnection, Pool, Pools, Recipe};
 use super::proxy::Proxies;
 use super::redirect;
@@ -32,6 +33,8 @@ pub struct Options<'a> {
     /// sent.
     pub identity: Option<&'a [u8]>,
     pub limits: Limits,
+    /// The share of a governed link.
+    pub link: Option<LinkShare>,
     pub clock: Clock,
 }
 
@@ -112,6 +115,7 @@ pub struct Client {
     pools: Arc<Pools>,
     proxies: Proxies,
     limits: Limits,
+    link: Option<LinkShare>,
     clock: Clock,
 }
 
@@ -150,7 +154,8 @@ impl Client {
             connect: options.limits.connect,
         };
         let pools = Arc::new(Pools::new(recipe)?);
-        Ok(Self { pools, proxies, limits: options.limits, clock: options.clock.clone() })
+        let (link, clock) = (options.link.clone(), options.clock.clone());
+        Ok(Self { pools, proxies, limits: options.limits, link, clock })
     }
 
     /// Sends a request and follows its redirects. `observe` is called for each request that was sent.
@@ -198,13 +203,14 @@ impl Client {
         let Delivered { mut response, pool, is_reused, lost } = delivered;
         let (pools, clock) = (Arc::clone(&self.pools), self.clock.clone());
         let connection = OpenConnection { pools, pool, clock, is_reused, waiting: None };
+        let link = self.link.as_ref().map(|link| link.begin(Traffic::client()));
         Response {
             status: response.status(),
             headers: std::mem::take(response.headers_mut()),
             redirected,
             url: url.clone(),
             lost,
-            body: ResponseBody::new(response, authority(url), self.limits.stall, connection),
+            body: ResponseBody::new(response, authority(url), self.limits.stall, connection).governed_by(link),
         }
     }
 
@@ -360,7 +366,7 @@ mod tests {
     fn options(trust: &Trust) -> Options<'_> {
         let second = Duration::from_secs(1);
         let limits = Limits { connect: second, first_byte: second, stall: second };
-        Options { proxy: None, trust, authorities: None, identity: None, limits, clock: Clock::system() }
+        Options { proxy: None, trust, authorities: None, identity: None, limits, link: None, clock: Clock::system() }
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub use repository::Repository;
 
 use crate::metrics::Metrics;
 use crate::oci::{Algorithm, Digest, HostName, ImageRepository, MirroredName, RepositoryName, Target};
+use crate::outbound::LinkGovernor;
 use crate::store::{Store, StoreError};
 use crate::sys::Machine;
 use health::StorageHealth;
@@ -55,6 +56,8 @@ pub struct Registry {
     hosted: Arc<hosted::HostedContext>,
     mirror: Arc<mirror::MirrorContext>,
     remotes: HashMap<HostName, Arc<Remote>>,
+    /// The limits of the link, if there are any.
+    link: Option<Arc<LinkGovernor>>,
     inventory: Arc<Inventory>,
     health: StorageHealth,
     /// Limits the blobs that warming fetches at once.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
@@ -16,9 +15,10 @@ use crate::config::{self, Config};
 use crate::fills::{Fills, Shared};
 use crate::metrics::Metrics;
 use crate::oci::{HostName, RepositoryName, Target};
+use crate::outbound::LinkGovernor;
 use crate::store::{Store, StoreError};
 use crate::sys::{Machine, blocking};
-use crate::upstream::{BuildError, FileError, Files, Upstream};
+use crate::upstream::{BodyPace, BuildError, FileError, Files, Upstream};
 
 /// The number of blobs that warming fetches at once, for all images together: clients come first. The blobs are fetched in the
 /// order in which they are asked for, so an image waits for single blobs of another one, never for all of it.
@@ -54,7 +54,10 @@ pub async fn open(
     metrics: Arc<Metrics>,
 ) -> Result<Arc<Registry>, OpenError> {
     let mut remotes = HashMap::new();
-    for (spec, upstream) in connect_all(config, &machine, &metrics).await.map_err(OpenError::Upstreams)? {
+    let link = LinkGovernor::new(&config.mirror, machine.clock.clone(), Arc::clone(&metrics));
+    for (spec, upstream) in
+        connect_all(config, link.as_ref(), &machine, &metrics).await.map_err(OpenError::Upstreams)?
+    {
         let remote = Remote::new(upstream, spec, machine.clock.clone());
         remotes.insert(spec.name.clone(), Arc::new(remote));
     }
@@ -86,6 +89,7 @@ pub async fn open(
         hosted: Arc::new(hosted),
         mirror: Arc::new(mirror),
         remotes,
+        link,
         health: StorageHealth::new(config.health.storage.clone()),
         warm_fetches: Semaphore::new(WARM_FETCHES),
         reindex: Notify::new(),
@@ -117,18 +121,20 @@ pub async fn examine_files(config: &Config) -> Vec<(HostName, FileError)> {
 
 /// Fails if an upstream's configuration cannot work. Uses no network.
 pub async fn examine_upstreams(config: &Config, machine: &Machine, metrics: &Arc<Metrics>) -> Result<(), OpenError> {
-    connect_all(config, machine, metrics).await.map(|_| ()).map_err(OpenError::Upstreams)
+    connect_all(config, None, machine, metrics).await.map(|_| ()).map_err(OpenError::Upstreams)
 }
 
 /// Builds all upstreams, or returns all errors.
 async fn connect_all<'c>(
     config: &'c Config,
+    link: Option<&Arc<LinkGovernor>>,
     machine: &Machine,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<(&'c config::Upstream, Upstream)>, Vec<ConnectError>> {
     let (mut connected, mut failed) = (Vec::new(), Vec::new());
     for spec in config.mirror.upstreams.values() {
-        match connect(spec, config.mirror.fill.stall, machine, metrics).await {
+        let pace = BodyPace { stall: config.mirror.fill.stall, link: link.and_then(|link| link.share(&spec.name)) };
+        match connect(spec, pace, machine, metrics).await {
             Ok(upstream) => connected.push((spec, upstream)),
             Err(errors) => failed.extend(errors),
         }
@@ -138,7 +144,7 @@ async fn connect_all<'c>(
 
 async fn connect(
     spec: &config::Upstream,
-    stall: Duration,
+    pace: BodyPace,
     machine: &Machine,
     metrics: &Arc<Metrics>,
 ) -> Result<Upstream, Vec<ConnectError>> {
@@ -146,6 +152,6 @@ async fn connect(
     let files = blocking(move || Files::read(&named)).await;
     let of_file = |error| ConnectError::File { upstream: spec.name.clone(), error };
     let files = files.map_err(|errors| errors.into_iter().map(of_file).collect::<Vec<_>>())?;
-    let upstream = Upstream::new(spec, stall, files, machine, Arc::clone(metrics));
+    let upstream = Upstream::new(spec, pace, files, machine, Arc::clone(metrics));
     upstream.map_err(|error| vec![ConnectError::Upstream(error)])
 }

@@ -10,15 +10,23 @@ use super::error::BuildError;
 use super::login::{Account, Files, Keyring, LoginPlaces, LoginSource, RegistryLogin, Tokens};
 use crate::config;
 use crate::metrics::Metrics;
-use crate::outbound::{Client, Limits, Options, Url};
+use crate::outbound::{Client, Limits, LinkShare, Options, Url};
 use crate::sys::Machine;
 
+/// The limits on how slowly and how fast bodies may arrive.
+#[derive(Clone, Debug)]
+pub struct BodyPace {
+    /// A body that brings no byte for this long has failed.
+    pub stall: Duration,
+    /// The share of a governed link.
+    pub link: Option<LinkShare>,
+}
+
 impl Upstream {
-    /// Builds the upstream without using the network. `files` is the content of the files that its configuration names. A body
-    /// that brings no byte for as long as `stall` has failed.
+    /// Builds the upstream without using the network. `files` is the content of the files that its configuration names.
     pub fn new(
         spec: &config::Upstream,
-        stall: Duration,
+        pace: BodyPace,
         files: Files,
         machine: &Machine,
         metrics: Arc<Metrics>,
@@ -30,7 +38,8 @@ impl Upstream {
             trust: &spec.trust,
             authorities: files.authorities.as_deref(),
             identity: files.identity.as_deref(),
-            limits: Limits { connect: spec.connect_timeout, first_byte: spec.first_byte_timeout, stall },
+            limits: Limits { connect: spec.connect_timeout, first_byte: spec.first_byte_timeout, stall: pace.stall },
+            link: pace.link,
             clock: clock.clone(),
         })
         .map_err(|error| BuildError::Client { upstream: spec.name.clone(), error })?;

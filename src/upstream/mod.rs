@@ -14,7 +14,9 @@ mod client;
 mod builder;
 mod ask;
 
+pub use crate::outbound::Traffic;
 pub use ask::{BlobRange, BlobStream, EndpointReport, FetchedManifest, ManifestHead, ResumeHint, TagList, TagPage};
+pub use builder::BodyPace;
 pub use client::Upstream;
 pub use endpoint::{BudgetReport, Challenge, CircuitState, EndpointId, HealthReport, challenges};
 pub use error::{BuildError, UpstreamError};

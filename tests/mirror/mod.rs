@@ -3,6 +3,7 @@
 mod bad_links;
 mod fills;
 mod freshness;
+mod link;
 mod lists;
 mod odd_answers;
 mod pull;

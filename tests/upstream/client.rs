@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Credentials, LoginMethod, Secret, Stale, Trust, Upstream as Spec};
+use entrepot::config::{Credentials, Link, LoginMethod, Secret, Stale, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
 use entrepot::sys::{Clock, Machine, Tasks};
-use entrepot::upstream::{BlobStream, Files, ManifestHead, TagPage, Upstream, UpstreamError};
+use entrepot::upstream::{BlobStream, BodyPace, Files, ManifestHead, TagPage, Upstream, UpstreamError};
 use futures_util::future::join_all;
 
 use crate::support::fault::Fault;
@@ -38,6 +38,7 @@ fn spec(remote: &Remote) -> Spec {
         aliases: Vec::new(),
         connect_timeout: NEVER,
         first_byte_timeout: NEVER,
+        link: Link::default(),
     }
 }
 
@@ -50,7 +51,8 @@ fn named(mut spec: Spec) -> Spec {
 fn build(spec: &Spec, stall: Duration) -> Setting {
     let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
     let machine = Machine { clock: clock.clone(), tasks: Tasks::new() };
-    let upstream = Upstream::new(spec, stall, Files::default(), &machine, Arc::clone(&metrics));
+    let upstream =
+        Upstream::new(spec, BodyPace { stall, link: None }, Files::default(), &machine, Arc::clone(&metrics));
     let upstream = Arc::new(upstream.unwrap());
     Setting { upstream, metrics, clock }
 }
@@ -498,8 +500,15 @@ fn invalid_settings_are_refused_without_their_secrets() {
     for breaking in broken {
         let mut spec = spec(&remote);
         breaking(&mut spec);
-        let refused =
-            Upstream::new(&spec, NEVER, Files::default(), &Machine::system(), Arc::default()).unwrap_err().to_string();
+        let refused = Upstream::new(
+            &spec,
+            BodyPace { stall: NEVER, link: None },
+            Files::default(),
+            &Machine::system(),
+            Arc::default(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(refused.starts_with("mirror.upstreams.test.example") && !refused.contains("secret"), "{refused}");
     }
 }

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Stale, Trust, Upstream as Spec};
+use entrepot::config::{Link, Stale, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Digest, Reference, RepositoryName};
 use entrepot::sys::{Clock, Machine, Tasks};
-use entrepot::upstream::{Files, Upstream, UpstreamError};
+use entrepot::upstream::{BodyPace, Files, Upstream, UpstreamError};
 use futures_util::future::join_all;
 
 use crate::support::fault::{Fault, Rule};
@@ -45,10 +45,13 @@ fn setting(first_byte: Duration, stall: Duration) -> Setting {
         aliases: Vec::new(),
         connect_timeout: HOUR,
         first_byte_timeout: first_byte,
+        link: Link::default(),
     };
     let metrics = Arc::new(Metrics::new());
     let machine = Machine { clock: Clock::system(), tasks: Tasks::new() };
-    let upstream = Arc::new(Upstream::new(&spec, stall, Files::default(), &machine, Arc::clone(&metrics)).unwrap());
+    let upstream = Arc::new(
+        Upstream::new(&spec, BodyPace { stall, link: None }, Files::default(), &machine, Arc::clone(&metrics)).unwrap(),
+    );
     Setting { remote, upstream, metrics, layer, name: "a".parse().unwrap() }
 }
 

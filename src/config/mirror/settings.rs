@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::cache::Cache;
 use super::fill::Fill;
+use super::link::{self, Link};
 use super::prefetch::{self, Prefetch};
 use super::proxy::Proxy;
 use super::upstream::{HUB, NamedUpstream, Upstream};
@@ -29,6 +30,8 @@ pub struct Mirror {
     /// `mirror.names`: this server's own names, which have no meaning in `?ns=`.
     pub names: Vec<HostName>,
     pub fill: Fill,
+    /// The link that all upstreams share.
+    pub link: Link,
     pub prefetch: Vec<Prefetch>,
 }
 
@@ -61,6 +64,7 @@ impl Mirror {
             default: None,
             names: Vec::new(),
             fill: Fill::default(),
+            link: Link::default(),
             prefetch: Vec::new(),
         }
     }
@@ -113,12 +117,18 @@ impl Section for Mirror {
         upstreams(self, keys);
         keys.list("names", &mut self.names);
         keys.section("fill", &mut self.fill);
+        keys.section("link", &mut self.link);
         prefetch::keys(&mut self.prefetch, keys);
         if let Some((cursor, reading)) = keys.cursor() {
             if self.upstreams.is_empty() {
                 cursor.warn(reading, "has no upstreams, so that nothing is mirrored and every name is local");
             }
             warn(&cursor.get("local"), self, reading);
+            let upstreams = cursor.get("upstreams");
+            for upstream in self.upstreams.values() {
+                let written = upstreams.find(upstream.name.as_str());
+                link::warn_of_upstream(&self.link, &upstream.link, &written, reading);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::link::Link;
 use super::login::{self, LoginMethod, PRINTED_MASK};
 use crate::config::address;
 use crate::config::cursor::{Cursor, ReadContext};
@@ -37,6 +38,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// The longest time until the first byte of a response (`firstbytetimeout`, 15 s).
     pub first_byte_timeout: Duration,
+    /// The part of the link that this upstream may use.
+    pub link: Link,
 }
 
 /// The age up to which old answers are served while the upstream does not answer (`staleif`, `stalemax`).
@@ -105,6 +108,7 @@ impl Upstream {
             aliases: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(15),
+            link: Link::default(),
         }
     }
 }
@@ -135,6 +139,7 @@ impl Section for Upstream {
         keys.list("aliases", &mut self.aliases);
         keys.scalar("connecttimeout", &TIMEOUT, &mut self.connect_timeout);
         keys.scalar("firstbytetimeout", &TIMEOUT, &mut self.first_byte_timeout);
+        keys.section("link", &mut self.link);
         warn(self, keys);
     }
 }

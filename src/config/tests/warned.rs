@@ -57,6 +57,11 @@ const DOUBTFUL: &[(&str, u32, &str)] = &[
     ("upstreams:\n    harbor: {default: true}", 4, "write the registry's host"),
     ("prefetch: [{image: alpine, every: 1s}]", 3, "shorter than 1m"),
     ("prefetch:\n    - {image: alpine}\n    - {image: alpine, platforms: all}", 5, "a second time"),
+    ("link: {limit: 64kbit/s}", 3, "is 64kbit/s, so slow that upstreams may cut connections"),
+    ("link: {schedule: [{limit: 10B/s}]}", 3, "schedule.0.limit is 10B/s, so slow"),
+    ("link:\n    schedule:\n      - {hours: 8-18, limit: 1MB/s}\n      - {days: tue, hours: 9-12, limit: 2MB/s}", 6, "schedule.1 never decides"),
+    ("link:\n    schedule:\n      - {days: mon-fri, limit: 1MB/s}\n      - {days: [sat, sun], limit: 2MB/s}\n      - {hours: 22-6, limit: unlimited}", 7, "never decides"),
+    ("link: {limit: 5Mbit/s}\n  upstreams:\n    docker.io: {default: true, link: {limit: 1MB/s}}", 5, "is 8Mbit/s, but `mirror.link` allows 5Mbit/s at most"),
     ("names: []\n  upstreams:\n    docker.io: {default: true}\n    index.docker.io: {}", 6, "write `docker.io:`"),
     ("upstreams:\n    docker.io:\n      default: true\n      tagttl: 1h\n      stalemax: 10m", 7, "is 10m, shorter than `tagttl` (1h)"),
     ("upstreams:\n    docker.io: {default: true}\n    r.corp:443: {}", 5, "write `aliases: [r.corp]`"),
@@ -85,6 +90,8 @@ fn valid_values_that_are_not_meant_are_warned_of() {
         "local: [\"library/mine\"]",
         "upstreams: {harbor: {endpoints: [\"http://harbor\"]}, localhost: {}, \"r.corp:5001\": {aliases: [r]}}\n  names: []",
         "local: [\"library/mine\", \"library/mine-*\", \"team/**\"]",
+        "link: {limit: 256kbit/s, schedule: [{hours: 12-13, limit: unlimited}, {hours: 8-18, limit: 1MB/s}]}",
+        "link: {schedule: [{hours: 8-18, limit: 5Mbit/s}]}\n  upstreams: {docker.io: {default: true, link: {limit: 9Mbit/s}}}",
         "prefetch: [{image: alpine, every: 1m}, {image: \"alpine:3\"}]",
     ] {
         let upstream = if meant.contains("upstreams") { "" } else { "\n  upstreams: {docker.io: {default: true}}" };

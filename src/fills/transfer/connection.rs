@@ -96,6 +96,7 @@ impl Connection<'_> {
             digest: &self.transfer.fill.digest,
             from: self.assignment.span.start,
             to: self.assignment.bounded.then_some(self.assignment.span.end),
+            traffic: self.transfer.fill.waiters().traffic(),
         };
         let (upstream, id) = (&self.source.upstream, self.endpoints.id(self.endpoint));
         if let Some(resume_hint) = self.endpoints.resume_hint(self.endpoint) {

@@ -4,6 +4,7 @@ mod repeat;
 mod health;
 mod purge;
 mod index;
+mod link;
 mod warm;
 mod prefetch;
 mod schedule;

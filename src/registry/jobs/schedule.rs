@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::repeat::repeat;
-use super::{health, index, prefetch, purge};
+use super::{health, index, link, prefetch, purge};
 use crate::config::Config;
 use crate::registry::Registry;
 
@@ -29,6 +29,9 @@ pub fn start_jobs(registry: &Arc<Registry>, config: &Config) {
     if let Some(age) = config.storage.upload_age {
         let own = Arc::clone(registry);
         tasks.spawn(async move { repeat(PURGE_EVERY, || purge::purge_uploads(&own, age)).await });
+    }
+    if let Some(governor) = registry.link.clone() {
+        tasks.spawn(async move { repeat(link::LOOK_EVERY, || link::follow_schedule(&governor)).await });
     }
     for images in config.mirror.prefetch.clone() {
         let own = Arc::clone(registry);

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::exchange::{Reply, UpstreamRequest, content_length, unencoded};
 use super::stream::{BlobStream, ResumeHint};
 use crate::oci::{Digest, RepositoryName};
-use crate::outbound::{Hop, Request, Response, Url};
+use crate::outbound::{Hop, Request, Response, Traffic, Url};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
@@ -22,6 +22,8 @@ pub struct BlobRange<'a> {
     pub from: u64,
     /// The end of the range, exclusive; `None` means the end of the blob.
     pub to: Option<u64>,
+    /// The class of the transfer, which decides about its turn on a governed link.
+    pub traffic: &'a Traffic,
 }
 
 impl Upstream {
@@ -44,7 +46,8 @@ impl Upstream {
         digest: &Digest,
         from: u64,
     ) -> Result<BlobStream, UpstreamError> {
-        let range = BlobRange { repository, digest, from, to: None };
+        let traffic = &Traffic::client();
+        let range = BlobRange { repository, digest, from, to: None, traffic };
         let mut failed: Option<UpstreamError> = None;
         for endpoint in self.endpoints() {
             match self.get_range(endpoint, &range, None).await {
@@ -81,7 +84,8 @@ impl Upstream {
             Some(address) => self.follow(address, request.headers).await?,
             None => self.ask_endpoint(endpoint, &request).await?.response,
         };
-        let response = self.judge(Reply { response, endpoint })?;
+        let mut response = self.judge(Reply { response, endpoint })?;
+        response.body.set_traffic(range.traffic);
         self.stream(endpoint, unencoded(response)?, ranged.then_some(range.from))
     }
 
