@@ -2,12 +2,14 @@
 #![expect(clippy::disallowed_methods, reason = "tests are outside the product, so the seams of sys do not apply")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use super::client::Client;
 
@@ -197,8 +199,13 @@ pub fn free_address() -> SocketAddr {
             }
             ports.pop().unwrap()
         };
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        // The socket must not listen: a process that another test is just starting has a copy of it, and the server could not
+        // listen beside it.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        if socket.bind(&addr.into()).is_ok() {
+            return addr;
         }
     }
 }

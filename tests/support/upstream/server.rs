@@ -1,7 +1,7 @@
 //! The sockets of the test upstream: listening, closing, cutting, and one task for each connection.
 
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc as commands;
 use tokio::task::JoinSet;
 
@@ -23,12 +23,12 @@ pub(super) async fn serve(
     listeners: [TcpListener; 2],
     mut commands: commands::UnboundedReceiver<Command>,
 ) {
-    let mut listeners = listeners.map(|listener| {
-        listener.set_nonblocking(true).unwrap();
-        tokio::net::TcpListener::from_std(listener).unwrap()
-    });
+    let mut listeners = Some(listeners);
     loop {
-        let [registry, cdn] = listeners;
+        let [registry, cdn] = listeners.take().unwrap().map(|listener| {
+            listener.set_nonblocking(true).unwrap();
+            tokio::net::TcpListener::from_std(listener).unwrap()
+        });
         let mut connections = JoinSet::new();
         let command = loop {
             let stream = tokio::select! {
@@ -38,9 +38,7 @@ pub(super) async fn serve(
             };
             connections.spawn(connection(Arc::clone(&state), stream));
         };
-        drop((registry, cdn));
-        // The ports stay bound without an accept, so that no other test is given them meanwhile.
-        let mut held = Some([state.registry, state.cdn].map(hold));
+        let refusing = [registry, cdn].map(refuse);
         connections.shutdown().await;
         let mut command = command;
         loop {
@@ -48,7 +46,8 @@ pub(super) async fn serve(
                 None => return,
                 Some(Command::Gone(done)) => done.send(()).unwrap(),
                 Some(Command::Back(done)) => {
-                    listeners = held.take().unwrap().map(|socket| socket.listen(1024).unwrap());
+                    refusing.iter().for_each(|listener| SockRef::from(listener).listen(1024).unwrap());
+                    listeners = Some(refusing);
                     done.send(()).unwrap();
                     break;
                 }
@@ -58,11 +57,12 @@ pub(super) async fn serve(
     }
 }
 
-pub(super) fn hold(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
+/// Makes a listener refuse connections and keep its port. To close it would not suffice: a process that another test is just
+/// starting has a copy of it, which accepts connections until the process executes its program.
+fn refuse(listener: tokio::net::TcpListener) -> TcpListener {
+    let listener = listener.into_std().unwrap();
+    SockRef::from(&listener).shutdown(Shutdown::Read).unwrap();
+    listener
 }
 
 async fn connection(state: Arc<State>, stream: TcpStream) {
