@@ -71,6 +71,11 @@ impl Candidates {
         self.ended = true;
     }
 
+    /// Returns true if no source can join any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Records why the fill failed as a whole.
     pub fn set_fatal(&mut self, fatal: Fatal) {
         self.fatal = Some(fatal);

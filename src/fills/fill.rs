@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::candidates::{Candidates, Fatal, Standing};
 use super::error::FillError;
+use super::progress::{FillProgress, Phase};
 use super::source::{BlobSource, Proof};
 use super::waiting::Waiters;
 use crate::config::Unattended;
@@ -36,35 +37,8 @@ pub struct Fill {
     /// operations on the set.
     replaced: Mutex<Extents>,
     cancelled: CancellationToken,
-}
-
-/// The progress of a fill.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FillProgress {
-    /// `None` until a source has answered, and when its answer has no size.
-    pub size: Option<u64>,
-    /// The number of bytes on the disk, in whatever order they arrived.
-    pub arrived: u64,
-    pub phase: Phase,
-}
-
-/// The phase that a fill is in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// No source has answered yet.
-    #[default]
-    Asking,
-    Arriving,
-    /// Everything has arrived and does not match the digest. The fill is finding out which endpoint sent wrong bytes.
-    Repairing,
-    /// The blob is verified and stored in the cache.
-    Complete,
-    /// Every source has failed, or the content does not match the digest.
-    Failed,
-    /// The blob cannot be stored. Readers read the stored part, and then continue from their own sources.
-    Unstorable,
-    /// The blob is complete and verified, but could not be stored. The present readers are the last.
-    Unkept,
+    /// Cancelled when the task of the fill has ended, and has released its file.
+    over: CancellationToken,
 }
 
 impl Fill {
@@ -79,6 +53,7 @@ impl Fill {
             waiters: Waiters::new(),
             replaced: Mutex::default(),
             cancelled: CancellationToken::new(),
+            over: CancellationToken::new(),
         }
     }
 
@@ -99,7 +74,7 @@ impl Fill {
     /// Waits until the response head for the blob can be sent: a source has confirmed the blob, and has told its size
     /// if it can.
     ///
-    /// For a small blob, this waits until the blob is complete. None of its bytes are sent before they are verified, so
+    /// For a small blob, this waits until the blob is verified. None of its bytes are sent before they are verified, so
     /// a failure can still be answered with an error. The error is that of the caller's own source.
     pub async fn ready(&self, name: &MirroredName) -> Result<FillProgress, FillError> {
         let mut watch = self.progress.subscribe();
@@ -108,12 +83,12 @@ impl Fill {
             let proven = self.is_proven(name)?;
             let small = progress.size.is_some_and(|size| size <= WITHHELD);
             match progress.phase {
-                Phase::Complete | Phase::Unkept if proven => return Ok(progress),
+                phase if phase.is_verified() && proven => return Ok(progress),
                 Phase::Arriving if proven && !small => return Ok(progress),
                 // The reader asks its own source, which proves the right.
                 Phase::Unstorable => return Ok(progress),
-                Phase::Complete | Phase::Unkept | Phase::Failed => return Err(self.failure(name)),
-                Phase::Asking | Phase::Arriving | Phase::Repairing => {}
+                phase if !phase.is_undecided() => return Err(self.failure(name)),
+                _ => {}
             }
             if watch.changed().await.is_err() {
                 return Err(self.failure(name));
@@ -132,18 +107,47 @@ impl Fill {
         self.cancelled.cancel();
     }
 
-    /// Completes when the fill has to stop: it was cancelled, or it has no waiters and the configuration lets such a
-    /// fill pause.
+    /// Completes when the fill has stopped early: it was cancelled, or it has no waiters and the configuration lets such
+    /// a fill pause. From then on it cannot be joined, and its readers' bodies are cut.
     pub(super) async fn stopped(&self, unattended: Unattended) {
-        tokio::select! {
-            () = self.cancelled.cancelled() => self.sources().set_fatal(Fatal::Cancelled),
-            () = async {
-                match unattended {
-                    Unattended::Finish => std::future::pending().await,
-                    Unattended::Pause(grace) => self.waiters.absent_for(grace).await,
-                }
-            } => {}
+        loop {
+            tokio::select! {
+                () = self.cancelled.cancelled() => self.sources().set_fatal(Fatal::Cancelled),
+                () = async {
+                    match unattended {
+                        Unattended::Finish => std::future::pending().await,
+                        Unattended::Pause(grace) => self.waiters.absent_for(grace).await,
+                    }
+                } => {}
+            }
+            if self.close() {
+                return self.end(Phase::Failed);
+            }
         }
+    }
+
+    /// Records that no source can join any more, unless a waiter has come meanwhile. Returns true if the fill is closed.
+    fn close(&self) -> bool {
+        let mut sources = self.sources();
+        let is_closed = self.waiters.count() == 0 || self.cancelled.is_cancelled();
+        if is_closed {
+            sources.end();
+        }
+        is_closed
+    }
+
+    /// Returns true if the fill cannot be joined any more.
+    pub fn has_ended(&self) -> bool {
+        self.sources().has_ended()
+    }
+
+    /// Completes when the task of the fill has ended and has released its file.
+    pub async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    pub(super) fn set_over(&self) {
+        self.over.cancel();
     }
 
     /// Returns a receiver that follows the progress.
@@ -199,28 +203,14 @@ impl Fill {
         self.sources().failure(name, &self.digest)
     }
 
-    /// Returns the next usable source. If there is none, the fill ends and cannot be joined any more; `release` is
-    /// called before the next fill of the digest can start.
-    pub(super) fn next_source(&self, release: impl FnOnce()) -> Option<BlobSource> {
+    /// Returns the next usable source. If there is none, the fill cannot be joined any more.
+    pub(super) fn next_source(&self) -> Option<BlobSource> {
         let mut sources = self.sources();
         let next = sources.usable().next().cloned();
         if next.is_none() {
-            release();
             sources.end();
         }
         next
-    }
-
-    /// Ends the fill, unless a waiter has come meanwhile. `release` is called before the next fill of the digest can
-    /// start. Returns true if the fill has ended.
-    pub(super) fn close(&self, release: impl FnOnce()) -> bool {
-        let mut sources = self.sources();
-        if self.waiters.count() > 0 && !self.cancelled.is_cancelled() {
-            return false;
-        }
-        release();
-        sources.end();
-        true
     }
 
     /// Records that a source answered 200. That confirms its right, and tells the size of the blob.
@@ -251,11 +241,18 @@ impl Fill {
         self.progress.send_modify(|progress| progress.phase = Phase::Repairing);
     }
 
+    /// Records that everything has arrived and matches the digest. Readers may read to the end.
+    pub(super) fn verified(&self) {
+        self.progress.send_modify(|progress| {
+            (progress.size, progress.phase) = (Some(progress.arrived), Phase::Verified);
+        });
+    }
+
     /// Ends the fill in a final phase.
     pub(super) fn end(&self, phase: Phase) {
         self.sources().end();
         self.progress.send_modify(|progress| {
-            if matches!(phase, Phase::Complete | Phase::Unkept) {
+            if phase.is_verified() {
                 progress.size = Some(progress.arrived);
             }
             progress.phase = phase;

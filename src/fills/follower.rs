@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::direct::{DirectStream, Reach};
-use super::fill::{Fill, FillProgress, Phase, WITHHELD};
+use super::fill::{Fill, WITHHELD};
+use super::progress::{FillProgress, Phase};
 use super::source::BlobSource;
 use super::waiting::Waiter;
 use crate::metrics::Metrics;
@@ -110,15 +111,15 @@ impl Follower {
             if let Err(error) = self.check_sent() {
                 return Some(Err(error));
             }
-            let verified = matches!(progress.phase, Phase::Complete | Phase::Unkept);
-            if end.is_some_and(|end| self.position >= end) && (verified || self.reach == Reach::Early) {
+            if end.is_some_and(|end| self.position >= end)
+                && (progress.phase.is_verified() || self.reach == Reach::Early)
+            {
                 if self.next_span() {
                     continue;
                 }
                 return None;
             }
-            let undecided = matches!(progress.phase, Phase::Asking | Phase::Arriving | Phase::Repairing);
-            if !undecided || self.holdback.as_ref().is_some_and(|holdback| holdback.is_elapsed()) {
+            if !progress.phase.is_undecided() || self.holdback.as_ref().is_some_and(|holdback| holdback.is_elapsed()) {
                 self.holdback = None;
             }
             if self.holdback.is_none()
@@ -128,7 +129,7 @@ impl Follower {
             }
             match progress.phase {
                 // The blob is shorter than the announced size, so `web` cuts the body.
-                Phase::Complete | Phase::Unkept => return None,
+                Phase::Verified | Phase::Complete | Phase::Unkept => return None,
                 Phase::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.name).to_string()))),
                 Phase::Unstorable => match self.next_direct().await {
                     None if self.end.is_some_and(|end| self.position >= end) && self.next_span() => continue,
@@ -175,7 +176,7 @@ impl Follower {
         let visible = visible(progress, arrivals.end_of(self.position).min(stored), end, self.reach);
         let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(MAX_EXTENT));
         self.position += len;
-        if !matches!(progress.phase, Phase::Complete | Phase::Unkept) {
+        if !progress.phase.is_verified() {
             let span = self.unverified.last_mut().expect("there is one for the span that is being read");
             span.end = self.position;
         }
@@ -211,7 +212,7 @@ fn visible(progress: &FillProgress, arrived: u64, end: Option<u64>, reach: Reach
     match (progress.phase, reach) {
         (Phase::Repairing, _) => 0,
         // If storing was given up, the missing part comes from the reader's own source, and is verified there.
-        (Phase::Complete | Phase::Unkept | Phase::Unstorable, _) | (_, Reach::Early) => arrived,
+        (Phase::Verified | Phase::Complete | Phase::Unkept | Phase::Unstorable, _) | (_, Reach::Early) => arrived,
         (_, Reach::End) => arrived.min(end.unwrap_or(arrived).saturating_sub(WITHHELD)),
     }
 }

@@ -1,6 +1,7 @@
 //! The state of running fills, for operators.
 
-use super::fill::{Fill, Phase};
+use super::fill::Fill;
+use super::progress::Phase;
 use crate::oci::Digest;
 
 /// A blob that is arriving.
@@ -11,8 +12,7 @@ pub struct FillReport {
     pub size: Option<u64>,
     /// The number of bytes on the disk.
     pub arrived: u64,
-    /// True while a blob that has arrived with a wrong digest is repaired.
-    pub repairing: bool,
+    pub phase: Phase,
     /// The number of readers and other waiters.
     pub readers: usize,
     /// The repositories that the blob is fetched for.
@@ -27,7 +27,7 @@ impl FillReport {
             digest: fill.digest,
             size: progress.size,
             arrived: progress.arrived,
-            repairing: progress.phase == Phase::Repairing,
+            phase: progress.phase,
             readers: fill.waiters().count(),
             repositories: fill.usable_sources().iter().map(|source| source.name.to_string()).collect(),
         }

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::candidates::Standing;
-use super::fill::{Fill, Phase};
+use super::fill::Fill;
+use super::progress::Phase;
 use super::report::FillReport;
 use super::shared::Shared;
 use super::source::{BlobSource, Proof};
-use super::task::FillTask;
+use super::storing::{Storing, label};
+use super::task::{FillTask, TaskEnd};
 use super::waiting::{Interest, Waiter};
 use crate::oci::{Digest, MirroredName};
 use crate::store::CacheStore;
@@ -38,27 +40,49 @@ impl Fills {
         Arc::new(Self { store, shared, running: Mutex::default() })
     }
 
-    /// Returns the running fill of a digest.
+    /// Returns the running fill of a digest. A fill that has ended is not returned, even if it still holds its file.
     pub fn running(&self, digest: &Digest) -> Option<Arc<Fill>> {
-        self.map().get(digest).cloned()
-    }
-
-    /// Returns true if a fill of the digest is running for this source.
-    pub fn is_for(&self, digest: &Digest, name: &MirroredName) -> bool {
-        self.running(digest).is_some_and(|fill| matches!(fill.standing(name), Standing::Member))
+        self.map().get(digest).filter(|fill| !fill.has_ended()).cloned()
     }
 
     /// Describes the running fills, sorted by digest.
     pub fn reports(&self) -> Vec<FillReport> {
-        let mut reports: Vec<_> = self.map().values().map(|fill| FillReport::of(fill)).collect();
+        let map = self.map();
+        let mut reports: Vec<_> =
+            map.values().filter(|fill| !fill.has_ended()).map(|fill| FillReport::of(fill)).collect();
+        drop(map);
         reports.sort_by_cached_key(|report| report.digest.to_string());
         reports
     }
 
-    /// Cancels the fill of a digest. Returns false if none is running.
+    /// Cancels the fill of a digest. Returns false if none is running, or if its blob is verified already.
     pub fn cancel(&self, digest: &Digest) -> bool {
-        let fill = self.running(digest);
+        let fill = self.running(digest).filter(|fill| fill.progress().phase.is_undecided());
         fill.inspect(|fill| fill.cancel()).is_some()
+    }
+
+    /// Waits until the blob is stored, if its fill has verified it and clients may have read it to its end.
+    pub async fn stored(&self, digest: &Digest) {
+        if let Some(fill) = self.running(digest).filter(|fill| fill.progress().phase.is_verified()) {
+            fill.over().await;
+        }
+    }
+
+    /// Waits until all blobs are stored whose fills have verified them.
+    pub async fn all_stored(&self) {
+        let verified: Vec<_> =
+            self.map().values().filter(|fill| fill.progress().phase.is_verified()).cloned().collect();
+        for fill in verified {
+            fill.over().await;
+        }
+    }
+
+    /// Joins the fill of a digest if it runs for this source.
+    pub fn join_own(&self, digest: &Digest, name: &MirroredName, interest: Interest) -> Option<(Arc<Fill>, Waiter)> {
+        let fill = Arc::clone(self.map().get(digest)?);
+        // The waiter joins before the fill's end is checked, because a fill without waiters may be about to end.
+        let waiter = fill.waiters().join(interest);
+        matches!(fill.standing(name), Standing::Member).then_some((fill, waiter))
     }
 
     /// Joins the fill of a digest, or starts it.
@@ -78,16 +102,50 @@ impl Fills {
         }
         let fill = Arc::new(Fill::new(*digest, source, proof));
         let waiter = fill.waiters().join(interest);
-        running.insert(*digest, Arc::clone(&fill));
+        let before = running.insert(*digest, Arc::clone(&fill));
         let (fills, started) = (Arc::clone(self), Arc::clone(&fill));
-        self.shared.machine.tasks.spawn(async move { fills.run(started).await });
+        self.shared.machine.tasks.spawn(async move { fills.run(started, before).await });
         Joined::Started(fill, waiter)
     }
 
-    async fn run(self: Arc<Self>, fill: Arc<Fill>) {
+    /// Runs a fill. `before` is a fill of the same digest that has ended, and may not have released its file yet.
+    async fn run(self: Arc<Self>, fill: Arc<Fill>, before: Option<Arc<Fill>>) {
         // Dropped at the end, even if the task is cancelled or panics.
-        let _running = RunningFill::new(Arc::clone(&self), Arc::clone(&fill));
-        FillTask { store: &self.store, shared: &self.shared, fill: &fill }.run().await;
+        let running = RunningFill::new(Arc::clone(&self), Arc::clone(&fill));
+        if let Some(before) = before
+            && !self.wait_for(&before, &fill).await
+        {
+            return self.count(label::FAILED);
+        }
+        let task = FillTask { store: &self.store, shared: &self.shared, fill: &fill };
+        let blob = match task.run().await {
+            TaskEnd::Verified(blob) => blob,
+            TaskEnd::Ended(outcome) => return self.count(outcome),
+        };
+        let storing = Storing { store: self.store.clone(), shared: self.shared.clone(), fill };
+        // Clients may have read the blob to its end, so it is stored even if the server is stopping.
+        let finish = async move {
+            let outcome = storing.run(blob).await;
+            running.fills.count(outcome);
+        };
+        self.shared.machine.tasks.finish(finish).await;
+    }
+
+    /// Waits until the fill before this one has released its file. Returns false if this fill was stopped meanwhile.
+    async fn wait_for(&self, before: &Fill, fill: &Fill) -> bool {
+        tokio::select! {
+            () = before.over() => true,
+            () = fill.stopped(self.shared.settings.unattended) => {
+                // The next fill waits for this one only.
+                before.over().await;
+                false
+            }
+        }
+    }
+
+    /// Counts a fill that has ended.
+    fn count(&self, outcome: &str) {
+        self.shared.metrics.fills.with_label_values(&[outcome]).inc();
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Fill>>> {
@@ -117,8 +175,9 @@ impl Drop for RunningFill {
             running.remove(&self.fill.digest);
         }
         drop(running);
-        if matches!(self.fill.progress().phase, Phase::Asking | Phase::Arriving | Phase::Repairing) {
+        if self.fill.progress().phase.is_undecided() {
             self.fill.end(Phase::Failed);
         }
+        self.fill.set_over();
     }
 }

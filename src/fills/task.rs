@@ -1,14 +1,15 @@
-//! The task of one fill: it asks one source after another, verifies the content, stores it, and records the rights.
+//! The task of one fill: it asks one source after another until the blob is verified.
 
 use std::sync::Arc;
 
-use super::fill::{Fill, Phase};
+use super::fill::Fill;
+use super::progress::Phase;
 use super::shared::Shared;
-use super::source::BlobSource;
+use super::storing::{VerifiedBlob, label};
 use super::transfer::{Transfer, TransferError};
-use crate::cache::{EVICTION_STEP, Reservation};
-use crate::oci::{Hasher, MediaType};
-use crate::store::{Arrivals, CacheStore, LinkRecord, Partial, Right, StoreError, verified};
+use crate::cache::EVICTION_STEP;
+use crate::oci::Hasher;
+use crate::store::{Arrivals, CacheStore, Partial, StoreError, verified};
 use crate::upstream::UpstreamError;
 
 /// The parts that the task of one fill works with.
@@ -19,13 +20,12 @@ pub(super) struct FillTask<'a> {
     pub(super) fill: &'a Fill,
 }
 
-/// A blob that has arrived completely and matches its digest.
-struct CompleteBlob {
-    partial: Partial,
-    /// The hash of the whole blob.
-    hasher: Hasher,
-    /// Kept until the ledger counts the blob as stored, so that no other fill gets the space meanwhile.
-    reservation: Option<Reservation>,
+/// The end of a fill's task.
+pub(super) enum TaskEnd {
+    /// The blob is verified, and readers may read to its end. It has yet to be stored.
+    Verified(VerifiedBlob),
+    /// The fill has ended without a stored blob. The text is the outcome for the metric.
+    Ended(&'static str),
 }
 
 /// The result of asking the sources.
@@ -36,46 +36,42 @@ enum Outcome {
     Mismatch(StoreError),
     /// Every source has failed, or the fill was stopped.
     Failed,
+    /// The fill was stopped while wrong content was repaired. Nothing of it may be resumed that no journal names yet.
+    RepairStopped,
     /// The disk failed. `None`: the cache has no space.
     Storage(Option<StoreError>),
 }
 
-/// The values of the metric's label `outcome`.
-mod label {
-    pub(super) const COMPLETE: &str = "complete";
-    pub(super) const FAILED: &str = "failed";
-    pub(super) const UNSTORABLE: &str = "unstorable";
-}
-
 impl FillTask<'_> {
-    /// Runs the fill to its end.
-    pub(super) async fn run(self) {
+    /// Runs the fill until its blob is verified, or until it has failed and released its file.
+    pub(super) async fn run(self) -> TaskEnd {
         let fill = self.fill;
         if let Ok(Some(stored)) = self.store.blob(&fill.digest).await {
             fill.set_arrivals(Arc::new(Arrivals::whole(&stored)));
-            return self.confirm(Phase::Complete).await;
+            return match self.confirm().await {
+                true => TaskEnd::Verified(VerifiedBlob { partial: None, reservation: None }),
+                false => TaskEnd::Ended(label::FAILED),
+            };
         }
         let mut partial = self.store.partial(&fill.digest).await;
         if partial.as_ref().is_err_and(StoreError::is_full) && self.shared.ledger.evict_up_to(EVICTION_STEP).await {
             partial = self.store.partial(&fill.digest).await;
         }
-        let outcome = match partial {
+        match partial {
             Ok(partial) => self.fetch(partial).await,
             Err(error) => {
                 tracing::error!(digest = %fill.digest, %error, "cannot store a blob; it is streamed to clients without being cached");
                 fill.give_up(0, Hasher::new(fill.digest.algorithm()));
-                label::UNSTORABLE
+                TaskEnd::Ended(label::UNSTORABLE)
             }
-        };
-        self.shared.metrics.fills.with_label_values(&[outcome]).inc();
+        }
     }
 
-    /// Asks the sources to confirm a blob that is complete on the disk already. Nothing is fetched. The first source
-    /// that has the blob ends the fill. The other sources are asked when their clients request the blob again.
-    async fn confirm(self, end: Phase) {
+    /// Asks the sources to confirm a blob that is on the disk already. Nothing is fetched. The first source that has
+    /// the blob suffices. The other sources are asked when their clients request the blob again.
+    async fn confirm(self) -> bool {
         let fill = self.fill;
-        let size = fill.progress().arrived;
-        while let Some(source) = fill.next_source(|| {}) {
+        while let Some(source) = fill.next_source() {
             let confirmed = match fill.is_proven(&source.name) {
                 Ok(true) => Ok(()),
                 _ => source.upstream.head_blob(source.name.repository(), &fill.digest).await.map(|_| ()),
@@ -84,43 +80,51 @@ impl FillTask<'_> {
                 fill.failed(&source.name, error);
                 continue;
             }
-            fill.answered(&source.name, Some(size));
-            if end == Phase::Complete {
-                self.record_rights(size).await;
-            }
-            return fill.end(end);
+            fill.answered(&source.name, Some(fill.progress().arrived));
+            fill.verified();
+            return true;
         }
         fill.end(Phase::Failed);
+        false
     }
 
-    /// Fetches from one source after another until the blob is complete. Returns the outcome for the metric.
-    async fn fetch(self, partial: Partial) -> &'static str {
+    /// Fetches from one source after another until the blob is verified.
+    async fn fetch(self, partial: Partial) -> TaskEnd {
         let fill = self.fill;
         fill.set_arrivals(Arc::clone(partial.arrivals()));
         let transfer = Transfer::new(self.shared, fill, &partial);
         if self.is_complete(&transfer).await {
             drop(transfer);
-            return self.commit_leftover(partial).await;
+            return self.confirm_leftover(partial).await;
         }
-        let outcome = self.ask_sources(&partial, &transfer).await;
+        let outcome = self.ask_sources(&transfer).await;
         let hashed = match outcome {
-            // The next request hashes the rest.
-            Outcome::Failed | Outcome::Mismatch(_) => None,
-            Outcome::Complete | Outcome::Storage(_) => transfer.hashed().await.ok(),
+            Outcome::Storage(_) => transfer.hashed().await.ok(),
+            _ => None,
         };
         let reservation = transfer.into_reservation();
-        match (outcome, hashed) {
-            (Outcome::Complete, Some((_, hasher))) => self.finish(CompleteBlob { partial, hasher, reservation }).await,
-            (Outcome::Complete, None) => self.give_up(partial, None, None).await,
-            (Outcome::Storage(error), hashed) => self.give_up(partial, hashed, error).await,
-            (Outcome::Mismatch(error), _) => self.refuse(partial, error).await,
-            (Outcome::Failed, _) => {
-                self.shared.ledger.left_unfinished(&fill.digest, partial.arrivals().total());
-                partial.abandon().await;
-                fill.end(Phase::Failed);
-                label::FAILED
+        match outcome {
+            Outcome::Complete => {
+                fill.verified();
+                return TaskEnd::Verified(VerifiedBlob { partial: Some(partial), reservation });
             }
+            Outcome::Storage(error) => self.give_up(partial, hashed, error).await,
+            Outcome::Mismatch(error) => self.refuse(partial, error).await,
+            Outcome::Failed => {
+                fill.end(Phase::Failed);
+                self.write_journal(&partial).await;
+                self.leave(partial).await;
+            }
+            Outcome::RepairStopped => self.leave(partial).await,
         }
+        TaskEnd::Ended(if fill.progress().phase == Phase::Failed { label::FAILED } else { label::UNSTORABLE })
+    }
+
+    /// Leaves what has arrived for a later fill to resume.
+    async fn leave(self, partial: Partial) {
+        let left = partial.arrivals().total();
+        partial.release().await;
+        self.shared.ledger.left_unfinished(&self.fill.digest, left);
     }
 
     /// Returns true if an earlier fill has left the complete blob, because the server stopped before it was stored.
@@ -138,30 +142,20 @@ impl FillTask<'_> {
         right
     }
 
-    /// Stores the complete blob that an earlier fill has left.
-    async fn commit_leftover(self, partial: Partial) -> &'static str {
-        let digest = self.fill.digest;
-        let size = partial.arrivals().total();
-        match self.store.commit(partial, &digest).await {
-            Ok(()) => {
-                // The ledger counts the blob, though no source has confirmed its right yet.
-                self.shared.ledger.stored(digest, size, Right::Private);
-                self.confirm(Phase::Complete).await;
-                label::COMPLETE
-            }
-            Err(error) => {
-                tracing::error!(%digest, %error, "cannot store a complete blob; it is served without being cached");
-                self.confirm(Phase::Unkept).await;
-                label::UNSTORABLE
-            }
+    /// Asks the sources to confirm the complete blob that an earlier fill has left.
+    async fn confirm_leftover(self, partial: Partial) -> TaskEnd {
+        if self.confirm().await {
+            return TaskEnd::Verified(VerifiedBlob { partial: Some(partial), reservation: None });
         }
+        self.leave(partial).await;
+        TaskEnd::Ended(label::FAILED)
     }
 
-    async fn ask_sources(self, partial: &Partial, transfer: &Transfer<'_>) -> Outcome {
+    async fn ask_sources(self, transfer: &Transfer<'_>) -> Outcome {
         let fill = self.fill;
-        while let Some(source) = self.next_source(partial).await {
+        while let Some(source) = fill.next_source() {
             match transfer.fetch(&source).await {
-                Ok(()) => return self.verify(partial, transfer).await,
+                Ok(()) => return self.verify(transfer).await,
                 Err(TransferError::Source(error)) => {
                     tracing::warn!(digest = %fill.digest, %error, "a source of a fill failed");
                     fill.failed(&source.name, error);
@@ -173,29 +167,16 @@ impl FillTask<'_> {
                 }
                 Err(TransferError::Storage(error)) => return Outcome::Storage(error),
                 Err(TransferError::Stopped) => {
-                    self.write_journal(partial).await;
-                    if fill.close(|| partial.unlock()) {
-                        tracing::info!(digest = %fill.digest, "stopped a fill; the next request resumes it");
-                        return Outcome::Failed;
-                    }
+                    tracing::info!(digest = %fill.digest, "stopped a fill; the next request resumes it");
+                    return Outcome::Failed;
                 }
             }
         }
         Outcome::Failed
     }
 
-    /// Returns the next source to try. If there is none, the fill ends; its journal is written and its file unlocked
-    /// first, so that the next request can resume it.
-    async fn next_source(self, partial: &Partial) -> Option<BlobSource> {
-        if self.fill.usable_sources().is_empty() {
-            self.write_journal(partial).await;
-        }
-        // Readers may keep the file open for a long time. It is unlocked, so that the next fill can use it meanwhile.
-        self.fill.next_source(|| partial.unlock())
-    }
-
     /// Compares the hash with the digest. If they differ, tries to repair the blob from other endpoints.
-    async fn verify(self, partial: &Partial, transfer: &Transfer<'_>) -> Outcome {
+    async fn verify(self, transfer: &Transfer<'_>) -> Outcome {
         let mismatch = match transfer.hashed().await {
             Ok((_, hasher)) => match verified(hasher, &self.fill.digest) {
                 Ok(()) => return Outcome::Complete,
@@ -206,17 +187,13 @@ impl FillTask<'_> {
         match transfer.repair(&self.fill.usable_sources()).await {
             Ok(true) => Outcome::Complete,
             Ok(false) | Err(TransferError::Source(_) | TransferError::Unresumable) => Outcome::Mismatch(mismatch),
-            // Cancelled by an operator. The journal is not written, so that no later fill uses the wrong bytes.
-            Err(TransferError::Stopped) => {
-                self.fill.close(|| partial.unlock());
-                Outcome::Failed
-            }
+            Err(TransferError::Stopped) => Outcome::RepairStopped,
             Err(TransferError::Storage(error)) => Outcome::Storage(error),
         }
     }
 
     /// Ends the fill because the content does not match the digest. Nothing of it is kept.
-    async fn refuse(self, partial: Partial, mismatch: StoreError) -> &'static str {
+    async fn refuse(self, partial: Partial, mismatch: StoreError) {
         let fill = self.fill;
         let error = match mismatch {
             StoreError::Mismatch { expected, found } => {
@@ -226,64 +203,27 @@ impl FillTask<'_> {
             }
             other => return self.give_up(partial, None, Some(other)).await,
         };
+        fill.end_mismatched(error);
         if let Err(error) = partial.discard().await {
             tracing::error!(digest = %fill.digest, %error, "cannot remove content that does not match its digest");
         }
-        fill.end_mismatched(error);
-        label::FAILED
-    }
-
-    /// Stores a complete blob and records the rights. Only then does the fill end.
-    async fn finish(self, blob: CompleteBlob) -> &'static str {
-        let CompleteBlob { partial, hasher, reservation } = blob;
-        let digest = self.fill.digest;
-        let size = partial.arrivals().prefix();
-        if let Err(error) = self.store.commit(partial, &digest).await {
-            tracing::error!(%digest, %error, "cannot store a complete blob; it is served without being cached");
-            self.fill.give_up(size, hasher);
-            return label::UNSTORABLE;
-        }
-        self.record_rights(size).await;
-        drop(reservation);
-        self.fill.end(Phase::Complete);
-        label::COMPLETE
-    }
-
-    /// Records the right of each source that has proven it.
-    async fn record_rights(self, size: u64) {
-        for source in self.fill.proven_sources() {
-            if let Err(error) = self.record_right(&source, size).await {
-                let digest = self.fill.digest;
-                tracing::warn!(%digest, %error, "cannot save a repository's right to a blob; its upstream will be asked again");
-            }
-        }
-    }
-
-    async fn record_right(self, source: &BlobSource, size: u64) -> Result<(), StoreError> {
-        let (digest, right) = (&self.fill.digest, source.right());
-        self.shared.ledger.stored(*digest, size, right);
-        let known = self.store.link(&source.name, digest).await?;
-        let media_type = known.map_or_else(|| MediaType::known(MediaType::OCTET_STREAM), |link| link.media_type);
-        let link = LinkRecord { right, media_type, size: Some(size) };
-        self.store.set_links(&source.name, vec![(*digest, link)]).await
     }
 
     /// Ends the fill because the blob cannot be stored. Readers read the stored part up to the first gap, and then
     /// continue from their own sources.
-    async fn give_up(self, partial: Partial, hashed: Option<(u64, Hasher)>, error: Option<StoreError>) -> &'static str {
+    async fn give_up(self, partial: Partial, hashed: Option<(u64, Hasher)>, error: Option<StoreError>) {
         let fill = self.fill;
         let full = || "mirror.cache.maxsize or mirror.cache.reserve leaves no space".to_owned();
         let reason = error.map_or_else(full, |error| error.to_string());
         tracing::warn!(digest = %fill.digest, reason, "cannot store a blob; it is streamed to clients without being cached");
-        // Readers hold the file open. Its space is free again when the last of them has finished.
-        if let Err(error) = partial.discard().await {
-            tracing::warn!(digest = %fill.digest, %error, "cannot remove a partial blob");
-        }
         // If the stored part could not be hashed, it cannot be read either, so all readers begin again at the first
         // byte.
         let (prefix, hasher) = hashed.unwrap_or_else(|| (0, Hasher::new(fill.digest.algorithm())));
         fill.give_up(prefix, hasher);
-        label::UNSTORABLE
+        // Readers hold the file open. Its space is free again when the last of them has finished.
+        if let Err(error) = partial.discard().await {
+            tracing::warn!(digest = %fill.digest, %error, "cannot remove a partial blob");
+        }
     }
 
     /// Writes the journal of the bytes that have arrived.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-pub use crate::fills::FillReport;
+pub use crate::fills::{FillReport, Phase};
 pub use crate::store::{Amount, Page, Piece, ReadError, UploadId};
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, PageRequest};
@@ -129,6 +129,7 @@ impl Registry {
         if into.has_blob(digest).await? {
             return Ok(true);
         }
+        self.mirror.fills.stored(digest).await;
         if let Some(from) = from.filter(|from| may_pull(from))
             && self.mount_from(into, digest, from).await?
         {
@@ -223,19 +224,22 @@ impl Registry {
 
     /// Returns the use of the disk in total.
     pub async fn usage(&self) -> Result<UsageReport, RegistryError> {
+        self.mirror.fills.all_stored().await;
         self.inventory.usage().await
     }
 
     /// Returns the use of the disk by each repository that `may_pull` allows, line by line.
-    pub fn usage_by_repository(
+    pub async fn usage_by_repository(
         &self,
         may_pull: impl Fn(&Target) -> bool + Send + Sync + 'static,
     ) -> mpsc::Receiver<Result<UsageStep, RegistryError>> {
+        self.mirror.fills.all_stored().await;
         self.inventory.usage_by_repository(may_pull)
     }
 
     /// Returns the use of the disk by one repository.
     pub async fn usage_of(&self, target: &Target) -> Result<RepositoryUsage, RegistryError> {
+        self.mirror.fills.all_stored().await;
         self.inventory.usage_of(target).await
     }
 

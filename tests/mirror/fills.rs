@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::support::client::noise;
 use crate::support::fault::Fault;
-use crate::support::mirror::{Slow, blob, cache, manifest, mirror, mirror_with};
+use crate::support::mirror::{Slow, blob, cache, manifest, mirror, mirror_with, wait_until_stored};
 use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::Upstream;
 
@@ -166,6 +166,7 @@ fn cached_file_of_a_wrong_length_is_fetched_again() {
     let client = mirror.client();
     assert_eq!(client.get(&manifest("library/app", "1")).status, 200);
     assert_eq!(client.get(&blob("library/app", image.layers[0])).body.len(), LAYER);
+    wait_until_stored(&mirror);
     for file in cached_files(&mirror) {
         let len = file.metadata().unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(len / 2).unwrap();
@@ -186,12 +187,14 @@ fn eviction_takes_the_least_recently_used_blob_and_no_private_image() {
     let digests: Vec<_> = (0..2).map(|seed| upstream.blob("library/app", &noise(20 + seed, LAYER))).collect();
     for digest in &digests {
         assert_eq!(client.get(&blob("library/app", digest)).status, 200);
+        wait_until_stored(&mirror);
         thread::sleep(std::time::Duration::from_millis(5));
     }
     // Using the first blob again makes the second one the least recently used.
     assert_eq!(cache(&client.get(&blob("library/app", digests[0]))), "hit");
     let third = upstream.blob("library/app", &noise(30, LAYER));
     assert_eq!(client.get(&blob("library/app", third)).status, 200);
+    wait_until_stored(&mirror);
     for (digest, want) in [(digests[0], "hit"), (third, "hit"), (digests[1], "miss")] {
         assert_eq!(cache(&client.get(&blob("library/app", digest))), want);
     }
@@ -222,9 +225,7 @@ fn blob_larger_than_the_cache_is_served_and_not_stored() {
     let answer = mirror.client().get(&target);
     assert!(answer.status == 200 && answer.whole && answer.body == content);
     assert!(cached_files(&mirror).is_empty());
-    eventually("the end of the fills", || {
-        mirror.client().get("/metrics").text().contains("entrepot_fills_in_flight 0").then_some(())
-    });
+    wait_until_stored(&mirror);
 }
 
 #[test]
@@ -233,6 +234,7 @@ fn cache_survives_a_restart() {
     let digest = upstream.blob("library/app", &noise(11, LAYER));
     let mut mirror = mirror(&upstream);
     assert_eq!(mirror.client().get(&blob("library/app", digest)).status, 200);
+    wait_until_stored(&mirror);
     upstream.gone();
     mirror.restart();
     assert_eq!(cache(&mirror.client().get(&blob("library/app", digest))), "hit");
@@ -310,6 +312,7 @@ fn partial_with_wrong_content_restarts() {
     std::fs::write(partial.join("extents"), format!("0 {}\n", LAYER + 10)).unwrap();
     let answer = mirror.client().get(&blob("library/app", digest));
     assert!(answer.status == 200 && answer.whole && answer.body == content);
+    wait_until_stored(&mirror);
     assert_eq!(cached_files(&mirror)[0].metadata().unwrap().len(), LAYER as u64);
 }
 
@@ -345,6 +348,7 @@ fn failed_fill_restarts_while_a_slow_reader_remains() {
     let again = mirror.client().get(&target);
     assert!(again.whole && again.body == content);
     assert_eq!(upstream.bytes_sent(&digest), LAYER as u64);
+    wait_until_stored(&mirror);
     assert!(!mirror.data().join(format!("cache/partial/sha256/{}", digest.hex())).exists());
 }
 
@@ -361,6 +365,7 @@ fn parallel_fills_keep_the_quota() {
             })
             .collect();
         pulls.into_iter().for_each(|pull| pull.join().unwrap());
+        wait_until_stored(&mirror);
         let held: u64 = cached_files(&mirror).iter().map(|file| file.metadata().map_or(0, |file| file.len())).sum();
         assert!(held <= 5 << 20, "{held} bytes in round {round}");
     }

@@ -1,10 +1,11 @@
 //! A disk that is slow, hangs or fails while blobs arrive. Each test is skipped where there is no C compiler.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, Client, noise};
-use crate::support::mirror::{blob, cache};
+use crate::support::fault::Fault;
+use crate::support::mirror::{Slow, blob, cache};
 use crate::support::registry::{Registry, eventually};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::upstream::Upstream;
@@ -29,6 +30,12 @@ fn in_background(client: &Client, method: &'static str, target: &str) -> thread:
     thread::spawn(move || client.request(method, &target).send())
 }
 
+/// Returns true if the fill of the only running blob has `arrived` bytes.
+fn has_arrived(client: &Client, arrived: usize) -> bool {
+    let fills: serde_json::Value = serde_json::from_slice(&client.get("/api/v1/fills").body).unwrap();
+    fills["fills"][0]["arrived"].as_u64() == Some(arrived as u64)
+}
+
 /// Checks that everything that does not need the hanging disk answers.
 fn others_are_served(client: &Client, hit: &str, case: &str) {
     for target in ["/livez", "/metrics", "/v2/", "/api/v1/fills"] {
@@ -36,6 +43,167 @@ fn others_are_served(client: &Client, hit: &str, case: &str) {
     }
     let answer = client.get(hit);
     assert!((answer.status, cache(&answer), answer.whole) == (200, "hit", true), "{case}: {hit}");
+}
+
+/// The first connection sends a wrong byte, and its first write hangs. Once, the connection was given up after some
+/// seconds, another one fetched the same bytes, and the hanging write landed after the hash had been found right.
+#[test]
+fn hanging_write_of_wrong_bytes_never_becomes_part_of_a_complete_blob() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let content = noise(1, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_on(&disk, &upstream);
+    let target = blob("library/app", digest);
+    upstream.fault("GET", "/blobs/", Fault::Throttle(1 << 20));
+    upstream.fault_once("GET", "/blobs/", Fault::Corrupt);
+    disk.set(&[&format!("write hold {PARTIAL} times=1")]);
+    let reader = in_background(&mirror.client(), "GET", &target);
+    disk.wait_for(&["begun write", "/partial/"]);
+    // Leaves time for the fault: everything else arrives, and the connection whose write hangs may be replaced.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(12) && !has_arrived(&mirror.client(), LAYER) {
+        thread::sleep(Duration::from_millis(50));
+    }
+    // The hash is found right before the write lands, if it can be.
+    thread::sleep(Duration::from_secs(1));
+    disk.heal();
+    let first = reader.join().unwrap();
+    assert!(!first.whole || first.body == content, "wrong bytes were given out as whole");
+    upstream.heal();
+    for _ in 0..2 {
+        let again = mirror.client().get(&target);
+        assert!(again.status == 200 && again.whole && again.body == content, "the cache holds wrong bytes");
+    }
+}
+
+#[test]
+fn server_answers_while_every_write_of_the_disk_hangs() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let (held, arriving) =
+        (upstream.blob("library/app", &noise(2, 100)), upstream.blob("library/app", &noise(3, LAYER)));
+    let mirror = mirror_on(&disk, &upstream);
+    let client = mirror.client();
+    let (held, arriving) = (blob("library/app", held), blob("library/app", arriving));
+    assert_eq!(client.get(&held).status, 200);
+    disk.set(&["write hold path=/data/"]);
+    let first = in_background(&client, "GET", &arriving);
+    disk.wait_for(&["begun write", "/partial/"]);
+    others_are_served(&client, &held, "a blob is arriving");
+    // The fill ends, and the next one of the same digest begins, while the write hangs.
+    let digest = arriving.rsplit('/').next().unwrap();
+    assert_eq!(client.request("DELETE", &format!("/api/v1/fills/{digest}")).send().status, 202);
+    let second = in_background(&client, "GET", &arriving);
+    for _ in 0..5 {
+        others_are_served(&client, &held, "a fill was stopped");
+    }
+    disk.heal();
+    assert!(!first.join().unwrap().whole);
+    let second = second.join().unwrap();
+    // It may have joined the fill that was cancelled.
+    assert!(second.whole || second.status != 200 || second.body.len() < LAYER);
+    assert!(client.get(&arriving).body == noise(3, LAYER));
+}
+
+#[test]
+fn verified_blob_is_served_to_its_end_while_its_sync_hangs() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let contents = [noise(4, 10), noise(5, 60_000), noise(6, 2 << 20)];
+    let mirror = mirror_on(&disk, &upstream);
+    let client = mirror.client();
+    disk.set(&["sync hold path=/cache/", "rename hold path=/cache/blobs/"]);
+    let targets: Vec<String> =
+        contents.iter().map(|content| blob("library/app", upstream.blob("library/app", content))).collect();
+    for (target, content) in targets.iter().zip(&contents) {
+        let answer = client.get(target);
+        assert!(answer.status == 200 && answer.whole && answer.body == *content);
+        // Nothing is fetched for the second request.
+        let again = client.get(target);
+        assert!((cache(&again), again.whole) == ("hit", true) && again.body == *content);
+        let head = client.head(target);
+        assert_eq!((head.status, cache(&head)), (200, "hit"));
+    }
+    assert_eq!(upstream.requests("GET", "/blobs/"), contents.len());
+    assert!(disk.affected().iter().any(|call| call.starts_with("begun sync")));
+    // Removing a blob waits until it is stored, so that it is gone afterwards.
+    let removal = in_background(&client, "DELETE", &targets[0]);
+    disk.heal();
+    assert_eq!(removal.join().unwrap().status, 202);
+    let fetched = upstream.requests("GET", "/blobs/");
+    for (target, status) in targets.iter().zip(["miss", "hit", "hit"]) {
+        assert_eq!(cache(&client.get(target)), status);
+    }
+    assert_eq!(upstream.requests("GET", "/blobs/"), fetched + 1);
+}
+
+/// A journal of the first fill that lands after the second one has begun would claim bytes that are not there.
+#[test]
+fn next_fill_begins_after_the_journal_of_the_one_before_has_landed() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let content = noise(7, LAYER);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_on(&disk, &upstream);
+    let (client, target) = (mirror.client(), blob("library/app", digest));
+    upstream.fault("GET", "/blobs/", Fault::Throttle(1 << 20));
+    disk.set(&["rename hold path=/extents times=1", "open delay=0 path=/data"]);
+    let (slow, _) = Slow::begin(&client, &target, 10);
+    disk.wait_for(&["begun rename", "/extents"]);
+    assert_eq!(client.request("DELETE", &format!("/api/v1/fills/{digest}")).send().status, 202);
+    let _ = slow.rest();
+    upstream.heal();
+    let second = in_background(&client, "GET", &target);
+    // Leaves time for the fault: the second fill opens the file while the journal of the first one hangs.
+    thread::sleep(Duration::from_secs(1));
+    disk.set(&["open delay=0 path=/data"]);
+    let second = second.join().unwrap();
+    assert!(second.whole && second.body == content, "{}", second.status);
+    let calls = disk.affected();
+    let landed = calls.iter().position(|call| call.starts_with("done rename")).unwrap();
+    let is_open =
+        |call: &String| call.contains("begun open") && call.contains("/partial/") && call.ends_with("/data -1");
+    let opened: Vec<usize> = (0..calls.len()).filter(|at| is_open(&calls[*at])).collect();
+    assert!(opened.len() == 2 && opened[1] > landed, "{calls:#?}");
+}
+
+#[test]
+fn failing_disk_costs_the_cached_copy_and_not_the_pull() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let mirror = mirror_on(&disk, &upstream);
+    let client = mirror.client();
+    const NO_SPACE: u8 = 28;
+    const IO_ERROR: u8 = 5;
+    let cases = [
+        ("write", PARTIAL),
+        ("write", "path=/extents"),
+        ("write", "path=/.tmp-"),
+        ("sync", PARTIAL),
+        ("sync", "path=/cache/blobs"),
+        ("rename", "path=/cache/blobs/"),
+        ("rename", "path=/extents"),
+        ("open", PARTIAL),
+        ("truncate", PARTIAL),
+        ("remove", PARTIAL),
+        ("make", "path=/partial/"),
+        ("make", "path=/cache/blobs/"),
+        ("rename", "path=/_links/"),
+    ];
+    for (seed, (operation, path)) in (10..).zip(cases) {
+        for (size, error) in [(100, IO_ERROR), (LAYER, IO_ERROR), (LAYER, NO_SPACE)] {
+            let content = noise(seed * 10 + u64::from(error), size);
+            let target = blob("library/app", upstream.blob("library/app", &content));
+            let case = format!("{operation} {path} {size} {error}");
+            disk.set(&[&format!("{operation} fail={error} {path}")]);
+            let answer = client.get(&target);
+            assert!(answer.status == 200 && answer.whole && answer.body == content, "{case}: {}", answer.text());
+            disk.heal();
+            let again = client.get(&target);
+            assert!(again.status == 200 && again.whole && again.body == content, "{case}: {}", again.text());
+        }
+    }
 }
 
 /// Whichever call of the disk hangs, only the request that needs it waits.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::client::{Answer, Client, Request};
-use super::registry::{Place, Registry};
+use super::registry::{Place, Registry, eventually};
 use super::upstream::Upstream;
 
 /// Starts a mirror of `upstream` as docker.io, with `keys` of the upstream and `sections` beside `upstreams`.
@@ -103,6 +103,14 @@ impl Slow {
         let _ = self.stream.read_to_end(&mut rest);
         rest
     }
+}
+
+/// Waits until every blob that was pulled is stored. A client gets the end of a blob before.
+pub fn wait_until_stored(mirror: &Registry) {
+    let client = mirror.client();
+    eventually("the end of all fills", || {
+        client.get("/metrics").text().contains("entrepot_fills_in_flight 0\n").then_some(())
+    });
 }
 
 /// Returns the value of `X-Cache`.

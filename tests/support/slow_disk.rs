@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::registry::eventually;
+
 /// The rules of one server's disk. Dropping it ends all faults.
 pub struct SlowDisk {
     directory: tempfile::TempDir,
@@ -40,6 +42,18 @@ impl SlowDisk {
     /// Ends all faults.
     pub fn heal(&self) {
         self.set(&[]);
+    }
+
+    /// Returns the calls that a rule has affected, as `begun OPERATION PATH OFFSET` and `done …`, in this order.
+    pub fn affected(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.directory.path().join("rules.log")).unwrap_or_default();
+        log.lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// Waits until a rule has affected a call whose line contains all `words`.
+    pub fn wait_for(&self, words: &[&str]) -> String {
+        let matching = |line: &String| words.iter().all(|word| line.contains(word));
+        eventually(&format!("a call of the disk: {words:?}"), || self.affected().into_iter().find(matching))
     }
 
     fn rules(&self) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ use crate::server::Server;
 use crate::store::Store;
 use crate::sys::{Machine, Tasks, blocking};
 use crate::web::{AccessLog, App, Listener, Parts};
+
+/// The time that work which must not stop halfway, such as storing a verified blob, gets after the last request.
+const LAST_TASKS: Duration = Duration::from_secs(20);
 
 /// Runs the server until a signal stops it.
 pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> {
@@ -43,7 +47,13 @@ pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> 
         () = server.run(app, &machine.tasks, stop.cancelled_owned()) => {}
         () = abort.cancelled() => tracing::warn!("stopped by a second signal; running requests were cut"),
     }
-    machine.tasks.shut_down().await;
+    tokio::select! {
+        () = machine.tasks.shut_down() => {}
+        () = abort.cancelled() => {}
+        () = tokio::time::sleep(LAST_TASKS) => {
+            tracing::warn!("the disk did not finish running writes in time; stopped without them");
+        }
+    }
     tracing::info!("stopped");
     Ok(())
 }

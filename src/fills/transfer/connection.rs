@@ -1,19 +1,20 @@
 //! One connection of a transfer: it fetches one segment of the blob from one endpoint.
 
-use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::error::TransferError;
 use super::plan::{Assignment, Delivery};
 use super::stalled::Watched;
 use super::state::Transfer;
-use crate::fills::fill::Phase;
+use super::writer::{self, Batch, WriteHalf, total_len};
+use crate::fills::progress::Phase;
 use crate::fills::source::{BlobSource, agreed_size};
-use crate::oci::Span;
 use crate::sys::Moment;
 use crate::upstream::{BlobRange, BlobStream, UpstreamError};
 
-/// Up to this many bytes are gathered before they are written, if they have been received already.
+/// Up to this many bytes are gathered for one write, if they have been received already.
 const WRITE_SIZE: usize = 512 << 10;
 
 /// One connection, from its request to the last byte that it writes.
@@ -24,6 +25,8 @@ pub(super) struct Connection<'t> {
     pub(super) endpoints: &'t Endpoints,
     pub(super) endpoint: EndpointIndex,
     pub(super) assignment: Assignment,
+    /// Cancelled when the transfer needs no more bytes.
+    pub(super) cut: &'t CancellationToken,
 }
 
 /// The result of a connection.
@@ -37,22 +40,33 @@ pub(super) struct ConnectionEnd {
 }
 
 impl Connection<'_> {
-    /// Fetches the assigned segment, or as much of it as arrives before the connection fails or stalls.
+    /// Fetches the assigned segment, or as much of it as arrives before the connection fails or stalls. Only the network
+    /// half is cut: the connection ends when the bytes that it has received are on the disk.
     pub(super) async fn run(self) -> ConnectionEnd {
         let began = self.transfer.shared.machine.clock.moment();
+        let (queue, batches) = writer::queue();
+        let sender = (self.source.name.clone(), self.endpoints.id(self.endpoint));
+        let writer = WriteHalf { transfer: self.transfer, assignment: self.assignment, sender };
         let mut received = 0;
+        let (fetched, written) = tokio::join!(self.fetch(queue), writer.run(batches, &mut received));
+        let outcome = written.and(fetched);
+        ConnectionEnd { endpoint: self.endpoint, assignment: self.assignment, began, received, outcome }
+    }
+
+    /// Receives the segment until it is complete, or until the connection is cut.
+    async fn fetch(self, queue: mpsc::Sender<Batch>) -> Result<(), TransferError> {
         let watched = self.transfer.stalls.watch(self.assignment.ticket, self.transfer.partial.arrivals().total());
-        let outcome = tokio::select! {
-            outcome = self.fetch(&watched, &mut received) => outcome,
+        tokio::select! {
+            outcome = self.receive(&watched, queue) => outcome,
             waited = watched.stalled() => {
                 let host = self.source.upstream.host(self.endpoints.id(self.endpoint));
                 Err(TransferError::Source(UpstreamError::Timeout { host, waited }))
             }
-        };
-        ConnectionEnd { endpoint: self.endpoint, assignment: self.assignment, began, received, outcome }
+            () = self.cut.cancelled() => Err(TransferError::Stopped),
+        }
     }
 
-    async fn fetch(self, watched: &Watched<'_>, received: &mut u64) -> Result<(), TransferError> {
+    async fn receive(self, watched: &Watched<'_>, queue: mpsc::Sender<Batch>) -> Result<(), TransferError> {
         let mut stream = match self.open().await {
             Err(UpstreamError::Unsatisfiable { host, total }) => return self.unsatisfiable(host, total),
             stream => stream.map_err(TransferError::Source)?,
@@ -68,7 +82,12 @@ impl Connection<'_> {
             if let Some(expected) = size.filter(|size| end > *size) {
                 return Err(TransferError::Source(UpstreamError::Length { expected, found: end }));
             }
-            *received += self.store(position, pieces).await?;
+            // While the disk is slow, the connection waits and has not stalled.
+            watched.pause();
+            if queue.send(Batch { position, pieces }).await.is_err() {
+                // A write has failed, and the write half returns its error.
+                return Ok(());
+            }
             watched.active(self.transfer.partial.arrivals().total());
             position = end;
             if self.is_finished(&stream, size, position) {
@@ -189,80 +208,5 @@ impl Connection<'_> {
 
     fn protocol_error(self, reason: String) -> TransferError {
         TransferError::Source(UpstreamError::Protocol { host: self.source.upstream.name().to_string(), reason })
-    }
-
-    /// Stores the bytes of some pieces that have not arrived yet. Returns their number.
-    async fn store(self, position: u64, pieces: Vec<Bytes>) -> Result<u64, TransferError> {
-        let mut end = position + total_len(&pieces);
-        if self.assignment.bounded && self.transfer.plan().is_by_ranges() {
-            end = end.min(self.transfer.plan().end_of(self.assignment));
-        }
-        let mut stored = 0;
-        let mut from = position;
-        // A stream of the whole blob also contains bytes that have arrived already. They are dropped.
-        while let Some(span) = self.transfer.partial.arrivals().snapshot().first_missing(Span { start: from, end }) {
-            self.write(span, slice(&pieces, position, span)).await?;
-            stored += span.len();
-            from = span.end;
-        }
-        Ok(stored)
-    }
-
-    async fn write(self, span: Span, pieces: Vec<Bytes>) -> Result<(), TransferError> {
-        let transfer = self.transfer;
-        let sender = (self.source.name.clone(), self.endpoints.id(self.endpoint));
-        if transfer.fill.progress().phase == Phase::Repairing {
-            let differs = transfer.partial.overwrite(span.start, pieces).await?;
-            let before = transfer.provenance().set(&sender, span);
-            if differs {
-                transfer.fill.mark_replaced(span);
-                transfer.suspect(before);
-            }
-        } else {
-            if let Some(reservation) = transfer.reservation.lock().await.as_mut() {
-                reservation.written(span.len()).await.map_err(|_| TransferError::Storage(None))?;
-            }
-            transfer.partial.write(span.start, pieces).await?;
-            transfer.provenance().set(&sender, span);
-        }
-        transfer.fill.arrived();
-        Ok(())
-    }
-}
-
-fn total_len(pieces: &[Bytes]) -> u64 {
-    pieces.iter().map(|piece| piece.len() as u64).sum()
-}
-
-/// Returns the part that `span` names of consecutive pieces, the first of which begins at `position`.
-fn slice(pieces: &[Bytes], position: u64, span: Span) -> Vec<Bytes> {
-    let mut at = position;
-    let mut sliced = Vec::with_capacity(pieces.len());
-    for piece in pieces {
-        let len = piece.len() as u64;
-        let from = span.start.clamp(at, at + len) - at;
-        let to = span.end.clamp(at, at + len) - at;
-        if from < to {
-            // Both lie within the piece, whose length is a usize.
-            sliced.push(piece.slice(from as usize..to as usize));
-        }
-        at += len;
-    }
-    sliced
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slicing_crosses_pieces() {
-        let pieces = [Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"fgh")];
-        for ((start, end), want) in
-            [((10, 18), "abcdefgh"), ((11, 14), "bcd"), ((13, 15), "de"), ((16, 18), "gh"), ((12, 13), "c")]
-        {
-            let found: Vec<u8> = slice(&pieces, 10, Span { start, end }).concat();
-            assert_eq!(String::from_utf8(found).unwrap(), want);
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! Manages the connections of a transfer: decides on their number and on the endpoint of each, and handles their end.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use super::error::TransferError;
 use super::plan::Plan;
 use super::state::Transfer;
 use crate::config::Unattended;
-use crate::fills::fill::Phase;
 use crate::fills::host_limits::{HostLimit, HostPermit, HostUse};
+use crate::fills::progress::Phase;
 use crate::fills::source::BlobSource;
 use crate::sys::Moment;
 use crate::upstream::{EndpointId, UpstreamError};
@@ -30,6 +31,12 @@ const TRIES_BEFORE_ANSWER: u32 = 3;
 
 /// A connection that waits for the permit of its host.
 type QueuedConnection = (EndpointIndex, Pin<Box<dyn Future<Output = HostPermit> + Send>>);
+
+/// A connection that is running.
+type RunningConnection<'t> = Pin<Box<dyn Future<Output = ConnectionEnd> + Send + 't>>;
+
+/// The running connections of a transfer.
+type Connections<'t> = FuturesUnordered<RunningConnection<'t>>;
 
 impl Transfer<'_> {
     /// Fetches from one source until everything has arrived.
@@ -47,18 +54,28 @@ impl Transfer<'_> {
             Phase::Repairing => Unattended::Finish,
             _ => self.shared.settings.unattended,
         };
-        let done = CancellationToken::new();
+        // `done`: all connections have ended. `stop`: the transfer fails or is stopped. `cut`: the connections are to end.
+        let (done, stop) = (CancellationToken::new(), CancellationToken::new());
+        let cut = stop.child_token();
         let connections = async {
-            let outcome = Drive { transfer: self, source, endpoints }.run().await;
+            let outcome = Drive { transfer: self, source, endpoints, cut: &cut }.run().await;
             done.cancel();
             outcome
         };
-        let work =
-            async { tokio::try_join!(connections, self.hash_arrivals(&done), self.write_journal(&done)).map(|_| ()) };
-        tokio::select! {
-            outcome = work => outcome,
-            () = self.fill.stopped(unattended) => Err(TransferError::Stopped),
-        }
+        // Each part runs to its end, because a connection that is dropped would leave its last write behind.
+        let work = async { tokio::join!(connections, self.hash_arrivals(&done, &stop), self.write_journal(&done)) };
+        let stopped = async {
+            self.fill.stopped(unattended).await;
+            stop.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        let (fetched, hashed, ()) = tokio::select! {
+            ended = work => ended,
+            never = stopped => match never {},
+        };
+        // A fill that was stopped has ended, even if its last byte arrived at the same time.
+        let stopped = if self.fill.has_ended() { Err(TransferError::Stopped) } else { Ok(()) };
+        hashed.and(stopped).and(fetched)
     }
 }
 
@@ -68,23 +85,40 @@ struct Drive<'t> {
     transfer: &'t Transfer<'t>,
     source: &'t BlobSource,
     endpoints: &'t Endpoints,
+    /// Cancelled when the connections are to end.
+    cut: &'t CancellationToken,
 }
 
 /// The time of the last measurement, and the number of bytes that had arrived by then.
 type Measurement = (Moment, u64);
 
 impl<'t> Drive<'t> {
-    /// Keeps the useful number of connections busy, until everything has arrived.
+    /// Keeps the useful number of connections busy, until everything has arrived or the transfer stops. Returns when the
+    /// writes of all connections have ended.
     async fn run(self) -> Result<(), TransferError> {
+        let mut concurrency = Concurrency::new(self.transfer.shared.settings.connections);
+        let mut connections = FuturesUnordered::new();
+        let outcome = self.keep_busy(&mut concurrency, &mut connections).await;
+        self.cut.cancel();
+        while let Some(end) = connections.next().await {
+            // The first error has decided already.
+            let _ = self.ended(&mut concurrency, end);
+        }
+        outcome
+    }
+
+    async fn keep_busy(
+        self,
+        concurrency: &mut Concurrency,
+        connections: &mut Connections<'t>,
+    ) -> Result<(), TransferError> {
         let transfer = self.transfer;
         let mut host_uses = self.host_uses();
-        let mut concurrency = Concurrency::new(transfer.shared.settings.connections);
-        let mut connections = FuturesUnordered::new();
         let mut queued: Option<QueuedConnection> = None;
         let mut tick = tokio::time::interval(TICK);
         let mut measured = (transfer.shared.machine.clock.moment(), transfer.partial.arrivals().total());
         while !transfer.is_done() {
-            if queued.is_none() && connections.len() < self.limit(&concurrency, &host_uses) && transfer.has_work() {
+            if queued.is_none() && connections.len() < self.limit(concurrency, &host_uses) && transfer.has_work() {
                 queued = self.queue();
             }
             if queued.is_none() && connections.is_empty() && self.endpoints.until_next().is_none() {
@@ -92,12 +126,13 @@ impl<'t> Drive<'t> {
             }
             tokio::select! {
                 permit = granted(&mut queued) => connections.extend(self.begin(permit)),
-                Some(end) = connections.next() => self.ended(&mut concurrency, end)?,
+                Some(end) = connections.next() => self.ended(concurrency, end)?,
                 // A client may have joined a background fill, which then gets a larger share of the hosts.
                 () = transfer.fill.waiters().joined() => host_uses = self.host_uses(),
                 () = transfer.answered.notified() => {}
                 () = next_pause_over(self.endpoints), if queued.is_none() => {}
-                _ = tick.tick() => measured = self.measure(&mut concurrency, connections.len(), measured),
+                _ = tick.tick() => measured = self.measure(concurrency, connections.len(), measured),
+                () = self.cut.cancelled() => return Err(TransferError::Stopped),
             }
         }
         Ok(())
@@ -138,19 +173,16 @@ impl<'t> Drive<'t> {
     }
 
     /// Opens a connection with a permit, unless there is no work left for it.
-    fn begin(
-        self,
-        (endpoint, permit): (EndpointIndex, HostPermit),
-    ) -> Option<impl Future<Output = ConnectionEnd> + use<'t>> {
-        let Drive { transfer, source, endpoints } = self;
+    fn begin(self, (endpoint, permit): (EndpointIndex, HostPermit)) -> Option<RunningConnection<'t>> {
+        let Drive { transfer, source, endpoints, cut } = self;
         let Some(assignment) = transfer.take(endpoints.reach(endpoint)) else {
             endpoints.release(endpoint);
             return None;
         };
-        Some(async move {
+        Some(Box::pin(async move {
             let _permit = permit;
-            Connection { transfer, source, endpoints, endpoint, assignment }.run().await
-        })
+            Connection { transfer, source, endpoints, endpoint, assignment, cut }.run().await
+        }))
     }
 
     /// Handles the end of a connection. Returns the error if the transfer cannot continue.

@@ -13,8 +13,21 @@ const JOURNAL_EVERY: Duration = Duration::from_millis(25);
 const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 
 impl Transfer<'_> {
-    /// Hashes the bytes as they arrive, until `done` is cancelled and everything is hashed.
-    pub(super) async fn hash_arrivals(&self, done: &CancellationToken) -> Result<(), TransferError> {
+    /// Hashes the bytes as they arrive, until `done` is cancelled and everything is hashed, or until `stop` is cancelled.
+    /// A failure cancels `stop`.
+    pub(super) async fn hash_arrivals(
+        &self,
+        done: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Result<(), TransferError> {
+        let hashed = tokio::select! {
+            hashed = self.hash_until(done) => hashed,
+            () = stop.cancelled() => Ok(()),
+        };
+        hashed.inspect_err(|_| stop.cancel())
+    }
+
+    async fn hash_until(&self, done: &CancellationToken) -> Result<(), TransferError> {
         let mut watch = self.fill.watch();
         let arrivals = self.partial.arrivals();
         let mut hash = self.hash.lock().await;
@@ -36,13 +49,13 @@ impl Transfer<'_> {
     }
 
     /// Writes the journal until `done` is cancelled, so that a restarted server knows which bytes have arrived.
-    pub(super) async fn write_journal(&self, done: &CancellationToken) -> Result<(), TransferError> {
+    pub(super) async fn write_journal(&self, done: &CancellationToken) {
         let mut written = self.shared.machine.clock.moment();
         let mut warned = false;
         while !done.is_cancelled() {
             tokio::select! {
                 () = tokio::time::sleep(JOURNAL_EVERY) => {}
-                () = done.cancelled() => return Ok(()),
+                () = done.cancelled() => return,
             }
             let late = self.partial.unjournalled() > 0 && self.shared.machine.clock.since(written) >= JOURNAL_AFTER;
             let due = !warned && self.partial.journal_is_due(self.plan().size());
@@ -50,13 +63,17 @@ impl Transfer<'_> {
                 continue;
             }
             written = self.shared.machine.clock.moment();
-            if let Err(error) = self.partial.journal().await
+            // A journal that is being written when the transfer ends belongs to the partial blob, which waits for it.
+            let journal = tokio::select! {
+                journal = self.partial.journal() => journal,
+                () = done.cancelled() => return,
+            };
+            if let Err(error) = journal
                 && !std::mem::replace(&mut warned, true)
             {
                 let digest = self.fill.digest;
                 tracing::warn!(%digest, %error, "cannot write the journal of a fill; after a restart it would fetch the blob again");
             }
         }
-        Ok(())
     }
 }

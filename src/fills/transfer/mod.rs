@@ -12,6 +12,7 @@ mod stalled;
 mod provenance;
 mod endpoints;
 mod state;
+mod writer;
 mod connection;
 mod journal;
 mod drive;

@@ -27,7 +27,8 @@ pub(super) struct StallDetector {
 
 #[derive(Debug)]
 struct Activity {
-    at: Moment,
+    /// `None` while the connection waits for the disk.
+    at: Option<Moment>,
     /// The number of bytes that all connections had transferred by then.
     total: u64,
     stalled: CancellationToken,
@@ -48,7 +49,7 @@ impl StallDetector {
     /// Watches a new connection. `total` is the number of bytes that all connections have transferred so far.
     pub(super) fn watch(&self, ticket: u64, total: u64) -> Watched<'_> {
         let stalled = CancellationToken::new();
-        let activity = Activity { at: self.clock.moment(), total, stalled: stalled.clone() };
+        let activity = Activity { at: Some(self.clock.moment()), total, stalled: stalled.clone() };
         self.connections().insert(ticket, activity);
         Watched { detector: self, ticket, stalled }
     }
@@ -57,7 +58,7 @@ impl StallDetector {
     /// far.
     pub(super) fn check(&self, total: u64) {
         for activity in self.connections().values() {
-            if self.clock.since(activity.at) >= STALLED_AFTER
+            if activity.at.is_some_and(|at| self.clock.since(at) >= STALLED_AFTER)
                 && total.saturating_sub(activity.total) >= TRANSFERRED_MEANWHILE
             {
                 activity.stalled.cancel();
@@ -75,7 +76,14 @@ impl Watched<'_> {
     /// Records that the connection has transferred data. `total` is the number of bytes of all connections so far.
     pub(super) fn active(&self, total: u64) {
         if let Some(activity) = self.detector.connections().get_mut(&self.ticket) {
-            (activity.at, activity.total) = (self.detector.clock.moment(), total);
+            (activity.at, activity.total) = (Some(self.detector.clock.moment()), total);
+        }
+    }
+
+    /// Suspends the watch until the connection is active again.
+    pub(super) fn pause(&self) {
+        if let Some(activity) = self.detector.connections().get_mut(&self.ticket) {
+            activity.at = None;
         }
     }
 
@@ -110,6 +118,10 @@ mod tests {
         busy.active(TRANSFERRED_MEANWHILE);
         detector.check(TRANSFERRED_MEANWHILE);
         assert!(stalled(&idle) && !stalled(&busy));
+        busy.pause();
+        clock.advance(STALLED_AFTER);
+        detector.check(100 * TRANSFERRED_MEANWHILE);
+        assert!(!stalled(&busy), "it waits for the disk");
         drop((idle, busy));
         assert!(detector.connections().is_empty());
     }

@@ -80,6 +80,10 @@ impl Repository {
     /// Returns a page of the stored tags, in byte order. The upstream of a mirrored repository may have more.
     pub async fn stored_tags(&self, page: &PageRequest) -> Result<Page<TagReport>, RegistryError> {
         let mut page = PageRequest { n: Some(page.most_detailed()), last: page.last.clone() };
+        if let Self::Mirror(MirrorRepository { cached, .. }) = self {
+            // Blobs that clients have read to their end count as stored.
+            cached.context.fills.all_stored().await;
+        }
         loop {
             let Page { entries: tags, more } = match self {
                 Self::Hosted(hosted) => hosted.tags(&page).await?,

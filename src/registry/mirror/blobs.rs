@@ -17,7 +17,7 @@ pub struct JoinedFill {
     pub source: BlobSource,
     /// Keeps the fill running while the request waits.
     pub waiter: Waiter,
-    /// `Miss` if this request started the fill.
+    /// `Miss` if this request started the fill; `Hit` if everything had arrived when it joined.
     pub status: CacheStatus,
 }
 
@@ -34,7 +34,8 @@ impl MirrorRepository {
         if let Some(fill) = self.cached.context.fills.running(digest)
             && fill.is_proven(self.name()).unwrap_or(false)
         {
-            return Ok(Found::mirrored(fill.progress().size, CacheStatus::Fill));
+            let progress = fill.progress();
+            return Ok(Found::mirrored(progress.size, status_of(progress.phase)));
         }
         let size = self.unless_absent(digest, self.prove(digest)).await?;
         Ok(Found::mirrored(size, CacheStatus::Miss))
@@ -55,28 +56,36 @@ impl MirrorRepository {
             let found = self.manifest(&Reference::Digest(*digest)).await?;
             return Ok(found.map(|manifest| Blob::bytes(*digest, manifest.body)));
         }
-        let is_proven = link.as_ref().is_some_and(|link| link.right.is_proven());
-        // A fill for this repository records the right as its last step. If one is about to end, it is joined below.
-        let is_ours = self.cached.context.fills.is_for(digest, self.name());
-        if !is_proven && !is_ours && self.store().blob(digest).await?.is_some() {
-            // Either such a fill ended after the link was read, or the bytes arrived for another repository. In the second
-            // case this repository's upstream must say that it has them too.
+        let interest = range.map_or(Interest::Whole, Interest::Range);
+        if let Some(joined) = self.join_own(digest, link.as_ref(), interest) {
+            return self.unless_absent(digest, self.answer(joined)).await;
+        }
+        // A verified fill of other repositories decides about this one when its rights are recorded.
+        self.cached.context.fills.stored(digest).await;
+        if self.store().blob(digest).await?.is_some() {
+            // Either a fill for this repository ended after the link was read, or the bytes arrived for another repository.
+            // In the second case this repository's upstream must say that it has them too.
+            let mut status = CacheStatus::Hit;
             link = self.cached.link(digest).await?;
-            if !link.as_ref().is_some_and(|link| link.right.is_proven()) {
+            let mut stored = self.cached.open(digest, link.as_ref()).await?;
+            if stored.is_none() && !link.as_ref().is_some_and(|link| link.right.is_proven()) {
                 self.unless_absent(digest, self.prove(digest)).await?;
                 link = self.cached.link(digest).await?;
+                stored = self.cached.open(digest, link.as_ref()).await?;
+                status = CacheStatus::Miss;
             }
-            if let Some(stored) = self.cached.open(digest, link.as_ref()).await? {
+            if let Some(stored) = stored {
                 self.cached.context.ledger.used(digest);
-                return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Miss));
+                return Ok(Found::mirrored(Blob::stored(*digest, stored), status));
             }
         }
-        let interest = range.map_or(Interest::Whole, Interest::Range);
-        self.unless_absent(digest, self.fill(digest, link, interest)).await
+        let fetch = async { self.answer(self.join(digest, link, interest).await?).await };
+        self.unless_absent(digest, fetch).await
     }
 
     /// Returns true if a blob is stored and this repository may serve it. Asks the upstream where only it can tell.
     pub(in crate::registry) async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        self.cached.context.fills.stored(digest).await;
         let mut link = self.cached.link(digest).await?;
         let is_proven = link.as_ref().is_some_and(|link| link.right.is_proven());
         let mut stored = self.cached.open(digest, link.as_ref()).await?;
@@ -92,14 +101,16 @@ impl MirrorRepository {
         Ok(stored.is_some())
     }
 
-    /// Joins or starts the fill of a blob, and waits until the head of the answer is known.
-    async fn fill(
-        &self,
-        digest: &Digest,
-        link: Option<LinkRecord>,
-        interest: Interest,
-    ) -> Result<Found<Blob>, RegistryError> {
-        let joined = self.join(digest, link, interest).await?;
+    /// Joins the fill of a blob if it runs for this repository.
+    fn join_own(&self, digest: &Digest, link: Option<&LinkRecord>, interest: Interest) -> Option<JoinedFill> {
+        let (fill, waiter) = self.cached.context.fills.join_own(digest, self.name(), interest)?;
+        let source = self.source(link.and_then(|link| link.size));
+        let status = status_of(fill.progress().phase);
+        Some(JoinedFill { fill, source, waiter, status })
+    }
+
+    /// Waits until the head of the answer is known.
+    async fn answer(&self, joined: JoinedFill) -> Result<Found<Blob>, RegistryError> {
         let status = joined.status;
         Ok(Found::mirrored(self.follow(joined).await?, status))
     }
@@ -118,7 +129,10 @@ impl MirrorRepository {
         let (fill, waiter, status) = loop {
             match self.cached.context.fills.join(digest, source.clone(), proof, interest) {
                 Joined::Started(fill, waiter) => break (fill, waiter, CacheStatus::Miss),
-                Joined::Running(fill, waiter) => break (fill, waiter, CacheStatus::Fill),
+                Joined::Running(fill, waiter) => {
+                    let status = status_of(fill.progress().phase);
+                    break (fill, waiter, status);
+                }
                 Joined::MustProve => {
                     self.prove(digest).await?;
                     proof = Proof::Given;
@@ -176,4 +190,9 @@ impl MirrorRepository {
             tracing::warn!(%error, "the right of a repository to a blob could not be recorded; the upstream will be asked again");
         }
     }
+}
+
+/// Returns the status of a request that joins a fill in this phase. Nothing is fetched after the blob is verified.
+fn status_of(phase: Phase) -> CacheStatus {
+    if phase.is_verified() { CacheStatus::Hit } else { CacheStatus::Fill }
 }

@@ -151,6 +151,7 @@ impl CachedRepository {
     }
 
     async fn evict(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        self.context.fills.stored(digest).await;
         let was_linked = self.store().unlink(&self.name, digest).await?;
         if was_linked {
             self.store().remove(digest).await?;
@@ -164,6 +165,8 @@ impl CachedRepository {
     pub(in crate::registry) async fn unlink_all(&self) -> Result<u64, RegistryError> {
         self.context.check_deletion()?;
         self.forget_notes(Asked::Tags).await;
+        // A blob that clients have read to its end may have no link yet.
+        self.context.fills.all_stored().await;
         self.store().remove_repository(&self.name).await?.ok_or_else(|| self.nothing_cached())
     }
 

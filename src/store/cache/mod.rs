@@ -7,6 +7,7 @@ mod paths;
 mod extents;
 mod records;
 mod arrivals;
+mod operations;
 mod partial;
 mod store;
 mod links;

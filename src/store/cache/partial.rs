@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::arrivals::Arrivals;
 use super::extents::Extents;
+use super::operations::Operations;
 use super::paths::on_disk;
 use crate::oci::{Digest, Hasher, Span};
 use crate::store::StoreError;
@@ -19,18 +21,22 @@ use crate::sys::{disk, random_id};
 /// many bytes.
 const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 256 << 10..=16 << 20;
 
-/// A blob that is arriving, held by one fill. If the fill drops it, another fill can resume it.
+/// A blob that is arriving, held by one fill. A later fill can resume it.
+///
+/// Everything that changes the file or its journal is one of the [`Operations`] of the blob: it runs to its end even if
+/// the caller has left, and records its own result.
 pub struct Partial {
     directory: PathBuf,
     data: PathBuf,
     /// The file of the blob, locked (`flock`) as long as it is open.
     file: Arc<File>,
     arrivals: Arc<Arrivals>,
-    /// The number of bytes in the journal. A std `Mutex`: held for one assignment.
-    journalled: Mutex<u64>,
-    /// The number of times that the gate was closed. A write whose number is older is refused: a dropped connection may
-    /// leave its last write running. A std lock, held only by blocking threads.
-    gate: Arc<RwLock<u64>>,
+    /// The number of bytes in the journal.
+    journalled: Arc<AtomicU64>,
+    /// Held while the journal is written, so that an older one never replaces a newer one. An async lock, because it is
+    /// held during an operation of the disk.
+    journalling: Arc<tokio::sync::Mutex<()>>,
+    operations: Operations,
     shared: Shared,
 }
 
@@ -75,14 +81,15 @@ impl Partial {
     }
 
     fn new(directory: PathBuf, data: PathBuf, file: File, extents: Extents, shared: Shared) -> Self {
-        let (journalled, file) = (Mutex::new(extents.total()), Arc::new(file));
+        let (journalled, file) = (Arc::new(AtomicU64::new(extents.total())), Arc::new(file));
         Self {
             directory,
             data,
             arrivals: Arc::new(Arrivals::new(file.clone(), extents)),
             file,
             journalled,
-            gate: Arc::default(),
+            journalling: Arc::default(),
+            operations: Operations::new(),
             shared,
         }
     }
@@ -94,28 +101,25 @@ impl Partial {
 
     /// Writes consecutive pieces at an offset.
     pub async fn write(&self, offset: u64, pieces: Vec<Bytes>) -> Result<(), StoreError> {
-        let file = Arc::clone(&self.file);
-        let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let pass = self.pass();
-        on_disk("write partial", &self.data, move || pass.run(|| write_all(&file, offset, &pieces))).await?;
-        self.arrivals.extents().insert(Span { start: offset, end });
-        Ok(())
+        let (file, arrivals) = (Arc::clone(&self.file), Arc::clone(&self.arrivals));
+        let write = move || {
+            let end = write_all(&file, offset, &pieces)?;
+            arrivals.extents().insert(Span { start: offset, end });
+            Ok(())
+        };
+        self.operations.beside("write partial", &self.data, write).await
     }
 
     /// Writes consecutive pieces over bytes that arrived earlier. Returns true if those were different.
     pub async fn overwrite(&self, offset: u64, pieces: Vec<Bytes>) -> Result<bool, StoreError> {
-        let file = Arc::clone(&self.file);
-        let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let pass = self.pass();
-        let differs = on_disk("write partial", &self.data, move || {
-            pass.run(|| {
-                let differs = differs(&file, offset, &pieces)?;
-                write_all(&file, offset, &pieces).map(|()| differs)
-            })
-        });
-        let differs = differs.await?;
-        self.arrivals.extents().insert(Span { start: offset, end });
-        Ok(differs)
+        let (file, arrivals) = (Arc::clone(&self.file), Arc::clone(&self.arrivals));
+        let write = move || {
+            let differs = differs(&file, offset, &pieces)?;
+            let end = write_all(&file, offset, &pieces)?;
+            arrivals.extents().insert(Span { start: offset, end });
+            Ok(differs)
+        };
+        self.operations.beside("write partial", &self.data, write).await
     }
 
     /// Returns true if enough of a blob of this size has arrived to write the journal again.
@@ -126,121 +130,108 @@ impl Partial {
 
     /// Returns the number of bytes that have arrived and are not in the journal.
     pub fn unjournalled(&self) -> u64 {
-        self.arrivals.total().saturating_sub(*self.journalled())
+        self.arrivals.total().saturating_sub(self.journalled.load(Ordering::Relaxed))
     }
 
     /// Writes the journal. The data is synced first, so that the journal never claims more than the file holds.
     pub async fn journal(&self) -> Result<(), StoreError> {
+        let alone = Arc::clone(&self.journalling).lock_owned().await;
         if self.shared == Shared::Own || self.unjournalled() == 0 {
             return Ok(());
         }
-        let (file, journal) = (Arc::clone(&self.file), self.directory.join("extents"));
-        let extents = self.arrivals.snapshot();
-        let (text, total) = (extents.to_journal(), extents.total());
-        on_disk("write journal", &self.directory, move || {
+        let (file, arrivals) = (Arc::clone(&self.file), Arc::clone(&self.arrivals));
+        let (journal, journalled) = (self.journal_path(), Arc::clone(&self.journalled));
+        let write = move || {
+            let _alone = alone;
+            let extents = arrivals.snapshot();
             file.sync_data()?;
-            disk::write_replace(&journal, text.as_bytes())
-        })
-        .await?;
-        *self.journalled() = total;
-        Ok(())
-    }
-
-    /// Releases the lock: from now on another fill may resume the file.
-    pub fn unlock(&self) {
-        close(&self.gate);
-        // This fails only for a file that was never locked.
-        let _ = self.file.unlock();
-    }
-
-    /// Leaves the file for a later fill to resume. If another process fills the same digest, the file of this process
-    /// cannot be resumed and is removed.
-    pub async fn abandon(self) {
-        if self.shared == Shared::Own
-            && let Err(error) = self.discard().await
-        {
-            tracing::warn!(%error, "a partial blob could not be removed");
-        }
+            disk::write_replace(&journal, extents.to_journal().as_bytes())?;
+            journalled.store(extents.total(), Ordering::Relaxed);
+            Ok(())
+        };
+        self.operations.beside("write journal", &self.directory, write).await
     }
 
     /// Keeps only these stretches, because the others may be wrong. The journal is removed first, so that it never
     /// claims more than the file holds.
     pub async fn keep_only(&self, kept: Extents) -> Result<(), StoreError> {
-        *self.journalled() = 0;
-        let (journal, gate) = (self.directory.join("extents"), Arc::clone(&self.gate));
-        let removed = on_disk("remove journal", &self.directory, move || {
-            close(&gate);
-            disk::remove(&journal).map(|_| ())
-        });
-        let removed = removed.await;
-        *self.arrivals.extents() = kept;
-        removed
+        let forget = self.forget_all_but(kept);
+        self.operations.alone("remove journal", &self.directory, forget).await
     }
 
     /// Forgets everything that has arrived, because it is not the beginning of this blob. No reader may have read any
     /// of it.
     pub async fn restart(&self) -> Result<(), StoreError> {
-        self.keep_only(Extents::default()).await?;
+        let (forget, file) = (self.forget_all_but(Extents::default()), Arc::clone(&self.file));
+        let empty = move || {
+            forget()?;
+            file.set_len(0)
+        };
+        self.operations.alone("empty partial", &self.data, empty).await
+    }
+
+    fn forget_all_but(&self, kept: Extents) -> impl FnOnce() -> std::io::Result<()> + Send + use<> {
+        let (journal, journalled, arrivals) =
+            (self.journal_path(), Arc::clone(&self.journalled), Arc::clone(&self.arrivals));
+        move || {
+            journalled.store(0, Ordering::Relaxed);
+            let removed = disk::remove(&journal).map(|_| ());
+            *arrivals.extents() = kept;
+            removed
+        }
+    }
+
+    /// Leaves the file for a later fill to resume, and releases its lock, since readers may keep the file open for a
+    /// long time. If another process fills the same digest, the file of this process cannot be resumed and is removed.
+    pub async fn release(self) {
+        if self.shared == Shared::Own {
+            if let Err(error) = self.discard().await {
+                tracing::warn!(%error, "a partial blob could not be removed");
+            }
+            return;
+        }
         let file = Arc::clone(&self.file);
-        on_disk("empty partial", &self.data, move || file.set_len(0)).await
+        // This fails only for a file that was never locked.
+        let _ = self.operations.last("unlock partial", &self.data, move || file.unlock()).await;
     }
 
     /// Moves the file to `to` as a complete blob. The caller has verified the content.
     pub(super) async fn commit(self, to: &Path) -> Result<(), StoreError> {
         let (file, data) = (Arc::clone(&self.file), self.data.clone());
         let (directory, to) = (self.directory.clone(), to.to_owned());
-        let (keep_journal, whole, gate) = (self.shared == Shared::Own, self.arrivals.prefix(), Arc::clone(&self.gate));
-        on_disk("store", &self.directory, move || {
-            close(&gate);
+        let (shared, whole) = (self.shared, self.arrivals.prefix());
+        let store = move || {
             // An earlier, longer attempt may have left a tail that no journal knows.
-            file.set_len(whole)?;
-            file.sync_data()?;
-            disk::rename_durably(&data, &to)?;
-            if !keep_journal && let Err(error) = disk::remove_dir(&directory) {
+            let stored = file.set_len(whole).and_then(|()| file.sync_data());
+            if let Err(error) = stored.and_then(|()| disk::rename_durably(&data, &to)) {
+                // Nothing is kept that may be lost in a crash, and nothing that the ledger does not count.
+                if disk::names(&to, &file).unwrap_or(false) {
+                    let _ = disk::remove(&to);
+                }
+                let _ = remove_files(&data, &directory, shared);
+                return Err(error);
+            }
+            if shared == Shared::Resumable
+                && let Err(error) = disk::remove_dir(&directory)
+            {
                 // The blob itself is stored.
                 tracing::warn!(%error, directory = %directory.display(), "the journal of a finished fill could not be removed");
             }
             Ok(())
-        })
-        .await
+        };
+        self.operations.last("store", &self.directory, store).await
     }
 
     /// Removes everything that has arrived, because it has another digest, or because the disk is full.
     pub async fn discard(self) -> Result<(), StoreError> {
         let (data, directory, shared) = (self.data.clone(), self.directory.clone(), self.shared);
-        on_disk("discard partial", &self.directory, move || match shared {
-            Shared::Own => disk::remove(&data).map(|_| ()),
-            Shared::Resumable => disk::remove_dir(&directory).map(|_| ()),
-        })
-        .await
+        let discard = move || remove_files(&data, &directory, shared);
+        self.operations.last("discard partial", &self.directory, discard).await
     }
 
-    /// Returns the right to write until the gate is closed.
-    fn pass(&self) -> Pass {
-        Pass { opened: *self.gate.read().unwrap_or_else(PoisonError::into_inner), gate: Arc::clone(&self.gate) }
+    fn journal_path(&self) -> PathBuf {
+        self.directory.join("extents")
     }
-
-    fn journalled(&self) -> std::sync::MutexGuard<'_, u64> {
-        self.journalled.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Permits writes to a partial file until its gate is closed.
-struct Pass {
-    gate: Arc<RwLock<u64>>,
-    opened: u64,
-}
-
-impl Pass {
-    fn run<T>(&self, write: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
-        let now = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        if *now == self.opened { write() } else { Err(std::io::Error::other("the fill no longer accepts this write")) }
-    }
-}
-
-/// Waits for running writes, and refuses those that have not begun.
-fn close(gate: &RwLock<u64>) {
-    *gate.write().unwrap_or_else(PoisonError::into_inner) += 1;
 }
 
 /// Returns the space that a directory of partial files takes, and when it was last written to; `None` if it holds no
@@ -270,12 +261,21 @@ pub(super) fn remove(directory: &Path) -> std::io::Result<bool> {
     disk::remove_dir(directory)
 }
 
-fn write_all(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<()> {
+/// Removes the file of a partial blob, and the directory with its journal if no other process uses it.
+fn remove_files(data: &Path, directory: &Path, shared: Shared) -> std::io::Result<()> {
+    match shared {
+        Shared::Own => disk::remove(data).map(|_| ()),
+        Shared::Resumable => disk::remove_dir(directory).map(|_| ()),
+    }
+}
+
+/// Writes consecutive pieces at an offset. Returns the offset after the last one.
+fn write_all(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<u64> {
     for piece in pieces {
         file.write_all_at(piece, offset)?;
         offset += piece.len() as u64;
     }
-    Ok(())
+    Ok(offset)
 }
 
 fn differs(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<bool> {

@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::oci::Digest;
-use crate::registry::{FillReport, RegistryError};
+use crate::registry::{FillReport, Phase, RegistryError};
 use crate::web::call::{Answer, Call};
 use crate::web::response::{bare, object};
 
@@ -37,6 +37,8 @@ pub enum FillState {
     Arriving,
     /// The downloaded content did not match the digest. Parts of it are being downloaded again.
     Repairing,
+    /// The content is verified and served, and is being stored in the cache.
+    Storing,
 }
 
 /// Lists the running fills.
@@ -60,7 +62,11 @@ impl From<FillReport> for FillStatus {
             digest: report.digest.to_string(),
             size: report.size,
             arrived: report.arrived,
-            state: if report.repairing { FillState::Repairing } else { FillState::Arriving },
+            state: match report.phase {
+                Phase::Repairing => FillState::Repairing,
+                phase if phase.is_verified() => FillState::Storing,
+                _ => FillState::Arriving,
+            },
             readers: report.readers,
             repositories: report.repositories,
         }

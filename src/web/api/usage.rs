@@ -140,7 +140,8 @@ pub(super) async fn total(call: &mut Call) -> Answer {
 pub(super) async fn by_repository(call: &mut Call, caller: &Caller) -> Answer {
     let (app, caller) = (Arc::clone(&call.exchange.app), caller.clone());
     let registry = Arc::clone(&app.registry);
-    let usages = registry.usage_by_repository(move |target| app.gate.admit(&caller, Action::Pull, target).is_ok());
+    let usages =
+        registry.usage_by_repository(move |target| app.gate.admit(&caller, Action::Pull, target).is_ok()).await;
     let mut response = Response::new(Body::stream(lines(usages)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
