@@ -436,3 +436,45 @@ fn deleted_content_is_requested_again() {
     assert_eq!(mirror.client().request("DELETE", &manifest("library/app", "1")).send().status, 404);
     assert_eq!(cache(&get(&mirror)), "miss");
 }
+
+#[test]
+fn failing_repository_leaves_the_tags_of_others_fresh() {
+    for fault in [Fault::Status(500), Fault::Hang] {
+        let upstream = Upstream::start();
+        for name in ["library/app", "library/bad"] {
+            upstream.image(name, "1", &[b"old"]);
+        }
+        let mirror = mirror(&upstream);
+        get(&mirror);
+        mirror.client().get(&manifest("library/bad", "1"));
+        upstream.fault("*", "/library/bad/", fault.clone());
+        age(&mirror, "library/bad", "_tags/1", OLD);
+        for round in 0..4 {
+            let stale = mirror.client().get(&manifest("library/bad", "1"));
+            assert_eq!((stale.status, cache(&stale)), (200, "stale"), "{fault:?} {round}");
+            make(&mirror, OLD);
+            assert_eq!(cache(&get(&mirror)), "revalidated", "{fault:?} {round}");
+        }
+    }
+}
+
+#[test]
+fn silent_tag_leaves_the_other_tags_of_its_repository_fresh() {
+    let upstream = Upstream::start();
+    for tag in ["1", "bad"] {
+        upstream.image("library/app", tag, &[b"old"]);
+    }
+    let mirror = mirror(&upstream);
+    get(&mirror);
+    mirror.client().get(&manifest("library/app", "bad"));
+    upstream.fault("*", "/manifests/bad", Fault::Hang);
+    for tag in ["1", "bad"] {
+        age(&mirror, "library/app", &format!("_tags/{tag}"), OLD);
+    }
+    let stale = mirror.client().get(&manifest("library/app", "bad"));
+    assert_eq!(cache(&stale), "stale");
+    assert_eq!(cache(&get(&mirror)), "revalidated");
+    let since =
+        |mirror: &Registry| mirror.client().get("/api/v1/upstreams").json()["upstreams"][0]["silent_since"].clone();
+    assert!(since(&mirror).is_null(), "the upstream has answered");
+}

@@ -248,3 +248,27 @@ fn api_shows_the_budget_but_no_secret() {
         assert!(!shown.text().contains(secret) && !mirror.log().contains(secret), "{secret}");
     }
 }
+
+#[test]
+fn repository_that_hangs_delays_no_other() {
+    let upstream = Upstream::start();
+    for name in ["org/bad", "org/good"] {
+        upstream.image(name, "1", &[b"x"]);
+    }
+    let mirror = mirror_with(&upstream, ", firstbytetimeout: 500ms", "");
+    upstream.fault("*", "/v2/org/bad/", Fault::Hang);
+    for _ in 0..4 {
+        assert_eq!(mirror.client().get(&manifest("org/bad", "1")).status, 504);
+    }
+    assert_eq!(circuit(&mirror, &upstream), "open", "nothing shows yet that only one repository hangs");
+    assert_eq!(mirror.client().get(&manifest("org/good", "1")).status, 200);
+    assert_eq!(circuit(&mirror, &upstream), "closed");
+    for _ in 0..5 {
+        assert_eq!(mirror.client().get(&manifest("org/bad", "1")).status, 504);
+    }
+    assert_eq!(circuit(&mirror, &upstream), "closed");
+    // Its own circuit is open: not each request waits for it.
+    let asked = upstream.requests("*", "/v2/org/bad/");
+    assert_eq!(mirror.client().get(&manifest("org/bad", "1")).status, 504);
+    assert_eq!(upstream.requests("*", "/v2/org/bad/"), asked);
+}

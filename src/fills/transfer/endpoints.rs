@@ -72,7 +72,7 @@ pub(super) struct EndpointIndex(usize);
 impl Endpoints {
     /// Takes all endpoints of a source, the healthiest first. Unhealthy endpoints are asked only if no other can be.
     pub(super) fn of(source: &BlobSource, clock: Clock) -> Self {
-        let healthy = source.upstream.endpoints();
+        let healthy = source.upstream.endpoints(source.name.repository());
         let rest = source.upstream.every_endpoint().into_iter().filter(|endpoint| !healthy.contains(endpoint));
         let endpoints = Self::from_ids(healthy.iter().copied().chain(rest).collect(), clock);
         endpoints.list().iter_mut().for_each(|endpoint| endpoint.unhealthy = !healthy.contains(&endpoint.id));

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use super::negative_cache::Asked;
 use super::repository::{MirrorRepository, is_answer};
 use crate::config::Stale;
 use crate::registry::answer::{CacheStatus, Found};
@@ -98,12 +99,12 @@ pub(super) enum Settled<T> {
 
 impl MirrorRepository {
     /// Decides about a cached list. `ask` asks the upstream for it.
-    pub(super) async fn settle_list<T, F>(&self, seen: u64, ask: F) -> Settled<Result<T, UpstreamError>>
+    pub(super) async fn settle_list<T, F>(&self, seen: u64, asked: Asked, ask: F) -> Settled<Result<T, UpstreamError>>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, UpstreamError>> + Send + 'static,
     {
-        let situation = self.situation(seen);
+        let situation = self.situation(seen, asked.clone());
         let answer = match situation.course(Question::Get) {
             Course::Trust => return Settled::Stands(CacheStatus::Hit),
             Course::TrustAndAsk => {
@@ -115,7 +116,7 @@ impl MirrorRepository {
             }
             Course::Leave(why) => return Settled::Stale(why),
             Course::Ask => Some(ask.await),
-            Course::AskBriefly => self.briefly(ask).await,
+            Course::AskBriefly => self.briefly(asked, ask).await,
         };
         match answer {
             None => Settled::Stale(Unconfirmed::Silence),
@@ -125,23 +126,23 @@ impl MirrorRepository {
     }
 
     /// Returns the upstream's answer if it comes within [`PATIENCE`].
-    pub(super) async fn briefly<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
-        let asked = self.cached.context.machine.clock.moment();
+    pub(super) async fn briefly<T>(&self, asked: Asked, answer: impl Future<Output = T>) -> Option<T> {
+        let (question, began) = (self.question(asked), self.cached.context.machine.clock.moment());
         let answer = tokio::time::timeout(PATIENCE, answer).await.ok();
-        // An upstream that has answered meanwhile is not silent: the link may be slow to bring the changed content.
-        if answer.is_none() && !self.remote.has_answered_since(asked) {
-            self.remote.failed(&"no answer within 2 s");
+        // A question that was answered meanwhile is not silent: the link may be slow to bring the changed content.
+        if answer.is_none() && !self.remote.has_answered_since(&question, began) {
+            self.remote.silent(&question, PATIENCE);
         }
         answer
     }
 
-    pub(super) fn situation(&self, seen: u64) -> Situation {
+    pub(super) fn situation(&self, seen: u64, asked: Asked) -> Situation {
         let remote = &self.remote;
         Situation {
             age: self.age(seen),
             ttl: remote.tag_ttl,
             stale: remote.stale,
-            avoided: remote.is_avoided(),
+            avoided: remote.is_avoided(&self.question(asked)),
             sparing: remote.upstream.spares_pulls(),
         }
     }
@@ -156,11 +157,11 @@ impl MirrorRepository {
     }
 
     /// Wraps an old entry, with a warning that says why it was not confirmed.
-    pub(super) fn stale<T>(&self, value: T, why: Unconfirmed) -> Found<T> {
+    pub(super) fn stale<T>(&self, value: T, why: Unconfirmed, asked: Asked) -> Found<T> {
         let upstream = self.upstream();
         self.cached.context.metrics.stale_answers.with_label_values(&[upstream.as_str()]).inc();
         let warning = match why {
-            Unconfirmed::Silence => self.remote.warning(),
+            Unconfirmed::Silence => self.remote.warning(&self.question(asked)),
             Unconfirmed::Sparing => format!(
                 "{upstream} allows few more pulls; they are reserved for content that is not cached, and this is renewed later"
             ),

@@ -27,7 +27,7 @@ impl MirrorRepository {
         };
         match self.settle(tag, &record).await? {
             Settled::Stands(status) => Ok(Found::mirrored(record.into(), status)),
-            Settled::Stale(why) => Ok(self.stale(record.into(), why)),
+            Settled::Stale(why) => Ok(self.stale(record.into(), why, tagged(tag))),
             Settled::Changed(held) => Ok(Found::mirrored(held.info, CacheStatus::Miss)),
         }
     }
@@ -46,7 +46,7 @@ impl MirrorRepository {
         };
         let settled = self.settle(tag, &record).await?;
         match (self.held(&record.digest).await?, settled) {
-            (Some(held), Settled::Stale(why)) => Ok(self.stale(held, why)),
+            (Some(held), Settled::Stale(why)) => Ok(self.stale(held, why, tagged(tag))),
             (Some(held), Settled::Stands(status)) => Ok(Found::mirrored(held, status)),
             (_, Settled::Changed(held)) => Ok(Found::mirrored(held, CacheStatus::Miss)),
             // The tag is known from a HEAD only, or its manifest was evicted.
@@ -66,10 +66,10 @@ impl MirrorRepository {
         if let Reference::Tag(tag) = reference
             && let Some(record) = self.store().tag(self.name(), tag).await?
             && self.age(record.seen) > self.remote.tag_ttl
-            && !self.remote.is_avoided()
+            && !self.remote.is_avoided(&self.question(tagged(tag)))
         {
             // The question records its answer, and the read below finds it. It also decides about a failure.
-            self.refresh(tag, record.digest, self.situation(record.seen)).await;
+            self.refresh(tag, record.digest, self.situation(record.seen, tagged(tag))).await;
         }
         self.manifest(reference).await
     }
@@ -131,8 +131,8 @@ impl MirrorRepository {
     /// Records the answer to a HEAD.
     async fn learn(&self, reference: &Reference, head: &Result<ManifestHead, UpstreamError>) {
         match head {
-            Ok(_) => self.remote.answered(),
-            Err(error) => self.note_error(error),
+            Ok(_) => self.note_answer(Asked::Manifest(reference.clone())),
+            Err(error) => self.note_error(Asked::Manifest(reference.clone()), error),
         }
         self.note_absence(Asked::Manifest(reference.clone()), head).await;
         let learnt = match (reference, head) {
@@ -217,7 +217,7 @@ impl MirrorRepository {
             match fetched {
                 Ok(fetched) => mirror.keep(&asked, fetched).await,
                 Err(error) => {
-                    mirror.note_error(&error);
+                    mirror.note_error(Asked::Manifest(asked.clone()), &error);
                     Err(failed(error))
                 }
             }
@@ -241,7 +241,7 @@ impl MirrorRepository {
 
     /// Stores a manifest that has arrived, and records the content that it names.
     async fn keep(&self, reference: &Reference, fetched: FetchedManifest) -> Result<HeldManifest, RegistryError> {
-        self.remote.answered();
+        self.note_answer(Asked::Manifest(reference.clone()));
         let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
         let manifest = parsed.and_then(|manifest| manifest.check_kind().map(|()| manifest)).map_err(|error| {
             let message = format!("the answer of {} for {reference} is not a manifest: {error}", self.name());
@@ -296,6 +296,10 @@ impl MirrorRepository {
         let record = TagRecord { digest, media_type, size, seen };
         self.store().set_tag(self.name(), tag, &record).await
     }
+}
+
+fn tagged(tag: &Tag) -> Asked {
+    Asked::Manifest(Reference::Tag(tag.clone()))
 }
 
 /// Returns the facts that a HEAD states, if it states all of them.

@@ -21,9 +21,16 @@ impl MirrorRepository {
             None => self.fetch_referrers(subject).await,
             Some(record) => {
                 let (mirror, asked) = (self.clone(), *subject);
-                match self.settle_list(record.seen, async move { mirror.fetch_referrers(&asked).await.0 }).await {
+                match self
+                    .settle_list(record.seen, Asked::Referrers(*subject), async move {
+                        mirror.fetch_referrers(&asked).await.0
+                    })
+                    .await
+                {
                     Settled::Stands(status) => return Ok(Found::mirrored(Arc::new(record.referrers), status)),
-                    Settled::Stale(why) => return Ok(self.stale(Arc::new(record.referrers), why)),
+                    Settled::Stale(why) => {
+                        return Ok(self.stale(Arc::new(record.referrers), why, Asked::Referrers(*subject)));
+                    }
                     Settled::Changed(answer) => (answer, CacheStatus::Revalidated),
                 }
             }
@@ -99,7 +106,7 @@ impl MirrorRepository {
         // The list is as old as the question.
         let seen = self.cached.context.machine.clock.unix_seconds();
         let store = self.store();
-        let answered = || self.remote.answered();
+        let answered = || self.note_answer(Asked::Referrers(*subject));
         let Some(referrers) = self.remote.upstream.referrers(self.name().repository(), subject, &answered).await?
         else {
             self.is_written(store.remove_referrers(self.name(), subject).await);

@@ -1,15 +1,13 @@
 //! An upstream as the registry sees it: the time for which its answers are trusted, and whether it answers at all.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::silence::{Silences, UpstreamQuestion};
 use crate::config;
 use crate::sys::{Clock, Moment};
-use crate::upstream::Upstream;
-
-/// The time for which no request waits for an upstream that did not answer.
-const RETRY_AFTER_SILENCE: Duration = Duration::from_secs(30);
+use crate::upstream::{Upstream, UpstreamError};
 
 /// An upstream, and whether it has answered lately.
 pub struct Remote {
@@ -17,18 +15,7 @@ pub struct Remote {
     pub tag_ttl: Duration,
     pub negative_ttl: Duration,
     pub stale: config::Stale,
-    clock: Clock,
-    /// Set while the upstream does not answer. A std `Mutex`, because it is held for one assignment.
-    silence: Mutex<Option<Silence>>,
-    /// The time of the last answer. A std `Mutex` for the same reason.
-    last_answer: Mutex<Option<Moment>>,
-}
-
-/// A period in which the upstream did not answer, or answered with errors only.
-#[derive(Clone, Copy)]
-struct Silence {
-    since: SystemTime,
-    noticed: Moment,
+    silences: Silences,
 }
 
 impl Remote {
@@ -38,57 +25,57 @@ impl Remote {
             tag_ttl: spec.tag_ttl,
             negative_ttl: spec.negative_ttl,
             stale: spec.stale,
-            clock,
-            silence: Mutex::new(None),
-            last_answer: Mutex::new(None),
+            silences: Silences::new(clock),
         }
     }
 
-    /// Notes that the upstream answered.
-    pub fn answered(&self) {
-        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.moment());
-        if self.silence().take().is_some() {
+    /// Notes that the upstream answered a question.
+    pub fn answered(&self, question: &UpstreamQuestion) {
+        if self.silences.answered(question) {
             tracing::info!(upstream = %self.upstream.name(), "the upstream answers again");
         }
     }
 
-    /// Notes that the upstream did not answer, or answered 429 or 5xx.
-    pub fn failed(&self, error: &dyn fmt::Display) {
-        let mut silence = self.silence();
-        if silence.is_none() {
-            tracing::warn!(upstream = %self.upstream.name(), %error, "the upstream does not answer; until it does, only cached content is served");
+    /// Notes that a question failed: it was not answered, or with 429 or 5xx, or with content that cannot be used.
+    pub fn failed(&self, question: &UpstreamQuestion, error: &UpstreamError) {
+        if self.silences.failed(question, error) {
+            self.warn_of_silence(question, error);
         }
-        let since = silence.map_or_else(|| self.clock.now(), |known| known.since);
-        *silence = Some(Silence { since, noticed: self.clock.moment() });
     }
 
-    /// Returns true if the upstream has answered at or after `moment`.
-    pub fn has_answered_since(&self, moment: Moment) -> bool {
-        self.last_answer.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|answer| answer >= moment)
+    /// Notes that no answer to a question came within `waited`.
+    pub fn silent(&self, question: &UpstreamQuestion, waited: Duration) {
+        if self.silences.silent(question) {
+            self.warn_of_silence(question, &format!("no answer within {}", humantime::format_duration(waited)));
+        }
     }
 
-    /// Returns true while it is too early to wait for this upstream again.
-    pub fn is_avoided(&self) -> bool {
-        self.silence().is_some_and(|silence| self.clock.since(silence.noticed) < RETRY_AFTER_SILENCE)
+    fn warn_of_silence(&self, question: &UpstreamQuestion, error: &dyn fmt::Display) {
+        let upstream = self.upstream.name();
+        tracing::warn!(%upstream, %question, %error, "the upstream does not answer; cached content is served as it is");
+    }
+
+    /// Returns true if the upstream has answered this question at or after `moment`.
+    pub fn has_answered_since(&self, question: &UpstreamQuestion, moment: Moment) -> bool {
+        self.silences.has_answered_since(question, moment)
+    }
+
+    /// Returns true while it is too early to wait for an answer to this question again.
+    pub fn is_avoided(&self, question: &UpstreamQuestion) -> bool {
+        self.silences.is_avoided(question) || self.upstream.refuses(&question.repository)
     }
 
     /// Returns the time since when the upstream has not answered.
     pub fn silent_since(&self) -> Option<SystemTime> {
-        self.silence().map(|silence| silence.since)
+        self.silences.since()
     }
 
     /// Returns the text of a `Warning` field for a stale answer.
-    pub fn warning(&self) -> String {
+    pub fn warning(&self, question: &UpstreamQuestion) -> String {
         let name = self.upstream.name();
-        match *self.silence() {
-            Some(Silence { since, .. }) => {
-                format!("{name} has not answered since {}", humantime::format_rfc3339_seconds(since))
-            }
+        match self.silences.question_since(question) {
+            Some(since) => format!("{name} has not answered since {}", humantime::format_rfc3339_seconds(since)),
             None => format!("{name} is slow to answer"),
         }
-    }
-
-    fn silence(&self) -> MutexGuard<'_, Option<Silence>> {
-        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::cached::CachedRepository;
 use super::negative_cache::Asked;
 use super::remote::Remote;
+use super::silence::UpstreamQuestion;
 use crate::fills::BlobSource;
 use crate::oci::{Digest, HostName, Manifest, MirroredName, Reference, Target};
 use crate::registry::answer::{CacheStatus, HeldManifest};
@@ -80,12 +81,22 @@ impl MirrorRepository {
         }
     }
 
-    /// Notes whether an error is an answer of the upstream, or a failure to answer.
-    pub(super) fn note_error(&self, error: &UpstreamError) {
+    /// Returns the question to the upstream for some content of this repository.
+    pub(super) fn question(&self, asked: Asked) -> UpstreamQuestion {
+        UpstreamQuestion { repository: self.name().repository().clone(), asked }
+    }
+
+    /// Notes that the upstream answered a question.
+    pub(super) fn note_answer(&self, asked: Asked) {
+        self.remote.answered(&self.question(asked));
+    }
+
+    /// Notes whether an error is an answer to a question, or a failure to answer it.
+    pub(super) fn note_error(&self, asked: Asked, error: &UpstreamError) {
         if is_answer(error) {
-            self.remote.answered();
+            self.note_answer(asked);
         } else {
-            self.remote.failed(error);
+            self.remote.failed(&self.question(asked), error);
         }
     }
 

@@ -21,10 +21,10 @@ impl MirrorRepository {
             None => self.fetch_tags().await,
             Some((seen, ())) => {
                 let mirror = self.clone();
-                match self.settle_list(seen, async move { mirror.fetch_tags().await.0 }).await {
+                match self.settle_list(seen, Asked::Tags, async move { mirror.fetch_tags().await.0 }).await {
                     Settled::Stands(status) => (Ok(TagsAnswer::Kept), status),
                     Settled::Stale(why) => match self.cut(page).await? {
-                        Some(page) => return Ok(self.stale(page, why)),
+                        Some(page) => return Ok(self.stale(page, why, Asked::Tags)),
                         // The list was removed meanwhile: the upstream does not have it any more.
                         None => (Ok(TagsAnswer::Unkept), CacheStatus::Miss),
                     },
@@ -75,19 +75,20 @@ impl MirrorRepository {
         // The list is as old as the question.
         let seen = self.cached.context.machine.clock.unix_seconds();
         let store = self.store();
-        let kept = match self.remote.upstream.tag_list(self.name().repository(), &|| self.remote.answered()).await {
-            Ok(TagList::Whole(tags)) => {
-                self.cached.context.negative.forget_absent_tags(self.name(), &tags).await;
-                let kept = store.set_tag_list(self.name(), tags, seen).await;
-                self.is_written(kept)
-            }
-            Ok(TagList::TooLarge) => false,
-            Err(UpstreamError::NotFound) => {
-                self.is_written(store.remove_tag_list(self.name()).await);
-                return Err(UpstreamError::NotFound);
-            }
-            Err(error) => return Err(error),
-        };
+        let kept =
+            match self.remote.upstream.tag_list(self.name().repository(), &|| self.note_answer(Asked::Tags)).await {
+                Ok(TagList::Whole(tags)) => {
+                    self.cached.context.negative.forget_absent_tags(self.name(), &tags).await;
+                    let kept = store.set_tag_list(self.name(), tags, seen).await;
+                    self.is_written(kept)
+                }
+                Ok(TagList::TooLarge) => false,
+                Err(UpstreamError::NotFound) => {
+                    self.is_written(store.remove_tag_list(self.name()).await);
+                    return Err(UpstreamError::NotFound);
+                }
+                Err(error) => return Err(error),
+            };
         if kept {
             return Ok(TagsAnswer::Kept);
         }
@@ -109,10 +110,8 @@ impl MirrorRepository {
         answer: Result<T, UpstreamError>,
     ) -> Result<T, UpstreamError> {
         match &answer {
-            Ok(_) => self.remote.answered(),
-            // A list that cannot be used says nothing about other answers of this upstream.
-            Err(UpstreamError::TooLarge | UpstreamError::Protocol { .. }) => {}
-            Err(error) => self.note_error(error),
+            Ok(_) => self.note_answer(asked.clone()),
+            Err(error) => self.note_error(asked.clone(), error),
         }
         self.note_absence(asked, &answer).await;
         answer

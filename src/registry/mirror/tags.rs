@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::flights::Refreshed;
 use super::freshness::{Course, Question, Settled, Situation, Unconfirmed};
+use super::negative_cache::Asked;
 use super::repository::{MirrorRepository, is_answer};
 use crate::oci::{Digest, Reference, Tag};
 use crate::registry::answer::{CacheStatus, HeldManifest};
@@ -16,7 +17,8 @@ const POSTPONED_FOR: Duration = Duration::from_secs(30);
 impl MirrorRepository {
     /// Decides about a cached tag.
     pub(super) async fn settle(&self, tag: &Tag, record: &TagRecord) -> Result<Settled<HeldManifest>, RegistryError> {
-        let situation = self.situation(record.seen);
+        let asked = Asked::Manifest(Reference::Tag(tag.clone()));
+        let situation = self.situation(record.seen, asked.clone());
         let refresh = || self.refresh(tag, record.digest, situation);
         match situation.course(Question::Head) {
             Course::Trust => Ok(Settled::Stands(CacheStatus::Hit)),
@@ -35,7 +37,7 @@ impl MirrorRepository {
                 if situation.sparing && negative.is_postponed(self.name().clone(), tag.clone(), POSTPONED_FOR).await {
                     return Ok(Settled::Stale(Unconfirmed::Sparing));
                 }
-                match self.briefly(refresh()).await {
+                match self.briefly(asked, refresh()).await {
                     Some(refreshed) => self.settled(tag, refreshed, situation),
                     None => Ok(Settled::Stale(Unconfirmed::Silence)),
                 }

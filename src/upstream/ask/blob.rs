@@ -49,7 +49,7 @@ impl Upstream {
         let traffic = &Traffic::client();
         let range = BlobRange { repository, digest, from, to: None, traffic };
         let mut failed: Option<UpstreamError> = None;
-        for endpoint in self.endpoints() {
+        for endpoint in self.endpoints(repository) {
             match self.get_range(endpoint, &range, None).await {
                 // Another endpoint may have the blob.
                 Err(error) if error.is_of_endpoint() || error == UpstreamError::NotFound => {
@@ -86,7 +86,7 @@ impl Upstream {
         };
         let mut response = self.judge(Reply { response, endpoint })?;
         response.body.set_traffic(range.traffic);
-        self.stream(endpoint, unencoded(response)?, ranged.then_some(range.from))
+        self.stream(endpoint, unencoded(response)?, range, ranged)
     }
 
     /// Sends a request to the target of an earlier redirect. That server does not know the account, so the request
@@ -100,21 +100,39 @@ impl Upstream {
         Ok(response)
     }
 
-    fn stream(&self, endpoint: &Endpoint, response: Response, from: Option<u64>) -> Result<BlobStream, UpstreamError> {
+    fn stream(
+        &self,
+        endpoint: &Endpoint,
+        response: Response,
+        range: &BlobRange<'_>,
+        asked_for_part: bool,
+    ) -> Result<BlobStream, UpstreamError> {
         let (meter, health) = (Arc::clone(&self.meter), Arc::clone(endpoint.health()));
         let resume_hint = ResumeHint {
             address: response.redirected.then(|| response.url.clone()).filter(|url| !endpoint.is_at(url)),
             validator: response.headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned(),
         };
-        let ranged = from.is_some() && response.status == StatusCode::PARTIAL_CONTENT;
+        let ranged = asked_for_part && response.status == StatusCode::PARTIAL_CONTENT;
         let (start, end, total) = if ranged {
-            bounds(&response, from.unwrap_or_default())?
+            bounds(&response, range.from)?
         } else {
             let total = content_length(&response);
             (0, total, total)
         };
-        let (body, position) = (response.body, start);
-        Ok(BlobStream { body, meter, health, resume_hint, start, end, total, position, ranged, ended: None })
+        let (body, position, repository) = (response.body, start, range.repository.clone());
+        Ok(BlobStream {
+            body,
+            meter,
+            health,
+            repository,
+            resume_hint,
+            start,
+            end,
+            total,
+            position,
+            ranged,
+            ended: None,
+        })
     }
 }
 

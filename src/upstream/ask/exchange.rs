@@ -12,7 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::oci::RepositoryName;
 use crate::outbound::{Hop, Request, Response, ResponseBody, authority};
 use crate::upstream::client::Upstream;
-use crate::upstream::endpoint::{Endpoint, EndpointHealth, RequestKind, Scheme, ThrottleReason};
+use crate::upstream::endpoint::{
+    Endpoint, EndpointHealth, FailureScope, HealthyAnswer, RequestKind, Scheme, ThrottleReason,
+};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::header;
 use crate::upstream::login::{PasswordUse, RegistryLogin, Token, TokenRequest, same_site};
@@ -81,25 +83,33 @@ impl Upstream {
         request: &UpstreamRequest<'_>,
     ) -> Result<Reply<'a>, UpstreamError> {
         let health = endpoint.health();
-        let _probe = health.begin(&endpoint.host())?;
+        let _probe = health.begin(request.repository, &endpoint.host())?;
         let began = self.clock.moment();
         match self.exchange(endpoint, request).await {
             Ok((response, took)) => {
-                self.note(endpoint, &response, took);
+                self.note(endpoint, request, &response, took);
                 Ok(Reply { response, endpoint })
             }
             Err(mut error) => {
                 match &error {
                     // The token server answered 429.
                     UpstreamError::TooManyRequests { retry_after, .. } => {
-                        health.responded();
-                        health.throttle(ThrottleReason::TooManyRequests, *retry_after);
+                        let is_throttle = true;
+                        health
+                            .answered(request.repository, HealthyAnswer { took: None, is_counted: false, is_throttle });
+                        health.throttle(request.repository, ThrottleReason::TooManyRequests, *retry_after);
                     }
-                    of_endpoint if of_endpoint.is_of_endpoint() => health.failed(&error, self.clock.since(began)),
-                    _ => health.responded(),
+                    of_endpoint if of_endpoint.is_of_endpoint() => {
+                        let scope = scope_of(of_endpoint, endpoint);
+                        health.failed(request.repository, &error, scope, self.clock.since(began));
+                    }
+                    _ => {
+                        let answer = HealthyAnswer { took: None, is_counted: false, is_throttle: false };
+                        health.answered(request.repository, answer);
+                    }
                 }
                 if let UpstreamError::Connect { retry_in, .. } = &mut error {
-                    *retry_in = health.circuit_pause();
+                    *retry_in = health.circuit_pause(request.repository);
                 }
                 Err(error)
             }
@@ -131,22 +141,25 @@ impl Upstream {
     }
 
     /// Updates the health of an endpoint with the head of its response.
-    fn note(&self, endpoint: &Endpoint, response: &Response, took: Duration) {
-        let (health, host) = (endpoint.health(), endpoint.host());
+    fn note(&self, endpoint: &Endpoint, request: &UpstreamRequest<'_>, response: &Response, took: Duration) {
+        let (health, host, repository) = (endpoint.health(), endpoint.host(), request.repository);
         let status = response.status;
         // The target of a redirect has limits of its own.
         let retry_after = self.retry_after(response).filter(|_| !response.redirected);
         if status.is_server_error() {
-            health.failed(&UpstreamError::Status { host, status: status.as_u16() }, took);
+            let error = UpstreamError::Status { host, status: status.as_u16() };
+            health.failed(repository, &error, FailureScope::Repository, took);
         } else {
-            health.answered(took);
+            let is_throttle = status == StatusCode::TOO_MANY_REQUESTS && !response.redirected;
+            let is_counted = !request.ignores_throttle();
+            health.answered(repository, HealthyAnswer { took: Some(took), is_counted, is_throttle });
         }
         match status {
             StatusCode::TOO_MANY_REQUESTS if !response.redirected => {
-                health.throttle(ThrottleReason::TooManyRequests, retry_after);
+                health.throttle(repository, ThrottleReason::TooManyRequests, retry_after);
             }
             StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
-                health.throttle(ThrottleReason::Unavailable, retry_after);
+                health.throttle(repository, ThrottleReason::Unavailable, retry_after);
             }
             _ => {}
         }
@@ -156,21 +169,21 @@ impl Upstream {
     pub(super) async fn read(
         &self,
         health: &EndpointHealth,
-        kind: RequestKind,
+        request: &UpstreamRequest<'_>,
         body: ResponseBody,
         limit: usize,
     ) -> Result<Bytes, UpstreamError> {
         let is_reused = body.is_on_reused_connection();
         match body.collect(limit).await.map_err(UpstreamError::from) {
             Ok(body) => {
-                health.body_completed();
-                self.meter.received(kind, body.len());
+                health.body_completed(request.repository);
+                self.meter.received(request.kind, body.len());
                 Ok(body)
             }
             Err(error) => {
                 // A connection that died while it was kept open says nothing about the endpoint.
                 if error != UpstreamError::TooLarge && !is_reused {
-                    health.body_failed();
+                    health.body_failed(request.repository);
                 }
                 Err(error)
             }
@@ -293,6 +306,16 @@ impl Upstream {
         // Time that was lost on dead connections says nothing about the endpoint.
         let took = self.clock.since(began).saturating_sub(response.lost);
         Ok((response, took))
+    }
+}
+
+/// Returns the requests that a failure says something about. Only a failure to connect to the endpoint itself concerns
+/// them all. A token server and a CDN may fail for one repository, and so may the endpoint with a response or a
+/// time-out.
+fn scope_of(error: &UpstreamError, endpoint: &Endpoint) -> FailureScope {
+    match error {
+        UpstreamError::Connect { host, .. } if *host == endpoint.host() => FailureScope::Endpoint,
+        _ => FailureScope::Repository,
     }
 }
 

@@ -82,7 +82,7 @@ impl Upstream {
                 (Err(error), None) => return Err(error),
             };
             let endpoint = reply.endpoint.id();
-            match (self.receive(reply, reference).await, failed.clone()) {
+            match (self.receive(&request, reply, reference).await, failed.clone()) {
                 (Ok(fetched), _) => {
                     mismatched.into_iter().for_each(|endpoint| self.report_digest_mismatch(endpoint));
                     return Ok(fetched);
@@ -99,11 +99,16 @@ impl Upstream {
         }
     }
 
-    async fn receive(&self, reply: Reply<'_>, reference: &Reference) -> Result<FetchedManifest, UpstreamError> {
+    async fn receive(
+        &self,
+        request: &UpstreamRequest<'_>,
+        reply: Reply<'_>,
+        reference: &Reference,
+    ) -> Result<FetchedManifest, UpstreamError> {
         let health = reply.endpoint.health();
         let response = unencoded(self.judge(reply)?)?;
         let (media_type, stated) = (media_type(&response), stated_digest(&response));
-        let body = self.read(health, RequestKind::Manifest, response.body, MAX_MANIFEST_BYTES).await?;
+        let body = self.read(health, request, response.body, MAX_MANIFEST_BYTES).await?;
         let digest = match reference {
             Reference::Digest(expected) => {
                 let found = Digest::of(expected.algorithm(), &body);

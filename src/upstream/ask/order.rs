@@ -17,8 +17,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::exchange::{Reply, UpstreamRequest};
+use crate::oci::RepositoryName;
 use crate::upstream::client::Upstream;
-use crate::upstream::endpoint::{Endpoint, EndpointId, RequestKind, Score};
+use crate::upstream::endpoint::{Endpoint, EndpointId, FailureScope, RequestKind, Score};
 use crate::upstream::error::UpstreamError;
 
 /// The longest wait for an endpoint that is probed, if another endpoint can be asked or was asked already.
@@ -52,7 +53,7 @@ impl UpstreamRequest<'_> {
 
     /// Returns true for a GET of a blob. Registries that count requests do not count those, and a running transfer must
     /// be able to continue.
-    fn ignores_throttle(&self) -> bool {
+    pub(super) fn ignores_throttle(&self) -> bool {
         self.kind == RequestKind::Blob && self.method == Method::GET
     }
 }
@@ -61,12 +62,23 @@ impl Upstream {
     /// Returns the endpoints to request a blob from, the most promising first; never an empty list. Any blob may be
     /// requested from each of them. An endpoint with an open circuit is given to one caller at a time, whose request
     /// probes whether it is back. If none can be asked, the list holds the endpoint that can be asked soonest.
-    pub fn endpoints(&self) -> Vec<EndpointId> {
-        let fit: Vec<&Endpoint> = self.endpoints.iter().filter(|endpoint| endpoint.health().offer()).collect();
+    pub fn endpoints(&self, repository: &RepositoryName) -> Vec<EndpointId> {
+        let fit: Vec<&Endpoint> =
+            self.endpoints.iter().filter(|endpoint| endpoint.health().offer(repository)).collect();
         if !fit.is_empty() {
-            return ranked(&fit);
+            return ranked(&fit, repository);
         }
-        self.endpoints.iter().min_by_key(|endpoint| endpoint.health().due_in()).map(Endpoint::id).into_iter().collect()
+        self.endpoints
+            .iter()
+            .min_by_key(|endpoint| endpoint.health().due_in(repository))
+            .map(Endpoint::id)
+            .into_iter()
+            .collect()
+    }
+
+    /// Returns true if no endpoint can be asked for this repository now: each is paused, or has asked for a pause.
+    pub fn refuses(&self, repository: &RepositoryName) -> bool {
+        self.endpoints.iter().all(|endpoint| !endpoint.health().is_usable(repository, false))
     }
 
     /// Returns all endpoints in the configured order, whatever their health.
@@ -82,7 +94,11 @@ impl Upstream {
     /// Does the same as [`Self::ask`], without the endpoints in `except`.
     pub(super) async fn ask_except(&self, request: &UpstreamRequest<'_>, except: &[EndpointId]) -> Outcome<'_> {
         let all: Vec<&Endpoint> = self.endpoints.iter().collect();
-        let mut order = if request.is_by_digest() { ranked(&all) } else { all.iter().map(|one| one.id()).collect() };
+        let mut order = if request.is_by_digest() {
+            ranked(&all, request.repository)
+        } else {
+            all.iter().map(|one| one.id()).collect()
+        };
         order.retain(|id| !except.contains(id));
         let mut round = Round { upstream: self, request, left: order, best: None };
         for pass in [Pass::Usable, Pass::LastResort] {
@@ -123,24 +139,24 @@ impl<'a> Round<'a, '_> {
         let (upstream, health) = (self.upstream, endpoint.health());
         let asking = upstream.ask_endpoint(endpoint, self.request);
         let instead = self.best.is_some() || self.left.iter().any(|id| self.is_fit(*id, Pass::Usable));
-        if health.score().closed || pass == Pass::LastResort || !instead {
+        if health.score(self.request.repository).closed || pass == Pass::LastResort || !instead {
             return asking.await;
         }
         match tokio::time::timeout(PROBE_TIMEOUT, asking).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let error = UpstreamError::Timeout { host: endpoint.host(), waited: PROBE_TIMEOUT };
-                health.failed(&error, PROBE_TIMEOUT);
+                health.failed(self.request.repository, &error, FailureScope::Repository, PROBE_TIMEOUT);
                 Err(error)
             }
         }
     }
 
     fn is_fit(&self, id: EndpointId, pass: Pass) -> bool {
-        let health = self.upstream.endpoint(id).health();
+        let (health, repository) = (self.upstream.endpoint(id).health(), self.request.repository);
         match pass {
-            Pass::Usable => health.is_usable(self.request.is_by_digest()),
-            Pass::LastResort => self.request.ignores_throttle() || !health.is_throttled(),
+            Pass::Usable => health.is_usable(repository, self.request.is_by_digest()),
+            Pass::LastResort => self.request.ignores_throttle() || !health.is_throttled(repository),
         }
     }
 
@@ -161,7 +177,7 @@ impl<'a> Round<'a, '_> {
     /// Returns true if an endpoint may have content that another does not have: it can still be asked, or is throttled.
     fn may_have_content(&self, endpoint: &Endpoint) -> bool {
         let waits = self.left.contains(&endpoint.id()) && self.is_fit(endpoint.id(), Pass::Usable);
-        waits || endpoint.health().is_throttled()
+        waits || endpoint.health().is_throttled(self.request.repository)
     }
 
     fn remember(&mut self, outcome: Outcome<'a>) {
@@ -174,7 +190,7 @@ impl<'a> Round<'a, '_> {
     fn end(mut self) -> Outcome<'a> {
         for id in std::mem::take(&mut self.left) {
             let endpoint = self.upstream.endpoint(id);
-            if let Some(refusal) = endpoint.health().refusal(&endpoint.host()) {
+            if let Some(refusal) = endpoint.health().refusal(self.request.repository, &endpoint.host()) {
                 self.remember(Err(refusal));
             }
         }
@@ -201,8 +217,8 @@ fn weight(outcome: &Outcome<'_>) -> u8 {
     }
 }
 
-fn ranked(endpoints: &[&Endpoint]) -> Vec<EndpointId> {
-    let scores: Vec<Score> = endpoints.iter().map(|endpoint| endpoint.health().score()).collect();
+fn ranked(endpoints: &[&Endpoint], repository: &RepositoryName) -> Vec<EndpointId> {
+    let scores: Vec<Score> = endpoints.iter().map(|endpoint| endpoint.health().score(repository)).collect();
     rank(&scores).into_iter().map(|at| endpoints[at].id()).collect()
 }
 

@@ -79,7 +79,7 @@ impl Upstream {
         let response = unencoded(self.judge(reply)?)?;
         let next = header::next_page(&response.headers);
         let media_type = response.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
-        let body = self.read(health, kind, response.body, MAX_MANIFEST_BYTES).await?;
+        let body = self.read(health, &request, response.body, MAX_MANIFEST_BYTES).await?;
         match Referrers::parse(&body, media_type.as_ref()) {
             Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
             None => Ok(ReferrersAnswer::NotAList),

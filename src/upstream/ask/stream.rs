@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::HeaderValue;
 
+use crate::oci::RepositoryName;
 use crate::outbound::{ResponseBody, Url};
 use crate::upstream::endpoint::{EndpointHealth, Meter, RequestKind};
 use crate::upstream::error::UpstreamError;
@@ -38,6 +39,7 @@ pub struct BlobStream {
     pub(super) body: ResponseBody,
     pub(super) meter: Arc<Meter>,
     pub(super) health: Arc<EndpointHealth>,
+    pub(super) repository: RepositoryName,
     pub(super) resume_hint: ResumeHint,
     pub(super) start: u64,
     /// The offset of the stream's end, if the response states it.
@@ -84,7 +86,7 @@ impl BlobStream {
                 // Some links cut every connection. An endpoint that makes progress each time stays in use. A connection
                 // that died while it was kept open says nothing about the endpoint.
                 if self.position - self.start < WORTHWHILE && !self.body.is_on_reused_connection() {
-                    self.health.body_failed();
+                    self.health.body_failed(&self.repository);
                 }
                 return Err(error.into());
             }
@@ -95,13 +97,13 @@ impl BlobStream {
         }
         let wrong = self.end.is_some_and(|end| self.position > end || (chunk.is_none() && self.position < end));
         if wrong {
-            self.health.body_failed();
+            self.health.body_failed(&self.repository);
             let end = self.end.unwrap_or_default();
             let reason = format!("it announced bytes up to {end} and sent bytes up to {}", self.position);
             return Err(UpstreamError::Protocol { host: self.body.host().to_owned(), reason });
         }
         if chunk.is_none() {
-            self.health.body_completed();
+            self.health.body_completed(&self.repository);
         }
         Ok(chunk)
     }

@@ -105,7 +105,7 @@ impl Upstream {
         answered();
         let next = header::next_page(&response.headers);
         let host = response.body.host().to_owned();
-        let body = self.read(health, kind, response.body, MAX_PAGE).await?;
+        let body = self.read(health, &request, response.body, MAX_PAGE).await?;
         let malformed =
             |_| UpstreamError::Protocol { host, reason: "its list of tags is not valid JSON for one".to_owned() };
         let list: TagsJson = serde_json::from_slice(&body).map_err(malformed)?;

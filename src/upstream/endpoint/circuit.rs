@@ -34,6 +34,11 @@ impl Pause {
         Self { from: clock.moment(), length }
     }
 
+    /// Returns the time since it began.
+    pub(in crate::upstream) fn age(&self, clock: &Clock) -> Duration {
+        clock.since(self.from)
+    }
+
     pub(in crate::upstream) fn left(&self, clock: &Clock) -> Duration {
         self.length.saturating_sub(clock.since(self.from))
     }

@@ -1,14 +1,21 @@
 //! Tracks the health of an endpoint: whether it answers, how fast, and whether it may be asked now.
 //!
+//! A failure to connect concerns the endpoint. Any other failure may concern the repository alone: its failures count
+//! against the endpoint until the endpoint answers another repository. Until two repositories have failed, requests for
+//! other ones are sent as usual.
+//!
 //! Only `Upstream::ask_endpoint` reports the outcome of a request up to the head of its response. The reader of a body
 //! reports the outcome of the body.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::circuit::{Circuit, CircuitState, Pause};
+use super::circuit::{CircuitState, Pause};
+use super::failing::{FailingRepository, Hang, ThrottleReason};
+use super::known_health::{KnownHealth, Latency, hanging};
 use super::meter::HealthMetrics;
-use crate::sys::{Clock, Moment};
+use crate::oci::RepositoryName;
+use crate::sys::Clock;
 use crate::upstream::error::UpstreamError;
 
 /// After content that did not match its digest, the endpoint is not asked for content named by a digest for this long.
@@ -17,10 +24,6 @@ const DISTRUST: Duration = Duration::from_secs(10 * 60);
 const LONGEST_THROTTLE: Duration = Duration::from_secs(5 * 60);
 /// The throttle after a 429 without `Retry-After`.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(5);
-/// Cut bodies stop counting if no other body is cut for this long.
-const CUTS_REMEMBERED: Duration = Duration::from_secs(60);
-/// A latency is forgotten after this long without a new measurement.
-const LATENCY_REMEMBERED: Duration = Duration::from_secs(10 * 60);
 /// An endpoint that was offered to a caller for its probe is offered again if it is not asked within this time.
 const OFFER_VALID: Duration = Duration::from_secs(1);
 /// A failure to connect that took at least this long counts as hanging, not as a refusal.
@@ -34,48 +37,27 @@ pub(in crate::upstream) struct EndpointHealth {
     clock: Clock,
     metrics: HealthMetrics,
     /// A std `Mutex`, since it is only held for assignments.
-    state: Mutex<State>,
+    state: Mutex<KnownHealth>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    circuit: Circuit,
-    latency: Option<Latency>,
-    /// The number of requests in a row that brought no response, or a 5xx.
-    unanswered: u32,
-    /// The number of bodies that were cut since one was complete. They are counted apart from requests, since an
-    /// endpoint can send heads and still fail to send bodies.
-    cuts: u32,
-    last_cut: Option<Moment>,
-    /// Set while the last failure was a time-out.
-    hang: Option<Hang>,
-    throttled: Option<(Pause, ThrottleReason)>,
-    distrusted: Option<Pause>,
-    /// The time when it was last offered to a caller for its probe.
-    offered: Option<Moment>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Latency {
-    average: Duration,
-    measured: Moment,
-}
-
-/// The endpoint lets requests wait until their limit.
-#[derive(Clone, Copy, Debug)]
-struct Hang {
-    since: SystemTime,
-    /// The endpoint accepts connections.
-    connected: bool,
-}
-
-/// The answer by which an endpoint asked for a pause.
+/// The requests that a failure says something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum ThrottleReason {
-    /// 429
-    TooManyRequests,
-    /// 503 with `Retry-After`.
-    Unavailable,
+pub(in crate::upstream) enum FailureScope {
+    /// All requests to the endpoint.
+    Endpoint,
+    /// The requests for the repository, as long as the endpoint answers for others.
+    Repository,
+}
+
+/// A response that is not a fault of the endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::upstream) struct HealthyAnswer {
+    /// The time until its head arrived, if it counts as a measurement.
+    pub(in crate::upstream) took: Option<Duration>,
+    /// The registry limits the number of such requests.
+    pub(in crate::upstream) is_counted: bool,
+    /// It is a 429.
+    pub(in crate::upstream) is_throttle: bool,
 }
 
 /// The values that endpoints are ordered by.
@@ -109,54 +91,100 @@ impl EndpointHealth {
         Self { clock, metrics, state: Mutex::default() }
     }
 
-    /// Records a response that is not a fault of the endpoint, and the time `took` until its head arrived.
-    pub(in crate::upstream) fn answered(&self, took: Duration) {
-        let mut state = self.state();
-        let average = match state.latency(&self.clock) {
-            Some(known) => known.mul_f64(1.0 - NEW_WEIGHT) + took.mul_f64(NEW_WEIGHT),
-            None => took,
-        };
-        state.latency = Some(Latency { average, measured: self.clock.moment() });
-        self.recover(&mut state);
-    }
-
-    /// Records a response whose time does not count as a measurement.
-    pub(in crate::upstream) fn responded(&self) {
-        self.recover(&mut self.state());
+    /// Records a response that is not a fault of the endpoint.
+    pub(in crate::upstream) fn answered(&self, repository: &RepositoryName, answer: HealthyAnswer) {
+        let (mut state, clock) = (self.state(), &self.clock);
+        if let Some(took) = answer.took {
+            let average = match state.latency(clock) {
+                Some(known) => known.mul_f64(1.0 - NEW_WEIGHT) + took.mul_f64(NEW_WEIGHT),
+                None => took,
+            };
+            state.latency = Some(Latency { average, measured: clock.moment() });
+            let is_disproved = state.throttled.is_some_and(|(pause, reason)| {
+                let is_of_kind = answer.is_counted || reason == ThrottleReason::Unavailable;
+                is_of_kind && !answer.is_throttle && pause.age(clock) > took
+            });
+            if is_disproved {
+                state.throttled = None;
+                self.metrics.throttled_until(clock.now());
+            }
+        }
+        (state.unanswered, state.unreachable) = (0, false);
+        (state.hang, state.offered, state.others_wait) = (None, None, None);
+        state.failing.answered(repository, answer.is_throttle);
+        if !state.circuit.is_closed() {
+            self.metrics.circuit(CircuitState::Closed);
+            self.metrics.circuit_closed();
+        }
+        let recovered = state.cuts(clock) == 0;
+        state.circuit.close(recovered);
     }
 
     /// Records a failed request: no connection, no response in time, or a 5xx. The failure was known after `took`.
-    pub(in crate::upstream) fn failed(&self, error: &UpstreamError, took: Duration) {
-        let mut state = self.state();
+    pub(in crate::upstream) fn failed(
+        &self,
+        repository: &RepositoryName,
+        error: &UpstreamError,
+        scope: FailureScope,
+        took: Duration,
+    ) {
+        let (mut state, clock) = (self.state(), &self.clock);
         let connected = match error {
             UpstreamError::Timeout { .. } => Some(true),
             UpstreamError::Connect { .. } if took >= SLOW => Some(false),
             _ => None,
         };
-        let began = self.clock.now().checked_sub(took).unwrap_or_else(|| self.clock.now());
-        let since = state.hang.map_or(began, |known| known.since);
-        state.hang = connected.map(|connected| Hang { since, connected });
+        let began = clock.now().checked_sub(took).unwrap_or_else(|| clock.now());
+        let hang = |known: Option<Hang>| {
+            let since = known.map_or(began, |known| known.since);
+            connected.map(|connected| Hang { since, connected })
+        };
+        if scope == FailureScope::Repository {
+            let failing = state.failing.failed(repository, clock);
+            failing.unanswered += 1;
+            if failing.is_alone {
+                failing.hang = hang(failing.hang);
+                self.count_alone(repository, failing);
+                return;
+            }
+            let is_new = failing.failures() == 1;
+            state.unanswered += 1;
+            state.hang = hang(state.hang);
+            self.count(&mut state, is_new);
+            return;
+        }
+        state.unreachable = true;
         state.unanswered += 1;
-        self.count(&mut state);
+        state.hang = hang(state.hang);
+        self.count(&mut state, true);
     }
 
-    /// Returns the rest of the circuit's pause; `None` if the circuit is closed.
-    pub(in crate::upstream) fn circuit_pause(&self) -> Option<Duration> {
+    /// Returns the rest of the circuit's pause for this repository; `None` if it is not paused.
+    pub(in crate::upstream) fn circuit_pause(&self, repository: &RepositoryName) -> Option<Duration> {
         let state = self.state();
-        (!state.circuit.is_closed()).then(|| state.circuit.left(&self.clock))
+        state.circuits(repository, &self.clock).map(|circuit| circuit.left(&self.clock)).max()
     }
 
     /// Records a body that was cut, or stalled.
-    pub(in crate::upstream) fn body_failed(&self) {
-        let mut state = self.state();
-        state.cuts = state.cuts(&self.clock) + 1;
-        state.last_cut = Some(self.clock.moment());
-        self.count(&mut state);
+    pub(in crate::upstream) fn body_failed(&self, repository: &RepositoryName) {
+        let (mut state, clock) = (self.state(), &self.clock);
+        let failing = state.failing.failed(repository, clock);
+        failing.cuts += 1;
+        if failing.is_alone {
+            self.count_alone(repository, failing);
+            return;
+        }
+        let is_new = failing.failures() == 1;
+        state.cuts = state.cuts(clock) + 1;
+        state.last_cut = Some(clock.moment());
+        self.count(&mut state, is_new);
     }
 
     /// Records a body that was complete.
-    pub(in crate::upstream) fn body_completed(&self) {
-        self.state().cuts = 0;
+    pub(in crate::upstream) fn body_completed(&self, repository: &RepositoryName) {
+        let mut state = self.state();
+        state.cuts = 0;
+        state.failing.body_completed(repository);
     }
 
     /// Records content that did not match its digest.
@@ -165,47 +193,79 @@ impl EndpointHealth {
         self.metrics.digest_mismatch(DISTRUST);
     }
 
-    /// Records that the endpoint asked for a pause. A longer pause that it asked for before stays in force.
-    pub(in crate::upstream) fn throttle(&self, throttle: ThrottleReason, retry_after: Option<Duration>) {
+    /// Records that the endpoint asked for a pause. The pause is for all repositories, until one of them is answered: then
+    /// it is for this repository. A longer pause that the endpoint asked for before stays in force.
+    pub(in crate::upstream) fn throttle(
+        &self,
+        repository: &RepositoryName,
+        reason: ThrottleReason,
+        retry_after: Option<Duration>,
+    ) {
         let length = retry_after.unwrap_or(DEFAULT_THROTTLE).min(LONGEST_THROTTLE);
-        let mut state = self.state();
-        if length > state.throttled_for(&self.clock) {
-            state.throttled = Some((Pause::begin(&self.clock, length), throttle));
-            self.metrics.throttled_until(self.clock.now() + length);
+        let (mut state, clock) = (self.state(), &self.clock);
+        let failing = state.failing.failed(repository, clock);
+        failing.throttle(length, LONGEST_THROTTLE, reason, clock);
+        if !failing.is_alone && length > state.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default() {
+            state.throttled = Some((Pause::begin(clock, length), reason));
+            self.metrics.throttled_until(clock.now() + length);
         }
     }
 
-    /// Begins a request. While the endpoint hangs, the request is refused at once, unless it is the one that probes
-    /// whether the endpoint is back. The request holds the probe until it reports an outcome or drops the probe.
-    pub(in crate::upstream) fn begin(&self, host: &str) -> Result<Probe<'_>, UpstreamError> {
-        let mut state = self.state();
-        if state.circuit.begin_probe(&self.clock) {
+    /// Begins a request. While the endpoint hangs for this repository, the request is refused at once, unless it is the
+    /// one that probes whether the endpoint is back. The request holds the probe until it reports an outcome or drops the
+    /// probe.
+    pub(in crate::upstream) fn begin<'a>(
+        &'a self,
+        repository: &'a RepositoryName,
+        host: &str,
+    ) -> Result<Probe<'a>, UpstreamError> {
+        let (mut state, clock) = (self.state(), &self.clock);
+        let is_concerned = state.concerns(repository, clock);
+        let probes_own = match state.failing.get_mut(repository) {
+            Some(failing) if failing.is_alone => {
+                let probes = failing.circuit.begin_probe(clock);
+                if let Some(refused) = hanging(failing.hang.filter(|_| !probes), &failing.circuit, clock, host) {
+                    return Err(refused);
+                }
+                probes
+            }
+            _ => false,
+        };
+        let mut probe = Probe { health: self, repository: probes_own.then_some(repository), of_endpoint: false };
+        if !is_concerned {
+            return Ok(probe);
+        }
+        if state.circuit.begin_probe(clock) {
             self.metrics.circuit(CircuitState::HalfOpen);
-            return Ok(Probe { health: Some(self) });
+            probe.of_endpoint = true;
+            return Ok(probe);
         }
-        state.hanging(&self.clock, host).map_or(Ok(Probe { health: None }), Err)
+        let refused = hanging(state.hang, &state.circuit, clock, host);
+        // The probe locks the state when it is dropped.
+        drop(state);
+        refused.map_or(Ok(probe), Err)
     }
 
-    /// Returns true if it may be asked, as usual or to probe whether it is back.
-    pub(in crate::upstream) fn is_usable(&self, by_digest: bool) -> bool {
-        let state = self.state();
-        state.circuit.admits(&self.clock)
-            && state.throttled_for(&self.clock).is_zero()
-            && !(by_digest && state.distrusted_for(&self.clock) > Duration::ZERO)
+    /// Returns true if it may be asked for this repository, as usual or to probe whether it is back.
+    pub(in crate::upstream) fn is_usable(&self, repository: &RepositoryName, by_digest: bool) -> bool {
+        let (state, clock) = (self.state(), &self.clock);
+        state.circuits(repository, clock).all(|circuit| circuit.admits(clock))
+            && state.throttled_for(repository, clock).is_zero()
+            && !(by_digest && state.distrusted_for(clock) > Duration::ZERO)
     }
 
-    pub(in crate::upstream) fn is_throttled(&self) -> bool {
-        self.state().throttled_for(&self.clock) > Duration::ZERO
+    pub(in crate::upstream) fn is_throttled(&self, repository: &RepositoryName) -> bool {
+        self.state().throttled_for(repository, &self.clock) > Duration::ZERO
     }
 
     /// Returns true if it is offered to this caller as a source of blobs. An endpoint that is due for its probe is
     /// offered to one caller at a time.
-    pub(in crate::upstream) fn offer(&self) -> bool {
-        if !self.is_usable(true) {
+    pub(in crate::upstream) fn offer(&self, repository: &RepositoryName) -> bool {
+        if !self.is_usable(repository, true) {
             return false;
         }
         let mut state = self.state();
-        if state.circuit.is_closed() {
+        if state.circuits(repository, &self.clock).next().is_none() {
             return true;
         }
         let free = state.offered.is_none_or(|at| self.clock.since(at) >= OFFER_VALID);
@@ -215,31 +275,35 @@ impl EndpointHealth {
         free
     }
 
-    /// Returns the time until it may be asked for any content.
-    pub(in crate::upstream) fn due_in(&self) -> Duration {
+    /// Returns the time until it may be asked for any content of this repository.
+    pub(in crate::upstream) fn due_in(&self, repository: &RepositoryName) -> Duration {
         let (state, clock) = (self.state(), &self.clock);
-        state.circuit.left(clock).max(state.throttled_for(clock)).max(state.distrusted_for(clock))
+        let circuit = state.circuits(repository, clock).map(|circuit| circuit.left(clock)).max().unwrap_or_default();
+        circuit.max(state.throttled_for(repository, clock)).max(state.distrusted_for(clock))
     }
 
     /// Returns the error for a request that is not sent because the endpoint is throttled: the one that it answered
     /// last.
-    pub(in crate::upstream) fn refusal(&self, host: &str) -> Option<UpstreamError> {
-        let state = self.state();
-        let (_, throttle) = state.throttled?;
-        let left = Some(state.throttled_for(&self.clock)).filter(|left| !left.is_zero())?;
+    pub(in crate::upstream) fn refusal(&self, repository: &RepositoryName, host: &str) -> Option<UpstreamError> {
+        let (state, clock) = (self.state(), &self.clock);
+        let throttled = state.throttles(repository).max_by_key(|(pause, _)| pause.left(clock));
+        let (pause, reason) = throttled.filter(|(pause, _)| !pause.left(clock).is_zero())?;
         let host = host.to_owned();
-        Some(match throttle {
-            ThrottleReason::TooManyRequests => UpstreamError::TooManyRequests { host, retry_after: Some(left) },
+        Some(match reason {
+            ThrottleReason::TooManyRequests => {
+                UpstreamError::TooManyRequests { host, retry_after: Some(pause.left(clock)) }
+            }
             ThrottleReason::Unavailable => UpstreamError::Status { host, status: 503 },
         })
     }
 
-    pub(in crate::upstream) fn score(&self) -> Score {
-        let state = self.state();
+    pub(in crate::upstream) fn score(&self, repository: &RepositoryName) -> Score {
+        let (state, clock) = (self.state(), &self.clock);
+        let alone = state.failing.alone(repository).map_or(0, FailingRepository::failures);
         Score {
-            closed: state.circuit.is_closed(),
-            failures: state.failures(&self.clock),
-            latency: state.latency(&self.clock),
+            closed: state.circuits(repository, clock).next().is_none(),
+            failures: state.failures(clock).saturating_add(alone),
+            latency: state.latency(clock),
         }
     }
 
@@ -251,83 +315,69 @@ impl EndpointHealth {
             latency: state.latency(clock),
             failures: state.failures(clock),
             retry_at: at(state.circuit.left(clock)),
-            throttled_until: at(state.throttled_for(clock)),
+            throttled_until: at(state.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default()),
             distrusted_until: at(state.distrusted_for(clock)),
         }
     }
 
-    fn recover(&self, state: &mut State) {
-        state.unanswered = 0;
-        state.hang = None;
-        state.offered = None;
-        if !state.circuit.is_closed() {
-            self.metrics.circuit(CircuitState::Closed);
-            self.metrics.circuit_closed();
-        }
-        state.circuit.close(state.cuts(&self.clock) == 0);
-    }
-
-    fn count(&self, state: &mut State) {
+    /// Counts a failure of the endpoint. `is_new` means that it is the first of its repository.
+    fn count(&self, state: &mut KnownHealth, is_new: bool) {
         let failures = state.failures(&self.clock);
         let was_closed = state.circuit.is_closed();
-        if let Some(length) = state.circuit.fail(failures, &self.clock) {
+        let opened = state.circuit.fail(failures, &self.clock);
+        if let Some(length) = opened {
             state.offered = None;
             self.metrics.circuit(CircuitState::Open);
             if was_closed {
                 self.metrics.circuit_opened(length);
             }
         }
+        let begins = is_new || (was_closed && opened.is_some());
+        if begins && !state.circuit.is_closed() {
+            state.others_wait = Some(Pause::begin(&self.clock, state.circuit.left(&self.clock)));
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Counts a failure of a repository that fails alone.
+    fn count_alone(&self, repository: &RepositoryName, failing: &mut FailingRepository) {
+        let was_closed = failing.circuit.is_closed();
+        let opened = failing.circuit.fail(failing.failures(), &self.clock);
+        if let Some(length) = opened.filter(|_| was_closed) {
+            self.metrics.repository_paused(repository, length);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, KnownHealth> {
         // A panic cannot leave the state inconsistent for long: each change is a few assignments, and the next outcome
         // resets them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Returns the error for a request that must not wait for the endpoint because it hangs.
-    fn hanging(&self, clock: &Clock, host: &str) -> Option<UpstreamError> {
-        let Hang { since, connected } = self.hang.filter(|_| !self.circuit.is_closed())?;
-        let retry_in = self.circuit.left(clock);
-        Some(UpstreamError::Silent { host: host.to_owned(), since, retry_in, connected })
-    }
-
-    fn failures(&self, clock: &Clock) -> u32 {
-        self.unanswered.saturating_add(self.cuts(clock))
-    }
-
-    fn cuts(&self, clock: &Clock) -> u32 {
-        if self.last_cut.is_some_and(|at| clock.since(at) < CUTS_REMEMBERED) { self.cuts } else { 0 }
-    }
-
-    fn latency(&self, clock: &Clock) -> Option<Duration> {
-        let known = self.latency.filter(|latency| clock.since(latency.measured) < LATENCY_REMEMBERED);
-        known.map(|latency| latency.average)
-    }
-
-    fn throttled_for(&self, clock: &Clock) -> Duration {
-        self.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default()
-    }
-
-    fn distrusted_for(&self, clock: &Clock) -> Duration {
-        self.distrusted.map(|pause| pause.left(clock)).unwrap_or_default()
-    }
-}
-
 /// Marks the one request that probes whether an endpoint is back. Every other request holds an empty probe.
 #[derive(Debug)]
 pub(in crate::upstream) struct Probe<'a> {
-    health: Option<&'a EndpointHealth>,
+    health: &'a EndpointHealth,
+    /// The repository whose own circuit is probed.
+    repository: Option<&'a RepositoryName>,
+    /// The circuit of the endpoint is probed.
+    of_endpoint: bool,
 }
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        let Some(health) = self.health else { return };
+        if !self.of_endpoint && self.repository.is_none() {
+            return;
+        }
+        let health = self.health;
         let mut state = health.state();
-        state.circuit.drop_probe(&health.clock);
-        health.metrics.circuit(state.circuit.state());
+        if let Some(failing) = self.repository.and_then(|repository| state.failing.get_mut(repository)) {
+            failing.circuit.drop_probe(&health.clock);
+        }
+        if self.of_endpoint {
+            state.circuit.drop_probe(&health.clock);
+            health.metrics.circuit(state.circuit.state());
+        }
     }
 }
 
@@ -364,12 +414,30 @@ mod tests {
         }
 
         fn hang(&self) {
-            self.health.failed(&UpstreamError::Timeout { host: "hub".to_owned(), waited: LONG }, LONG);
+            self.fail(&one());
+        }
+
+        fn fail(&self, repository: &RepositoryName) {
+            let error = UpstreamError::Timeout { host: "hub".to_owned(), waited: LONG };
+            self.health.failed(repository, &error, FailureScope::Repository, LONG);
         }
 
         fn refuse(&self) {
-            self.health.failed(&unconnected(), SHORT);
+            self.health.failed(&one(), &unconnected(), FailureScope::Endpoint, SHORT);
         }
+
+        fn answer(&self, repository: &RepositoryName) {
+            let answer = HealthyAnswer { took: Some(SHORT), is_counted: true, is_throttle: false };
+            self.health.answered(repository, answer);
+        }
+
+        fn admits(&self, repository: &RepositoryName) -> bool {
+            self.health.is_usable(repository, true) && self.health.begin(repository, "hub").is_ok()
+        }
+    }
+
+    fn one() -> RepositoryName {
+        "a".parse().unwrap()
     }
 
     fn unconnected() -> UpstreamError {
@@ -379,9 +447,9 @@ mod tests {
     #[test]
     fn failures_in_a_row_are_counted_until_an_answer_or_a_whole_body() {
         type Step = fn(&Setting);
-        let answer: Step = |s| s.health.answered(SHORT);
-        let cut: Step = |s| s.health.body_failed();
-        let whole: Step = |s| s.health.body_completed();
+        let answer: Step = |s| s.answer(&one());
+        let cut: Step = |s| s.health.body_failed(&one());
+        let whole: Step = |s| s.health.body_completed(&one());
         let refuse: Step = Setting::refuse;
         let hang: Step = Setting::hang;
         let minute: Step = |s| s.advance(61);
@@ -406,34 +474,41 @@ mod tests {
 
     #[test]
     fn one_request_probes_whether_the_endpoint_is_back() {
-        let setting = setting();
+        let (setting, name) = (setting(), one());
         (0..3).for_each(|_| setting.hang());
-        assert!(!setting.health.is_usable(true) && !setting.health.offer());
+        assert!(!setting.health.is_usable(&one(), true) && !setting.health.offer(&one()));
         setting.advance(8);
-        assert!(setting.health.is_usable(true));
-        assert_eq!((setting.health.offer(), setting.health.offer()), (true, false), "offered to one caller");
+        assert!(setting.health.is_usable(&one(), true));
+        assert_eq!(
+            (setting.health.offer(&one()), setting.health.offer(&one())),
+            (true, false),
+            "offered to one caller"
+        );
         setting.advance(2);
-        assert!(setting.health.offer(), "the caller it was offered to did not ask it");
-        let probe = setting.health.begin("hub").unwrap();
-        assert!(!setting.health.is_usable(true) && !setting.health.offer());
+        assert!(setting.health.offer(&one()), "the caller it was offered to did not ask it");
+        let probe = setting.health.begin(&name, "hub").unwrap();
+        assert!(!setting.health.is_usable(&one(), true) && !setting.health.offer(&one()));
         assert_eq!((setting.gauge(), setting.health.report().circuit), (1, CircuitState::HalfOpen));
-        assert!(matches!(setting.health.begin("hub"), Err(UpstreamError::Silent { .. })), "other requests do not wait");
+        assert!(
+            matches!(setting.health.begin(&name, "hub"), Err(UpstreamError::Silent { .. })),
+            "other requests do not wait"
+        );
         drop(probe);
         assert_eq!(setting.gauge(), 2);
-        let probe = setting.health.begin("hub").unwrap();
-        setting.health.answered(SHORT);
+        let probe = setting.health.begin(&name, "hub").unwrap();
+        setting.answer(&one());
         drop(probe);
         assert_eq!((setting.gauge(), setting.health.report().circuit), (0, CircuitState::Closed));
-        assert!(setting.health.offer() && setting.health.offer());
+        assert!(setting.health.offer(&one()) && setting.health.offer(&one()));
     }
 
     #[test]
     fn hanging_endpoint_refuses_requests_and_refusing_endpoint_admits_them() {
-        let setting = setting();
-        let begin = || setting.health.begin("hub").map(|_| ());
+        let (setting, name) = (setting(), one());
+        let begin = || setting.health.begin(&name, "hub").map(|_| ());
         (0..3).for_each(|_| setting.refuse());
         assert_eq!(begin(), Ok(()));
-        setting.health.answered(SHORT);
+        setting.answer(&one());
         setting.advance(100);
         (0..2).for_each(|_| setting.hang());
         assert_eq!(begin(), Ok(()), "its circuit is still closed");
@@ -445,7 +520,7 @@ mod tests {
         assert!(!retry_in.is_zero() && refused.to_string().contains("is asked again in "), "{refused}");
         // A connection that does not come up within its limit counts as hanging too.
         setting.advance(60);
-        setting.health.failed(&unconnected(), Duration::from_secs(5));
+        setting.health.failed(&one(), &unconnected(), FailureScope::Endpoint, Duration::from_secs(5));
         assert!(matches!(begin(), Err(UpstreamError::Silent { connected: false, .. })));
         // A quick refusal does not: the link works, and the registry may be starting.
         setting.advance(60);
@@ -457,14 +532,14 @@ mod tests {
     fn distrust_after_a_digest_mismatch_outlasts_good_answers() {
         let setting = setting();
         setting.health.digest_mismatch();
-        setting.health.answered(SHORT);
-        setting.health.body_completed();
+        setting.answer(&one());
+        setting.health.body_completed(&one());
         setting.advance(599);
-        assert!(!setting.health.is_usable(true) && !setting.health.offer());
-        assert!(setting.health.is_usable(false), "it can still be asked for a tag");
-        assert!(setting.health.report().distrusted_until.is_some() && !setting.health.due_in().is_zero());
+        assert!(!setting.health.is_usable(&one(), true) && !setting.health.offer(&one()));
+        assert!(setting.health.is_usable(&one(), false), "it can still be asked for a tag");
+        assert!(setting.health.report().distrusted_until.is_some() && !setting.health.due_in(&one()).is_zero());
         setting.advance(2);
-        assert!(setting.health.is_usable(true) && setting.health.offer());
+        assert!(setting.health.is_usable(&one(), true) && setting.health.offer(&one()));
         let counted = setting.metrics.render();
         let line = r#"entrepot_upstream_digest_mismatch_total{endpoint="hub",upstream="docker.io"} 1"#;
         assert!(counted.contains(line), "{line} is not in\n{counted}");
@@ -475,27 +550,30 @@ mod tests {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         for (retry_after, throttled) in [(seconds(7), 7), (seconds(0), 0), (None, 5), (seconds(86_400), 300)] {
             let setting = setting();
-            setting.health.throttle(ThrottleReason::TooManyRequests, retry_after);
-            setting.health.answered(SHORT);
-            assert_eq!(setting.health.is_throttled(), throttled > 0, "{retry_after:?}");
-            assert_eq!(setting.health.is_usable(false), throttled == 0, "{retry_after:?}");
+            setting.health.throttle(&one(), ThrottleReason::TooManyRequests, retry_after);
+            setting.answer(&one());
+            assert_eq!(setting.health.is_throttled(&one()), throttled > 0, "{retry_after:?}");
+            assert_eq!(setting.health.is_usable(&one(), false), throttled == 0, "{retry_after:?}");
             if throttled == 0 {
                 continue;
             }
             setting.advance(throttled - 1);
-            match setting.health.refusal("hub") {
+            match setting.health.refusal(&one(), "hub") {
                 Some(UpstreamError::TooManyRequests { retry_after: Some(left), .. }) => {
                     assert!(left <= Duration::from_secs(1), "{left:?} are left of {retry_after:?}");
                 }
                 other => panic!("{retry_after:?}: {other:?}"),
             }
             setting.advance(1);
-            assert!(setting.health.is_usable(true) && setting.health.refusal("hub").is_none(), "{retry_after:?}");
+            assert!(
+                setting.health.is_usable(&one(), true) && setting.health.refusal(&one(), "hub").is_none(),
+                "{retry_after:?}"
+            );
         }
         let setting = setting();
-        setting.health.throttle(ThrottleReason::Unavailable, seconds(60));
-        setting.health.throttle(ThrottleReason::TooManyRequests, None);
-        let refusal = setting.health.refusal("hub");
+        setting.health.throttle(&one(), ThrottleReason::Unavailable, seconds(60));
+        setting.health.throttle(&one(), ThrottleReason::TooManyRequests, None);
+        let refusal = setting.health.refusal(&one(), "hub");
         assert!(matches!(refusal, Some(UpstreamError::Status { status: 503, .. })), "the longer pause stays in force");
         let gauge = setting.metrics.upstream_throttled_until.with_label_values(&["docker.io", "hub"]).get();
         let due = i64::try_from(setting.clock.unix_seconds()).unwrap() + 60;
@@ -505,16 +583,85 @@ mod tests {
     #[test]
     fn latency_is_a_moving_average_that_ages() {
         let setting = setting();
-        let latency = || setting.health.score().latency.map(|took| took.as_millis());
+        let measure = |millis| {
+            let took = Some(Duration::from_millis(millis));
+            setting.health.answered(&one(), HealthyAnswer { took, is_counted: true, is_throttle: false });
+        };
+        let latency = || setting.health.score(&one()).latency.map(|took| took.as_millis());
         assert_eq!(latency(), None);
-        setting.health.answered(Duration::from_millis(100));
+        measure(100);
         assert_eq!(latency(), Some(100));
-        setting.health.answered(Duration::from_millis(200));
+        measure(200);
         assert_eq!(latency(), Some(130));
         setting.refuse();
-        setting.health.responded();
+        setting.health.answered(&one(), HealthyAnswer { took: None, is_counted: false, is_throttle: false });
         assert_eq!(latency(), Some(130));
         setting.advance(601);
         assert_eq!(latency(), None, "it was not measured again");
+    }
+
+    #[test]
+    fn failing_repository_pauses_itself_and_no_other() {
+        let (setting, bad, good): (_, RepositoryName, RepositoryName) = (setting(), one(), "good".parse().unwrap());
+        (0..5).for_each(|_| setting.fail(&bad));
+        assert!(!setting.admits(&bad) && setting.admits(&good), "only one repository has failed");
+        setting.answer(&good);
+        assert_eq!(setting.health.report().circuit, CircuitState::Closed);
+        assert!(setting.admits(&bad), "the waits for failures that may have been the endpoint's end");
+        (0..5).for_each(|_| setting.fail(&bad));
+        assert!(!setting.admits(&bad) && setting.admits(&good), "it fails alone");
+        assert_eq!((setting.health.report().failures, setting.gauge()), (0, 0));
+        setting.answer(&good);
+        assert!(!setting.admits(&bad), "answers for others say nothing about it");
+        setting.advance(8);
+        assert!(setting.admits(&bad), "its own probe");
+        setting.answer(&bad);
+        assert!(setting.admits(&bad));
+    }
+
+    #[test]
+    fn failing_repositories_pause_the_others_once() {
+        let names = ["a", "b", "c", "d"].map(|name| name.parse::<RepositoryName>().unwrap());
+        let [a, b, c, d] = &names;
+        let setting = setting();
+        [a, b, a].into_iter().for_each(|name| setting.fail(name));
+        assert!(names.iter().all(|name| !setting.admits(name)), "several have failed");
+        // Requests for the same ones take each probe, and fail.
+        for _ in 0..3 {
+            setting.advance(31);
+            [a, b].into_iter().for_each(|name| setting.fail(name));
+        }
+        assert!(!setting.admits(a) && setting.admits(c) && setting.admits(d));
+        setting.fail(c);
+        assert!(!setting.admits(d), "another one has failed");
+        setting.advance(31);
+        setting.answer(d);
+        assert!(names.iter().all(|name| setting.admits(name)));
+    }
+
+    #[test]
+    fn throttle_that_another_repository_does_not_meet_is_that_of_one_repository() {
+        let (setting, bad, good): (_, RepositoryName, RepositoryName) = (setting(), one(), "good".parse().unwrap());
+        let refuse = || {
+            setting.health.answered(&bad, HealthyAnswer { took: Some(SHORT), is_counted: true, is_throttle: true });
+            setting.health.throttle(&bad, ThrottleReason::TooManyRequests, Some(Duration::from_secs(10)));
+        };
+        refuse();
+        assert!(setting.health.is_throttled(&bad) && setting.health.is_throttled(&good));
+        setting.advance(10);
+        refuse();
+        setting.advance(10);
+        assert!(
+            setting.health.is_throttled(&bad) && !setting.health.is_throttled(&good),
+            "the other one is asked first"
+        );
+        setting.answer(&good);
+        setting.advance(10);
+        refuse();
+        assert!(setting.health.is_throttled(&bad) && !setting.health.is_throttled(&good));
+        setting.advance(40);
+        setting.answer(&bad);
+        refuse();
+        assert!(setting.health.is_throttled(&good), "a first 429 concerns the account");
     }
 }

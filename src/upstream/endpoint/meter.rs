@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::budget::Budget;
 use super::circuit::CircuitState;
 use crate::metrics::Metrics;
-use crate::oci::HostName;
+use crate::oci::{HostName, RepositoryName};
 use crate::outbound::{Hop, HopOutcome, authority};
 use crate::sys::Clock;
 
@@ -120,6 +120,13 @@ impl HealthMetrics {
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let millis = pause.as_millis();
         tracing::warn!(%upstream, %endpoint, millis, "the endpoint failed several times in a row and is paused");
+    }
+
+    /// Logs that requests for one repository are paused, while others are answered.
+    pub(in crate::upstream) fn repository_paused(&self, repository: &RepositoryName, pause: Duration) {
+        let (upstream, endpoint) = (&self.upstream, &self.endpoint);
+        let millis = pause.as_millis();
+        tracing::warn!(%upstream, %endpoint, %repository, millis, "requests for this repository failed several times in a row and are paused; the endpoint answers for others");
     }
 
     /// Logs that the circuit was closed again.

@@ -3,12 +3,15 @@
 mod budget;
 mod circuit;
 mod meter;
+mod failing;
+mod known_health;
 mod health;
 mod challenge;
 mod address;
 
 pub(in crate::upstream) use address::{BearerRealm, Endpoint, Scheme};
-pub(in crate::upstream) use health::{EndpointHealth, Score, ThrottleReason};
+pub(in crate::upstream) use failing::ThrottleReason;
+pub(in crate::upstream) use health::{EndpointHealth, FailureScope, HealthyAnswer, Score};
 pub(in crate::upstream) use meter::{Meter, RequestKind};
 
 pub use address::EndpointId;
