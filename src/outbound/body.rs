@@ -9,6 +9,12 @@ use super::error::{SendError, causes};
 use super::link::{LinkUse, Traffic};
 use super::pool::OpenConnection;
 
+/// A whole body may take the stall limit, and the time that this rate, in bytes per second, needs for what has arrived. It
+/// is far below that of any link which is of use, shared by many transfers.
+const LEAST_RATE: u64 = 512;
+/// The most time that a whole body takes.
+const LONGEST_READ: Duration = Duration::from_secs(30 * 60);
+
 /// A body that is read in chunks. Each chunk must arrive within the stall limit. Dropping the body ends the transfer.
 ///
 /// On a governed link, the body is read no faster than the link allows, so that the sender slows down. The time in which
@@ -21,6 +27,8 @@ pub struct ResponseBody {
     /// The size in `Content-Length`, if there is one.
     expected: Option<u64>,
     received: u64,
+    /// The time for which it waited for the sender.
+    waited: Duration,
     link: Option<LinkUse>,
     /// Received bytes that the link has not granted yet.
     ungranted: Bytes,
@@ -29,7 +37,17 @@ pub struct ResponseBody {
 impl ResponseBody {
     pub(super) fn new(response: reqwest::Response, host: String, stall: Duration, connection: OpenConnection) -> Self {
         let expected = response.content_length();
-        Self { response, host, stall, connection, expected, received: 0, link: None, ungranted: Bytes::new() }
+        Self {
+            response,
+            host,
+            stall,
+            connection,
+            expected,
+            received: 0,
+            waited: Duration::ZERO,
+            link: None,
+            ungranted: Bytes::new(),
+        }
     }
 
     /// Reads the body no faster than the link allows.
@@ -74,12 +92,14 @@ impl ResponseBody {
     }
 
     async fn receive(&mut self) -> Result<Option<Bytes>, SendError> {
-        self.connection.waiting = Some(self.connection.clock.moment());
+        let began = self.connection.clock.moment();
+        self.connection.waiting = Some(began);
         let chunk = tokio::time::timeout(self.stall, self.response.chunk()).await;
         if chunk.is_err() {
             self.connection.stalled();
         }
         self.connection.waiting = None;
+        self.waited += self.connection.clock.since(began);
         match chunk {
             Err(_) => Err(SendError::Timeout { host: self.host.clone(), waited: self.stall }),
             Ok(Err(error)) => Err(self.cut(&causes(&error))),
@@ -94,7 +114,8 @@ impl ResponseBody {
         }
     }
 
-    /// Reads the whole body. A body of more than `limit` bytes is an error.
+    /// Reads the whole body. A body of more than `limit` bytes is an error, and so is one that trickles: the requests that
+    /// wait for it would wait for hours.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, SendError> {
         let too_large = || SendError::TooLarge { host: self.host.clone(), limit };
         if self.expected.is_some_and(|expected| expected > limit as u64) {
@@ -106,8 +127,19 @@ impl ResponseBody {
                 return Err(SendError::TooLarge { host: self.host, limit });
             }
             whole.extend_from_slice(&chunk);
+            if self.trickles() {
+                let waited = humantime::format_duration(Duration::from_secs(self.waited.as_secs()));
+                let reason = format!("it sent only {} bytes of a body in {waited}", self.received);
+                return Err(SendError::Broken { host: self.host, reason });
+            }
         }
         Ok(whole.freeze())
+    }
+
+    /// Returns true if the whole body takes too long. The time for which it waits for a governed link is not counted.
+    fn trickles(&self) -> bool {
+        let needed = Duration::from_secs(self.received / LEAST_RATE);
+        self.waited > (self.stall + needed).min(LONGEST_READ.max(self.stall))
     }
 
     fn cut(&self, reason: &str) -> SendError {

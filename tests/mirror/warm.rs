@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Client, noise};
 use crate::support::fault::Fault;
-use crate::support::mirror::{blob, cache, manifest, mirror, mirror_with};
+use crate::support::mirror::{Slow, blob, cache, manifest, mirror, mirror_with};
 use crate::support::registry::{Registry, eventually, free_address};
 use crate::support::upstream::{Image, Upstream};
 
@@ -415,4 +415,39 @@ fn prefetch_warms_by_pattern_repeatedly() {
     for image in [&first, &second, &third] {
         assert_pulls(&mirror, "library/app", image);
     }
+}
+
+#[test]
+fn limit_counts_only_blobs_that_are_fetched_for_a_job() {
+    let upstream = Upstream::start();
+    let images: Vec<Image> = (0..3u64)
+        .map(|image| {
+            let layers: Vec<Vec<u8>> = (0..3).map(|layer| noise(10 + 10 * image + layer, LAYER)).collect();
+            let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+            upstream.image(&format!("org/i{image}"), "1", &layers)
+        })
+        .collect();
+    let mirror = mirror(&upstream);
+    upstream.fault("GET", "/org/i0/blobs/", Fault::Latency(Duration::from_secs(4)));
+    upstream.fault("GET", "/org/i1/blobs/", Fault::Throttle(1000));
+    let start = |image: &str| {
+        let (client, order) = (mirror.client(), json!({"images": [format!("org/{image}:1")], "platforms": ["all"]}));
+        std::thread::spawn(move || {
+            let request = client.request("POST", "/api/v1/warm").header("Content-Type", "application/json");
+            request.body(order.to_string().as_bytes()).send()
+        })
+    };
+    // The first job takes all three places. The blobs of the second one wait, and a client requests them meanwhile.
+    let _first = start("i0");
+    eventually("three fetches", || (upstream.requests("GET", "/org/i0/blobs/") == 3).then_some(()));
+    let _second = start("i1");
+    eventually("the second manifest", || (upstream.requests("GET", "/org/i1/manifests/") == 1).then_some(()));
+    sleep(Duration::from_millis(300));
+    let client = mirror.client();
+    let _readers: Vec<_> =
+        images[1].layers.iter().map(|layer| Slow::begin(&client, &blob("org/i1", layer), 1)).collect();
+    // The client's fills take minutes. They leave the places to others.
+    let _third = start("i2");
+    eventually("the third image", || (upstream.requests("GET", "/org/i2/blobs/") == 4).then_some(()));
+    assert!(images[1].layers.iter().all(|layer| upstream.bytes_sent(layer) < LAYER as u64));
 }

@@ -181,3 +181,20 @@ async fn body_that_goes_silent_on_a_reused_connection_empties_the_pool() {
     s.blob().await.unwrap();
     assert_eq!(s.remote.connections(), 4, "the two idle connections are given up");
 }
+
+#[tokio::test]
+async fn body_that_trickles_ends_in_an_error() {
+    let s = setting(HOUR, Duration::from_secs(1));
+    s.remote.set_auth(Auth::Bearer(Bearer::default()));
+    s.head().await.unwrap();
+    // Each byte comes in time.
+    s.remote.fault("GET", "", Fault::Throttle(10));
+    let manifest = s.upstream.get_manifest(&s.name, &tag()).await.map(drop);
+    let tags = s.upstream.tags(&s.name, None, None).await.map(drop);
+    s.remote.revoke_tokens();
+    for (kind, trickled) in [("manifest", manifest), ("tags", tags), ("token", s.head().await)] {
+        assert!(matches!(trickled, Err(UpstreamError::Protocol { .. })), "{kind}: {trickled:?}");
+    }
+    s.remote.heal();
+    s.upstream.get_manifest(&s.name, &tag()).await.unwrap();
+}

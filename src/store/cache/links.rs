@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
 
 use super::paths::on_disk;
 use super::records::{LinkRecord, Right, TagRecord};
@@ -27,10 +28,9 @@ impl CacheStore {
         let digests: Vec<_> = links.iter().map(|(digest, _)| *digest).collect();
         let path_of = |digest: &Digest| self.paths.link(name, digest);
         let records: Vec<_> = links.into_iter().map(|(digest, link)| (path_of(&digest), link)).collect();
-        let alone = self.linking.lock(name).await;
+        let linking = Arc::clone(&self.linking);
         on_disk("link in", &path, move || {
-            // Held until the work has ended, which continues if the caller leaves.
-            let _alone = alone;
+            let _alone = linking.lock().unwrap_or_else(PoisonError::into_inner);
             records.iter().try_for_each(|(path, link)| write_link(path, link))
         })
         .await?;

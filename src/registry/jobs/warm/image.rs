@@ -147,10 +147,8 @@ impl ImageJob {
         if self.mirror.has_blob(&digest).await? {
             return Ok(self.tell_shared(digest, size).await);
         }
-        let permit = match self.mirror.cached.context.fills.running(&digest) {
-            Some(_) => None,
-            None => Some(self.registry.warm_fetches.acquire().await),
-        };
+        // A fill that ends meanwhile is begun again by `join`, so the permit is needed even for one that is running.
+        let permit = self.registry.warm_fetches.acquire().await;
         // Another request may have fetched the blob while this one waited.
         if self.mirror.has_blob(&digest).await? {
             return Ok(self.tell_shared(digest, size).await);
@@ -164,6 +162,8 @@ impl ImageJob {
         } else {
             (Warmed { shared: size, ..Warmed::default() }, Presence::Joined)
         };
+        // The limit counts the blobs that are fetched for this job, not those that another request fetches.
+        let permit = Some(permit).filter(|_| is_ours);
         self.tell(WarmStep::Blob { digest, size, presence }).await;
         self.wait_for(joined, size).await?;
         drop(permit);
