@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, Client, noise};
 use crate::support::fault::{Fault, Rule};
-use crate::support::mirror::{blob, manifest, mirror};
+use crate::support::mirror::{Slow, blob, manifest, mirror};
 use crate::support::upstream::{Links, Upstream};
 
 const LAYER: usize = 1 << 20;
@@ -61,6 +61,19 @@ fn rate_is_never_exceeded() {
     upstream.heal();
     upstream.fault("GET", "/blobs/", Fault::Bottleneck(8 << 20));
     assert!(seconds(&upstream, 2, 1) >= Duration::from_millis(235), "two connections share the rate");
+}
+
+#[test]
+fn one_connection_in_several_is_slow() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob("library/app", &noise(4, LAYER));
+    let target = blob("library/app", digest);
+    upstream.fault("GET", "/blobs/", Fault::SlowConnection(2, 1000));
+    let is_whole = || client(&upstream).get(&target).whole;
+    assert!(is_whole(), "the first is a good one");
+    let (_slow, _) = Slow::begin(&client(&upstream), &target, 1);
+    assert!(is_whole(), "the third is a good one");
+    assert!(upstream.bytes_sent(&digest) < 3 * LAYER as u64, "the second is slow");
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::aria2::Aria2;
 use crate::distribution::Distribution;
 use crate::pull::{self, End, Pulled, Step, Wanted};
 use crate::recipe::Recipe;
 use crate::support::registry::{Place, Registry};
 use crate::support::upstream::Upstream;
+use crate::upstream;
 
 /// The bytes that curl may read ahead of its reader.
 const PIPE: usize = 1 << 20;
@@ -22,16 +24,22 @@ pub enum Who {
     Distribution,
     /// The bare link: one curl for each client, directly to the upstream.
     Curl,
+    /// aria2c with 16 connections, directly to the upstream.
+    Aria2,
 }
 
 impl Who {
-    pub const ALL: [Self; 3] = [Self::Entrepot, Self::Distribution, Self::Curl];
+    /// All contestants, in the order of the table.
+    pub const ALL: [Self; 4] = [Self::Entrepot, Self::Distribution, Self::Curl, Self::Aria2];
+    /// The contestants of scenarios in which several connections for one transfer do not matter.
+    pub const WITHOUT_ARIA2: [Self; 3] = [Self::Entrepot, Self::Distribution, Self::Curl];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Entrepot => "Entrepot",
             Self::Distribution => "registry:2",
             Self::Curl => "bare link",
+            Self::Aria2 => "aria2c",
         }
     }
 }
@@ -41,6 +49,7 @@ pub enum Contestant {
     Entrepot(Registry),
     Distribution(Distribution),
     Curl(Curl),
+    Aria2(Aria2),
 }
 
 impl Contestant {
@@ -53,15 +62,16 @@ impl Contestant {
                 Self::Distribution(Distribution::start(program, &upstreams[0], recipe.tls))
             }
             Who::Curl => Self::Curl(Curl::of(&upstreams[0], recipe.tls)),
+            Who::Aria2 => Self::Aria2(Aria2::of(upstreams)),
         }
     }
 
-    /// Returns its address for clients. The bare link has none.
+    /// Returns its address for clients. Contestants without a server have none.
     pub fn addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Entrepot(registry) => Some(registry.addr()),
             Self::Distribution(distribution) => Some(distribution.addr()),
-            Self::Curl(_) => None,
+            Self::Curl(_) | Self::Aria2(_) => None,
         }
     }
 
@@ -69,8 +79,9 @@ impl Contestant {
     pub fn pull(&self, wanted: &Wanted, deadline: Instant) -> Pulled {
         match (self, self.addr()) {
             (Self::Curl(curl), _) => curl.pull(wanted, deadline),
+            (Self::Aria2(aria2), _) => aria2.pull(wanted, deadline),
             (_, Some(addr)) => pull::pull(addr, wanted, deadline),
-            (_, None) => unreachable!("only the bare link has no address"),
+            (_, None) => unreachable!("servers have addresses"),
         }
     }
 
@@ -79,7 +90,7 @@ impl Contestant {
         match self {
             Self::Entrepot(registry) => registry.kill(),
             Self::Distribution(distribution) => distribution.kill(),
-            Self::Curl(_) => {}
+            Self::Curl(_) | Self::Aria2(_) => {}
         }
     }
 
@@ -88,7 +99,7 @@ impl Contestant {
         match self {
             Self::Entrepot(registry) => registry.restart(),
             Self::Distribution(distribution) => distribution.restart(),
-            Self::Curl(_) => {}
+            Self::Curl(_) | Self::Aria2(_) => {}
         }
     }
 }
@@ -153,6 +164,30 @@ impl Curl {
         };
         let first = read.first.map(|first| first - begun);
         Pulled { end, step: Step::Layer, asked, first, last: begun.elapsed() }
+    }
+
+    /// Pipes the layer into `openssl dgst -sha256`, since a digest must be computed in any case.
+    pub fn pull_and_hash(&self, wanted: &Wanted, deadline: Instant) -> Pulled {
+        let begun = Instant::now();
+        let Ok(link) = upstream::link(&self.url, wanted) else {
+            return Pulled::failed(End::Refused, Step::Layer, begun);
+        };
+        let asked = begun.elapsed();
+        let mut curl = Command::new("curl");
+        let limit = deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.01);
+        curl.args(["--silent", "--fail", "--noproxy", "*", "--max-time", &format!("{limit:.3}")]).arg(link);
+        let mut curl = curl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let pipe = curl.stdout.take().unwrap();
+        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
+        let hashed = Command::new("openssl").args(["dgst", "-sha256", "-r"]).stdin(pipe).output().unwrap();
+        let is_right = hashed.stdout.starts_with(wanted.image.layers[0].hex().as_bytes());
+        let end = match (curl.wait().unwrap().code(), is_right) {
+            (Some(0), true) => End::Whole,
+            (Some(0), false) => End::Wrong,
+            (Some(28), _) => End::Late,
+            _ => End::Cut,
+        };
+        Pulled { end, step: Step::Layer, asked, first: None, last: begun.elapsed() }
     }
 
     fn get(&self, url: &str, options: &[&str], deadline: Instant, body: &mut dyn FnMut(&mut dyn Read)) -> End {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::aria2::Aria2;
 use crate::contestant::{Contestant, Who};
 use crate::distribution::Distribution;
 use crate::pull::{Pulled, Wanted};
@@ -19,7 +21,7 @@ pub const MIB: u64 = 1 << 20;
 pub const REPOSITORY: &str = "library/app";
 
 /// The sizes of the layers in scenarios, in MiB.
-const SIZES: [u64; 6] = [8, 20, 24, 40, 64, 100];
+const SIZES: [u64; 7] = [8, 20, 24, 40, 64, 100, 300];
 
 /// After this time without a byte, no more bytes are expected.
 const QUIET: Duration = Duration::from_millis(150);
@@ -28,9 +30,12 @@ const QUIET: Duration = Duration::from_millis(150);
 const SETTLED: Duration = Duration::from_secs(4);
 
 pub struct Lab {
-    stocks: BTreeMap<u64, Stock>,
+    /// The images, by the size of their layer. Each is made when it is first needed.
+    stocks: BTreeMap<u64, OnceLock<Stock>>,
     /// The program of `registry:2`, if it is installed.
     pub distribution: Option<PathBuf>,
+    /// aria2c is installed.
+    pub has_aria2: bool,
 }
 
 /// An image with one layer.
@@ -43,14 +48,17 @@ pub struct Stock {
 
 impl Lab {
     pub fn new() -> Self {
-        let largest = SIZES.into_iter().max().unwrap_or_default();
-        let noise = Bytes::from(noise(1, (largest * MIB) as usize));
-        let stock = |size: u64| {
-            let (content, shelf) = (noise.slice(..(size * MIB) as usize), Upstream::start());
+        let stocks = SIZES.into_iter().map(|size| (size, OnceLock::new())).collect();
+        Self { stocks, distribution: Distribution::find(), has_aria2: Aria2::is_installed() }
+    }
+
+    /// Returns the image whose layer has this size in MiB.
+    fn stock(&self, size: u64) -> &Stock {
+        self.stocks[&size].get_or_init(|| {
+            let (content, shelf) = (Bytes::from(noise(1, (size * MIB) as usize)), Upstream::start());
             let image = shelf.image(REPOSITORY, "1", &[&content]);
-            (size, Stock { content, image, shelf })
-        };
-        Self { stocks: SIZES.into_iter().map(stock).collect(), distribution: Distribution::find() }
+            Stock { content, image, shelf }
+        })
     }
 }
 
@@ -64,7 +72,7 @@ pub struct Stand<'a> {
 impl<'a> Stand<'a> {
     /// Starts healthy upstreams that require a token and redirect blobs to their CDN, and a contestant with an empty store.
     pub fn new(lab: &'a Lab, who: Who, recipe: &Recipe) -> Self {
-        let stock = &lab.stocks[&recipe.size];
+        let stock = lab.stock(recipe.size);
         let upstream = || {
             let upstream = if recipe.tls { Upstream::start_tls() } else { Upstream::start() };
             upstream.hold_what(&stock.shelf);

@@ -1,7 +1,7 @@
-//! Measures a bad link behind Entrepot, behind `registry:2` as a proxy, and without a server.
+//! Measures a bad link behind Entrepot, behind `registry:2` as a proxy, and without a server: with curl and with aria2c.
 //!
 //! ```sh
-//! cargo bench --bench link                # everything, in under two minutes; writes docs/measured/LINK.md
+//! cargo bench --bench link                # everything, in some minutes;      writes docs/measured/LINK.md
 //! cargo bench --bench link -- cut stall   # only scenarios whose title has one of these words; writes nothing
 //! ```
 //!
@@ -13,6 +13,7 @@
     reason = "a benchmark is outside the product, and measures with the machine's clock"
 )]
 
+mod aria2;
 mod contestant;
 mod distribution;
 mod lab;
@@ -21,6 +22,7 @@ mod recipe;
 mod report;
 mod row;
 mod scenarios;
+mod upstream;
 #[allow(dead_code, reason = "shared with the tests, which use the rest")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -57,7 +59,7 @@ fn main() {
     println!("{}", report::heading());
     let mut cells = run(&lab, &chosen);
     cells.sort_by_key(|cell| (cell.scenario, cell.who));
-    println!("\n{}", report::requirements(&cells));
+    println!("\n{}", report::requirements(&chosen, &cells));
     if words.is_empty() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured/LINK.md");
         std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/measured")).unwrap();
@@ -68,15 +70,16 @@ fn main() {
 
 /// Runs every cell: first those that need the whole machine, one after another, then the others.
 fn run(lab: &Lab, chosen: &[(usize, Scenario)]) -> Vec<Cell> {
-    let every = || chosen.iter().flat_map(|chosen| Who::ALL.map(|who| (chosen, who)));
+    let every = || chosen.iter().flat_map(|chosen| chosen.1.contestants.iter().map(move |who| (chosen, *who)));
     let (alone, together): (Vec<_>, Vec<_>) = every().partition(|((_, scenario), who)| scenario.alone.wants(*who));
     let cells = Mutex::new(Vec::new());
     let run = |(index, scenario): &(usize, Scenario), who: Who| {
-        let rows = if who == Who::Distribution && lab.distribution.is_none() {
-            vec![Row::said("not installed")]
-        } else {
-            (scenario.run)(lab, who)
+        let is_missing = match who {
+            Who::Distribution => lab.distribution.is_none(),
+            Who::Aria2 => !lab.has_aria2,
+            Who::Entrepot | Who::Curl => false,
         };
+        let rows = if is_missing { vec![Row::said("not installed")] } else { (scenario.run)(lab, who) };
         let cell = Cell { scenario: *index, who, rows };
         print!("{}", report::printed(&cell, scenario));
         cells.lock().unwrap().push(cell);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, Client, noise};
 use crate::support::fault::Fault;
-use crate::support::mirror::{Slow, blob, cache};
+use crate::support::mirror::{Slow, blob, cache, wait_until_stored};
 use crate::support::registry::{Registry, eventually};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::upstream::Upstream;
@@ -248,4 +248,43 @@ fn one_hanging_call_of_the_disk_holds_up_one_request() {
         let answer = waiting.join().unwrap();
         assert!((200..300).contains(&answer.status), "{rule}: {}", answer.text());
     }
+}
+
+/// Once, each of these links kept a thread, and 512 of them kept every request that needs the disk.
+#[test]
+fn hanging_links_keep_no_thread_for_each_caller() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let mirror = mirror_on(&disk, &upstream);
+    let client = mirror.client();
+    let held = blob("library/other", upstream.blob("library/other", &noise(60, 100)));
+    assert_eq!(client.get(&held).status, 200);
+    wait_until_stored(&mirror);
+    disk.set(&["rename hold path=/_links/"]);
+    for seed in 1000..1600 {
+        let content = noise(seed, 10);
+        assert!(client.get(&blob("library/app", upstream.blob("library/app", &content))).body == content);
+    }
+    others_are_served(&client, &held, "600 links hang");
+    disk.heal();
+    wait_until_stored(&mirror);
+}
+
+#[test]
+fn stopping_server_finishes_storing() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let content = noise(61, LAYER);
+    let target = blob("library/app", upstream.blob("library/app", &content));
+    let mut mirror = mirror_on(&disk, &upstream);
+    disk.set(&["sync hold path=/cache/"]);
+    assert!(mirror.client().get(&target).body == content);
+    mirror.terminate();
+    mirror.wait_for_log("stopping");
+    disk.heal();
+    assert!(mirror.wait().success());
+    upstream.gone();
+    mirror.restart();
+    let again = mirror.client().get(&target);
+    assert!(cache(&again) == "hit" && again.body == content);
 }

@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     Latency(Duration),
     /// Limits each connection to this many bytes per second.
     Throttle(u64),
+    /// Limits one connection in this many to this many bytes per second, whatever [`Fault::Throttle`] allows. The first is not slow.
+    SlowConnection(usize, u64),
     /// Limits all connections together to this many bytes per second.
     Bottleneck(u64),
     /// Sends this many bytes of the body, then cuts the connection.
@@ -151,9 +153,14 @@ impl Faults {
         let stall = pick!(self, Stall);
         let limit = cut.or(stall).map_or(content.len(), |limit| content.len().min(limit as usize));
         line.pace.begin();
+        let is_slow = |every: usize| line.number(|| shared.number_connection()) % every == every / 2;
+        let slow = self.0.iter().find_map(|fault| match fault {
+            Fault::SlowConnection(every, rate) if is_slow(*every) => Some(*rate),
+            _ => None,
+        });
         let sending = Sending {
             rest: content.slice(..limit),
-            rate: pick!(self, Throttle),
+            rate: slow.or(pick!(self, Throttle)),
             shared: pick!(self, Bottleneck).map(|rate| (Arc::clone(shared), rate)),
             line: Arc::clone(line),
             budget: pick!(self, CutConnection),

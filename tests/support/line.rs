@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,9 +24,16 @@ const FLUSH: Duration = Duration::from_millis(20);
 pub(crate) struct Pace {
     /// The time at which all bytes up to now have left.
     next: Mutex<Option<Instant>>,
+    /// The connections that have carried a body.
+    connections: AtomicUsize,
 }
 
 impl Pace {
+    /// Counts a connection, and returns its number from 0.
+    pub(crate) fn number_connection(&self) -> usize {
+        self.connections.fetch_add(1, Ordering::SeqCst)
+    }
+
     /// Begins another body. The time that was not used until now is lost.
     pub(crate) fn begin(&self) {
         let mut next = self.next.lock().unwrap();
@@ -54,6 +61,8 @@ pub(crate) struct Line {
     carried: AtomicU64,
     /// The requests that arrived.
     requests: AtomicU64,
+    /// Its number among the connections that have carried a body.
+    number: OnceLock<usize>,
     cut: CancellationToken,
 }
 
@@ -64,6 +73,11 @@ impl Line {
 
     pub(crate) fn carry(&self, bytes: usize) {
         self.carried.fetch_add(bytes as u64, Ordering::SeqCst);
+    }
+
+    /// Returns its number, which `number` gives when it carries its first body.
+    pub(crate) fn number(&self, number: impl FnOnce() -> usize) -> usize {
+        *self.number.get_or_init(number)
     }
 
     /// Counts a request, and returns true unless it is the first.

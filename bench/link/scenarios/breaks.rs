@@ -18,12 +18,14 @@ pub fn all() -> [Scenario; 6] {
             text: "Every connection to the CDN is cut after 3 MiB. Four clients pull a layer of 20 MiB at once; r = 16 MiB/s \
                    for each connection.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: |lab, who| cut(lab, who, false),
         },
         Scenario {
             title: "cut after every 3 MiB, TLS",
             text: "The same over TLS, with HTTP/2 on offer.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: |lab, who| cut(lab, who, true),
         },
         Scenario {
@@ -31,6 +33,7 @@ pub fn all() -> [Scenario; 6] {
             text: "The first connection for a layer of 20 MiB sends 4 MiB and then nothing more, without closing. Entrepot is \
                    set to wait 2 s for a byte (`fill.stall`; 15 s by default).",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: stalled,
         },
         Scenario {
@@ -38,6 +41,7 @@ pub fn all() -> [Scenario; 6] {
             text: "In the middle of a layer of 20 MiB every connection is closed, and for 2 s connections are \
                    refused; r = 8 MiB/s.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: gone,
         },
         Scenario {
@@ -45,6 +49,7 @@ pub fn all() -> [Scenario; 6] {
             text: "The CDN cuts every connection after 9 MiB, and its signed links are good for 1 s after they were given out; a \
                    layer of 40 MiB, r = 8 MiB/s for each connection.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: expired,
         },
         Scenario {
@@ -53,6 +58,7 @@ pub fn all() -> [Scenario; 6] {
                    starts again on its data, and the client pulls again. Bytes: those that leave the upstream after \
                    the restart. r = 8 MiB/s for each connection.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: killed,
         },
     ]

@@ -1,7 +1,9 @@
 //! The scenarios, one fault each.
 
 mod breaks;
+mod many;
 mod speed;
+mod uneven;
 mod wrong_answers;
 
 use crate::contestant::Who;
@@ -15,6 +17,8 @@ pub struct Scenario {
     /// Describes, for a reader who does not know the project, what the upstream does and what the client requests.
     pub text: &'static str,
     pub alone: Alone,
+    /// With aria2c among them, a row of Entrepot without a requirement of its own must be within 5 % of the best contestant's.
+    pub contestants: &'static [Who],
     /// No rows: the contestant does not support the scenario.
     pub run: fn(&Lab, Who) -> Vec<Row>,
 }
@@ -23,7 +27,7 @@ pub struct Scenario {
 #[derive(Clone, Copy, Debug)]
 pub enum Alone {
     Everybody,
-    /// Entrepot's speed is measured; the speed of the others is that of one connection, which is known.
+    /// The speed of Entrepot and of aria2c is measured; the speed of the others is that of one connection, which is known.
     Entrepot,
     Nobody,
 }
@@ -32,12 +36,13 @@ impl Alone {
     pub fn wants(self, who: Who) -> bool {
         match self {
             Self::Everybody => true,
-            Self::Entrepot => who == Who::Entrepot,
+            Self::Entrepot => matches!(who, Who::Entrepot | Who::Aria2),
             Self::Nobody => false,
         }
     }
 }
 
 pub fn all() -> Vec<Scenario> {
-    speed::all().into_iter().chain(breaks::all()).chain(wrong_answers::all()).collect()
+    let speed = speed::all().chain(uneven::all()).chain(many::all());
+    speed.chain(breaks::all()).chain(wrong_answers::all()).collect()
 }

@@ -16,44 +16,61 @@ const ROUNDS: usize = 2;
 /// The number of runs where two settings are compared.
 const CLOSE_ROUNDS: usize = 4;
 
-pub fn all() -> [Scenario; 8] {
+pub fn all() -> impl Iterator<Item = Scenario> {
+    one_connection().into_iter().chain(several())
+}
+
+/// Returns the scenarios that compare with the rate of one connection.
+fn one_connection() -> [Scenario; 5] {
     [
         Scenario {
             title: "unthrottled",
             text: "A layer of 100 MiB over a link without a limit. The scenario shows the cost of a server in \
                    between, and of several connections. The best of a few runs counts.",
             alone: Alone::Everybody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: |lab, who| unthrottled(lab, who, false),
         },
         Scenario {
             title: "unthrottled, TLS",
             text: "The same over TLS, with HTTP/2 on offer.",
             alone: Alone::Everybody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: |lab, who| unthrottled(lab, who, true),
         },
         Scenario {
             title: "throttled per connection",
             text: "A layer of 100 MiB; each connection gets r = 16 MiB/s.",
             alone: Alone::Entrepot,
+            contestants: &Who::WITHOUT_ARIA2,
             run: |lab, who| throttled(lab, who, false),
         },
         Scenario {
             title: "throttled per connection, TLS",
             text: "The same over TLS, with HTTP/2 on offer: its streams share the one connection's rate.",
             alone: Alone::Entrepot,
+            contestants: &Who::WITHOUT_ARIA2,
             run: |lab, who| throttled(lab, who, true),
         },
         Scenario {
             title: "throttled, 100 ms away",
             text: "A layer of 24 MiB; every request waits 100 ms for its answer, each connection gets r = 8 MiB/s.",
             alone: Alone::Entrepot,
+            contestants: &Who::WITHOUT_ARIA2,
             run: far,
         },
+    ]
+}
+
+/// Returns the scenarios with several clients, endpoints or requests.
+fn several() -> [Scenario; 3] {
+    [
         Scenario {
             title: "8 cold clients",
             text: "Eight clients pull the same image at once. Its layer of 20 MiB is in no cache; r = 8 MiB/s for \
                    each connection.",
             alone: Alone::Entrepot,
+            contestants: &Who::WITHOUT_ARIA2,
             run: crowd,
         },
         Scenario {
@@ -61,6 +78,7 @@ pub fn all() -> [Scenario; 8] {
             text: "Two endpoints hold the same layer of 40 MiB. Each gives r = 10 MiB/s on all its connections \
                    together.",
             alone: Alone::Entrepot,
+            contestants: &Who::WITHOUT_ARIA2,
             run: endpoints,
         },
         Scenario {
@@ -69,6 +87,7 @@ pub fn all() -> [Scenario; 8] {
                    client requests the whole layer afterwards. r = 8 MiB/s for each connection. Time in order: the \
                    time for the layer up to the end of the range.",
             alone: Alone::Entrepot,
+            contestants: &Who::WITHOUT_ARIA2,
             run: range,
         },
     ]

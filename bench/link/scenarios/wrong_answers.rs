@@ -29,12 +29,14 @@ pub fn all() -> [Scenario; 6] {
             text: "The CDN damages every body that it sends; a layer of 8 MiB. The right result is `cut`: no client \
                    may take such a layer for whole.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: damaged,
         },
         Scenario {
             title: "damaged bytes, another endpoint",
             text: "The same, with a second endpoint that sends the right bytes.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: damaged_beside_good,
         },
         Scenario {
@@ -42,6 +44,7 @@ pub fn all() -> [Scenario; 6] {
             text: "The first connection for a layer of 20 MiB is cut after 4 MiB; the next two requests to the CDN are \
                    answered with 429 and `Retry-After: 1`.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: too_many_in_the_middle,
         },
         Scenario {
@@ -49,6 +52,7 @@ pub fn all() -> [Scenario; 6] {
             text: "Every manifest is answered with 429 and `Retry-After: 7`: for a tag that was pulled before, and for one \
                    that was not.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: too_many_manifests,
         },
         Scenario {
@@ -56,6 +60,7 @@ pub fn all() -> [Scenario; 6] {
             text: "The CDN answers two requests with 503, sends a connection's 8 MiB of a layer of 20 MiB before it cuts it, and \
                    answers two more with 503.",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: bursts,
         },
         Scenario {
@@ -63,6 +68,7 @@ pub fn all() -> [Scenario; 6] {
             text: "The upstream accepts every request and never answers. Each client waits 4 s; Entrepot is set to \
                    3 s for a first byte (`firstbytetimeout`; 15 s by default).",
             alone: Alone::Nobody,
+            contestants: &Who::WITHOUT_ARIA2,
             run: silence,
         },
     ]

@@ -1,6 +1,7 @@
 //! The password file of the running server: read at start, and again when it changes.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) struct WatchedFile {
     path: PathBuf,
     clock: Clock,
     users: ArcSwap<Users>,
+    /// True while a thread checks the file. If the disk hangs, no second thread waits for it.
+    checking: AtomicBool,
     /// The time of the last check. A std mutex, because it is held for one comparison and never across an await.
     checked: Mutex<Moment>,
     /// The stamp of the file that was last read, even if it was malformed; `None` if there was no file. A std mutex, because only
@@ -49,6 +52,7 @@ impl WatchedFile {
         Ok(Self {
             path: path.to_owned(),
             users: ArcSwap::from_pointee(read(path)?),
+            checking: AtomicBool::new(false),
             checked: Mutex::new(clock.moment()),
             seen: Mutex::new(stamp),
             clock,
@@ -59,7 +63,11 @@ impl WatchedFile {
     pub(super) async fn users(self: &Arc<Self>) -> Arc<Users> {
         if self.is_check_due() {
             let file = Arc::clone(self);
-            blocking(move || file.refresh()).await;
+            let check = move || {
+                file.refresh();
+                file.checking.store(false, Ordering::Release);
+            };
+            blocking(check).await;
         }
         self.users.load_full()
     }
@@ -67,7 +75,7 @@ impl WatchedFile {
     /// Returns true if the file must be checked now. Only one caller gets true; the others go on with the users in memory.
     fn is_check_due(&self) -> bool {
         let mut checked = lock(&self.checked);
-        let due = self.clock.since(*checked) >= CHECK_EVERY;
+        let due = self.clock.since(*checked) >= CHECK_EVERY && !self.checking.swap(true, Ordering::AcqRel);
         if due {
             *checked = self.clock.moment();
         }

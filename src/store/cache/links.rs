@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
 
 use super::paths::on_disk;
 use super::records::{LinkRecord, Right, TagRecord};
@@ -28,9 +27,10 @@ impl CacheStore {
         let digests: Vec<_> = links.iter().map(|(digest, _)| *digest).collect();
         let path_of = |digest: &Digest| self.paths.link(name, digest);
         let records: Vec<_> = links.into_iter().map(|(digest, link)| (path_of(&digest), link)).collect();
-        let linking = Arc::clone(&self.linking);
+        let alone = self.linking.lock(name).await;
         on_disk("link in", &path, move || {
-            let _alone = linking.lock().unwrap_or_else(PoisonError::into_inner);
+            // Held until the work has ended, which continues if the caller leaves.
+            let _alone = alone;
             records.iter().try_for_each(|(path, link)| write_link(path, link))
         })
         .await?;

@@ -9,6 +9,7 @@ mod records;
 mod arrivals;
 mod operations;
 mod partial;
+mod link_locks;
 mod store;
 mod links;
 mod lists;

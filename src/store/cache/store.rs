@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::link_locks::LinkLocks;
 use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, on_disk};
 use crate::oci::{Digest, HostName, MirroredName};
@@ -22,9 +23,7 @@ pub struct CacheStore {
     pub(super) names: Names,
     pub(in crate::store) holders: Arc<Holders>,
     clock: Clock,
-    /// A link is read and then replaced, one at a time, so that no right is lowered. A std `Mutex`, held only by
-    /// blocking threads.
-    pub(super) linking: Arc<Mutex<()>>,
+    pub(super) linking: Arc<LinkLocks>,
 }
 
 /// A complete blob of the cache, as a walk finds it.
@@ -41,7 +40,7 @@ impl CacheStore {
         let backend = Backend::new(driver);
         let names = Names::new(backend, layout::mirrored_repositories(), is_mirrored_name, clock.clone());
         let paths = Arc::new(CachePaths::new(root));
-        Self { paths, names, holders: Arc::default(), clock, linking: Arc::default() }
+        Self { paths, names, holders: Arc::default(), clock, linking: Arc::new(LinkLocks::new()) }
     }
 
     /// Opens a complete blob.
