@@ -23,7 +23,7 @@ const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 256 << 10..=16 << 20;
 
 /// A blob that is arriving, held by one fill. A later fill can resume it.
 ///
-/// Everything that changes the file or its journal is one of the [`Operations`] of the blob: it runs to its end even if
+/// Everything that changes the file or its journal is one of the operations of the blob: it runs to its end even if
 /// the caller has left, and records its own result.
 pub struct Partial {
     directory: PathBuf,
