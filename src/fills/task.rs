@@ -36,7 +36,7 @@ enum Outcome {
     Mismatch(StoreError),
     /// Every source has failed, or the fill was stopped.
     Failed,
-    /// The fill was stopped while wrong content was repaired. Nothing of it may be resumed that no journal names yet.
+    /// The fill was stopped while wrong content was repaired. A later fill may resume only the bytes that the journal names.
     RepairStopped,
     /// The disk failed. `None`: the cache has no space.
     Storage(Option<StoreError>),

@@ -9,8 +9,8 @@ use super::error::{SendError, causes};
 use super::link::{LinkUse, Traffic};
 use super::pool::OpenConnection;
 
-/// A whole body may take the stall limit, and the time that this rate, in bytes per second, needs for what has arrived. It
-/// is far below that of any link which is of use, shared by many transfers.
+/// A whole body may take the stall limit, plus the time that the bytes which have arrived take at this rate, in bytes per
+/// second. Even a slow link that many transfers share gives each of them more.
 const LEAST_RATE: u64 = 512;
 /// The most time that a whole body takes.
 const LONGEST_READ: Duration = Duration::from_secs(30 * 60);

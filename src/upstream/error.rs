@@ -97,7 +97,7 @@ impl From<SendError> for UpstreamError {
             SendError::Connect { host, mut reason } => {
                 if reason.contains(PLAIN_HTTP) {
                     reason.push_str(&format!(
-                        " (write http://{host} in this upstream's `endpoints` if it is one of them)"
+                        " (if {host} is an endpoint of this upstream, write http://{host} in `endpoints`)"
                     ));
                 } else if reason.contains("received fatal alert") {
                     reason.push_str(

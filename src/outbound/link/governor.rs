@@ -184,7 +184,7 @@ impl Turn<'_> {
                 if let Some(granted) = state.queue.collect(self.ticket) {
                     return granted;
                 }
-                // One request keeps the time for all, so that they do not all wake up for each slice.
+                // Only one request wakes up when the next grant is due, so that they do not all wake up for each slice.
                 if state.queue.keeps_time(self.ticket) { wait.min(RECHECK) } else { RECHECK }
             };
             tokio::select! {

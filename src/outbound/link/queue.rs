@@ -33,7 +33,7 @@ pub(super) struct LinkQueue {
     reached: u64,
     /// The bytes that clients got while background transfers waited.
     passed_over: u64,
-    /// The waiting transfer that keeps the time for all.
+    /// The only waiting transfer that wakes up when the next grant is due.
     timekeeper: Option<Ticket>,
 }
 

@@ -1,9 +1,9 @@
 //! Mirrored repositories: copies of repositories of an upstream.
 //!
 //! In reading order: the memory of absent content (`negative_cache`), the questions without an answer (`silence`), an
-//! upstream and whether it answers (`remote`), questions that run once for all waiters (`flights`), the parts that all mirrored repositories share (`context`), stored
-//! content, which needs no upstream (`cached`), a repository with its upstream (`repository`), the age of content
-//! (`freshness`), and then its blobs, manifests, tags and referrers.
+//! upstream and whether it answers (`remote`), questions that run once for all waiters (`flights`), the parts that all
+//! mirrored repositories share (`context`), stored content, which needs no upstream (`cached`), a repository with its
+//! upstream (`repository`), the age of content (`freshness`), and then its blobs, manifests, tags and referrers.
 
 mod negative_cache;
 mod silence;

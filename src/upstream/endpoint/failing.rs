@@ -39,7 +39,7 @@ pub(super) struct FailingRepositories(HashMap<RepositoryName, FailingRepository>
 /// What the requests for one repository have met since it was last answered.
 #[derive(Debug)]
 pub(super) struct FailingRepository {
-    /// The endpoint has answered another repository since this one began to fail. Its failures are its own.
+    /// The endpoint has answered another repository since this one began to fail, so the failures concern only this one.
     pub(super) is_alone: bool,
     /// The circuit of this repository. It is used while the repository fails alone.
     pub(super) circuit: Circuit,

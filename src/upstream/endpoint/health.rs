@@ -607,7 +607,7 @@ mod tests {
         assert!(!setting.admits(&bad) && setting.admits(&good), "only one repository has failed");
         setting.answer(&good);
         assert_eq!(setting.health.report().circuit, CircuitState::Closed);
-        assert!(setting.admits(&bad), "the waits for failures that may have been the endpoint's end");
+        assert!(setting.admits(&bad), "the pause ends, since the endpoint may have been the reason");
         (0..5).for_each(|_| setting.fail(&bad));
         assert!(!setting.admits(&bad) && setting.admits(&good), "it fails alone");
         assert_eq!((setting.health.report().failures, setting.gauge()), (0, 0));

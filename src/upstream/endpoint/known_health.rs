@@ -65,7 +65,7 @@ impl KnownHealth {
     /// Returns the throttles that concern requests for this repository.
     pub(super) fn throttles(&self, repository: &RepositoryName) -> impl Iterator<Item = (Pause, ThrottleReason)> {
         let own = self.failing.get(repository).and_then(|failing| failing.throttled);
-        // After a reason to compare, the last one wins: the endpoint's.
+        // A caller that compares them takes the last of equal ones: the endpoint's.
         own.into_iter().chain(self.throttled)
     }
 
