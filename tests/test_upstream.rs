@@ -77,6 +77,15 @@ fn one_connection_in_several_is_slow() {
 }
 
 #[test]
+fn cookies_are_sent_unless_omitted() {
+    let upstream = Upstream::start();
+    let target = blob("library/app", upstream.blob("library/app", b"a layer"));
+    assert!(client(&upstream).get(&target).header("set-cookie").is_some());
+    upstream.omit_cookies();
+    assert!(client(&upstream).get(&target).header("set-cookie").is_none());
+}
+
+#[test]
 fn rule_spares_requests_and_ends() {
     let upstream = Upstream::start();
     upstream.image("library/app", "1", &[]);

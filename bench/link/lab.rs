@@ -78,6 +78,7 @@ impl<'a> Stand<'a> {
             upstream.hold_what(&stock.shelf);
             upstream.set_auth(Auth::Bearer(Bearer::default()));
             upstream.set_cdn(true);
+            upstream.omit_cookies();
             upstream
         };
         let upstreams: Vec<Upstream> = (0..recipe.endpoints).map(|_| upstream()).collect();

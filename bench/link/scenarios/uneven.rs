@@ -44,8 +44,8 @@ pub fn all() -> [Scenario; 6] {
         ),
         scenario(
             "503 for 3 s",
-            "When a tenth of a layer of 100 MiB has left it, the CDN answers every request with 503 for 3 s. Running \
-             answers go on; r = 4 MB/s for each connection.",
+            "When a tenth of a layer of 100 MiB has left the upstream, it closes every connection, and the CDN answers \
+             every request with 503 for 3 s; r = 4 MB/s for each connection.",
             refusals,
         ),
         scenario(
@@ -101,6 +101,8 @@ fn refusals(lab: &Lab, who: Who) -> Vec<Row> {
     let pulled = stand.pull_while(40, |stand| {
         stand.wait_for(0.1, Duration::from_secs(20));
         stand.upstream().fault("GET", "/cdn/", Fault::Status(503));
+        stand.upstream().gone();
+        stand.upstream().back();
         thread::sleep(Duration::from_secs(3));
         stand.upstream().heal();
         throttle();

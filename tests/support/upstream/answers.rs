@@ -49,14 +49,14 @@ pub(super) async fn handle(state: &State, request: Request<Incoming>, line: &Arc
     let body = if method == "POST" { request.collect().await.unwrap().to_bytes() } else { Bytes::new() };
     let form = String::from_utf8_lossy(&body).into_owned();
     let sent = Arc::new(AtomicU64::new(0));
-    let (faults, answer) = {
+    let (faults, answer, sets_cookies) = {
         let mut inner = state.lock();
         let faults = Faults::of(&mut inner.rules, &method, &path);
         let query = query.unwrap_or_default();
         let logged = Logged { method: method.clone(), path, query, version, headers, form, sent: Arc::clone(&sent) };
         inner.log.push(logged.clone());
         let answer = pick!(faults, Status).map_or_else(|| answer(state, &mut inner, &logged, &faults), Answer::new);
-        (faults, answer)
+        (faults, answer, !inner.omits_cookies)
     };
     faults.before_head(line).await;
     let mut headers = answer.headers;
@@ -74,7 +74,9 @@ pub(super) async fn handle(state: &State, request: Request<Incoming>, line: &Arc
         headers.push(("content-length", length.to_string()));
     }
     // Clients must not send it back.
-    headers.push(("set-cookie", "session=c00kie; Path=/".to_owned()));
+    if sets_cookies {
+        headers.push(("set-cookie", "session=c00kie; Path=/".to_owned()));
+    }
     let body = if method == "HEAD" { Bytes::new() } else { answer.body };
     let mut response = Response::new(faults.body(body, sent, line, &state.pace));
     *response.status_mut() = answer.status.try_into().unwrap();

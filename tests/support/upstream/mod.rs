@@ -122,6 +122,7 @@ pub(super) struct Inner {
     /// The time at which each link was issued, and the number of its uses, by the number of the link.
     given: Vec<(Instant, usize)>,
     ratelimit: Option<&'static str>,
+    omits_cookies: bool,
     rules: Vec<Rule>,
     log: Vec<Logged>,
 }
@@ -303,6 +304,11 @@ impl Upstream {
     pub(crate) fn set_cdn_at(&self, url: &str) {
         let mut inner = self.state.lock();
         (inner.cdn, inner.cdn_at) = (true, Some(url.to_owned()));
+    }
+
+    /// Sends no cookies from now on. aria2c sends a cookie back, which the CDN refuses.
+    pub(crate) fn omit_cookies(&self) {
+        self.state.lock().omits_cookies = true;
     }
 
     /// Sets the lifetime of links to the CDN.
