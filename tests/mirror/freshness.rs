@@ -52,6 +52,7 @@ fn tag_past_its_ttl_is_answered_at_once_and_revalidated_afterwards() {
     get(&mirror);
     let image = upstream.image("library/app", "1", &[b"new"]);
     make(&mirror, AGED);
+    upstream.close_connections();
     // The delay is longer than a request waits for a tag, so an answer that had waited would be stale.
     upstream.fault("HEAD", "", Fault::Latency(Duration::from_secs(3)));
     assert_eq!(cache(&get(&mirror)), "hit");

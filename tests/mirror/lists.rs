@@ -83,6 +83,7 @@ fn list_ages_like_a_tag() {
     assert_eq!((cache(&list(&mirror)), tags(&list(&mirror))), ("hit", vec!["1".to_owned()]));
 
     age(&mirror, "library/app", "_lists/tags", AGED);
+    upstream.close_connections();
     // The delay is longer than any request waits.
     upstream.fault_once("GET", "/tags/list", Fault::Latency(Duration::from_secs(3)));
     let behind = list(&mirror);

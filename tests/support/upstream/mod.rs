@@ -350,6 +350,13 @@ impl Upstream {
         self.command(Command::Back);
     }
 
+    /// Closes every connection. The next requests come over new ones, which the mirror does not race with others while it
+    /// waits for an answer.
+    pub(crate) fn close_connections(&self) {
+        self.gone();
+        self.back();
+    }
+
     /// Restarts the NAT before the upstream: every open connection stays open and carries nothing any more. New
     /// connections work.
     pub(crate) fn restart_nat(&self) {
