@@ -88,6 +88,8 @@ pub struct Metrics {
     /// Bytes of warmed images, by `from` (`upstream`: fetched by the warm job; `cache`: stored already, or arriving for
     /// another request).
     pub warm_bytes: IntCounterVec,
+    /// Tags that `mirror.follow` looked at, by `outcome` (`unchanged`, `moved`, `postponed`, `failed`).
+    pub followed_tags: IntCounterVec,
     /// Logins by `outcome` (`ok`, `refused`).
     pub logins: IntCounterVec,
 }
@@ -254,6 +256,12 @@ impl Metrics {
             ),
             warm_images: counters(r, "entrepot_warm_images_total", "Images that were warmed", &["outcome"]),
             warm_bytes: counters(r, "entrepot_warm_bytes_total", "Bytes of warmed images", &["from"]),
+            followed_tags: counters(
+                r,
+                "entrepot_follow_tags_total",
+                "Tags that were re-checked in quiet hours",
+                &["outcome"],
+            ),
             logins: counters(r, "entrepot_logins_total", "Logins", &["outcome"]),
             registry,
         }

@@ -40,8 +40,8 @@ pub use http::{Debug, Http};
 pub use json_schema::json_schema;
 pub use log::{Log, LogFormat, LogLevel};
 pub use mirror::{
-    Cache, Credentials, DayHours, Fill, FillConnections, Helper, Identity, Link, LinkHours, LinkLimit, LoginMethod,
-    Mirror, MirrorOrigin, Prefetch, Rate, Stale, TimeOfDay, Trust, Unattended, Upstream,
+    Cache, Credentials, DayHours, Fill, FillConnections, Follow, Helper, Identity, Link, LinkHours, LinkLimit,
+    LoginMethod, Mirror, MirrorOrigin, Prefetch, Rate, Stale, TimeOfDay, Trust, Unattended, Upstream,
 };
 pub use root::Config;
 pub use secret::Secret;

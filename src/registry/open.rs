@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::health::StorageHealth;
 use super::inventory::Inventory;
-use super::mirror::{Flights, NegativeCache, Remote};
+use super::mirror::{Flights, NegativeCache, PullLog, Remote};
 use super::naming::Naming;
 use super::{Registry, hosted, mirror};
 use crate::cache::Ledger;
@@ -78,6 +78,7 @@ pub async fn open(
         fills,
         flights: Flights::new(&machine.tasks),
         negative: NegativeCache::new(&machine.clock),
+        pulls: config.mirror.follow.as_ref().map(|_| PullLog::new(&machine.clock)),
         machine: machine.clone(),
         metrics: Arc::clone(&metrics),
         delete: config.storage.delete,

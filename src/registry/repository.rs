@@ -35,7 +35,14 @@ impl Repository {
     pub async fn head_manifest(&self, reference: &Reference) -> Result<Found<ManifestInfo>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?.info)),
-            Self::Mirror(mirror) => mirror.head_manifest(reference).await,
+            Self::Mirror(mirror) => {
+                let found = mirror.head_manifest(reference).await?;
+                // Clients ask for a tag with HEAD and then read by digest. A HEAD of a digest reads nothing.
+                if matches!(reference, Reference::Tag(_)) {
+                    mirror.note_pull(reference);
+                }
+                Ok(found)
+            }
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }
@@ -44,7 +51,11 @@ impl Repository {
     pub async fn manifest(&self, reference: &Reference) -> Result<Found<HeldManifest>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?)),
-            Self::Mirror(mirror) => mirror.manifest(reference).await,
+            Self::Mirror(mirror) => {
+                let found = mirror.manifest(reference).await?;
+                mirror.note_pull(reference);
+                Ok(found)
+            }
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }

@@ -22,7 +22,7 @@ mod index;
 pub use blob::StoredBlob;
 pub use cache::{
     Arrivals, CacheStore, CachedBlob, Extents, LinkRecord, Partial, PrefixHash, ReferrersRecord, Right, StoredPartial,
-    TagRecord, verified,
+    TagPulls, TagRecord, verified,
 };
 pub use error::StoreError;
 pub use hosted::{AllLocks, HostedBlob, HostedStore, RepositoryLock, StoredManifest, Tagged, Upload};

@@ -2,6 +2,7 @@
 
 mod bad_links;
 mod fills;
+mod follow;
 mod freshness;
 mod link;
 mod lists;

@@ -3,6 +3,7 @@
 mod rate;
 mod week;
 mod link;
+mod follow;
 mod login;
 mod upstream;
 mod fill;
@@ -16,6 +17,7 @@ mod cross_checks;
 pub use cache::Cache;
 pub(super) use cross_checks::check;
 pub use fill::{Fill, FillConnections, Unattended};
+pub use follow::Follow;
 pub use link::{Link, LinkHours};
 pub use login::{Credentials, Helper, LoginMethod};
 pub use prefetch::Prefetch;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::cache::Cache;
 use super::fill::Fill;
+use super::follow::Follow;
 use super::link::{self, Link};
 use super::prefetch::{self, Prefetch};
 use super::proxy::Proxy;
@@ -32,6 +33,8 @@ pub struct Mirror {
     pub fill: Fill,
     /// The link that all upstreams share.
     pub link: Link,
+    /// `None` if no tags are followed.
+    pub follow: Option<Follow>,
     pub prefetch: Vec<Prefetch>,
 }
 
@@ -65,6 +68,7 @@ impl Mirror {
             names: Vec::new(),
             fill: Fill::default(),
             link: Link::default(),
+            follow: None,
             prefetch: Vec::new(),
         }
     }
@@ -118,6 +122,7 @@ impl Section for Mirror {
         keys.list("names", &mut self.names);
         keys.section("fill", &mut self.fill);
         keys.section("link", &mut self.link);
+        keys.optional("follow", &mut self.follow);
         prefetch::keys(&mut self.prefetch, keys);
         if let Some((cursor, reading)) = keys.cursor() {
             if self.upstreams.is_empty() {

@@ -1,6 +1,7 @@
 //! Parts of a week: days, and hours of the day. All times are in UTC.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// A set of days of the week.
@@ -57,6 +58,8 @@ impl Weekdays {
 impl DayHours {
     /// Holds the whole day.
     pub const ALL: Self = Self { from: 0, to: DAY };
+    /// Holds the hours from 01:00 to 06:00.
+    pub const NIGHT: Self = Self { from: 60, to: 360 };
 
     /// Returns true if the minute lies within these hours of one of these days. Hours that go over midnight belong to
     /// the day on which they begin.
@@ -69,14 +72,17 @@ impl DayHours {
         (days.has(day) && time >= self.from) || (days.has(before) && time < self.to)
     }
 
-    /// Returns the seconds that are left of these hours at a time in seconds since 1970; `None` outside of them.
-    pub fn left(self, unix_seconds: u64) -> Option<u64> {
+    /// Returns the times at which these hours begin and end around a time; `None` outside of them. All times are in
+    /// seconds since 1970.
+    pub fn span(self, unix_seconds: u64) -> Option<Range<u64>> {
         let time = u16::try_from(unix_seconds / 60 % u64::from(DAY)).unwrap_or(0);
         if !self.hold(Weekdays::ALL, WeekMinute(time)) {
             return None;
         }
-        let minutes = if time < self.to { self.to - time } else { DAY - time + self.to };
-        Some(u64::from(minutes) * 60 - unix_seconds % 60)
+        let left = if time < self.to { self.to - time } else { DAY - time + self.to };
+        let whole = if self.from < self.to { self.to - self.from } else { DAY - self.from + self.to };
+        let end = unix_seconds - unix_seconds % 60 + u64::from(left) * 60;
+        Some(end.saturating_sub(u64::from(whole) * 60)..end)
     }
 }
 
@@ -226,19 +232,20 @@ mod tests {
     }
 
     #[test]
-    fn rest_of_the_hours_is_counted() {
+    fn hours_begin_and_end_around_a_time() {
         for (hours, at, want) in [
-            ("1-6", HOUR, Some(5 * HOUR)),
-            ("1-6", 6 * HOUR - 1, Some(1)),
+            ("1-6", HOUR, Some((HOUR, 6 * HOUR))),
+            ("1-6", 6 * HOUR - 1, Some((HOUR, 6 * HOUR))),
             ("1-6", 6 * HOUR, None),
             ("1-6", 0, None),
-            ("22-6", 23 * HOUR, Some(7 * HOUR)),
-            ("22-6", 5 * HOUR + 1, Some(HOUR - 1)),
-            ("0-24", 23 * HOUR, Some(HOUR)),
-            ("18-0", 23 * HOUR, Some(HOUR)),
+            ("22-6", 23 * HOUR, Some((22 * HOUR, 30 * HOUR))),
+            ("22-6", 25 * HOUR + 1, Some((22 * HOUR, 30 * HOUR))),
+            ("0-24", 23 * HOUR, Some((0, 24 * HOUR))),
+            ("18-0", 23 * HOUR, Some((18 * HOUR, 24 * HOUR))),
         ] {
-            let hours: DayHours = hours.parse().unwrap();
-            assert_eq!(hours.left(20_784 * 24 * HOUR + at), want, "{hours} {at}");
+            let (day, hours) = (20_784 * 24 * HOUR, hours.parse::<DayHours>().unwrap());
+            let found = hours.span(day + at).map(|span| (span.start - day, span.end - day));
+            assert_eq!(found, want, "{hours} {at}");
         }
     }
 }

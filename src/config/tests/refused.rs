@@ -136,6 +136,8 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  fill: {connections: 0}", 3, "from 1 to 64"),
     ("mirror:\n  fill: {segment: big}", 3, "a size"),
     ("mirror:\n  fill: {stall: 0}", 3, "above zero"),
+    ("mirror:\n  follow: {window: night}", 3, "two different times of day"),
+    ("mirror:\n  follow: {pulled_within: 0}", 3, "above zero"),
     ("mirror:\n  link: {limit: 20}", 3, "such as 20Mbit/s"),
     ("mirror:\n  link: {limit: 20Mb/s}", 3, "is \"20Mb/s\"; write a rate above zero with its unit"),
     ("mirror:\n  link: {limit: 0kbit/s}", 3, "above zero"),

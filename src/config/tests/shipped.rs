@@ -91,7 +91,7 @@ fn printed_configuration_reads_the_same() {
         "version: 0.1\nmirror: {upstreams: {a.io: {staleif: never}, b.io: {stalemax: 7d, negativettl: 0}}}".to_owned(),
         "version: 0.1\nproxy: {remoteurl: https://a, username: me, password: s3cret}".to_owned(),
         "version: 0.1\nmirror: {upstreams: {a.io: }, fill: {connections: 5, perhost: 3, segment: 1MiB, stall: 2s, unattended: pause, grace: 33s, keep: 48h}}".to_owned(),
-        "version: 0.1\nmirror: {upstreams: {a.io: {link: {limit: 1.5MiB/s}}}, link: {limit: 20Mbit/s, schedule: [{days: [mon-fri, sun], hours: 22-6, limit: 5MB/s}, {limit: unlimited}]}}".to_owned(),
+        "version: 0.1\nmirror: {upstreams: {a.io: {link: {limit: 1.5MiB/s}}}, link: {limit: 20Mbit/s, schedule: [{days: [mon-fri, sun], hours: 22-6, limit: 5MB/s}, {limit: unlimited}]}, follow: {pulled_within: 3d}}".to_owned(),
         "version: 0.1\nproxy: {remoteurl: https://a, exec: {command: /usr/bin/h, lifetime: 90s}}".to_owned(),
         "version: 0.1\nmirror: {upstreams: {a.io: {credentials: ~/c.json, clientcert: c.pem, clientkey: k.pem}}}".to_owned(),
         "version: 0.1\nmirror: {upstreams: {a.io: {proxy: \"socks5h://me:s3cret@p\"}}}".to_owned(),

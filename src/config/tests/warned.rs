@@ -57,6 +57,7 @@ const DOUBTFUL: &[(&str, u32, &str)] = &[
     ("upstreams:\n    harbor: {default: true}", 4, "write the registry's host"),
     ("prefetch: [{image: alpine, every: 1s}]", 3, "shorter than 1m"),
     ("prefetch:\n    - {image: alpine}\n    - {image: alpine, platforms: all}", 5, "a second time"),
+    ("follow: {pulled_within: 1h}", 3, "shorter than 24h"),
     ("link: {limit: 64kbit/s}", 3, "is 64kbit/s, so slow that upstreams may cut connections"),
     ("link: {schedule: [{limit: 10B/s}]}", 3, "schedule.0.limit is 10B/s, so slow"),
     ("link:\n    schedule:\n      - {hours: 8-18, limit: 1MB/s}\n      - {days: tue, hours: 9-12, limit: 2MB/s}", 6, "schedule.1 never decides"),

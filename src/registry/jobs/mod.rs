@@ -7,6 +7,7 @@ mod index;
 mod link;
 mod warm;
 mod prefetch;
+mod follow;
 mod schedule;
 
 pub use schedule::start_jobs;

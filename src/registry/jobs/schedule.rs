@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::repeat::repeat;
-use super::{health, index, link, prefetch, purge};
+use super::{follow, health, index, link, prefetch, purge};
 use crate::config::Config;
 use crate::registry::Registry;
 
@@ -32,6 +32,10 @@ pub fn start_jobs(registry: &Arc<Registry>, config: &Config) {
     }
     if let Some(governor) = registry.link.clone() {
         tasks.spawn(async move { repeat(link::LOOK_EVERY, || link::follow_schedule(&governor)).await });
+    }
+    if let Some(settings) = config.mirror.follow.clone() {
+        let own = Arc::clone(registry);
+        tasks.spawn(async move { follow::follow(&own, &settings).await });
     }
     for images in config.mirror.prefetch.clone() {
         let own = Arc::clone(registry);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::flights::Flights;
 use super::negative_cache::NegativeCache;
+use super::pull_log::PullLog;
 use crate::cache::Ledger;
 use crate::config::Delete;
 use crate::fills::Fills;
@@ -20,6 +21,8 @@ pub(in crate::registry) struct MirrorContext {
     pub(in crate::registry) fills: Arc<Fills>,
     pub(in crate::registry) flights: Flights,
     pub(in crate::registry) negative: NegativeCache,
+    /// `None` if no tags are followed.
+    pub(in crate::registry) pulls: Option<PullLog>,
     pub(in crate::registry) machine: Machine,
     pub(in crate::registry) metrics: Arc<Metrics>,
     pub(in crate::registry) delete: Delete,

@@ -293,7 +293,7 @@ impl MirrorRepository {
         self.cached.forget_absence(Asked::Manifest(Reference::Tag(tag.clone()))).await;
         let seen = self.cached.context.machine.clock.unix_seconds();
         let ManifestInfo { digest, media_type, size } = info.clone();
-        let record = TagRecord { digest, media_type, size, seen };
+        let record = TagRecord { digest, media_type, size, seen, followed: false };
         self.store().set_tag(self.name(), tag, &record).await
     }
 }

@@ -17,6 +17,9 @@ const POSTPONED_FOR: Duration = Duration::from_secs(30);
 impl MirrorRepository {
     /// Decides about a cached tag.
     pub(super) async fn settle(&self, tag: &Tag, record: &TagRecord) -> Result<Settled<HeldManifest>, RegistryError> {
+        if self.trusts_followed(tag, record) {
+            return Ok(Settled::Stands(CacheStatus::Hit));
+        }
         let asked = Asked::Manifest(Reference::Tag(tag.clone()));
         let situation = self.situation(record.seen, asked.clone());
         let refresh = || self.refresh(tag, record.digest, situation);

@@ -40,9 +40,13 @@ impl CacheStore {
 
     /// Removes a repository's right to a digest. Returns false if the repository had none.
     pub async fn unlink(&self, name: &MirroredName, digest: &Digest) -> Result<bool, StoreError> {
-        let path = self.paths.link(name, digest);
+        let (path, pull) = (self.paths.link(name, digest), self.paths.manifest_pull(name, digest));
         let gone = path.clone();
-        let removed = on_disk("remove", &path, move || disk::remove(&gone)).await?;
+        let remove = move || {
+            disk::remove(&pull)?;
+            disk::remove(&gone)
+        };
+        let removed = on_disk("remove", &path, remove).await?;
         self.holders.remove(&name.to_string(), digest);
         Ok(removed)
     }
@@ -95,9 +99,13 @@ impl CacheStore {
 
     /// Forgets a tag. Returns false if it had no record.
     pub async fn untag(&self, name: &MirroredName, tag: &Tag) -> Result<bool, StoreError> {
-        let path = self.paths.tag(name, tag);
+        let (path, pulls) = (self.paths.tag(name, tag), self.paths.tag_pulls(name, tag));
         let gone = path.clone();
-        on_disk("remove", &path, move || disk::remove(&gone)).await
+        on_disk("remove", &path, move || {
+            disk::remove(&pulls)?;
+            disk::remove(&gone)
+        })
+        .await
     }
 
     /// Returns up to `limit` repositories after `after`, each as `UPSTREAM/NAME`, in byte order. A repository counts

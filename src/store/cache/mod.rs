@@ -13,11 +13,13 @@ mod link_locks;
 mod store;
 mod links;
 mod lists;
+mod pulls;
 mod usage;
 
 pub use arrivals::{Arrivals, PrefixHash};
 pub use extents::Extents;
 pub use partial::{Partial, StoredPartial, verified};
 pub use paths::on_disk;
+pub use pulls::TagPulls;
 pub use records::{LinkRecord, ReferrersRecord, Right, TagRecord};
 pub use store::{CacheStore, CachedBlob};

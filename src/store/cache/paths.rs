@@ -61,6 +61,24 @@ impl CachePaths {
         self.tags(name).join(tag.as_str())
     }
 
+    /// Returns the directory of the records of the pulls of tags.
+    pub fn all_tag_pulls(&self, name: &MirroredName) -> PathBuf {
+        self.repository(name).join("_pulls/tags")
+    }
+
+    pub fn tag_pulls(&self, name: &MirroredName, tag: &Tag) -> PathBuf {
+        self.all_tag_pulls(name).join(tag.as_str())
+    }
+
+    /// Returns the directory of the records of the pulls of manifests by their digests.
+    pub fn manifest_pulls(&self, name: &MirroredName) -> PathBuf {
+        self.repository(name).join("_pulls/manifests")
+    }
+
+    pub fn manifest_pull(&self, name: &MirroredName, digest: &Digest) -> PathBuf {
+        addressed(&self.manifest_pulls(name), digest)
+    }
+
     /// Returns the path of the list of the tags that an upstream has, whether or not they are cached.
     pub fn tag_list(&self, name: &MirroredName) -> PathBuf {
         self.repository(name).join("_lists/tags")

@@ -14,6 +14,8 @@ pub struct TagRecord {
     pub size: u64,
     /// The time of the last confirmation by the upstream, in seconds since 1970.
     pub seen: u64,
+    /// True if the last confirmation was that of `mirror.follow`.
+    pub followed: bool,
 }
 
 /// The reason why a mirrored repository may serve a digest. A right is recorded, never inferred from what a client
@@ -73,6 +75,8 @@ struct RawTag {
     media_type: String,
     size: u64,
     seen: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    followed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,6 +95,7 @@ impl TagRecord {
             media_type: self.media_type.to_string(),
             size: self.size,
             seen: self.seen,
+            followed: self.followed,
         };
         serde_json::to_vec(&raw).expect("plain strings and numbers are always JSON")
     }
@@ -103,6 +108,7 @@ impl TagRecord {
             media_type: MediaType::parse(&raw.media_type)?,
             size: raw.size,
             seen: raw.seen,
+            followed: raw.followed,
         })
     }
 }
@@ -151,8 +157,11 @@ mod tests {
     fn records_survive_json() {
         let digest = Digest::of(crate::oci::Algorithm::Sha256, b"x");
         let media_type = MediaType::known(MediaType::OCI_INDEX);
-        let tag = TagRecord { digest, media_type: media_type.clone(), size: 7, seen: 9 };
-        assert_eq!(TagRecord::from_json(&tag.to_json()), Some(tag));
+        let tag = TagRecord { digest, media_type: media_type.clone(), size: 7, seen: 9, followed: false };
+        let followed = TagRecord { followed: true, ..tag.clone() };
+        for tag in [tag, followed] {
+            assert_eq!(TagRecord::from_json(&tag.to_json()), Some(tag));
+        }
         for size in [None, Some(3)] {
             let link = LinkRecord { right: Right::Named, media_type: media_type.clone(), size };
             assert_eq!(LinkRecord::from_json(&link.to_json()), Some(link));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -24,6 +24,8 @@ pub struct CacheStore {
     pub(in crate::store) holders: Arc<Holders>,
     clock: Clock,
     pub(super) linking: Arc<LinkLocks>,
+    /// The record of a tag's pulls is read and then replaced, one at a time. A std `Mutex`, held only by blocking threads.
+    pub(super) pulling: Arc<Mutex<()>>,
 }
 
 /// A complete blob of the cache, as a walk finds it.
@@ -40,7 +42,8 @@ impl CacheStore {
         let backend = Backend::new(driver);
         let names = Names::new(backend, layout::mirrored_repositories(), is_mirrored_name, clock.clone());
         let paths = Arc::new(CachePaths::new(root));
-        Self { paths, names, holders: Arc::default(), clock, linking: Arc::new(LinkLocks::new()) }
+        let (linking, pulling) = (Arc::new(LinkLocks::new()), Arc::default());
+        Self { paths, names, holders: Arc::default(), clock, linking, pulling }
     }
 
     /// Opens a complete blob.
@@ -142,6 +145,11 @@ impl CacheStore {
         let path = self.paths.cache().to_owned();
         let asked = path.clone();
         on_disk("ask for the space of", &path, move || disk::space(&asked)).await
+    }
+
+    /// Returns the present time, in seconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.unix_seconds()
     }
 
     pub(super) async fn read_record(&self, path: PathBuf) -> Result<Option<Vec<u8>>, StoreError> {

@@ -9,7 +9,7 @@ use crate::store::{Amount, StoreError};
 use crate::sys::disk;
 
 /// The folders of a mirrored repository.
-const PARTS: [&str; 3] = ["_tags", "_lists", "_links"];
+const PARTS: [&str; 4] = ["_tags", "_lists", "_pulls", "_links"];
 
 impl CacheStore {
     /// Returns the amount of the complete blobs that `counts` accepts. Looks at every file.
