@@ -60,7 +60,7 @@ fn upstream_with_plain_http_behind_an_https_url_is_named() {
         .send();
     for text in [answer.text(), warm.text()] {
         assert!(text.contains("it answers in plain HTTP, not in TLS"), "{text}");
-        assert!(text.contains(&format!("write http://{host} in this upstream's `endpoints`")), "{text}");
+        assert!(text.contains(&format!("write http://{host} in `endpoints`")), "{text}");
     }
 }
 
