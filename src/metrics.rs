@@ -40,6 +40,16 @@ pub struct Metrics {
     pub fills_in_flight: IntGauge,
     /// Failed connections of fills that another connection resumed.
     pub fill_resumes: IntCounter,
+    /// Bytes that fills received although they had arrived already, over another connection.
+    pub fill_duplicate_bytes: IntCounter,
+    /// Connections of fills that were given up because others were faster, by `reason` (`slow`, `stalled`).
+    pub fill_replaced_connections: IntCounterVec,
+    /// Open connections of fills, without those of small blobs, by `host`.
+    pub host_connections: IntGaugeVec,
+    /// The number of connections that fills use at most now, by `host`.
+    pub host_connections_wanted: IntGaugeVec,
+    /// The rate of one connection in bytes per second, by `host`.
+    pub host_connection_rate: IntGaugeVec,
     /// Readers that are following a running fill now.
     pub fill_followers: IntGauge,
     /// Requests sent to upstreams, by `upstream`, `kind` (`manifest`, `blob`, `token`, `tags`, …) and `status` (a code,
@@ -157,6 +167,30 @@ impl Metrics {
                 r,
                 "entrepot_fill_resumes_total",
                 "Failed connections of fills that another connection resumed",
+            ),
+            fill_duplicate_bytes: counter(
+                r,
+                "entrepot_fill_duplicate_bytes_total",
+                "Bytes that fills received although they had arrived already",
+            ),
+            fill_replaced_connections: counters(
+                r,
+                "entrepot_fill_replaced_connections_total",
+                "Connections of fills that were given up because others were faster",
+                &["reason"],
+            ),
+            host_connections: gauges(r, "entrepot_host_connections", "Open connections of fills", &["host"]),
+            host_connections_wanted: gauges(
+                r,
+                "entrepot_host_connections_wanted",
+                "The number of connections that fills use at most now",
+                &["host"],
+            ),
+            host_connection_rate: gauges(
+                r,
+                "entrepot_host_connection_bytes_per_second",
+                "The rate of one connection of a fill",
+                &["host"],
             ),
             fills_in_flight: gauge(r, "entrepot_fills_in_flight", "Fills that are running"),
             fill_followers: gauge(r, "entrepot_fill_followers", "Readers that are following a running fill"),

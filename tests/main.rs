@@ -16,5 +16,7 @@ mod hosted;
 mod http;
 /// The pull-through mirror: pulls, fills, freshness, rights, warming.
 mod mirror;
+/// The scheduler of transfers, over simulated links.
+mod scheduler;
 /// Requests to upstreams: endpoints, logins, proxies, TLS, and what stays secret.
 mod upstream;

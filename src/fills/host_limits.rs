@@ -1,18 +1,34 @@
-//! The limit on connections to one host, and how fills share it.
+//! The hosts that fills connect to: how many connections each may have, how fast it is, and how fills share it.
 //!
 //! Each connection needs a permit of its host. Permits are granted in the order of the requests, and a fill requests
-//! one at a time. So a small layer gets its permit between two segments of a large one.
+//! one at a time. So a small layer gets its permit between two segments of a large one. The number of connections that
+//! is best for a host is searched for all its fills together, and kept between fills.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::schedule::{Concurrency, EndpointPace, Load};
+use crate::config;
+use crate::metrics::Metrics;
+use crate::sys::{Clock, Moment};
+
+/// A blob of up to this size is small: it needs one request, which costs more time than bytes.
+const SMALL: u64 = 256 << 10;
+
+/// Small blobs have permits of their own: this many times `perhost`. They carry as many bytes at once as `perhost / 4`
+/// segments of 8 MiB at most.
+const SMALL_PER_HOST: usize = 8;
 
 /// The limits of all hosts that fills connect to.
 #[derive(Debug)]
 pub struct HostLimits {
-    per_host: usize,
+    settings: config::Fill,
+    clock: Clock,
+    origin: Moment,
+    metrics: Arc<Metrics>,
     /// A std `Mutex`: held for map operations only.
     hosts: Mutex<HashMap<String, Arc<HostLimit>>>,
 }
@@ -20,37 +36,104 @@ pub struct HostLimits {
 /// The limit of one host.
 #[derive(Debug)]
 pub struct HostLimit {
+    name: String,
     per_host: usize,
     permits: Arc<Semaphore>,
+    small_permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    /// A std `Mutex`: held for calculations only.
+    state: Mutex<HostState>,
+}
+
+/// The state of one host, from the reports of all fills that use it.
+#[derive(Debug)]
+struct HostState {
+    concurrency: Concurrency,
+    pace: EndpointPace,
+    total: HostReport,
     /// The number of fills that clients wait for.
-    client_fills: AtomicUsize,
+    client_fills: usize,
     /// The number of fills that only background work waits for.
-    background_fills: AtomicUsize,
+    background_fills: usize,
+}
+
+/// The connections of one fill to a host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostReport {
+    /// The bytes that the host has sent, and the time that connections were receiving, all together.
+    pub bytes: u64,
+    pub busy: Duration,
+    pub open: usize,
+    pub receiving: usize,
 }
 
 /// A fill that uses a host. Dropping it leaves the host to the other fills.
 #[derive(Debug)]
 pub struct HostUse {
     host: Arc<HostLimit>,
-    background: bool,
+    kind: FillKind,
+    reported: HostReport,
+    /// The number of connections to the host at the last report.
+    known_count: usize,
+}
+
+/// The kind of a fill, which decides about its share of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FillKind {
+    /// The blob is small.
+    Small,
+    /// Clients wait for the blob.
+    Client,
+    /// Only background work waits for the blob.
+    Background,
 }
 
 /// The permit for one connection to a host.
 pub type HostPermit = OwnedSemaphorePermit;
 
+impl FillKind {
+    /// Returns the kind of the fill of a blob.
+    pub fn of(size: Option<u64>, background: bool) -> Self {
+        match (size, background) {
+            (Some(..=SMALL), _) => Self::Small,
+            (_, true) => Self::Background,
+            (_, false) => Self::Client,
+        }
+    }
+}
+
 impl HostLimits {
-    /// Creates the limits: at most `per_host` connections to each host.
-    pub fn new(per_host: usize) -> Self {
-        Self { per_host, hosts: Mutex::default() }
+    /// Creates the limits that the configuration names.
+    pub fn new(settings: config::Fill, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let origin = clock.moment();
+        Self { settings, clock, origin, metrics, hosts: Mutex::default() }
+    }
+
+    /// Returns the time since the limits were created, in which the state of hosts is told.
+    pub fn now(&self) -> Duration {
+        self.clock.since(self.origin)
     }
 
     /// Returns the limit of a host. The configuration bounds the number of hosts, so none is ever removed.
     pub fn host(&self, name: &str) -> Arc<HostLimit> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let host = hosts.entry(name.to_owned()).or_insert_with(|| {
-            let (client_fills, background_fills) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            let permits = Arc::new(Semaphore::new(self.per_host));
-            Arc::new(HostLimit { per_host: self.per_host, permits, client_fills, background_fills })
+            let per_host = self.settings.per_host;
+            let state = HostState {
+                concurrency: Concurrency::new(self.settings.connections, per_host),
+                pace: EndpointPace::default(),
+                total: HostReport::default(),
+                client_fills: 0,
+                background_fills: 0,
+            };
+            Arc::new(HostLimit {
+                name: name.to_owned(),
+                per_host,
+                permits: Arc::new(Semaphore::new(per_host)),
+                small_permits: Arc::new(Semaphore::new(per_host * SMALL_PER_HOST)),
+                metrics: Arc::clone(&self.metrics),
+                state: Mutex::new(state),
+            })
         });
         Arc::clone(host)
     }
@@ -58,36 +141,141 @@ impl HostLimits {
 
 impl HostLimit {
     /// Records that a fill begins to use the host.
-    pub fn enter(self: &Arc<Self>, background: bool) -> HostUse {
-        let counter = if background { &self.background_fills } else { &self.client_fills };
-        counter.fetch_add(1, Ordering::Relaxed);
-        HostUse { host: Arc::clone(self), background }
+    pub fn enter(self: &Arc<Self>, kind: FillKind) -> HostUse {
+        self.state().count(kind, 1);
+        HostUse { host: Arc::clone(self), kind, reported: HostReport::default(), known_count: 0 }
     }
 
-    /// Waits for the permit for one connection.
-    pub async fn permit(self: Arc<Self>) -> HostPermit {
-        Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed")
+    fn state(&self) -> MutexGuard<'_, HostState> {
+        // A panic between two assignments leaves a count that is slightly wrong, which does no harm.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostState {
+    fn count(&mut self, kind: FillKind, by: isize) {
+        let fills = match kind {
+            FillKind::Small => return,
+            FillKind::Client => &mut self.client_fills,
+            FillKind::Background => &mut self.background_fills,
+        };
+        *fills = fills.saturating_add_signed(by);
+    }
+
+    /// Replaces a fill's last report by a new one.
+    fn replace(&mut self, old: &HostReport, new: &HostReport) {
+        let total = &mut self.total;
+        total.bytes += new.bytes.saturating_sub(old.bytes);
+        total.busy += new.busy.saturating_sub(old.busy);
+        total.open = (total.open + new.open).saturating_sub(old.open);
+        total.receiving = (total.receiving + new.receiving).saturating_sub(old.receiving);
     }
 }
 
 impl HostUse {
-    /// Returns how many connections this fill may have at once while other fills use the host too. It is an equal
-    /// share, at least one. A background fill gets only one while clients wait for other fills.
+    /// Waits for the permit for one connection.
+    pub fn permit(&self) -> impl Future<Output = HostPermit> + Send + use<> {
+        let permits = match self.kind {
+            FillKind::Small => &self.host.small_permits,
+            FillKind::Client | FillKind::Background => &self.host.permits,
+        };
+        let permits = Arc::clone(permits);
+        async move { permits.acquire_owned().await.expect("the semaphore is never closed") }
+    }
+
+    /// Returns the speed of the host as far as it is known.
+    pub fn pace(&self) -> EndpointPace {
+        self.host.state().pace
+    }
+
+    /// Returns how many connections this fill may have at once. It is an equal share of the host, at least one. A
+    /// background fill gets only one while clients wait for other fills.
     pub fn share(&self) -> usize {
-        let clients = self.host.client_fills.load(Ordering::Relaxed);
-        let background = self.host.background_fills.load(Ordering::Relaxed);
-        match (self.background, clients) {
-            (true, 1..) => 1,
-            (true, 0) => (self.host.per_host / background.max(1)).max(1),
-            (false, _) => (self.host.per_host / clients.max(1)).max(1),
+        let state = self.host.state();
+        let (clients, background) = (state.client_fills.max(1), state.background_fills.max(1));
+        let fills = match (self.kind, state.client_fills) {
+            (FillKind::Small, _) | (FillKind::Background, 1..) => return 1,
+            (FillKind::Background, 0) => background,
+            (FillKind::Client, _) => clients,
+        };
+        match state.concurrency.is_fixed() {
+            true => state.concurrency.count().min((self.host.per_host / fills).max(1)),
+            false => state.concurrency.count().div_ceil(fills),
+        }
+    }
+
+    /// Returns true if this fill may have one more connection now. `spare` connections are allowed in addition.
+    pub fn has_room(&self, open: usize, spare: usize) -> bool {
+        let share = self.share();
+        let state = self.host.state();
+        let free = state.concurrency.is_fixed() || state.total.open < state.concurrency.count() + spare;
+        open == 0 || (open < share + spare && free)
+    }
+
+    /// Changes the kind of this fill.
+    pub fn set_kind(&mut self, kind: FillKind) {
+        let mut state = self.host.state();
+        state.count(self.kind, -1);
+        state.count(kind, 1);
+        self.kind = kind;
+    }
+
+    /// Reports the connections of this fill, and lets the host judge the number of its connections if it is time to.
+    /// Returns true if the number has fallen since the last report.
+    pub fn report(&mut self, report: HostReport, pace: EndpointPace, now: Duration) -> bool {
+        if self.kind == FillKind::Small {
+            return false;
+        }
+        let mut state = self.host.state();
+        state.replace(&self.reported, &report);
+        self.reported = report;
+        state.pace = pace;
+        let HostReport { bytes, busy, open, receiving } = state.total;
+        let before = state.concurrency.count();
+        state.concurrency.observe(&Load { now, bytes, busy, open, receiving, latency: pace.latency() });
+        let count = state.concurrency.count();
+        drop(state);
+        self.host.show(before, count, open, pace);
+        std::mem::replace(&mut self.known_count, count) > count
+    }
+
+    /// Records that a request that began at `opened` was refused.
+    pub fn refused(&self, opened: Duration, now: Duration) {
+        let mut state = self.host.state();
+        let before = state.concurrency.count();
+        state.concurrency.refused(opened, now);
+        let (count, open, pace) = (state.concurrency.count(), state.total.open, state.pace);
+        drop(state);
+        self.host.show(before, count, open, pace);
+    }
+
+    /// Records that a request that began at `opened` was answered.
+    pub fn answered(&self, opened: Duration) {
+        self.host.state().concurrency.answered(opened);
+    }
+}
+
+impl HostLimit {
+    /// Shows the connections of the host to operators.
+    fn show(&self, before: usize, count: usize, open: usize, pace: EndpointPace) {
+        let rate = pace.rate().unwrap_or_default();
+        let host = &[self.name.as_str()];
+        self.metrics.host_connections.with_label_values(host).set(open as i64);
+        self.metrics.host_connections_wanted.with_label_values(host).set(count as i64);
+        self.metrics.host_connection_rate.with_label_values(host).set(rate as i64);
+        if before != count {
+            let (host, latency) = (&self.name, pace.latency());
+            tracing::debug!(host, before, count, rate, latency, "the number of connections to a host has changed");
         }
     }
 }
 
 impl Drop for HostUse {
     fn drop(&mut self) {
-        let counter = if self.background { &self.host.background_fills } else { &self.host.client_fills };
-        counter.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.host.state();
+        state.count(self.kind, -1);
+        let gone = HostReport { open: 0, receiving: 0, ..self.reported };
+        state.replace(&self.reported, &gone);
     }
 }
 
@@ -97,14 +285,16 @@ mod tests {
 
     #[test]
     fn fills_share_a_host_equally_and_background_fills_yield() {
-        let limits = HostLimits::new(16);
-        let first = limits.host("a").enter(false);
+        let settings = config::Fill { connections: config::FillConnections::Fixed(16), ..config::Fill::default() };
+        let limits = HostLimits::new(settings, Clock::system(), Arc::default());
+        let first = limits.host("a").enter(FillKind::Client);
         assert_eq!(first.share(), 16);
-        let second = limits.host("a").enter(false);
-        let background = limits.host("a").enter(true);
-        assert_eq!((first.share(), second.share(), background.share()), (8, 8, 1));
+        let second = limits.host("a").enter(FillKind::Client);
+        let background = limits.host("a").enter(FillKind::Background);
+        let small = limits.host("a").enter(FillKind::Small);
+        assert_eq!((first.share(), second.share(), background.share(), small.share()), (8, 8, 1, 1));
         drop((first, second));
         assert_eq!(background.share(), 16);
-        assert_eq!(limits.host("b").enter(false).share(), 16);
+        assert_eq!(limits.host("b").enter(FillKind::Client).share(), 16);
     }
 }

@@ -3,6 +3,8 @@
 //! Floor 5. May import floors 0–4 except `auth`. A fill knows its sources, not the repositories of the registry. It
 //! runs in a task of its own and outlives its clients. No reader gets the end of a blob before the digest is verified.
 
+pub mod schedule;
+
 mod source;
 mod error;
 mod waiting;

@@ -21,7 +21,7 @@ pub struct Shared {
 impl Shared {
     /// Bundles the parts, and creates the limits for the hosts.
     pub fn new(ledger: Arc<Ledger>, settings: config::Fill, machine: &Machine, metrics: Arc<Metrics>) -> Self {
-        let hosts = Arc::new(HostLimits::new(settings.per_host));
+        let hosts = Arc::new(HostLimits::new(settings.clone(), machine.clock.clone(), Arc::clone(&metrics)));
         Self { ledger, hosts, settings, machine: machine.clone(), metrics }
     }
 }

@@ -201,7 +201,9 @@ fn requested_range_moves_to_the_front_of_a_running_fill() {
     assert!(upstream.bytes_sent(&digest) < 8 * MIB as u64);
     upstream.heal();
     assert!([begun, slow.rest()].concat() == content);
-    assert_eq!(upstream.bytes_sent(&digest), content.len() as u64);
+    // A connection whose last bytes another one has taken over is dropped with what it has received meanwhile.
+    let sent = upstream.bytes_sent(&digest);
+    assert!((content.len() as u64..content.len() as u64 + 2 * MIB as u64).contains(&sent), "{sent} bytes");
 }
 
 #[test]
@@ -214,7 +216,9 @@ fn fill_uses_two_endpoints() {
     [&one, &two].iter().for_each(|upstream| upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64)));
     assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content));
     let sent = [one.bytes_sent(&digest), two.bytes_sent(&digest)];
-    assert_eq!(sent.iter().sum::<u64>(), content.len() as u64);
+    // As above: the end of a segment may have been taken over.
+    let all = sent.iter().sum::<u64>();
+    assert!((content.len() as u64..content.len() as u64 + 2 * MIB as u64).contains(&all), "{all} bytes");
     assert!(sent.iter().all(|sent| *sent >= 2 * MIB as u64), "{sent:?}");
 }
 
@@ -345,8 +349,8 @@ fn unfinished_fill_is_evicted_first() {
     let digest = upstream.blob("library/app", &content);
     let other = noise(17, 3 * MIB);
     let second = upstream.blob("library/app", &other);
-    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}");
-    upstream.fault("GET", "/blobs/", Fault::Throttle(2 * MIB as u64));
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}\n  fill: {connections: 1}");
+    upstream.fault("GET", "/blobs/", Fault::Throttle(MIB as u64));
     let (slow, _) = Slow::begin(&mirror.client(), &blob("library/app", digest), 2 * MIB + 1000);
     assert_eq!(mirror.client().request("DELETE", &format!("/api/v1/fills/{digest}")).send().status, 202);
     drop(slow);

@@ -1,15 +1,14 @@
 //! One connection of a transfer: it fetches one segment of the blob from one endpoint.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::error::TransferError;
-use super::plan::{Assignment, Delivery};
-use super::stalled::Watched;
 use super::state::Transfer;
 use super::writer::{self, Batch, WriteHalf, total_len};
 use crate::fills::progress::Phase;
+use crate::fills::schedule::{Assignment, Delivery, Fault};
 use crate::fills::source::{BlobSource, agreed_size};
 use crate::sys::Moment;
 use crate::upstream::{BlobRange, BlobStream, UpstreamError};
@@ -41,36 +40,52 @@ pub(super) struct ConnectionEnd {
 
 impl Connection<'_> {
     /// Fetches the assigned segment, or as much of it as arrives before the connection fails or stalls. Only the network
-    /// half is cut: the connection ends when the bytes that it has received are on the disk.
-    pub(super) async fn run(self) -> ConnectionEnd {
+    /// half is cut: the connection ends when the bytes that it has received are on the disk. A fault ends the network
+    /// half too.
+    pub(super) async fn run(self, fault: oneshot::Receiver<Fault>) -> ConnectionEnd {
         let began = self.transfer.shared.machine.clock.moment();
         let (queue, batches) = writer::queue();
         let sender = (self.source.name.clone(), self.endpoints.id(self.endpoint));
         let writer = WriteHalf { transfer: self.transfer, assignment: self.assignment, sender };
         let mut received = 0;
-        let (fetched, written) = tokio::join!(self.fetch(queue), writer.run(batches, &mut received));
+        let (fetched, written) = tokio::join!(self.fetch(queue, fault), writer.run(batches, &mut received));
         let outcome = written.and(fetched);
         ConnectionEnd { endpoint: self.endpoint, assignment: self.assignment, began, received, outcome }
     }
 
     /// Receives the segment until it is complete, or until the connection is cut.
-    async fn fetch(self, queue: mpsc::Sender<Batch>) -> Result<(), TransferError> {
-        let watched = self.transfer.stalls.watch(self.assignment.ticket, self.transfer.partial.arrivals().total());
+    async fn fetch(self, queue: mpsc::Sender<Batch>, fault: oneshot::Receiver<Fault>) -> Result<(), TransferError> {
         tokio::select! {
-            outcome = self.receive(&watched, queue) => outcome,
-            waited = watched.stalled() => {
-                let host = self.source.upstream.host(self.endpoints.id(self.endpoint));
-                Err(TransferError::Source(UpstreamError::Timeout { host, waited }))
-            }
+            outcome = self.receive(queue) => outcome,
+            Ok(fault) = fault => self.replaced(fault),
             () = self.cut.cancelled() => Err(TransferError::Stopped),
         }
     }
 
-    async fn receive(self, watched: &Watched<'_>, queue: mpsc::Sender<Batch>) -> Result<(), TransferError> {
+    /// Ends the connection because another one should fetch the rest of its segment.
+    fn replaced(self, fault: Fault) -> Result<(), TransferError> {
+        let (host, metrics) =
+            (self.source.upstream.host(self.endpoints.id(self.endpoint)), &self.transfer.shared.metrics);
+        match fault {
+            Fault::Stalled(waited) => {
+                metrics.fill_replaced_connections.with_label_values(&["stalled"]).inc();
+                Err(TransferError::Source(UpstreamError::Timeout { host, waited }))
+            }
+            Fault::Slow { rate, expected } => {
+                metrics.fill_replaced_connections.with_label_values(&["slow"]).inc();
+                tracing::debug!(digest = %self.transfer.fill.digest, host, rate, expected, "a slow connection of a fill is replaced");
+                Ok(())
+            }
+        }
+    }
+
+    async fn receive(self, queue: mpsc::Sender<Batch>) -> Result<(), TransferError> {
+        let (hosts, ticket) = (&self.transfer.shared.hosts, self.assignment.ticket);
         let mut stream = match self.open().await {
             Err(UpstreamError::Unsatisfiable { host, total }) => return self.unsatisfiable(host, total),
             stream => stream.map_err(TransferError::Source)?,
         };
+        self.transfer.scheduler().answered(ticket, hosts.now());
         let size = self.accept(&stream).await?;
         let mut position = stream.start();
         loop {
@@ -82,13 +97,14 @@ impl Connection<'_> {
             if let Some(expected) = size.filter(|size| end > *size) {
                 return Err(TransferError::Source(UpstreamError::Length { expected, found: end }));
             }
-            // While the disk is slow, the connection waits and has not stalled.
-            watched.pause();
+            // From here on the bytes belong to the writer, so no other connection takes them over.
+            self.transfer.scheduler().received(ticket, end, hosts.now());
+            self.transfer.scheduler().waits_for_disk(ticket);
             if queue.send(Batch { position, pieces }).await.is_err() {
                 // A write has failed, and the write half returns its error.
                 return Ok(());
             }
-            watched.active(self.transfer.partial.arrivals().total());
+            self.transfer.scheduler().resumes(ticket, hosts.now());
             position = end;
             if self.is_finished(&stream, size, position) {
                 return Ok(());
@@ -100,7 +116,7 @@ impl Connection<'_> {
     fn is_finished(self, stream: &BlobStream, size: Option<u64>, position: u64) -> bool {
         if stream.is_ranged() {
             // Bytes after the assigned segment belong to another connection.
-            let asked = self.transfer.plan().end_of(self.assignment);
+            let asked = self.transfer.scheduler().end_of(self.assignment);
             return self.assignment.bounded && stream.end().is_none_or(|end| end > asked) && position >= asked;
         }
         // A stream of the whole blob may contain nothing new any more.
@@ -141,13 +157,13 @@ impl Connection<'_> {
         // Readers were told the first size, so no later source may name another.
         let sizes = [self.source.expected_size, transfer.fill.progress().size, stream.total()];
         let size = agreed_size(sizes).map_err(TransferError::Source)?;
-        if !stream.is_ranged() && !transfer.plan().takes_all(self.assignment) {
+        if !stream.is_ranged() && !transfer.scheduler().takes_all(self.assignment) {
             self.endpoints.leave_to_others(self.endpoint);
             return Err(self.protocol_error("it ignores ranges".to_owned()));
         }
         match size {
-            Some(size) => transfer.plan().set_size(size),
-            None => transfer.plan().set_delivery(Delivery::Whole),
+            Some(size) => transfer.scheduler().set_size(size),
+            None => transfer.scheduler().set_delivery(Delivery::Whole),
         }
         let mut reservation = transfer.reservation.lock().await;
         if reservation.is_none() {
@@ -166,7 +182,7 @@ impl Connection<'_> {
         let transfer = self.transfer;
         let arrivals = transfer.partial.arrivals();
         let unsatisfiable = UpstreamError::Unsatisfiable { host, total };
-        let known = transfer.plan().size();
+        let known = transfer.scheduler().size();
         if known.is_some_and(|known| total.is_some_and(|total| total != known)) {
             let (expected, found) = (known.unwrap_or_default(), total.unwrap_or_default());
             return Err(TransferError::Source(UpstreamError::Length { expected, found }));
@@ -174,7 +190,7 @@ impl Connection<'_> {
         if known.is_none() && total.is_none() && self.assignment.span.start != arrivals.prefix() {
             // The wanted range lies beyond the end, and the size is unknown. Requests from the beginning on will find
             // it.
-            transfer.plan().ask_in_order();
+            transfer.scheduler().ask_in_order();
             return Ok(());
         }
         let asking = transfer.fill.progress().phase == Phase::Asking;
@@ -182,7 +198,7 @@ impl Connection<'_> {
             // Starting over is possible only while no reader has got any bytes.
             Some(total) if total < arrivals.snapshot().end() && asking => Err(TransferError::Unresumable),
             Some(total) if known.is_none() && total >= arrivals.snapshot().end() => {
-                transfer.plan().set_size(total);
+                transfer.scheduler().set_size(total);
                 transfer.fill.answered(&self.source.name, Some(total));
                 Ok(())
             }
@@ -199,7 +215,7 @@ impl Connection<'_> {
                 Err(self.protocol_error(format!("it ended after {position} of {expected} bytes")))
             }
             None if !(stream.is_ranged() && self.assignment.bounded) => {
-                self.transfer.plan().set_size(position);
+                self.transfer.scheduler().set_size(position);
                 Ok(())
             }
             _ => Ok(()),

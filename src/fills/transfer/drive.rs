@@ -1,29 +1,29 @@
 //! Manages the connections of a transfer: decides on their number and on the endpoint of each, and handles their end.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::concurrency::Concurrency;
 use super::connection::{Connection, ConnectionEnd};
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::error::TransferError;
-use super::plan::Plan;
+use super::hosts::Hosts;
 use super::state::Transfer;
 use crate::config::Unattended;
-use crate::fills::host_limits::{HostLimit, HostPermit, HostUse};
+use crate::fills::host_limits::HostPermit;
 use crate::fills::progress::Phase;
+use crate::fills::schedule::{Fault, Scheduler};
 use crate::fills::source::BlobSource;
-use crate::sys::Moment;
-use crate::upstream::{EndpointId, UpstreamError};
+use crate::upstream::UpstreamError;
 
-/// The throughput is measured this often.
-const TICK: Duration = Duration::from_millis(500);
+/// The connections are judged this often.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Before a response head has been sent, an endpoint that answers 5xx is asked this many times. Other errors are not
 /// retried, so that clients get them soon.
@@ -35,9 +35,6 @@ type QueuedConnection = (EndpointIndex, Pin<Box<dyn Future<Output = HostPermit> 
 /// A connection that is running.
 type RunningConnection<'t> = Pin<Box<dyn Future<Output = ConnectionEnd> + Send + 't>>;
 
-/// The running connections of a transfer.
-type Connections<'t> = FuturesUnordered<RunningConnection<'t>>;
-
 impl Transfer<'_> {
     /// Fetches from one source until everything has arrived.
     pub(in crate::fills) async fn fetch(&self, source: &BlobSource) -> Result<(), TransferError> {
@@ -47,8 +44,10 @@ impl Transfer<'_> {
 
     /// Fetches from these endpoints of a source until everything has arrived.
     pub(super) async fn fetch_through(&self, source: &BlobSource, endpoints: &Endpoints) -> Result<(), TransferError> {
-        let size = self.plan().size().or(source.expected_size).or(self.fill.progress().size);
-        *self.plan() = Plan::new(size, self.shared.settings.segment);
+        // A size that another source named does not count, unless readers were told of it.
+        let size = source.expected_size.or(self.stated_size());
+        let hosts = Hosts::of(self, source, endpoints, size);
+        *self.scheduler() = Scheduler::new(size, self.shared.settings.segment, hosts.paces());
         // Readers get nothing during a repair, and may leave. The repair is finished all the same.
         let unattended = match self.fill.progress().phase {
             Phase::Repairing => Unattended::Finish,
@@ -58,7 +57,7 @@ impl Transfer<'_> {
         let (done, stop) = (CancellationToken::new(), CancellationToken::new());
         let cut = stop.child_token();
         let connections = async {
-            let outcome = Drive { transfer: self, source, endpoints, cut: &cut }.run().await;
+            let outcome = Drive { transfer: self, source, endpoints, cut: &cut }.run(hosts).await;
             done.cancel();
             outcome
         };
@@ -89,49 +88,49 @@ struct Drive<'t> {
     cut: &'t CancellationToken,
 }
 
-/// The time of the last measurement, and the number of bytes that had arrived by then.
-type Measurement = (Moment, u64);
+/// The running connections of a transfer.
+struct Running<'t> {
+    connections: FuturesUnordered<RunningConnection<'t>>,
+    /// Ends the network half of the connection with this ticket.
+    faults: HashMap<u64, oneshot::Sender<Fault>>,
+    hosts: Hosts,
+    queued: Option<QueuedConnection>,
+}
 
 impl<'t> Drive<'t> {
     /// Keeps the useful number of connections busy, until everything has arrived or the transfer stops. Returns when the
     /// writes of all connections have ended.
-    async fn run(self) -> Result<(), TransferError> {
-        let mut concurrency = Concurrency::new(self.transfer.shared.settings.connections);
-        let mut connections = FuturesUnordered::new();
-        let outcome = self.keep_busy(&mut concurrency, &mut connections).await;
+    async fn run(self, hosts: Hosts) -> Result<(), TransferError> {
+        let (connections, faults) = (FuturesUnordered::new(), HashMap::new());
+        let mut running = Running { connections, faults, hosts, queued: None };
+        let outcome = self.keep_busy(&mut running).await;
         self.cut.cancel();
-        while let Some(end) = connections.next().await {
+        while let Some(end) = running.connections.next().await {
             // The first error has decided already.
-            let _ = self.ended(&mut concurrency, end);
+            let _ = self.ended(&mut running, end);
         }
         outcome
     }
 
-    async fn keep_busy(
-        self,
-        concurrency: &mut Concurrency,
-        connections: &mut Connections<'t>,
-    ) -> Result<(), TransferError> {
+    async fn keep_busy(self, running: &mut Running<'t>) -> Result<(), TransferError> {
         let transfer = self.transfer;
-        let mut host_uses = self.host_uses();
-        let mut queued: Option<QueuedConnection> = None;
         let mut tick = tokio::time::interval(TICK);
-        let mut measured = (transfer.shared.machine.clock.moment(), transfer.partial.arrivals().total());
         while !transfer.is_done() {
-            if queued.is_none() && connections.len() < self.limit(concurrency, &host_uses) && transfer.has_work() {
-                queued = self.queue();
+            if running.queued.is_none() {
+                running.queued = self.queue(running);
             }
-            if queued.is_none() && connections.is_empty() && self.endpoints.until_next().is_none() {
+            let idle = running.queued.is_none() && running.connections.is_empty();
+            if idle && self.endpoints.until_next().is_none() {
                 return Err(TransferError::Source(self.no_endpoint_left()));
             }
             tokio::select! {
-                permit = granted(&mut queued) => connections.extend(self.begin(permit)),
-                Some(end) = connections.next() => self.ended(concurrency, end)?,
+                permit = granted(&mut running.queued) => self.begin(running, permit),
+                Some(end) = running.connections.next() => self.ended(running, end)?,
                 // A client may have joined a background fill, which then gets a larger share of the hosts.
-                () = transfer.fill.waiters().joined() => host_uses = self.host_uses(),
+                () = transfer.fill.waiters().joined() => running.hosts.rejoin(transfer),
                 () = transfer.answered.notified() => {}
-                () = next_pause_over(self.endpoints), if queued.is_none() => {}
-                _ = tick.tick() => measured = self.measure(concurrency, connections.len(), measured),
+                () = next_pause_over(self.endpoints), if running.queued.is_none() => {}
+                _ = tick.tick() => self.judge(running),
                 () = self.cut.cancelled() => return Err(TransferError::Stopped),
             }
         }
@@ -146,52 +145,52 @@ impl<'t> Drive<'t> {
         self.endpoints.error().unwrap_or_else(unasked)
     }
 
-    fn host_uses(self) -> Vec<HostUse> {
-        let background = self.transfer.fill.waiters().is_background();
-        self.endpoints.ids().into_iter().map(|id| self.host_limit(id).enter(background)).collect()
-    }
-
-    fn host_limit(self, id: EndpointId) -> Arc<HostLimit> {
-        self.transfer.shared.hosts.host(&self.source.upstream.host(id))
-    }
-
-    /// Returns how many connections there may be now. Until a source has answered, it is one. While a waiter wants a
-    /// part that no connection fetches, it is one more than otherwise.
-    fn limit(self, concurrency: &Concurrency, host_uses: &[HostUse]) -> usize {
-        if self.transfer.fill.progress().phase == Phase::Asking {
-            return 1;
+    /// Queues for the permit for one more connection, if there is work for it at an endpoint that can be asked now.
+    /// Until a source has answered, there is only one connection.
+    fn queue(self, running: &Running<'t>) -> Option<QueuedConnection> {
+        let transfer = self.transfer;
+        let usable = self.endpoints.usable();
+        let asking = transfer.fill.progress().phase == Phase::Asking;
+        if usable.is_empty() || asking && !running.connections.is_empty() {
+            return None;
         }
-        let share: usize = host_uses.iter().map(HostUse::share).sum();
-        concurrency.count().min(share) + usize::from(self.transfer.is_urgent())
-    }
-
-    /// Queues for the permit for one more connection, if an endpoint can be asked now.
-    fn queue(self) -> Option<QueuedConnection> {
-        let endpoint = self.endpoints.begin()?;
-        let host = self.host_limit(self.endpoints.id(endpoint));
-        Some((endpoint, Box::pin(host.permit())))
+        let endpoint = transfer.schedule(running.hosts.most(&usable), |scheduler, needs| {
+            // While a reader waits for bytes that no connection fetches, there may be one connection more.
+            let spare = usize::from(scheduler.is_urgent(needs));
+            let has_room = |endpoint: &usize| running.hosts.has_room(*endpoint, scheduler.open(*endpoint), spare);
+            let candidates: Vec<usize> = match asking {
+                true => usable.iter().map(|endpoint| endpoint.at()).take(1).collect(),
+                false => usable.iter().map(|endpoint| endpoint.at()).filter(has_room).collect(),
+            };
+            scheduler.best_endpoint(&candidates, needs)
+        })?;
+        Some((EndpointIndex::new(endpoint), Box::pin(running.hosts.permit(endpoint))))
     }
 
     /// Opens a connection with a permit, unless there is no work left for it.
-    fn begin(self, (endpoint, permit): (EndpointIndex, HostPermit)) -> Option<RunningConnection<'t>> {
+    fn begin(self, running: &mut Running<'t>, (endpoint, permit): (EndpointIndex, HostPermit)) {
         let Drive { transfer, source, endpoints, cut } = self;
-        let Some(assignment) = transfer.take(endpoints.reach(endpoint)) else {
-            endpoints.release(endpoint);
-            return None;
-        };
-        Some(Box::pin(async move {
+        let most = running.hosts.most(&endpoints.usable());
+        let assignment = transfer.schedule(most, |scheduler, needs| scheduler.take(endpoint.at(), needs));
+        let Some(assignment) = assignment else { return };
+        let (sender, fault) = oneshot::channel();
+        running.faults.insert(assignment.ticket, sender);
+        running.connections.push(Box::pin(async move {
             let _permit = permit;
-            Connection { transfer, source, endpoints, endpoint, assignment, cut }.run().await
-        }))
+            Connection { transfer, source, endpoints, endpoint, assignment, cut }.run(fault).await
+        }));
+        running.hosts.report(transfer);
     }
 
     /// Handles the end of a connection. Returns the error if the transfer cannot continue.
-    fn ended(self, concurrency: &mut Concurrency, end: ConnectionEnd) -> Result<(), TransferError> {
+    fn ended(self, running: &mut Running<'t>, end: ConnectionEnd) -> Result<(), TransferError> {
         let ConnectionEnd { endpoint, assignment, began, received, outcome } = end;
         let transfer = self.transfer;
-        transfer.plan().release(assignment);
+        running.faults.remove(&assignment.ticket);
+        let opened = transfer.scheduler().release(assignment.ticket, transfer.shared.hosts.now());
         let (from, took) = (assignment.span.start, transfer.shared.machine.clock.since(began).as_millis());
         tracing::debug!(digest = %transfer.fill.digest, from, received, took, "a connection of a fill has ended");
+        running.hosts.report(transfer);
         let error = match outcome {
             Ok(()) => None,
             Err(TransferError::Source(error)) => Some(error),
@@ -201,8 +200,8 @@ impl<'t> Drive<'t> {
             }
         };
         if let Some(error) = &error {
-            if matches!(error, UpstreamError::TooManyRequests { .. } | UpstreamError::Status { status: 503, .. }) {
-                concurrency.refused();
+            if let Some(opened) = opened.filter(|_| is_refusal(error, received)) {
+                running.hosts.refused(endpoint.at(), opened, transfer.shared.hosts.now());
             }
             self.report_failure(error, received);
         }
@@ -231,17 +230,26 @@ impl<'t> Drive<'t> {
         }
     }
 
-    /// Measures the throughput since the last measurement, and looks for stalled connections.
-    fn measure(self, concurrency: &mut Concurrency, connections: usize, (since, before): Measurement) -> Measurement {
+    /// Replaces connections that are silent or slow while others are not, and looks at the load of the hosts.
+    fn judge(self, running: &mut Running<'t>) {
         let transfer = self.transfer;
-        let total = transfer.partial.arrivals().total();
-        transfer.stalls.check(total);
-        if connections >= concurrency.count() {
-            concurrency.measured(total.saturating_sub(before), transfer.shared.machine.clock.since(since));
-        } else {
-            concurrency.idle();
+        let faults = transfer.scheduler().faults(transfer.shared.hosts.now());
+        for (ticket, fault) in faults {
+            if let Some(sender) = running.faults.remove(&ticket) {
+                // A connection that has just ended needs no fault.
+                let _ = sender.send(fault);
+            }
         }
-        (transfer.shared.machine.clock.moment(), total)
+        running.hosts.report(transfer);
+    }
+}
+
+/// Returns true if an upstream that has too many connections answers like this.
+fn is_refusal(error: &UpstreamError, received: u64) -> bool {
+    match error {
+        UpstreamError::TooManyRequests { .. } | UpstreamError::Status { status: 503, .. } => true,
+        UpstreamError::Connect { retry_in: None, .. } | UpstreamError::Protocol { .. } => received == 0,
+        _ => false,
     }
 }
 

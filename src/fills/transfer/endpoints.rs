@@ -47,10 +47,6 @@ pub(super) struct Endpoints {
 struct EndpointState {
     id: EndpointId,
     resume_hint: Option<ResumeHint>,
-    /// The number of open connections.
-    open: usize,
-    /// The throughput of one connection in bytes per second, if one has been measured.
-    rate: Option<f64>,
     /// The number of consecutive connections that were not useful.
     fruitless: u32,
     failed: Option<Moment>,
@@ -69,6 +65,16 @@ struct EndpointState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EndpointIndex(usize);
 
+impl EndpointIndex {
+    pub(super) fn new(at: usize) -> Self {
+        Self(at)
+    }
+
+    pub(super) fn at(self) -> usize {
+        self.0
+    }
+}
+
 impl Endpoints {
     /// Takes all endpoints of a source, the healthiest first. Unhealthy endpoints are asked only if no other can be.
     pub(super) fn of(source: &BlobSource, clock: Clock) -> Self {
@@ -84,8 +90,6 @@ impl Endpoints {
         let state = |id| EndpointState {
             id,
             resume_hint: None,
-            open: 0,
-            rate: None,
             fruitless: 0,
             failed: None,
             pause: None,
@@ -102,20 +106,15 @@ impl Endpoints {
         Self { tries: 1, ..self }
     }
 
-    /// Chooses the endpoint for one more connection: the one with the most throughput for each connection. The caller
-    /// must call [`Self::ended`] or [`Self::release`] for it.
-    pub(super) fn begin(&self) -> Option<EndpointIndex> {
-        let mut list = self.list();
-        let is_usable = |endpoint: &EndpointState| self.remaining_pause(endpoint).is_some_and(|left| left.is_zero());
-        let known = list.iter().filter(|endpoint| is_usable(endpoint)).all(|endpoint| endpoint.rate.is_some());
-        let load = |endpoint: &EndpointState| {
-            let rate = endpoint.rate.filter(|_| known).unwrap_or(1.0).max(1.0);
-            (endpoint.open + 1) as f64 / rate
-        };
-        let usable = list.iter().enumerate().filter(|(_, endpoint)| is_usable(endpoint));
-        let best = usable.min_by(|(_, a), (_, b)| a.unhealthy.cmp(&b.unhealthy).then(load(a).total_cmp(&load(b))))?.0;
-        list[best].open += 1;
-        Some(EndpointIndex(best))
+    /// Returns the endpoints that can be asked now, the preferred ones first. Unhealthy endpoints are left out while
+    /// others can be asked.
+    pub(super) fn usable(&self) -> Vec<EndpointIndex> {
+        let list = self.list();
+        let usable = |endpoint: &EndpointState| self.remaining_pause(endpoint).is_some_and(|left| left.is_zero());
+        let healthy = list.iter().any(|endpoint| usable(endpoint) && !endpoint.unhealthy);
+        let chosen =
+            list.iter().enumerate().filter(|(_, endpoint)| usable(endpoint) && !(healthy && endpoint.unhealthy));
+        chosen.map(|(at, _)| EndpointIndex(at)).collect()
     }
 
     pub(super) fn id(&self, endpoint: EndpointIndex) -> EndpointId {
@@ -137,26 +136,19 @@ impl Endpoints {
         self.list()[endpoint.0].resume_hint = resume_hint;
     }
 
-    /// Returns the number of bytes that one connection transfers in a few seconds.
-    pub(super) fn reach(&self, endpoint: EndpointIndex) -> Option<u64> {
-        self.list()[endpoint.0].rate.map(|rate| (rate * 4.0) as u64)
-    }
-
-    /// Records the end of a connection, which has transferred `received` bytes since `began`.
+    /// Records the end of a connection, which has brought `received` bytes since `began`.
     pub(super) fn ended(&self, endpoint: EndpointIndex, began: Moment, received: u64, error: Option<UpstreamError>) {
-        let took = self.clock.since(began).as_secs_f64();
         let mut list = self.list();
         let endpoint = &mut list[endpoint.0];
-        endpoint.open -= 1;
-        if received >= USEFUL {
-            let rate = received as f64 / took.max(0.001);
-            endpoint.rate = Some(endpoint.rate.map_or(rate, |before| before * 0.5 + rate * 0.5));
-        }
         if received > 0 {
             (endpoint.idle_since, endpoint.unhealthy) = (None, false);
         }
         match error {
-            None => (endpoint.fruitless, endpoint.failed) = (0, None),
+            // Success clears every wait, unless the request began before the failure that led to the wait.
+            None if endpoint.failed.is_none_or(|failed| began > failed) => {
+                (endpoint.fruitless, endpoint.failed, endpoint.pause) = (0, None, None);
+            }
+            None => {}
             Some(error) => self.failed(endpoint, began, received, error),
         }
     }
@@ -248,11 +240,6 @@ impl Endpoints {
                 Some(_) => true,
             };
         }
-    }
-
-    /// Takes back a [`Self::begin`] whose connection is not needed after all.
-    pub(super) fn release(&self, endpoint: EndpointIndex) {
-        self.list()[endpoint.0].open -= 1;
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<EndpointState>> {

@@ -58,7 +58,7 @@ impl Transfer<'_> {
                 () = done.cancelled() => return,
             }
             let late = self.partial.unjournalled() > 0 && self.shared.machine.clock.since(written) >= JOURNAL_AFTER;
-            let due = !warned && self.partial.journal_is_due(self.plan().size());
+            let due = !warned && self.partial.journal_is_due(self.scheduler().size());
             if !late && !due {
                 continue;
             }

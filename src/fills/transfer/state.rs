@@ -4,14 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::concurrency;
-use super::plan::{Assignment, Needs, Plan};
 use super::provenance::{Provenance, Sender};
-use super::stalled::StallDetector;
 use crate::cache::Reservation;
-use crate::config;
 use crate::fills::fill::Fill;
 use crate::fills::progress::Phase;
+use crate::fills::schedule::{Needs, Scheduler};
 use crate::fills::shared::Shared;
 use crate::oci::{Hasher, Span};
 use crate::store::{Partial, PrefixHash, StoreError};
@@ -26,11 +23,10 @@ pub(in crate::fills) struct Transfer<'a> {
     /// An async lock: a write beyond the expected size waits for more space. `None` until a source has answered.
     pub(super) reservation: tokio::sync::Mutex<Option<Reservation>>,
     // Each of the std locks is held for one operation.
-    plan: Mutex<Plan>,
+    scheduler: Mutex<Scheduler>,
     provenance: Mutex<Provenance>,
     /// The endpoints whose bytes a repair has replaced.
     suspects: Mutex<Vec<Sender>>,
-    pub(super) stalls: StallDetector,
     /// Notified when an answer has come, since there may be work for more connections.
     pub(super) answered: Notify,
 }
@@ -38,17 +34,16 @@ pub(in crate::fills) struct Transfer<'a> {
 impl<'a> Transfer<'a> {
     /// Prepares a transfer into a partial blob.
     pub(in crate::fills) fn new(shared: &'a Shared, fill: &'a Fill, partial: &'a Partial) -> Self {
-        let plan = Plan::new(None, shared.settings.segment);
+        let scheduler = Scheduler::new(None, shared.settings.segment, Vec::new());
         Self {
             shared,
             fill,
             partial,
             hash: tokio::sync::Mutex::new(PrefixHash::new(fill.digest.algorithm())),
             reservation: tokio::sync::Mutex::default(),
-            plan: Mutex::new(plan),
+            scheduler: Mutex::new(scheduler),
             provenance: Mutex::default(),
             suspects: Mutex::default(),
-            stalls: StallDetector::new(shared.machine.clock.clone()),
             answered: Notify::new(),
         }
     }
@@ -61,7 +56,7 @@ impl<'a> Transfer<'a> {
     /// Begins again at the first byte, because the bytes that had arrived are not the beginning of this blob.
     pub(in crate::fills) async fn restart(&self) -> Result<(), StoreError> {
         self.forget_hash().await;
-        *self.plan() = Plan::new(None, self.shared.settings.segment);
+        *self.scheduler() = Scheduler::new(None, self.shared.settings.segment, Vec::new());
         self.partial.restart().await?;
         self.fill.arrived();
         Ok(())
@@ -84,41 +79,30 @@ impl<'a> Transfer<'a> {
 
     /// Returns true if everything has arrived.
     pub(super) fn is_done(&self) -> bool {
-        let plan = self.plan();
+        let scheduler = self.scheduler();
         // Nothing of an empty blob is missing, but its source has to confirm it.
-        let unasked = plan.size() == Some(0) && self.fill.progress().phase == Phase::Asking;
-        !unasked && plan.is_done(&self.partial.arrivals().snapshot())
+        let unasked = scheduler.size() == Some(0) && self.fill.progress().phase == Phase::Asking;
+        !unasked && scheduler.is_done(&self.partial.arrivals().snapshot())
     }
 
-    /// Returns true if there is a segment for one more connection.
-    pub(super) fn has_work(&self) -> bool {
-        self.with_needs(None, |plan, needs| plan.has_work(needs))
+    /// Returns the size that readers were told. A repair decides by itself: the size may be what is wrong.
+    pub(super) fn stated_size(&self) -> Option<u64> {
+        let progress = self.fill.progress();
+        progress.size.filter(|_| progress.phase != Phase::Repairing)
     }
 
-    /// Returns true if a waiter wants bytes that no connection fetches.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.with_needs(None, |plan, needs| plan.is_urgent(needs))
-    }
-
-    /// Takes the segment for one more connection, which can transfer `reach` bytes in a few seconds.
-    pub(super) fn take(&self, reach: Option<u64>) -> Option<Assignment> {
-        self.with_needs(reach, |plan, needs| plan.take(needs))
-    }
-
-    fn with_needs<T>(&self, reach: Option<u64>, choose: impl FnOnce(&mut Plan, &Needs<'_>) -> T) -> T {
-        let mut plan = self.plan();
-        let wanted: Vec<Span> = self.fill.waiters().wanted(plan.size());
+    /// Lets the scheduler choose. The transfer may use this number of connections.
+    pub(super) fn schedule<T>(&self, connections: usize, choose: impl FnOnce(&mut Scheduler, &Needs<'_>) -> T) -> T {
+        let mut scheduler = self.scheduler();
+        let wanted: Vec<Span> = self.fill.waiters().wanted(scheduler.size());
         let arrived = self.partial.arrivals().snapshot();
-        let connections = match self.shared.settings.connections {
-            config::FillConnections::Auto => concurrency::INITIAL,
-            config::FillConnections::Fixed(count) => count,
-        };
-        choose(&mut plan, &Needs { arrived: &arrived, wanted: &wanted, connections, reach })
+        let needs = Needs { arrived: &arrived, wanted: &wanted, connections, now: self.shared.hosts.now() };
+        choose(&mut scheduler, &needs)
     }
 
-    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
-        // Each change is one push or assignment, so a poisoned lock holds a complete plan.
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
+        // A panic leaves a connection that is never released, so a poisoned lock holds a usable scheduler.
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn provenance(&self) -> MutexGuard<'_, Provenance> {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::error::TransferError;
-use super::plan::Assignment;
 use super::provenance::Sender;
 use super::state::Transfer;
 use crate::fills::progress::Phase;
+use crate::fills::schedule::Assignment;
 use crate::oci::Span;
 
 /// The number of batches of a connection that wait for the disk while another one is written.
@@ -51,9 +51,10 @@ impl WriteHalf<'_> {
 
     /// Stores the bytes of a batch that have not arrived yet. Returns their number.
     async fn store(&self, Batch { position, pieces }: Batch) -> Result<u64, TransferError> {
-        let mut end = position + total_len(&pieces);
-        if self.assignment.bounded && self.transfer.plan().is_by_ranges() {
-            end = end.min(self.transfer.plan().end_of(self.assignment));
+        let received = total_len(&pieces);
+        let mut end = position + received;
+        if self.assignment.bounded && self.transfer.scheduler().is_by_ranges() {
+            end = end.min(self.transfer.scheduler().end_of(self.assignment));
         }
         let mut stored = 0;
         let mut from = position;
@@ -63,6 +64,7 @@ impl WriteHalf<'_> {
             stored += span.len();
             from = span.end;
         }
+        self.transfer.shared.metrics.fill_duplicate_bytes.inc_by(received.saturating_sub(stored));
         Ok(stored)
     }
 

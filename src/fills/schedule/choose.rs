@@ -1,0 +1,156 @@
+//! Chooses the segment for one more connection.
+
+use std::time::Duration;
+
+use super::connection::{ActiveConnection, Assignment};
+use super::plan::Reading;
+use super::scheduler::{Needs, Scheduler};
+use super::tail::{LEAST_BYTES, Runner, divide};
+use crate::oci::Span;
+
+/// No segment is shorter than this, unless less is left for each connection.
+const SHORT_SEGMENT: u64 = 1 << 20;
+/// A segment lasts about this many seconds, if `longest` and the latency allow it.
+const SEGMENT_SECONDS: f64 = 2.0;
+/// A segment lasts at least this many times as long as the wait for its first byte, so that the wait costs little: 5 %,
+/// or half of that if no other connection uses the link meanwhile.
+const SEGMENT_WAITS: f64 = 20.0;
+/// The rate of a connection that is assumed until one has been measured, in bytes per second.
+const UNKNOWN_RATE: f64 = 1_048_576.0;
+/// An endpoint whose connections are this many times slower than those of the fastest endpoint is of no use …
+const USELESS: f64 = 32.0;
+/// … but is tried again after this time, since it may have become faster.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+/// A wanted byte is taken over from its connection if that brings it this many times sooner, …
+const SOONER: f64 = 2.0;
+/// … and at least this many seconds sooner.
+const SOONER_SECONDS: f64 = 0.25;
+
+/// A segment that a connection should fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    pub span: Span,
+    pub bounded: bool,
+    /// The index of the connection whose segment ends where this one begins.
+    pub owner: Option<usize>,
+}
+
+impl Scheduler {
+    pub(super) fn choose(&self, endpoint: usize, needs: &Needs<'_>) -> Option<Choice> {
+        let reading = Reading { arrived: needs.arrived, wanted: needs.wanted };
+        if self.plan.has_no_choice(&reading) {
+            let (span, bounded) = self.plan.only_segment(&reading)?;
+            return Some(Choice { span, bounded, owner: None });
+        }
+        let useless = self.is_useless(endpoint, needs);
+        let probed = self.endpoints[endpoint].probed;
+        if useless && probed.is_some_and(|at| needs.now.saturating_sub(at) < PROBE_AFTER) {
+            return None;
+        }
+        if let Some(overdue) = self.overdue(endpoint, needs).filter(|_| !useless) {
+            return Some(overdue);
+        }
+        let size = self.plan.size?;
+        let Some(free) = self.plan.next_free(&reading, size) else { return self.tail(endpoint, needs) };
+        let length = if useless { LEAST_BYTES } else { self.length(endpoint, needs, size) };
+        Some(Choice { span: Span { end: free.end.min(free.start + length), ..free }, bounded: true, owner: None })
+    }
+
+    /// Returns the length of the next segment of an endpoint.
+    fn length(&self, endpoint: usize, needs: &Needs<'_>, size: u64) -> u64 {
+        let latency = self.endpoints[endpoint].pace.latency();
+        let known = self.measured_rate(endpoint, needs.now).is_some();
+        let rate = if known { self.rate(endpoint, needs) } else { UNKNOWN_RATE };
+        let usual = ((rate * SEGMENT_SECONDS) as u64).clamp(SHORT_SEGMENT.min(self.segment), self.segment);
+        let alone = if needs.connections <= 1 { 2.0 } else { 1.0 };
+        let length = usual.max((rate * latency * SEGMENT_WAITS * alone) as u64);
+        // A segment shorter than the wait for its first byte would bring less than it costs.
+        let shortest = ((rate * latency / 2.0) as u64).max(SHORT_SEGMENT / 4);
+        length.min(self.fair_length(needs, size, Runner { wait: latency, rate }).max(shortest))
+    }
+
+    /// Returns the length with which a new connection ends at the same time as all others, if each gets a part of what
+    /// is free.
+    fn fair_length(&self, needs: &Needs<'_>, size: u64, new: Runner) -> u64 {
+        let owners = self.plan.active.iter().map(|other| (self.owner(other, needs), other.left()));
+        let further = needs.connections.saturating_sub(self.plan.active.len()).max(1) as f64;
+        let free = self.plan.free_bytes(needs.arrived, size) as f64;
+        let begin = (further * new.rate, free + further * new.rate * new.wait);
+        let (rate, work) = owners.fold(begin, |(rate, work), (owner, left)| {
+            (rate + owner.rate, work + left as f64 + owner.rate * owner.wait)
+        });
+        (new.rate * (work / rate - new.wait).max(0.0)) as u64
+    }
+
+    /// Finds a wanted byte that a connection to this endpoint would bring much sooner than the connection that fetches
+    /// it.
+    pub(super) fn overdue(&self, endpoint: usize, needs: &Needs<'_>) -> Option<Choice> {
+        let size = self.plan.size.filter(|_| self.is_by_ranges())?;
+        let free = self.runner(endpoint, needs);
+        needs.wanted.iter().find_map(|wanted| {
+            let within = Span { start: wanted.start, end: wanted.end.min(size).max(wanted.start) };
+            let byte = needs.arrived.first_missing(within)?.start;
+            let holds = |other: &ActiveConnection| {
+                let Assignment { span, bounded, .. } = other.assignment;
+                bounded && other.is_known(needs.now) && (span.start..span.end).contains(&byte)
+            };
+            let at = self.plan.active.iter().position(holds)?;
+            let other = &self.plan.active[at];
+            let before = byte.saturating_sub(other.position);
+            let (late, soon) = (self.owner(other, needs).time(before + LEAST_BYTES), free.time(LEAST_BYTES));
+            let worth = before >= LEAST_BYTES && late >= soon * SOONER && late >= soon + SOONER_SECONDS;
+            let span = Span { start: byte, end: other.assignment.span.end };
+            worth.then_some(Choice { span, bounded: true, owner: Some(at) })
+        })
+    }
+
+    /// Takes over the end of the segment that would end last.
+    fn tail(&self, endpoint: usize, needs: &Needs<'_>) -> Option<Choice> {
+        let known = |other: &ActiveConnection| other.assignment.bounded && other.is_known(needs.now);
+        let bounded = self.plan.active.iter().enumerate().filter(|(_, other)| known(other));
+        let end = |other: &ActiveConnection| self.owner(other, needs).time(other.left());
+        let (at, last) = bounded.max_by(|(_, a), (_, b)| end(a).total_cmp(&end(b)))?;
+        let taken = divide(last.left(), self.owner(last, needs), self.runner(endpoint, needs))?;
+        let end = last.assignment.span.end;
+        Some(Choice { span: Span { start: end - taken, end }, bounded: true, owner: Some(at) })
+    }
+
+    /// Returns what is known of the connection that fetches a segment.
+    fn owner(&self, connection: &ActiveConnection, needs: &Needs<'_>) -> Runner {
+        let wait = connection.wait(&self.endpoints[connection.endpoint].pace, needs.now);
+        Runner { wait, rate: self.expected(connection, needs) }
+    }
+
+    /// Returns what can be expected of a new connection to an endpoint.
+    fn runner(&self, endpoint: usize, needs: &Needs<'_>) -> Runner {
+        Runner { wait: self.endpoints[endpoint].pace.latency(), rate: self.rate(endpoint, needs) }
+    }
+
+    fn expected(&self, connection: &ActiveConnection, needs: &Needs<'_>) -> f64 {
+        connection.rate(needs.now).unwrap_or_else(|| self.rate(connection.endpoint, needs))
+    }
+
+    fn is_useless(&self, endpoint: usize, needs: &Needs<'_>) -> bool {
+        let rates = (0..self.endpoints.len()).filter_map(|other| self.measured_rate(other, needs.now));
+        let fastest = rates.fold(0.0, f64::max);
+        self.measured_rate(endpoint, needs.now).is_some_and(|rate| rate * USELESS < fastest)
+    }
+
+    /// Returns the rate of a new connection to an endpoint, as far as it can be expected. If only slow connections are
+    /// left, it is the rate of earlier ones. An endpoint of which nothing is known is as fast as the others.
+    pub(super) fn rate(&self, endpoint: usize, needs: &Needs<'_>) -> f64 {
+        let others = || {
+            let rates = (0..self.endpoints.len()).filter_map(|other| self.measured_rate(other, needs.now));
+            rates.fold(0.0, f64::max).max(1.0)
+        };
+        let earlier = self.endpoints[endpoint].pace.rate().unwrap_or(0.0);
+        self.measured_rate(endpoint, needs.now).map_or_else(others, |rate| rate.max(earlier))
+    }
+
+    /// Returns the median rate of an endpoint's connections; if there is none, that of earlier connections.
+    pub fn measured_rate(&self, endpoint: usize, now: Duration) -> Option<f64> {
+        let active = self.plan.active.iter().filter(|connection| connection.endpoint == endpoint);
+        super::watch::median(active.filter_map(|connection| connection.rate(now)).collect())
+            .or(self.endpoints[endpoint].pace.rate())
+    }
+}

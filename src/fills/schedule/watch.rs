@@ -1,0 +1,110 @@
+//! Finds connections that should be replaced, because they are silent or slow while others are not.
+
+use std::time::Duration;
+
+use super::connection::ActiveConnection;
+use super::pace::EndpointPace;
+use super::plan::{Delivery, Plan};
+
+/// A connection whose answer has begun is stalled if it brings nothing for this long, while the others bring at least
+/// as much as it would have brought, …
+const STALLED_AFTER: Duration = Duration::from_secs(3);
+/// … and not more than this is demanded of them.
+const ENOUGH: u64 = 1 << 20;
+/// A connection is slow if its rate is below the rate of its peers divided by this number.
+const SLOW: f64 = 4.0;
+/// As [`SLOW`], for the comparison with earlier connections. They may have had more of the link. But they count, since
+/// slow connections last longer, so that many of the present ones may be slow.
+const SLOW_EARLIER: f64 = 8.0;
+/// A connection is compared with its peers after this time. The time doubles for each new connection that turns out to
+/// be slow too, up to [`LONGEST_PATIENCE`].
+const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(16);
+/// A slow connection that ends within this time anyway is not replaced.
+const SOON: f64 = 2.0;
+
+/// The reason to replace a connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// It has brought nothing for this time.
+    Stalled(Duration),
+    /// Its rate, and the least rate that was expected of it, in bytes per second.
+    Slow { rate: f64, expected: f64 },
+}
+
+/// Watches the connections of one transfer.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// The time of the last replacement.
+    replaced: Duration,
+    /// The number of new connections in a row that turned out to be slow.
+    slow_in_a_row: u32,
+}
+
+impl Watch {
+    /// Returns the connections that should be replaced. `total` is the number of bytes that all have brought.
+    pub fn faults(&mut self, plan: &mut Plan, paces: &[EndpointPace], total: u64, now: Duration) -> Vec<(u64, Fault)> {
+        let patience = PATIENCE.saturating_mul(1 << self.slow_in_a_row.min(4)).min(LONGEST_PATIENCE);
+        let mut faults = Vec::new();
+        for at in 0..plan.active.len() {
+            let ticket = plan.active[at].assignment.ticket;
+            if plan.active[at].paused {
+                continue;
+            }
+            if let Some(stalled) = stalled(&plan.active[at], total, now) {
+                faults.push((ticket, Fault::Stalled(stalled)));
+                continue;
+            }
+            let old = plan.active[at].meter.is_some_and(|meter| meter.age(now) >= patience);
+            if !old || plan.delivery != Delivery::Ranges || !plan.active[at].assignment.bounded {
+                continue;
+            }
+            let slow = slow(plan, at, paces, now);
+            let first_time = !std::mem::replace(&mut plan.active[at].compared, true);
+            let new = plan.active[at].opened >= self.replaced;
+            self.slow_in_a_row = match slow {
+                Some(_) if new => self.slow_in_a_row + 1,
+                None if first_time && new => 0,
+                _ => self.slow_in_a_row,
+            };
+            if slow.is_some() {
+                self.replaced = now;
+            }
+            faults.extend(slow.map(|slow| (ticket, slow)));
+        }
+        faults
+    }
+}
+
+/// Returns the time for which a connection has been silent, if it is stalled.
+fn stalled(connection: &ActiveConnection, total: u64, now: Duration) -> Option<Duration> {
+    let meter = connection.meter?;
+    let (last, total_then) = connection.last;
+    let silence = now.saturating_sub(last);
+    let until_then = last.saturating_sub(now.saturating_sub(meter.age(now)));
+    let usual = connection.received as f64 / until_then.as_secs_f64().max(0.5);
+    let missed = ((usual * silence.as_secs_f64()) as u64).clamp(1, ENOUGH);
+    (silence >= STALLED_AFTER && total.saturating_sub(total_then) >= missed).then_some(silence)
+}
+
+/// Compares the rate of a connection with that of the other connections to its endpoint, and of earlier ones.
+fn slow(plan: &Plan, at: usize, paces: &[EndpointPace], now: Duration) -> Option<Fault> {
+    let connection = &plan.active[at];
+    let rate = connection.rate(now)?;
+    let is_peer = |other: &&ActiveConnection| {
+        let is_other = other.assignment.ticket != connection.assignment.ticket;
+        is_other && other.endpoint == connection.endpoint
+    };
+    let rates = plan.active.iter().filter(is_peer).filter_map(|other| other.rate(now)).collect();
+    let earlier = paces[connection.endpoint].rate().unwrap_or(0.0) / SLOW_EARLIER;
+    let peers = median(rates).unwrap_or(0.0) / SLOW;
+    let lasts = connection.left() as f64 / rate.max(1.0);
+    let expected = peers.max(earlier);
+    (rate < expected && lasts > SOON).then_some(Fault::Slow { rate, expected })
+}
+
+/// Returns the upper median.
+pub fn median(mut rates: Vec<f64>) -> Option<f64> {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied()
+}
