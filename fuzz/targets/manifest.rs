@@ -34,10 +34,12 @@ fn a_manifest(manifest: &Manifest, body: &[u8]) {
     assert_eq!(start, Some(&b'{'), "a body that is no JSON object");
     let media_type = manifest.media_type();
     assert_eq!(MediaType::parse(media_type.as_str()).as_ref(), Some(media_type));
+    assert!(media_type.is_inert());
     if let Ok(json) = serde_json::from_slice::<Value>(body) {
         let declared = json.get("mediaType").and_then(Value::as_str);
+        let declared = declared.and_then(MediaType::parse).filter(MediaType::is_inert);
         assert_eq!(manifest.declares_media_type(), declared.is_some());
-        if let Some(declared) = declared.and_then(MediaType::parse) {
+        if let Some(declared) = declared {
             assert_eq!(*media_type, declared);
         }
     }

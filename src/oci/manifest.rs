@@ -29,7 +29,8 @@ pub struct Descriptor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     media_type: MediaType,
-    declared: bool,
+    /// The media type in the body.
+    declared: Option<MediaType>,
     config: Option<Descriptor>,
     layers: Vec<Descriptor>,
     children: Vec<Descriptor>,
@@ -52,7 +53,7 @@ impl Manifest {
     ///
     /// Any JSON object is a manifest. Its descriptors are found by its keys, so unknown types and schema 1 are accepted
     /// as opaque documents. The media type is the body's `mediaType`; else the `Content-Type`, unless that is generic;
-    /// else it is derived from the keys.
+    /// else it is derived from the keys. A type that a browser would run or render ([`MediaType::is_inert`]) is passed over.
     pub fn parse(body: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if body.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge(body.len()));
@@ -64,11 +65,14 @@ impl Manifest {
             None => None,
         };
         let shape = raw.shape();
-        let has_type = declared.is_some();
-        let media_type = declared
-            .or_else(|| content_type.filter(|stated| !stated.is_generic()).cloned())
-            .or_else(|| shape.map(MediaType::known))
-            .ok_or(ManifestError::Shape)?;
+        let stated = declared.as_ref().into_iter().chain(content_type.filter(|stated| !stated.is_generic()));
+        let media_type = match (stated.clone().find(|stated| stated.is_inert()), shape) {
+            (Some(stated), _) => stated.clone(),
+            (None, Some(shape)) => MediaType::known(shape),
+            (None, None) => {
+                return Err(stated.clone().next().cloned().map_or(ManifestError::Shape, ManifestError::Active));
+            }
+        };
         // Schema 1 lists its layers in another form. Such a manifest is stored and served without reading them.
         let opaque = raw.schema_version == Some(1);
         let list = |raw: Option<Vec<RawObject>>| -> Result<Vec<Descriptor>, ManifestError> {
@@ -77,7 +81,7 @@ impl Manifest {
         let listing = raw.listing();
         Ok(Self {
             media_type,
-            declared: has_type,
+            declared,
             config: raw.config.filter(|_| !opaque).map(RawDescriptor::parse).transpose()?,
             layers: list(raw.layers.or(raw.blobs))?,
             children: list(raw.manifests)?,
@@ -98,10 +102,19 @@ impl Manifest {
     }
 
     /// Checks that it has the keys that its media type requires: an image has a configuration, an index a list of
-    /// manifests (OCI image-spec, Image Manifest and Image Index). The check applies to pushed manifests only; those of
-    /// an upstream are served as they are.
-    pub fn check(&self) -> Result<(), ManifestError> {
+    /// manifests (OCI image-spec, Image Manifest and Image Index), and that the types of the body and of the `Content-Type`
+    /// agree and are inert. The checks apply to pushed manifests only; those of an upstream are served as they are.
+    pub fn check(&self, content_type: Option<&MediaType>) -> Result<(), ManifestError> {
         self.check_kind()?;
+        let content_type = content_type.filter(|stated| !stated.is_generic());
+        if let Some(active) = self.declared.iter().chain(content_type).find(|stated| !stated.is_inert()) {
+            return Err(ManifestError::Active(active.clone()));
+        }
+        if let (Some(declared), Some(stated)) = (&self.declared, content_type)
+            && declared != stated
+        {
+            return Err(ManifestError::Contradiction { declared: declared.clone(), stated: stated.clone() });
+        }
         let lacks = match self.media_type.as_str() {
             MediaType::OCI_MANIFEST | MediaType::DOCKER_MANIFEST if self.config.is_none() => "config",
             MediaType::OCI_INDEX | MediaType::DOCKER_LIST if self.listing == Listing::Absent => "manifests",
@@ -117,7 +130,7 @@ impl Manifest {
 
     /// Returns true if the body itself contains its media type. Otherwise the store must remember it.
     pub fn declares_media_type(&self) -> bool {
-        self.declared
+        self.declared.as_ref() == Some(&self.media_type)
     }
 
     /// Returns the configuration of an image.
@@ -168,6 +181,15 @@ pub enum ManifestError {
         "the type of the manifest is unknown: it has no mediaType, config, layers or manifests, and no Content-Type was sent"
     )]
     Shape,
+    #[error(
+        "the media type {0} is not one of a manifest, since a browser would run or render it; use an application/ type \
+         that is neither HTML, XML nor a script"
+    )]
+    Active(MediaType),
+    #[error(
+        "the manifest has the mediaType {declared} but was sent with the Content-Type {stated}; send the same type"
+    )]
+    Contradiction { declared: MediaType, stated: MediaType },
     #[error("the manifest has the media type {media_type} but no `{lacks}`")]
     Lacks { media_type: MediaType, lacks: &'static str },
     #[error(
@@ -310,6 +332,37 @@ mod tests {
     }
 
     #[test]
+    fn active_media_types_are_passed_over_and_refused_in_a_push() {
+        let oci = MediaType::OCI_MANIFEST;
+        let bare = r#"{"layers":[]}"#;
+        let typed =
+            |text: &str| format!(r#"{{"mediaType":"{text}","config":{{"digest":"{DIGEST}","size":2}},"layers":[]}}"#);
+        for (json, header, served, pushed) in [
+            (bare, "text/html", Some(oci), "text/html"),
+            (bare, "application/xhtml+xml", Some(oci), "application/xhtml+xml"),
+            ("{}", "image/svg+xml", None, "image/svg+xml"),
+            (&typed("text/html"), oci, Some(oci), "text/html"),
+            (&typed("text/html"), "text/html", Some(oci), "text/html"),
+            (r#"{"mediaType":"text/javascript"}"#, "application/json", None, "text/javascript"),
+            (&typed(oci), "text/html", Some(oci), "text/html"),
+            (&typed(oci), MediaType::DOCKER_MANIFEST, Some(oci), "but was sent with the Content-Type"),
+            (&typed(oci), "text/plain", Some(oci), ""),
+            (&typed(oci), oci, Some(oci), ""),
+        ] {
+            let header = MediaType::parse(header);
+            let parsed = Manifest::parse(json.as_bytes(), header.as_ref());
+            let found = parsed.as_ref().ok().map(|manifest| manifest.media_type().as_str());
+            assert_eq!(found, served, "{json} {header:?}");
+            let refused = parsed.and_then(|manifest| manifest.check(header.as_ref())).err();
+            let refused = refused.map_or(String::new(), |error| error.to_string());
+            assert!(
+                refused.contains(pushed) && refused.is_empty() == pushed.is_empty(),
+                "{json} {header:?}: {refused}"
+            );
+        }
+    }
+
+    #[test]
     fn manifests_without_the_keys_of_their_media_type_are_refused() {
         for (json, content_type) in [
             (r#"{"schemaVersion":2}"#, MediaType::OCI_MANIFEST),
@@ -318,14 +371,14 @@ mod tests {
             (r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#, "application/json"),
         ] {
             let manifest = Manifest::parse(json.as_bytes(), MediaType::parse(content_type).as_ref()).unwrap();
-            assert!(manifest.check().is_err(), "{json} as {content_type}");
+            assert!(manifest.check(None).is_err(), "{json} as {content_type}");
         }
         let generic = MediaType::parse("application/json");
         assert_eq!(Manifest::parse(b"{}", generic.as_ref()), Err(ManifestError::Shape));
         let index = Manifest::parse(br#"{"manifests":[]}"#, generic.as_ref()).unwrap();
-        assert_eq!((index.media_type().as_str(), index.check()), (MediaType::OCI_INDEX, Ok(())));
+        assert_eq!((index.media_type().as_str(), index.check(None)), (MediaType::OCI_INDEX, Ok(())));
         let own = MediaType::parse("application/vnd.foo+json");
-        assert_eq!(Manifest::parse(b"{}", own.as_ref()).unwrap().check(), Ok(()));
+        assert_eq!(Manifest::parse(b"{}", own.as_ref()).unwrap().check(None), Ok(()));
     }
 
     #[test]
@@ -343,7 +396,7 @@ mod tests {
                 let found = parse(&format!(r#"{{"mediaType":"{media_type}",{json}}}"#)).unwrap();
                 let wanted = wanted.map_or(Ok(()), |key| Err(ManifestError::Ambiguous(key)));
                 assert_eq!(found.check_kind(), wanted, "{media_type} {json}");
-                assert_eq!(matches!(found.check(), Err(ManifestError::Ambiguous(_))), wanted.is_err());
+                assert_eq!(matches!(found.check(None), Err(ManifestError::Ambiguous(_))), wanted.is_err());
             }
         }
     }

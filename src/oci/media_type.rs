@@ -49,6 +49,19 @@ impl MediaType {
         )
     }
 
+    /// Returns true for a type that a manifest may be served with: an `application` type that no browser renders as a
+    /// document, and that no browser runs as a script or applies as a style sheet. A manifest may claim any type, and a
+    /// page that a browser shows acts with the rights of the registry's origin.
+    pub fn is_inert(&self) -> bool {
+        let Some(subtype) = self.0.strip_prefix("application/") else { return false };
+        // XML runs scripts through XHTML, SVG or XSLT. PDF viewers run scripts too.
+        let xml = subtype == "xml" || subtype.starts_with("xml-") || subtype.ends_with("+xml");
+        let active = ["html", "javascript", "ecmascript", "jscript", "livescript", "pdf", "shockwave", "wasm"];
+        // An artifact's own type may contain such a word, as application/vnd.wasm.config.v0+json does.
+        let own = subtype.starts_with("vnd.") && subtype.ends_with("+json");
+        !xml && (own || !active.iter().any(|word| subtype.contains(word)))
+    }
+
     /// Returns true for content that clients fetch from another server, so that a registry need not hold it (OCI
     /// image-spec, Non-Distributable Layers).
     pub fn is_foreign(&self) -> bool {
@@ -80,6 +93,55 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(MediaType::parse(text).as_ref().map(MediaType::as_str), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn types_that_a_browser_runs_or_renders_are_not_inert() {
+        for active in [
+            "text/html",
+            "Text/HTML; charset=utf-8",
+            "text/javascript",
+            "text/css",
+            "text/plain",
+            "text/xsl",
+            "image/svg+xml",
+            "image/png",
+            "multipart/related",
+            "model/gltf+json",
+            "application/xhtml+xml",
+            "application/vnd.wap.xhtml+xml",
+            "application/vnd.wap.html",
+            "application/xml",
+            "application/xml-dtd",
+            "application/rss+xml",
+            "application/javascript",
+            "application/x-javascript",
+            "application/ecmascript",
+            "application/pdf",
+            "application/x-shockwave-flash",
+            "application/wasm",
+            "message/rfc822",
+            "a/b",
+        ] {
+            assert!(!MediaType::parse(active).unwrap().is_inert(), "{active}");
+        }
+        for inert in [
+            MediaType::OCI_MANIFEST,
+            MediaType::OCI_INDEX,
+            MediaType::DOCKER_MANIFEST,
+            MediaType::DOCKER_LIST,
+            MediaType::DOCKER_SCHEMA1_SIGNED,
+            MediaType::OCTET_STREAM,
+            "application/json",
+            "application/vnd.cncf.helm.config.v1+json",
+            "application/vnd.oci.artifact.manifest.v1+json",
+            "application/vnd.wasm.config.v0+json",
+            "application/vnd.buildkit.cacheconfig.v0",
+            "application/vnd.in-toto+json",
+            "application/foo",
+        ] {
+            assert!(MediaType::parse(inert).unwrap().is_inert(), "{inert}");
         }
     }
 }

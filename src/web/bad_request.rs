@@ -9,6 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::app::{AccessLog, App};
 use super::error::Failure;
+use super::guard;
 use super::response::headers;
 use crate::sys::random_id;
 
@@ -62,5 +63,6 @@ pub fn bad_request(app: &App, status: StatusCode, greeting: Greeting, peer: Sock
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(headers::REQUEST_ID, headers::value(id));
+    guard::sandbox(headers);
     response
 }

@@ -11,6 +11,7 @@ use http_body::Body as _;
 use super::app::{App, Listener};
 use super::call::{Answer, Call};
 use super::exchange::Exchange;
+use super::guard;
 use super::request::{RequestBody, check_framing, check_limits};
 use super::response::{Body, headers};
 use super::route::{Route, is_registry_api};
@@ -85,6 +86,9 @@ fn finish(call: Call, answer: Answer) -> Response<Body> {
     let app = Arc::clone(&exchange.app);
     if is_registry_api(app.site(listener), &exchange.head.uri) {
         response.headers_mut().insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
+        guard::sandbox(response.headers_mut());
+    } else {
+        guard::fix_headers(response.headers_mut());
     }
     if let Some(cache) = exchange.facts.cache {
         response.headers_mut().insert(headers::X_CACHE, HeaderValue::from_static(cache.as_str()));

@@ -10,6 +10,7 @@ mod app;
 mod exchange;
 mod response;
 mod error;
+mod guard;
 mod bad_request;
 mod call;
 

@@ -1,5 +1,6 @@
 //! Tests of the HTTP that clients see.
 
+mod active_content;
 mod bad_requests;
 mod errors;
 mod load;

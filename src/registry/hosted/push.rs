@@ -47,7 +47,7 @@ impl HostedRepository {
     /// Stores a manifest under its digest and under the tags of the push.
     pub async fn put_manifest(&self, push: ManifestPush) -> Result<PutManifest, RegistryError> {
         let manifest = Manifest::parse(&push.body, push.content_type.as_ref())?;
-        manifest.check()?;
+        manifest.check(push.content_type.as_ref())?;
         let algorithm = match &push.reference {
             Reference::Digest(digest) => digest.algorithm(),
             Reference::Tag(_) => Algorithm::Sha256,

@@ -145,8 +145,10 @@ impl HostedRepository {
 }
 
 fn described(digest: Digest, stored: StoredManifest) -> HeldManifest {
-    let media_type = stored.media_type.or_else(|| Some(Manifest::parse(&stored.body, None).ok()?.media_type().clone()));
-    let media_type = media_type.unwrap_or_else(|| MediaType::known(MediaType::OCI_MANIFEST));
+    // The parser passes over a type that an older version stored and that a browser would run.
+    let parsed = Manifest::parse(&stored.body, stored.media_type.as_ref());
+    let media_type =
+        parsed.map_or_else(|_| MediaType::known(MediaType::OCI_MANIFEST), |manifest| manifest.media_type().clone());
     let info = ManifestInfo { digest, media_type, size: stored.body.len() as u64 };
     HeldManifest { info, body: stored.body }
 }

@@ -57,10 +57,9 @@ impl CachedRepository {
             }
             return Ok(None);
         }
-        let media_type = match Manifest::parse(&body, Some(&link.media_type)) {
-            Ok(manifest) => manifest.media_type().clone(),
-            Err(_) => link.media_type,
-        };
+        // A layer is not served as a manifest: its media type, which another manifest claims, could be one that a browser runs.
+        let Ok(manifest) = Manifest::parse(&body, Some(&link.media_type)) else { return Ok(None) };
+        let media_type = manifest.media_type().clone();
         Ok(Some(HeldManifest { info: ManifestInfo { digest: *digest, media_type, size }, body }))
     }
 

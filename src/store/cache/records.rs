@@ -105,7 +105,8 @@ impl TagRecord {
         let raw: RawTag = serde_json::from_slice(json).ok()?;
         Some(Self {
             digest: raw.digest.parse().ok()?,
-            media_type: MediaType::parse(&raw.media_type)?,
+            // An older version recorded any type that a HEAD stated, also one that a browser would run.
+            media_type: MediaType::parse(&raw.media_type).filter(MediaType::is_inert)?,
             size: raw.size,
             seen: raw.seen,
             followed: raw.followed,

@@ -135,6 +135,8 @@ fn stated_digest(response: &Response) -> Option<Digest> {
     response.header(&CONTENT_DIGEST)?.trim().parse().ok()
 }
 
+/// Returns the `Content-Type` if it tells the type of a manifest. A generic type tells nothing, and one that a browser would
+/// run or render is not relayed; the manifest itself then tells its type.
 fn media_type(response: &Response) -> Option<MediaType> {
-    MediaType::parse(&response.header(&CONTENT_TYPE)?)
+    MediaType::parse(&response.header(&CONTENT_TYPE)?).filter(|stated| stated.is_inert() && !stated.is_generic())
 }

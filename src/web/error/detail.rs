@@ -98,6 +98,10 @@ fn of_manifest(error: &ManifestError) -> Option<Value> {
     match error {
         ManifestError::TooLarge(length) => Some(json!({"length": length, "limit": MAX_MANIFEST_BYTES})),
         ManifestError::MediaType(text) => Some(json!({"mediaType": text})),
+        ManifestError::Active(media_type) => Some(json!({"mediaType": media_type.as_str()})),
+        ManifestError::Contradiction { declared, stated } => {
+            Some(json!({"mediaType": declared.as_str(), "contentType": stated.as_str()}))
+        }
         ManifestError::Digest { digest, .. } => Some(json!({"digest": digest})),
         ManifestError::Lacks { media_type, lacks } => Some(json!({"mediaType": media_type.as_str(), "lacks": lacks})),
         _ => None,
