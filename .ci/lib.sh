@@ -57,7 +57,7 @@ clients() {
     if apt-cache show docker-cli >/dev/null 2>&1; then docker="docker-cli"; fi
     install curl:curl curl:ca-certificates python3:python3 dockerd:docker.io "docker:$docker" containerd:containerd \
         ctr:containerd runc:runc podman:podman buildah:buildah skopeo:skopeo docker-registry:docker-registry \
-        htpasswd:apache2-utils
+        htpasswd:apache2-utils chromium:chromium chromedriver:chromium-driver
 }
 
 # interop BINARY CASE...: runs cases as tests/interop/run takes them. A missing client is a failure.

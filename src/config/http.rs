@@ -10,6 +10,7 @@ use super::cursor::{Cursor, ReadContext};
 use super::keys::{KeyShape, Notation};
 use super::scalar_type::{DURATION, FLAG, ScalarType};
 use super::section::{Keys, Section};
+use crate::oci::HostName;
 
 /// The values of `http`.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Http {
     pub addr: String,
     /// `http.host`: the address that clients use. It makes `Location` absolute.
     pub host: Option<String>,
+    /// `http.names`: further names of this server, for pages that change content and for `?ns=`.
+    pub names: Vec<HostName>,
     /// `http.prefix`: begins and ends with `/`; `/` by default.
     pub prefix: String,
     /// Headers that every response carries.
@@ -92,11 +95,19 @@ impl Default for Http {
         Self {
             addr: ":5000".to_owned(),
             host: None,
+            names: Vec::new(),
             prefix: "/".to_owned(),
             headers: Vec::new(),
             debug: None,
             drain_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Http {
+    /// Returns the names that this section gives to the server.
+    pub fn own_names(&self) -> impl Iterator<Item = HostName> {
+        self.host.as_deref().and_then(address::host_of).into_iter().chain(self.names.iter().cloned())
     }
 }
 
@@ -106,6 +117,7 @@ impl Section for Http {
         let mut host = self.host.take().map(Some);
         keys.scalar("host", &HOST, &mut host);
         self.host = host.flatten();
+        keys.list("names", &mut self.names);
         keys.scalar("prefix", &PREFIX, &mut self.prefix);
         headers(&mut self.headers, keys);
         keys.scalar("draintimeout", &DURATION, &mut self.drain_timeout);

@@ -16,6 +16,7 @@ use super::section::{self, Keys, Section};
 use super::storage::Storage;
 use super::validation::Validation;
 use super::{access, auth, log, mirror};
+use crate::oci::HostName;
 
 /// A configuration that cannot be wrong: every value is parsed, and every contradiction is refused.
 #[derive(Clone, Debug)]
@@ -41,6 +42,11 @@ impl Config {
             mirror: Mirror::absent(),
             validation: Validation::default(),
         }
+    }
+
+    /// Returns the names of this server.
+    pub fn own_names(&self) -> Vec<HostName> {
+        self.http.own_names().chain(self.mirror.names.iter().cloned()).collect()
     }
 }
 

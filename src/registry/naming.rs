@@ -18,14 +18,14 @@ pub struct Naming {
 }
 
 impl Naming {
-    pub fn new(mirror: &config::Mirror, host: Option<&str>) -> Self {
+    /// Makes the rules of a `mirror` for a server with the names `ours`.
+    pub fn new(mirror: &config::Mirror, ours: Vec<HostName>) -> Self {
         let mut upstreams = HashMap::new();
         for upstream in mirror.upstreams.values() {
             for name in upstream.aliases.iter().chain([&upstream.name]) {
                 upstreams.insert(name.clone(), upstream.name.clone());
             }
         }
-        let ours = host.and_then(host_of).into_iter().chain(mirror.names.iter().cloned()).collect();
         Self { local: mirror.local.clone(), upstreams, default: mirror.default.clone(), ours }
     }
 
@@ -127,12 +127,6 @@ fn mirrored(upstream: &HostName, name: RepositoryName) -> Target {
     let official = upstream.as_str() == "docker.io" && !name.as_str().contains('/');
     let name = if official { name.within("library").unwrap_or(name) } else { name };
     Target::Mirror(MirroredName::new(upstream.clone(), name))
-}
-
-/// Returns the host of `http.host`, which may be an address with a scheme.
-fn host_of(address: &str) -> Option<HostName> {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    rest.split('/').next()?.parse().ok()
 }
 
 #[cfg(test)]

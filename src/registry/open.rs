@@ -84,7 +84,7 @@ pub async fn open(
         delete: config.storage.delete,
     };
     Ok(Arc::new(Registry {
-        naming: Naming::new(&config.mirror, config.http.host.as_deref()),
+        naming: Naming::new(&config.mirror, config.own_names()),
         inventory: Inventory::new(store.clone(), ledger, machine.clone()),
         store,
         hosted: Arc::new(hosted),
@@ -102,7 +102,7 @@ pub async fn open(
 /// Returns the hosted repositories of a store that the rules of a mirror would hide: their names would mean an upstream's
 /// repositories.
 pub async fn hidden_by(mirror: &config::Mirror, store: &Store) -> Result<Vec<RepositoryName>, StoreError> {
-    let naming = Naming::new(mirror, None);
+    let naming = Naming::new(mirror, Vec::new());
     let names = store.hosted.inhabited().await?;
     Ok(names.into_iter().filter(|name| !matches!(naming.resolve(None, name), Ok(Target::Hosted(_)))).collect())
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::guard::{Cors, OwnNames};
 use super::request::BodyBudget;
 use super::route::{Base, MetricsAt, Site};
 use crate::auth::Gate;
 use crate::config;
 use crate::metrics::Metrics;
+use crate::oci::HostName;
 use crate::registry::Registry;
 use crate::sys::Machine;
 
@@ -36,6 +38,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub machine: Machine,
     pub http: config::Http,
+    /// The names of this server.
+    pub names: Vec<HostName>,
     pub access_log: AccessLog,
 }
 
@@ -50,8 +54,9 @@ pub struct App {
     pub(super) base: Base,
     main: Site,
     debug: Site,
+    pub(super) names: OwnNames,
     /// The headers of `http.headers`, which every answer carries.
-    pub(super) headers: HeaderMap,
+    pub(super) cors: Cors,
 }
 
 /// A configured value that cannot be written in a header.
@@ -69,7 +74,7 @@ pub enum AppError {
 
 impl App {
     pub fn new(parts: Parts) -> Result<Self, AppError> {
-        let Parts { registry, gate, metrics, machine, http, access_log } = parts;
+        let Parts { registry, gate, metrics, machine, http, names, access_log } = parts;
         let (shared, separate) = match &http.debug {
             None => (MetricsAt::Path("/metrics".to_owned()), MetricsAt::Nowhere),
             Some(debug) => (MetricsAt::Nowhere, debug.prometheus.clone().map_or(MetricsAt::Nowhere, MetricsAt::Path)),
@@ -84,7 +89,8 @@ impl App {
             base: Base::new(http.host.as_deref(), &http.prefix).ok_or(AppError::Host)?,
             main: Site::Main { prefix: http.prefix, metrics: shared },
             debug: Site::Debug { metrics: separate },
-            headers: parse_headers(&http.headers)?,
+            names: OwnNames::new(names),
+            cors: Cors::new(parse_headers(&http.headers)?),
         })
     }
 

@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{ALLOW, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::app::{App, Listener};
 use super::call::{Answer, Call};
+use super::error::Failure;
 use super::exchange::Exchange;
 use super::guard;
 use super::request::{RequestBody, check_framing, check_limits};
-use super::response::{Body, headers};
-use super::route::{Route, is_registry_api};
+use super::response::{Body, bare, headers};
+use super::route::{Refused, Route, RouteError, is_api, is_registry_api};
 use super::{api, ops, v2};
 
 /// Answers a request. It never fails: an error is an answer too.
@@ -30,13 +32,38 @@ where
     let body = RequestBody::new(body, &head);
     let exchange = Box::new(Exchange::begin(app, head, peer, handler));
     let mut call = Call { exchange, body, listener, namespace: None };
-    let answer = match (framing, check_limits(&call.exchange.head), parsed) {
-        (Err(why), _, _) => Err(why.into()),
-        (_, Err(too_large), _) => Err(too_large.into()),
-        (_, _, Ok(route)) => answer(&mut call, route).await,
-        (_, _, Err(refused)) => Err(refused.why.into()),
+    let answer = match framing.map_err(Failure::from).and_then(|()| check(app, &call.exchange.head)) {
+        Err(failure) => Err(failure),
+        Ok(()) if is_preflight(app, &call) => Ok(preflight(&parsed)),
+        Ok(()) => match parsed {
+            Ok(route) => answer(&mut call, route).await,
+            Err(refused) => Err(refused.why.into()),
+        },
     };
     finish(call, answer)
+}
+
+/// Checks what is decided before any route.
+fn check(app: &App, head: &Parts) -> Result<(), Failure> {
+    check_limits(head)?;
+    guard::check_page(&app.names, &app.cors, head)?;
+    Ok(())
+}
+
+/// Returns true for OPTIONS below `/v2/` and `/api/v1/`. A browser sends it before a request with a login, and without the login (Fetch
+/// Standard, "CORS-preflight request"), so it is answered before authentication.
+fn is_preflight(app: &App, call: &Call) -> bool {
+    let head = &call.exchange.head;
+    head.method == Method::OPTIONS && is_api(app.site(call.listener), &head.uri)
+}
+
+/// Answers OPTIONS with the methods of the path. It says nothing about content.
+fn preflight(parsed: &Result<Route, Refused>) -> Response<Body> {
+    let allow = match parsed {
+        Err(Refused { why: RouteError::Method { allow }, .. }) => format!("{allow}, OPTIONS"),
+        _ => "OPTIONS".to_owned(),
+    };
+    bare(StatusCode::NO_CONTENT, HeaderMap::from_iter([(ALLOW, headers::value(allow))]))
 }
 
 async fn answer(call: &mut Call, route: Route) -> Answer {
@@ -97,20 +124,11 @@ fn finish(call: Call, answer: Answer) -> Response<Body> {
         response.headers_mut().insert(headers::OCI_NAMESPACE, namespace);
     }
     response.headers_mut().insert(headers::REQUEST_ID, headers::value(exchange.id()));
-    add_configured(response.headers_mut(), &app.headers);
+    app.cors.add_to(response.headers_mut(), &exchange.head.headers);
     announce_length(&mut response, &exchange.head.method);
     exchange.answered(response.status(), response.headers(), body.received());
     body.drain(&app.machine.tasks);
     response.map(|body| body.with_exchange(exchange))
-}
-
-/// Adds the headers of `http.headers`. They never replace a header that the answer already has.
-fn add_configured(headers: &mut HeaderMap, configured: &HeaderMap) {
-    for name in configured.keys().filter(|name| !headers.contains_key(*name)).cloned().collect::<Vec<_>>() {
-        for value in configured.get_all(&name) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
 }
 
 /// Announces the length of the body. The answer to a HEAD announces the same length and has no body.

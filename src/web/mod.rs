@@ -6,11 +6,11 @@
 
 mod request;
 mod route;
+mod guard;
 mod app;
 mod exchange;
 mod response;
 mod error;
-mod guard;
 mod bad_request;
 mod call;
 

@@ -3,5 +3,6 @@
 mod active_content;
 mod bad_requests;
 mod errors;
+mod foreign_pages;
 mod load;
 mod protocol;

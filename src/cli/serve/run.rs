@@ -88,6 +88,7 @@ async fn build_app(
         metrics,
         machine: machine.clone(),
         http: config.http.clone(),
+        names: config.own_names(),
         access_log: if config.log.access { AccessLog::All } else { AccessLog::Failures },
     });
     Ok(Arc::new(app.map_err(ErrorMessage::new)?))

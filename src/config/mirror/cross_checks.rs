@@ -21,8 +21,9 @@ pub(in crate::config) fn check(root: &Cursor<'_>, http: &Http, mirror: &Mirror, 
         names_for_paths(&written.get("upstreams"), mirror, reading);
         local_patterns(&written, mirror, reading);
         own_names(&written.get("names"), mirror, reading);
-        prefetched_images(&written.get("prefetch"), mirror, reading);
+        prefetched_images(&written.get("prefetch"), (http, mirror), reading);
     }
+    own_names(&root.get("http").get("names"), mirror, reading);
     for upstream in mirror.upstreams.values() {
         let cursor = if mirror.origin == MirrorOrigin::Proxy {
             root.get("proxy")
@@ -131,7 +132,7 @@ fn own_names(names: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>)
     for (name, cursor) in parsed::<HostName>(names) {
         if let Some(upstream) = mirror.upstreams.values().find(|upstream| names_of(upstream).any(|n| *n == name)) {
             let message =
-                format!("mirror.names: {name} leads to the upstream {}; write only our own names", upstream.name);
+                format!("{}: {name} leads to the upstream {}; write only our own names", names.path, upstream.name);
             reading.report.error(cursor.location(), message);
         }
     }
@@ -184,8 +185,7 @@ fn endpoints(
 
 /// Returns true if a request to this endpoint would come back to this server.
 fn is_this_server(endpoint: &str, host: &HostName, http: &Http, mirror: &Mirror) -> bool {
-    let own = http.host.as_deref().and_then(address::host_of);
-    if own.as_ref().into_iter().chain(&mirror.names).any(|name| name == host) {
+    if http.own_names().chain(mirror.names.iter().cloned()).any(|name| name == *host) {
         return true;
     }
     let is_local = ["localhost:", "127.0.0.1:", "[::1]:"].iter().any(|local| host.as_str().starts_with(local));
@@ -195,18 +195,18 @@ fn is_this_server(endpoint: &str, host: &HostName, http: &Http, mirror: &Mirror)
 }
 
 /// Checks that an upstream has each image of `prefetch`. The rules are those by which `registry` resolves names.
-fn prefetched_images(prefetch: &Cursor<'_>, mirror: &Mirror, reading: &mut ReadContext<'_>) {
+fn prefetched_images(prefetch: &Cursor<'_>, (http, mirror): (&Http, &Mirror), reading: &mut ReadContext<'_>) {
     for cursor in prefetch.items() {
         let cursor = cursor.get("image");
         let Some(text) = cursor.raw() else { continue };
-        if let Some(wrong) = text.parse().ok().and_then(|image| no_upstream(&image, mirror)) {
+        if let Some(wrong) = text.parse().ok().and_then(|image| no_upstream(&image, http, mirror)) {
             cursor.error(reading, &format!("is {text:?}, {wrong}"));
         }
     }
 }
 
 /// Returns why no upstream has this image.
-fn no_upstream(image: &ImagePattern, mirror: &Mirror) -> Option<String> {
+fn no_upstream(image: &ImagePattern, http: &Http, mirror: &Mirror) -> Option<String> {
     let repository = image.repository();
     let name = repository.name().as_str();
     if is_local(&repository.to_string(), mirror) {
@@ -214,7 +214,7 @@ fn no_upstream(image: &ImagePattern, mirror: &Mirror) -> Option<String> {
     }
     match repository.registry() {
         Some(host) if is_upstream(host, mirror) => None,
-        Some(host) if mirror.names.contains(host) => no_default(name, mirror),
+        Some(host) if mirror.names.contains(host) || http.names.contains(host) => no_default(name, mirror),
         Some(host) => Some(format!("of no upstream; add {host} to mirror.upstreams")),
         None => no_default(name, mirror),
     }

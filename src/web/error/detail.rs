@@ -6,6 +6,7 @@ use crate::auth::Refusal;
 use crate::oci::{DigestError, MAX_MANIFEST_BYTES, ManifestError, NameError};
 use crate::registry::RegistryError;
 use crate::web::exchange::Facts;
+use crate::web::guard::ForeignPage;
 use crate::web::route::{MAX_TAGS, RouteError};
 
 pub(super) fn of_route(error: &RouteError) -> Option<Value> {
@@ -92,6 +93,15 @@ pub(super) fn of_registry(error: &RegistryError) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+/// Returns the facts about a page that is not ours: its origin, and the keys that would admit it.
+pub(super) fn of_page(page: &ForeignPage) -> Option<Value> {
+    match page {
+        ForeignPage::Unnamed => None,
+        ForeignPage::UnknownName { origin, .. } => Some(json!({"origin": origin, "keys": ["http.names"]})),
+        ForeignPage::Other { origin } => Some(json!({"origin": origin, "keys": ["http.names", "http.headers"]})),
+    }
 }
 
 fn of_manifest(error: &ManifestError) -> Option<Value> {

@@ -15,6 +15,7 @@ use crate::auth::Refusal;
 use crate::oci::{ErrorCode, ManifestError};
 use crate::registry::{CacheStatus, RegistryError, UpstreamFailure};
 use crate::web::exchange::{Facts, LoggedError};
+use crate::web::guard::ForeignPage;
 use crate::web::request::{BodyError, FramingError, Repeated, TooLarge};
 use crate::web::response::{Body, headers};
 use crate::web::route::RouteError;
@@ -181,6 +182,13 @@ impl From<FramingError> for Failure {
     fn from(error: FramingError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, error.to_string())
             .with(CONNECTION, HeaderValue::from_static("close"))
+    }
+}
+
+impl From<ForeignPage> for Failure {
+    fn from(page: ForeignPage) -> Self {
+        let detail = detail::of_page(&page);
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, page.to_string()).detailed(detail)
     }
 }
 

@@ -20,5 +20,5 @@ pub(super) use location::Base;
 pub(super) use refused::MAX_TAGS;
 pub use refused::{Refused, RouteError};
 pub use routes::{BlobVerb, ManifestVerb, Route, Start, UploadVerb};
-pub(super) use site::is_registry_api;
 pub use site::{MetricsAt, Site};
+pub(super) use site::{is_api, is_registry_api};

@@ -22,6 +22,13 @@ pub enum MetricsAt {
     Path(String),
 }
 
+/// Returns true if the path is below `/v2/` or `/api/v1/`.
+pub(in crate::web) fn is_api(site: &Site, uri: &Uri) -> bool {
+    let Site::Main { prefix, .. } = site else { return false };
+    let below = uri.path().strip_prefix(prefix.as_str());
+    is_registry_api(site, uri) || below.is_some_and(|path| path.starts_with("api/v1/"))
+}
+
 /// Returns true if the path is below `/v2/`, where every answer carries `Docker-Distribution-Api-Version`.
 pub(in crate::web) fn is_registry_api(site: &Site, uri: &Uri) -> bool {
     let Site::Main { prefix, .. } = site else { return false };

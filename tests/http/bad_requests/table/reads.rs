@@ -208,7 +208,7 @@ pub const METHODS: &[Row] = &[
     (405, "UNSUPPORTED", "PROPFIND /v2/"),
     (405, "UNSUPPORTED", "get /v2/"),
     (405, "UNSUPPORTED", "GETT /v2/"),
-    (405, "UNSUPPORTED", "OPTIONS /v2/"),
+    (405, "UNSUPPORTED", "OPTIONS /metrics"),
     (405, "UNSUPPORTED", "DELETE /"),
     (405, "UNSUPPORTED", "POST /metrics"),
     (405, "UNSUPPORTED", "PUT /livez\n\nx"),
