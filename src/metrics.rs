@@ -52,6 +52,12 @@ pub struct Metrics {
     pub host_connection_rate: IntGaugeVec,
     /// Readers that are following a running fill now.
     pub fill_followers: IntGauge,
+    /// Open connections that pass blobs through.
+    pub passthrough_connections: IntGauge,
+    /// Streams of blobs that are passed through, by `reason`.
+    pub passthrough_streams: IntCounterVec,
+    /// Bytes that were received for blobs that are passed through.
+    pub passthrough_bytes: IntCounter,
     /// Requests sent to upstreams, by `upstream`, `kind` (`manifest`, `blob`, `token`, `tags`, …) and `status` (a code,
     /// `error`, `dead` or `abandoned`).
     pub upstream_requests: IntCounterVec,
@@ -194,6 +200,22 @@ impl Metrics {
             ),
             fills_in_flight: gauge(r, "entrepot_fills_in_flight", "Fills that are running"),
             fill_followers: gauge(r, "entrepot_fill_followers", "Readers that are following a running fill"),
+            passthrough_connections: gauge(
+                r,
+                "entrepot_passthrough_connections",
+                "Open connections that pass blobs through that cannot be stored",
+            ),
+            passthrough_streams: counters(
+                r,
+                "entrepot_passthrough_streams_total",
+                "Streams that were opened for blobs that cannot be stored",
+                &["reason"],
+            ),
+            passthrough_bytes: counter(
+                r,
+                "entrepot_passthrough_bytes_total",
+                "Bytes received for blobs that cannot be stored",
+            ),
             upstream_requests: counters(
                 r,
                 "entrepot_upstream_requests_total",
@@ -307,6 +329,24 @@ impl Metrics {
         // Writing to memory fails only for a metric without a name, which cannot be registered.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// Counts itself in a gauge while it lives.
+#[derive(Debug)]
+pub struct GaugeGuard(IntGauge);
+
+impl GaugeGuard {
+    /// Increments the gauge.
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::ledger::Ledger;
+use super::ledger::{Accounts, Ledger};
 use crate::oci::Digest;
+use crate::sys::disk::Space;
 
 /// A caller that needs space for a write of unknown size evicts this many bytes at a time, so that it need not evict
 /// for each piece.
@@ -16,24 +17,64 @@ const SLACK: u64 = 50;
 /// The cache has no space left, even after eviction.
 pub struct CacheFull;
 
+/// The bytes that may be evicted for one reservation.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum MostEvicted {
+    All,
+    /// This part of the cache's limit, such as a quarter for 4.
+    Part(u64),
+}
+
 impl Ledger {
-    /// Evicts until everything that is reserved fits.
-    pub(super) async fn free_space(&self) -> Result<(), CacheFull> {
+    /// Grants `bytes` more bytes of space, after eviction if necessary, or refuses them. If they are refused, nothing is
+    /// evicted or counted. `evicted` bytes were evicted for the same reservation before. Returns the bytes that were
+    /// evicted now.
+    pub(super) async fn grant(&self, bytes: u64, most: MostEvicted, evicted: u64) -> Result<u64, CacheFull> {
+        // No disk has that much space, and a size that an upstream claims must not overflow the sums.
+        if bytes > u64::MAX >> 8 {
+            return Err(CacheFull);
+        }
         let _alone = self.freeing.lock().await;
         let Ok(space) = self.store.space().await else { return Err(CacheFull) };
-        let (max_size, reserve) = self.bounds(space);
-        let wanted = {
-            let accounts = self.accounts();
-            let taken = accounts.bytes + accounts.leftovers.bytes() + accounts.arriving;
-            let taken = taken.saturating_add(accounts.reserved);
-            taken.saturating_sub(max_size).max(accounts.reserved.saturating_add(reserve).saturating_sub(space.free))
+        let shortage = {
+            let mut accounts = self.accounts();
+            accounts.space = Some(space);
+            let shortage = self.shortage(&accounts, space, bytes)?;
+            if shortage == 0 {
+                accounts.reserved += bytes;
+            }
+            shortage
         };
-        if wanted > 0 { self.evict(wanted).await } else { Ok(()) }
+        if shortage == 0 {
+            return Ok(0);
+        }
+        let (limit, _) = self.bounds(space);
+        if let MostEvicted::Part(part) = most
+            && evicted + shortage > limit / part
+        {
+            return Err(CacheFull);
+        }
+        self.evict(shortage).await?;
+        self.accounts().reserved += bytes;
+        Ok(shortage)
+    }
+
+    /// Returns the number of bytes that must be evicted before `bytes` more can be reserved. Fails if the cache holds
+    /// less than that.
+    pub(super) fn shortage(&self, accounts: &Accounts, space: Space, bytes: u64) -> Result<u64, CacheFull> {
+        let (limit, reserve) = self.bounds(space);
+        let held = accounts.bytes + accounts.leftovers.bytes();
+        let reserved = accounts.reserved.saturating_add(bytes);
+        let taken = held.saturating_add(accounts.arriving).saturating_add(reserved);
+        let over_limit = taken.saturating_sub(limit);
+        let over_disk = reserved.saturating_add(reserve).saturating_sub(space.free);
+        let shortage = over_limit.max(over_disk);
+        if shortage > held { Err(CacheFull) } else { Ok(shortage) }
     }
 
     /// Brings the cache back within its limits. An operator may have lowered them while the server was stopped.
     pub(super) async fn enforce_limits(&self) {
-        if self.free_space().await.is_err() {
+        if self.grant(0, MostEvicted::All, 0).await.is_err() {
             tracing::warn!(
                 "the disk has less free space than mirror.cache.reserve demands, and the cache holds nothing to evict"
             );

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::leftovers::{Leftover, Leftovers};
+use super::refused::RefusedBlobs;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
@@ -43,6 +44,9 @@ pub(super) struct Accounts {
     pub(super) arriving: u64,
     /// Bytes that are reserved for running fills and not written yet.
     pub(super) reserved: u64,
+    /// The space of the file system when space was last reserved.
+    pub(super) space: Option<Space>,
+    pub(super) refused: RefusedBlobs,
 }
 
 /// A blob that the cache holds.

@@ -4,6 +4,7 @@
 //! evicted here; the cache only makes space for it ([`Ledger::evict_up_to`]).
 
 mod leftovers;
+mod refused;
 mod ledger;
 mod eviction;
 mod reservation;

@@ -5,22 +5,21 @@
 //! (`docs/decisions/0001-one-fill-per-digest.md`).
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::candidates::{Candidates, Fatal, Standing};
 use super::error::FillError;
+use super::passing::{Passes, WITHHELD};
 use super::progress::{FillProgress, Phase};
 use super::source::{BlobSource, Proof};
 use super::waiting::Waiters;
 use crate::config::Unattended;
-use crate::oci::{Digest, Hasher, MirroredName, Span};
+use crate::oci::{Digest, MirroredName, Span};
 use crate::store::{Arrivals, Extents};
 use crate::upstream::UpstreamError;
-
-/// The number of bytes at the end of a blob that no reader gets before the whole blob is verified.
-pub const WITHHELD: u64 = 64 << 10;
 
 /// A blob that is arriving.
 pub struct Fill {
@@ -29,9 +28,7 @@ pub struct Fill {
     /// A std `Mutex`, because it is held for list operations only.
     sources: Mutex<Candidates>,
     arrivals: OnceLock<Arc<Arrivals>>,
-    /// The offset at which storing was given up, and the hash of everything before it. Each reader fetches the rest by
-    /// itself.
-    given_up: OnceLock<(u64, Hasher)>,
+    pub(super) given_up: OnceLock<GivenUp>,
     waiters: Arc<Waiters>,
     /// Spans that a repair has replaced with other bytes after readers may have read them. A std `Mutex`: held for
     /// operations on the set.
@@ -39,6 +36,13 @@ pub struct Fill {
     cancelled: CancellationToken,
     /// Cancelled when the task of the fill has ended, and has released its file.
     over: CancellationToken,
+}
+
+/// The state of a fill that has given up storing its blob.
+pub(super) struct GivenUp {
+    /// The streams that readers share from then on.
+    pub(super) passes: Arc<Passes>,
+    pub(super) since: Duration,
 }
 
 impl Fill {
@@ -85,7 +89,7 @@ impl Fill {
             match progress.phase {
                 phase if phase.is_verified() && proven => return Ok(progress),
                 Phase::Arriving if proven && !small => return Ok(progress),
-                // The reader asks its own source, which proves the right.
+                // The reader's stream proves the right if it is not proven yet.
                 Phase::Unstorable => return Ok(progress),
                 phase if !phase.is_undecided() => return Err(self.failure(name)),
                 _ => {}
@@ -181,16 +185,6 @@ impl Fill {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).insert(span);
     }
 
-    /// Returns the offset at which storing was given up, if it was.
-    pub fn given_up_at(&self) -> Option<u64> {
-        self.given_up.get().map(|(at, _)| *at)
-    }
-
-    /// Returns the offset at which storing was given up, and the hash of everything before it.
-    pub fn given_up(&self) -> Option<(u64, Hasher)> {
-        self.given_up.get().cloned()
-    }
-
     /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its
     /// upstream was asked and failed.
     pub fn is_proven(&self, name: &MirroredName) -> Result<bool, FillError> {
@@ -265,17 +259,9 @@ impl Fill {
         self.end(Phase::Failed);
     }
 
-    /// Ends the fill because the blob cannot be stored. `hasher` has hashed the first `prefix` bytes.
-    pub(super) fn give_up(&self, prefix: u64, hasher: Hasher) {
-        let found = hasher.clone().finish();
-        if found == self.digest && self.arrivals.get().is_some() {
-            return self.end(Phase::Unkept);
-        }
-        if self.progress().size == Some(prefix) {
-            return self.end_mismatched(UpstreamError::Mismatch { expected: self.digest, found });
-        }
-        let _ = self.given_up.set((prefix, hasher));
-        self.end(Phase::Unstorable);
+    /// Records that no source can join any more. The present readers read on.
+    pub(super) fn close_to_others(&self) {
+        self.sources().end();
     }
 
     /// Returns the sources that have not failed.
@@ -286,6 +272,18 @@ impl Fill {
     /// Returns the sources that proved their right while the fill ran.
     pub(super) fn proven_sources(&self) -> Vec<BlobSource> {
         self.sources().proven().cloned().collect()
+    }
+
+    /// Records that storing was given up. The blob is passed through as long as there are readers.
+    pub(super) fn set_given_up(&self, given_up: GivenUp) {
+        let _ = self.given_up.set(given_up);
+        self.progress.send_modify(|progress| progress.phase = Phase::Unstorable);
+    }
+
+    /// Records that a stream of this source passes the blob through, and the size that its answer told.
+    pub(super) fn passed(&self, name: &MirroredName, size: Option<u64>) {
+        self.sources().set_proven(name);
+        self.progress.send_modify(|progress| progress.size = progress.size.or(size));
     }
 
     fn wake(&self) {

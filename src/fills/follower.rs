@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use super::direct::{DirectStream, Reach};
-use super::fill::{Fill, WITHHELD};
+use super::fill::Fill;
+use super::passing::{PassReader, Reach, WITHHELD};
 use super::progress::{FillProgress, Phase};
 use super::source::BlobSource;
 use super::waiting::Waiter;
@@ -32,7 +32,7 @@ pub struct ArrivingBlob {
     pub fill: Arc<Fill>,
     pub source: BlobSource,
     /// Opened in advance if the fill has given up storing the blob.
-    pub direct: Option<DirectStream>,
+    pub passing: Option<PassReader>,
     pub waiter: Waiter,
     pub metrics: Arc<Metrics>,
 }
@@ -52,7 +52,7 @@ pub struct Follower {
     size: Option<u64>,
     /// The spans that are read after this one.
     rest: VecDeque<Span>,
-    direct: Option<DirectStream>,
+    passing: Option<PassReader>,
     waiter: Waiter,
     /// Nothing is handed out before this timer ends.
     holdback: Option<Pin<Box<Sleep>>>,
@@ -61,9 +61,9 @@ pub struct Follower {
 
 impl Follower {
     /// Reads these spans of a blob one after the other, or the whole blob if there are none. If the fill gives up
-    /// storing the blob, the rest comes from the reader's own source. `size` is the size that the client was told.
+    /// storing the blob, the rest comes from a stream that readers share. `size` is the size that the client was told.
     pub fn new(arriving: ArrivingBlob, size: Option<u64>, spans: Vec<Span>) -> Self {
-        let ArrivingBlob { fill, source, direct, waiter, metrics } = arriving;
+        let ArrivingBlob { fill, source, passing, waiter, metrics } = arriving;
         let watch = fill.watch();
         let several = source.upstream.every_endpoint().len() > 1;
         let mut rest = VecDeque::from(spans);
@@ -82,7 +82,7 @@ impl Follower {
             reach,
             size,
             rest,
-            direct,
+            passing,
             waiter,
             holdback,
             _counted: counted,
@@ -97,9 +97,9 @@ impl Follower {
         self.reach = Reach::of(self.end, self.size);
         self.unverified.push(Span { start: span.start, end: span.start });
         self.waiter.move_to(span);
-        // A direct stream cannot go back, so one that has passed the start of the span is dropped.
-        let begins = span.start.max(self.fill.given_up_at().unwrap_or(0));
-        self.direct = self.direct.take().filter(|direct| direct.position() <= begins);
+        if let Some(passing) = &mut self.passing {
+            passing.move_on();
+        }
         true
     }
 
@@ -131,7 +131,7 @@ impl Follower {
                 // The blob is shorter than the announced size, so `web` cuts the body.
                 Phase::Verified | Phase::Complete | Phase::Unkept => return None,
                 Phase::Failed => return Some(Err(ReadError(self.fill.failure(&self.source.name).to_string()))),
-                Phase::Unstorable => match self.next_direct().await {
+                Phase::Unstorable => match self.next_passing().await {
                     None if self.end.is_some_and(|end| self.position >= end) && self.next_span() => continue,
                     piece => return piece,
                 },
@@ -170,8 +170,8 @@ impl Follower {
     /// Returns the extent that can be read now, if any.
     fn extent(&mut self, progress: &FillProgress, end: Option<u64>) -> Option<Extent> {
         let arrivals = self.fill.arrivals()?;
-        // If storing was given up, everything after that offset comes from the reader's own source, even bytes that
-        // arrived beyond a gap.
+        // If storing was given up, everything after that offset comes from a stream, even bytes that arrived beyond a
+        // gap.
         let stored = self.fill.given_up_at().unwrap_or(u64::MAX);
         let visible = visible(progress, arrivals.end_of(self.position).min(stored), end, self.reach);
         let (offset, len) = (self.position, visible.checked_sub(self.position).filter(|len| *len > 0)?.min(MAX_EXTENT));
@@ -184,20 +184,19 @@ impl Follower {
         Some(arrivals.extent(offset, len))
     }
 
-    /// Reads on from the reader's own source, after storing was given up.
-    async fn next_direct(&mut self) -> Option<Result<Piece, ReadError>> {
-        let direct = match self.direct.take() {
-            Some(direct) => direct,
-            None => match DirectStream::open(&self.fill, &self.source).await {
-                Ok(direct) => direct,
-                Err(error) => return Some(Err(ReadError(error.to_string()))),
-            },
+    /// Reads on from a stream, after storing was given up.
+    async fn next_passing(&mut self) -> Option<Result<Piece, ReadError>> {
+        let began = self.unverified.last().map_or(self.position, |span| span.start);
+        if self.passing.is_none() {
+            self.passing = self.fill.pass_reader(&self.source, self.size);
+        }
+        let Some(passing) = &mut self.passing else {
+            return Some(Err(ReadError("the fill was interrupted".to_owned())));
         };
-        let piece = self.direct.insert(direct).next(self.position, self.end, self.reach).await;
-        match piece {
-            Ok(Some(piece)) => {
-                self.position += piece.len() as u64;
-                Some(Ok(Piece::Bytes(piece)))
+        match passing.next((began, self.end), self.position, self.reach).await {
+            Ok(Some(bytes)) => {
+                self.position += bytes.len() as u64;
+                Some(Ok(Piece::Bytes(bytes)))
             }
             Ok(None) => None,
             Err(error) => Some(Err(ReadError(error.to_string()))),
@@ -211,7 +210,7 @@ fn visible(progress: &FillProgress, arrived: u64, end: Option<u64>, reach: Reach
     let arrived = end.map_or(arrived, |end| arrived.min(end));
     match (progress.phase, reach) {
         (Phase::Repairing, _) => 0,
-        // If storing was given up, the missing part comes from the reader's own source, and is verified there.
+        // If storing was given up, the missing part comes from a stream, and is verified there.
         (Phase::Verified | Phase::Complete | Phase::Unkept | Phase::Unstorable, _) | (_, Reach::Early) => arrived,
         (_, Reach::End) => arrived.min(end.unwrap_or(arrived).saturating_sub(WITHHELD)),
     }

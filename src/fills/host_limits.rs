@@ -1,8 +1,8 @@
 //! The hosts that fills connect to: how many connections each may have, how fast it is, and how fills share it.
 //!
-//! Each connection needs a permit of its host. Permits are granted in the order of the requests, and a fill requests
-//! one at a time. So a small layer gets its permit between two segments of a large one. The number of connections that
-//! is best for a host is searched for all its fills together, and kept between fills.
+//! Each connection needs a permit of its host. Permits are granted in the order of the requests, one at a time for each
+//! fill. So a small layer gets its permit between two segments of a large one. The number of connections that is best for
+//! a host is searched for all its fills together, and kept between fills.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::kind::FillKind;
 use super::schedule::{Concurrency, EndpointPace, Load};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::sys::{Clock, Moment};
 
-/// A blob of up to this size is small: it needs one request, which costs more time than bytes.
-const SMALL: u64 = 256 << 10;
-
 /// Small blobs have permits of their own: this many times `perhost`. They carry as many bytes at once as `perhost / 4`
 /// segments of 8 MiB at most.
 const SMALL_PER_HOST: usize = 8;
+
+/// Connections that pass blobs through last as long as their clients read. They have at most this part of the permits.
+const PASSING_PART: usize = 2;
 
 /// The limits of all hosts that fills connect to.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub struct HostLimit {
     per_host: usize,
     permits: Arc<Semaphore>,
     small_permits: Arc<Semaphore>,
+    passing_permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     /// A std `Mutex`: held for calculations only.
     state: Mutex<HostState>,
@@ -77,29 +79,13 @@ pub struct HostUse {
     known_count: usize,
 }
 
-/// The kind of a fill, which decides about its share of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FillKind {
-    /// The blob is small.
-    Small,
-    /// Clients wait for the blob.
-    Client,
-    /// Only background work waits for the blob.
-    Background,
-}
-
 /// The permit for one connection to a host.
 pub type HostPermit = OwnedSemaphorePermit;
 
-impl FillKind {
-    /// Returns the kind of the fill of a blob.
-    pub fn of(size: Option<u64>, background: bool) -> Self {
-        match (size, background) {
-            (Some(..=SMALL), _) => Self::Small,
-            (_, true) => Self::Background,
-            (_, false) => Self::Client,
-        }
-    }
+/// The permit for one connection to a host that passes a blob through.
+pub struct PassPermit {
+    _passing: OwnedSemaphorePermit,
+    _connection: HostPermit,
 }
 
 impl HostLimits {
@@ -131,6 +117,7 @@ impl HostLimits {
                 per_host,
                 permits: Arc::new(Semaphore::new(per_host)),
                 small_permits: Arc::new(Semaphore::new(per_host * SMALL_PER_HOST)),
+                passing_permits: Arc::new(Semaphore::new((per_host / PASSING_PART).max(1))),
                 metrics: Arc::clone(&self.metrics),
                 state: Mutex::new(state),
             })
@@ -181,6 +168,13 @@ impl HostUse {
         };
         let permits = Arc::clone(permits);
         async move { permits.acquire_owned().await.expect("the semaphore is never closed") }
+    }
+
+    /// Waits for the permit for one connection that passes a blob through.
+    pub async fn passing_permit(&self) -> PassPermit {
+        let passing = Arc::clone(&self.host.passing_permits);
+        let passing = passing.acquire_owned().await.expect("the semaphore is never closed");
+        PassPermit { _passing: passing, _connection: self.permit().await }
     }
 
     /// Returns the speed of the host as far as it is known.
@@ -239,6 +233,11 @@ impl HostUse {
         std::mem::replace(&mut self.known_count, count) > count
     }
 
+    /// Reports a connection that passes a blob through.
+    pub fn report_pass(&mut self, report: HostReport, now: Duration) {
+        self.report(report, self.pace(), now);
+    }
+
     /// Records that a request that began at `opened` was refused.
     pub fn refused(&self, opened: Duration, now: Duration) {
         let mut state = self.host.state();
@@ -276,6 +275,7 @@ impl Drop for HostUse {
         state.count(self.kind, -1);
         let gone = HostReport { open: 0, receiving: 0, ..self.reported };
         state.replace(&self.reported, &gone);
+        self.host.metrics.host_connections.with_label_values(&[&self.host.name]).set(state.total.open as i64);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::candidates::Standing;
 use super::fill::Fill;
@@ -12,8 +13,12 @@ use super::source::{BlobSource, Proof};
 use super::storing::{Storing, label};
 use super::task::{FillTask, TaskEnd};
 use super::waiting::{Interest, Waiter};
+use crate::config::Unattended;
 use crate::oci::{Digest, MirroredName};
 use crate::store::CacheStore;
+
+/// Storing a blob that is passed through is not tried again before this time has passed.
+const RETRY_STORING: Duration = Duration::from_secs(10);
 
 /// The running fills of a server.
 pub struct Fills {
@@ -57,7 +62,7 @@ impl Fills {
 
     /// Cancels the fill of a digest. Returns false if none is running, or if its blob is verified already.
     pub fn cancel(&self, digest: &Digest) -> bool {
-        let fill = self.running(digest).filter(|fill| fill.progress().phase.is_undecided());
+        let fill = self.running(digest).filter(|fill| fill.progress().phase.is_undecided() || fill.is_passing());
         fill.inspect(|fill| fill.cancel()).is_some()
     }
 
@@ -80,6 +85,7 @@ impl Fills {
     /// Joins the fill of a digest if it runs for this source.
     pub fn join_own(&self, digest: &Digest, name: &MirroredName, interest: Interest) -> Option<(Arc<Fill>, Waiter)> {
         let fill = Arc::clone(self.map().get(digest)?);
+        self.close_if_storable(&fill);
         // The waiter joins before the fill's end is checked, because a fill without waiters may be about to end.
         let waiter = fill.waiters().join(interest);
         matches!(fill.standing(name), Standing::Member).then_some((fill, waiter))
@@ -89,6 +95,7 @@ impl Fills {
     pub fn join(self: &Arc<Self>, digest: &Digest, source: BlobSource, proof: Proof, interest: Interest) -> Joined {
         let mut running = self.map();
         if let Some(fill) = running.get(digest) {
+            self.close_if_storable(fill);
             // The waiter joins before the fill's end is checked, because a fill without waiters may be about to end.
             let waiter = fill.waiters().join(interest);
             match (fill.standing(&source.name), proof) {
@@ -121,6 +128,13 @@ impl Fills {
         let blob = match task.run().await {
             TaskEnd::Verified(blob) => blob,
             TaskEnd::Ended(outcome) => return self.count(outcome),
+            TaskEnd::Passing(reservation) => {
+                self.count(label::UNSTORABLE);
+                // The file is released, so a later fill that can store the blob need not wait.
+                fill.set_over();
+                fill.stopped(Unattended::Pause(Duration::ZERO)).await;
+                return drop(reservation);
+            }
         };
         let storing = Storing { store: self.store.clone(), shared: self.shared.clone(), fill };
         // Clients may have read the blob to its end, so it is stored even if the server is stopping.
@@ -140,6 +154,18 @@ impl Fills {
                 before.over().await;
                 false
             }
+        }
+    }
+
+    /// Closes a fill that passes its blob through, if the blob may be stored by now. Then the next request starts a fill that
+    /// tries to. Present readers read on.
+    fn close_if_storable(&self, fill: &Fill) {
+        let now = self.shared.hosts.now();
+        let is_due = |given_up: Duration| now.saturating_sub(given_up) >= RETRY_STORING;
+        if fill.passing_since().is_some_and(is_due)
+            && self.shared.ledger.may_have_room(&fill.digest, fill.progress().size)
+        {
+            fill.close_to_others();
         }
     }
 

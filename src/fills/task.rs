@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::fill::Fill;
+use super::passing::Prefix;
 use super::progress::Phase;
 use super::shared::Shared;
 use super::storing::{VerifiedBlob, label};
 use super::transfer::{Transfer, TransferError};
-use crate::cache::EVICTION_STEP;
+use crate::cache::{EVICTION_STEP, Reservation};
 use crate::oci::Hasher;
 use crate::store::{Arrivals, CacheStore, Partial, StoreError, verified};
 use crate::upstream::UpstreamError;
@@ -26,6 +27,9 @@ pub(super) enum TaskEnd {
     Verified(VerifiedBlob),
     /// The fill has ended without a stored blob. The text is the outcome for the metric.
     Ended(&'static str),
+    /// The blob is not stored, and its file is released. The fill goes on as long as there are readers. They may read the
+    /// stored part of the blob, so its space stays reserved.
+    Passing(Option<Reservation>),
 }
 
 /// The result of asking the sources.
@@ -60,9 +64,9 @@ impl FillTask<'_> {
         match partial {
             Ok(partial) => self.fetch(partial).await,
             Err(error) => {
-                tracing::error!(digest = %fill.digest, %error, "cannot store a blob; it is streamed to clients without being cached");
-                fill.give_up(0, Hasher::new(fill.digest.algorithm()));
-                TaskEnd::Ended(label::UNSTORABLE)
+                tracing::error!(digest = %fill.digest, %error, "cannot store a blob; it is passed through to clients");
+                fill.give_up(Prefix::empty(fill.digest.algorithm()), self.shared);
+                TaskEnd::Passing(None)
             }
         }
     }
@@ -117,7 +121,11 @@ impl FillTask<'_> {
             }
             Outcome::RepairStopped => self.leave(partial).await,
         }
-        TaskEnd::Ended(if fill.progress().phase == Phase::Failed { label::FAILED } else { label::UNSTORABLE })
+        match fill.progress().phase {
+            Phase::Unstorable => TaskEnd::Passing(reservation),
+            Phase::Failed => TaskEnd::Ended(label::FAILED),
+            _ => TaskEnd::Ended(label::UNSTORABLE),
+        }
     }
 
     /// Leaves what has arrived for a later fill to resume.
@@ -210,16 +218,16 @@ impl FillTask<'_> {
     }
 
     /// Ends the fill because the blob cannot be stored. Readers read the stored part up to the first gap, and then
-    /// continue from their own sources.
+    /// continue from streams that they share.
     async fn give_up(self, partial: Partial, hashed: Option<(u64, Hasher)>, error: Option<StoreError>) {
         let fill = self.fill;
         let full = || "mirror.cache.maxsize or mirror.cache.reserve leaves no space".to_owned();
         let reason = error.map_or_else(full, |error| error.to_string());
-        tracing::warn!(digest = %fill.digest, reason, "cannot store a blob; it is streamed to clients without being cached");
+        tracing::warn!(digest = %fill.digest, reason, "cannot store a blob; it is passed through to clients");
         // If the stored part could not be hashed, it cannot be read either, so all readers begin again at the first
         // byte.
-        let (prefix, hasher) = hashed.unwrap_or_else(|| (0, Hasher::new(fill.digest.algorithm())));
-        fill.give_up(prefix, hasher);
+        let stored = hashed.map(|(end, hasher)| Prefix::new(end, hasher));
+        fill.give_up(stored.unwrap_or_else(|| Prefix::empty(fill.digest.algorithm())), self.shared);
         // Readers hold the file open. Its space is free again when the last of them has finished.
         if let Err(error) = partial.discard().await {
             tracing::warn!(digest = %fill.digest, %error, "cannot remove a partial blob");

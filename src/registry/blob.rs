@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::fills::{ArrivingBlob, DirectStream, FillProgress, Follower};
+use crate::fills::{ArrivingBlob, FillProgress, Follower, PassReader};
 use crate::oci::{Digest, Span};
 use crate::store::{Piece, ReadError, StoredBlob};
 
@@ -30,7 +30,7 @@ impl Blob {
     }
 
     pub(super) fn arriving(arriving: ArrivingBlob, progress: FillProgress) -> Self {
-        let size = arriving.direct.as_ref().map_or(progress.size, DirectStream::size);
+        let size = arriving.passing.as_ref().map_or(progress.size, PassReader::size);
         Self { digest: arriving.fill.digest, size, source: BlobSource::Arriving(Box::new(arriving)) }
     }
 

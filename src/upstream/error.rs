@@ -77,7 +77,7 @@ impl UpstreamError {
 
     /// Returns true if the error concerns this endpoint alone, so that another one may succeed. Any other error is an
     /// answer, which other endpoints would give too.
-    pub(in crate::upstream) fn is_of_endpoint(&self) -> bool {
+    pub fn is_of_endpoint(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Silent { .. } | Self::Protocol { .. } => true,
             Self::Status { status, .. } => *status >= 500,

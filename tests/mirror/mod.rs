@@ -7,6 +7,7 @@ mod freshness;
 mod link;
 mod lists;
 mod odd_answers;
+mod passing;
 mod pull;
 mod ranges;
 mod rights;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::manifests::is_manifest;
 use super::repository::MirrorRepository;
-use crate::fills::{ArrivingBlob, BlobSource, DirectStream, Fill, Interest, Joined, Phase, Proof, Waiter};
+use crate::fills::{ArrivingBlob, BlobSource, Fill, Interest, Joined, Phase, Proof, Waiter};
 use crate::oci::{ByteRange, Digest, MediaType, Reference};
 use crate::registry::answer::{CacheStatus, Found};
 use crate::registry::blob::Blob;
@@ -58,7 +58,7 @@ impl MirrorRepository {
         }
         let interest = range.map_or(Interest::Whole, Interest::Range);
         if let Some(joined) = self.join_own(digest, link.as_ref(), interest) {
-            return self.unless_absent(digest, self.answer(joined)).await;
+            return self.unless_absent(digest, self.answer(joined, range)).await;
         }
         // A verified fill of other repositories decides about this one when its rights are recorded.
         self.cached.context.fills.stored(digest).await;
@@ -79,7 +79,7 @@ impl MirrorRepository {
                 return Ok(Found::mirrored(Blob::stored(*digest, stored), status));
             }
         }
-        let fetch = async { self.answer(self.join(digest, link, interest).await?).await };
+        let fetch = async { self.answer(self.join(digest, link, interest).await?, range).await };
         self.unless_absent(digest, fetch).await
     }
 
@@ -110,9 +110,9 @@ impl MirrorRepository {
     }
 
     /// Waits until the head of the answer is known.
-    async fn answer(&self, joined: JoinedFill) -> Result<Found<Blob>, RegistryError> {
+    async fn answer(&self, joined: JoinedFill, range: Option<ByteRange>) -> Result<Found<Blob>, RegistryError> {
         let status = joined.status;
-        Ok(Found::mirrored(self.follow(joined).await?, status))
+        Ok(Found::mirrored(self.follow(joined, range).await?, status))
     }
 
     /// Joins or starts the fill of a blob that is not stored. If the fill runs for other repositories, the right of this one is
@@ -142,7 +142,7 @@ impl MirrorRepository {
         Ok(JoinedFill { fill, source, waiter, status })
     }
 
-    async fn follow(&self, joined: JoinedFill) -> Result<Blob, RegistryError> {
+    async fn follow(&self, joined: JoinedFill, range: Option<ByteRange>) -> Result<Blob, RegistryError> {
         let JoinedFill { fill, source, waiter, .. } = joined;
         let progress = fill.ready(&source.name).await?;
         if progress.phase == Phase::Complete
@@ -150,12 +150,12 @@ impl MirrorRepository {
         {
             return Ok(Blob::stored(fill.digest, stored));
         }
-        let direct = match progress.phase {
-            Phase::Unstorable => Some(DirectStream::open(&fill, &source).await?),
+        let passing = match progress.phase {
+            Phase::Unstorable => Some(fill.open_pass(&source, range).await?),
             _ => None,
         };
         let metrics = Arc::clone(&self.cached.context.metrics);
-        Ok(Blob::arriving(ArrivingBlob { fill, source, direct, waiter, metrics }, progress))
+        Ok(Blob::arriving(ArrivingBlob { fill, source, passing, waiter, metrics }, progress))
     }
 
     /// Asks the upstream whether this repository has a digest, and records the answer. Returns the size if the answer states it.

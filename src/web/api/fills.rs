@@ -39,6 +39,8 @@ pub enum FillState {
     Repairing,
     /// The content is verified and served, and is being stored in the cache.
     Storing,
+    /// The content cannot be stored. Clients get it as it arrives.
+    Passing,
 }
 
 /// Lists the running fills.
@@ -64,6 +66,7 @@ impl From<FillReport> for FillStatus {
             arrived: report.arrived,
             state: match report.phase {
                 Phase::Repairing => FillState::Repairing,
+                Phase::Unstorable => FillState::Passing,
                 phase if phase.is_verified() => FillState::Storing,
                 _ => FillState::Arriving,
             },

@@ -1,0 +1,215 @@
+//! The stream of a blob, or of a range of it, from one source: it resumes over other connections when one fails.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::fills::host_limits::{HostReport, HostUse, PassPermit};
+use crate::fills::kind::FillKind;
+use crate::fills::shared::Shared;
+use crate::fills::source::{BlobSource, agreed_size};
+use crate::metrics::GaugeGuard;
+use crate::oci::Digest;
+use crate::sys::jitter;
+use crate::upstream::{BlobRange, BlobStream, EndpointId, Traffic, UpstreamError};
+
+/// The stream gives up after this many attempts to resume that brought no new bytes.
+const FRUITLESS_TRIES: u32 = 6;
+
+/// Half the wait before the first attempt; it doubles with each attempt.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// About this many bytes are received at once, if they have arrived.
+const AT_ONCE: usize = 256 << 10;
+
+/// The connection is reported to its host this often.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+/// The bytes of a blob from one source, from an offset on. They are not verified here.
+pub(super) struct PassStream {
+    shared: Shared,
+    digest: Digest,
+    source: BlobSource,
+    position: u64,
+    /// The end of the range, exclusive. `None`: the end of the blob.
+    to: Option<u64>,
+    /// The size of the blob, once an answer has told it.
+    total: Option<u64>,
+    connection: Option<PassConnection>,
+    fruitless: u32,
+    /// The endpoints that have sent bytes.
+    senders: Vec<EndpointId>,
+}
+
+/// One connection of a stream. It counts as a connection of its host.
+struct PassConnection {
+    stream: BlobStream,
+    endpoint: EndpointId,
+    /// The number of bytes to skip, because the answer began before the requested offset.
+    skip: u64,
+    report: HostReport,
+    reported: Duration,
+    host: HostUse,
+    _permit: PassPermit,
+    _counted: GaugeGuard,
+}
+
+impl PassStream {
+    /// Prepares the stream of the bytes from `from` to `to`. Nothing is asked yet.
+    pub(super) fn new(shared: Shared, digest: Digest, source: BlobSource, from: u64, to: Option<u64>) -> Self {
+        let (connection, senders) = (None, Vec::new());
+        Self { shared, digest, source, position: from, to, total: None, connection, fruitless: 0, senders }
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Returns the end of the bytes that were received.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Returns the only endpoint that has sent bytes, if there is only one.
+    pub(super) fn only_sender(&self) -> Option<EndpointId> {
+        if let [only] = self.senders[..] { Some(only) } else { None }
+    }
+
+    /// Asks the endpoints until one answers. Returns the size of the blob if the answer tells it.
+    pub(super) async fn open(&mut self) -> Result<Option<u64>, UpstreamError> {
+        let mut order = self.source.upstream.endpoints(self.source.name.repository());
+        // The stream stays with one endpoint if it can: only then a wrong digest tells which endpoint is wrong.
+        order.sort_by_key(|endpoint| Some(endpoint) != self.senders.last());
+        let mut failed: Option<UpstreamError> = None;
+        for endpoint in order {
+            match self.connect(endpoint).await {
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    return Ok(self.total);
+                }
+                // Another endpoint may have the blob.
+                Err(error) if error.is_of_endpoint() || is_of_blob(&error) => {
+                    failed = failed.filter(|known| !known.is_passing()).or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failed.expect("an upstream has at least one endpoint"))
+    }
+
+    /// Asks one endpoint. An answer with another size than an earlier answer, or than a descriptor, is an error.
+    async fn connect(&mut self, endpoint: EndpointId) -> Result<PassConnection, UpstreamError> {
+        let (upstream, hosts) = (&self.source.upstream, &self.shared.hosts);
+        let mut host = hosts.host(&upstream.host(endpoint)).enter(FillKind::of(self.total, false));
+        let permit = host.passing_permit().await;
+        let report = HostReport { open: 1, ..HostReport::default() };
+        host.report_pass(report, hosts.now());
+        let counted = GaugeGuard::new(&self.shared.metrics.passthrough_connections);
+        let (opened, traffic) = (hosts.now(), Traffic::client());
+        let (repository, digest) = (self.source.name.repository(), &self.digest);
+        let range = BlobRange { repository, digest, from: self.position, to: self.to, traffic: &traffic };
+        let stream = match upstream.get_range(endpoint, &range, None).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                if matches!(error, UpstreamError::TooManyRequests { .. } | UpstreamError::Status { status: 503, .. }) {
+                    host.refused(opened, hosts.now());
+                }
+                return Err(error);
+            }
+        };
+        host.answered(opened);
+        self.total = agreed_size([self.source.expected_size, self.total, stream.total()])?;
+        let skip = self.position.saturating_sub(stream.start());
+        let reported = hosts.now();
+        Ok(PassConnection { stream, endpoint, skip, report, reported, host, _permit: permit, _counted: counted })
+    }
+
+    /// Returns the next bytes, or `None` at the end of the blob or of the range.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        loop {
+            if self.to.is_some_and(|to| self.position >= to) {
+                return Ok(None);
+            }
+            let Some(connection) = &mut self.connection else {
+                if let Err(error) = self.open().await {
+                    self.wait_after(error).await?;
+                }
+                continue;
+            };
+            let received = connection.receive(&self.shared).await;
+            let endpoint = connection.endpoint;
+            match received {
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                Ok(Some(bytes)) => return self.accept(bytes, endpoint).map(Some),
+                Ok(None) if self.total.is_none_or(|total| self.position >= total) => return Ok(None),
+                ended => {
+                    self.connection = None;
+                    self.wait_after(ended.err().unwrap_or_else(|| self.ended_early())).await?;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, mut bytes: Bytes, endpoint: EndpointId) -> Result<Bytes, UpstreamError> {
+        let left = self.to.map_or(u64::MAX, |to| to - self.position);
+        bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        self.position += bytes.len() as u64;
+        self.fruitless = 0;
+        if !self.senders.contains(&endpoint) {
+            self.senders.push(endpoint);
+        }
+        self.shared.metrics.passthrough_bytes.inc_by(bytes.len() as u64);
+        match self.total.filter(|total| self.position > *total) {
+            Some(expected) => Err(UpstreamError::Length { expected, found: self.position }),
+            None => Ok(bytes),
+        }
+    }
+
+    fn ended_early(&self) -> UpstreamError {
+        let (host, total) = (self.source.upstream.name().to_string(), self.total.unwrap_or_default());
+        UpstreamError::Protocol { host, reason: format!("it ended after {} of {total} bytes", self.position) }
+    }
+
+    /// Waits before the next attempt, or returns the error if further attempts make no sense.
+    async fn wait_after(&mut self, error: UpstreamError) -> Result<(), UpstreamError> {
+        self.fruitless += 1;
+        if self.fruitless > FRUITLESS_TRIES || !error.is_passing() {
+            return Err(error);
+        }
+        tracing::debug!(digest = %self.digest, %error, at = self.position, "a blob that is passed through is resumed");
+        tokio::time::sleep(jitter(FIRST_WAIT * (1 << self.fruitless))).await;
+        Ok(())
+    }
+}
+
+impl PassConnection {
+    /// Receives bytes and reports them to the host. Returns no bytes if all of them are skipped, and `None` at the end of
+    /// the connection.
+    async fn receive(&mut self, shared: &Shared) -> Result<Option<Bytes>, UpstreamError> {
+        let began = shared.hosts.now();
+        let pieces = self.stream.chunks(AT_ONCE).await;
+        let now = shared.hosts.now();
+        self.report.busy += now.saturating_sub(began);
+        let pieces = pieces?;
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        // A copy: a received piece may keep a larger buffer alive.
+        let mut bytes = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        self.report.bytes += bytes.len() as u64;
+        if now.saturating_sub(self.reported) >= REPORT_EVERY {
+            self.reported = now;
+            self.host.report_pass(self.report, now);
+        }
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+        self.skip -= skipped as u64;
+        drop(bytes.split_to(skipped));
+        Ok(Some(bytes.freeze()))
+    }
+}
+
+/// Returns true for an answer about the blob that another endpoint may not give.
+fn is_of_blob(error: &UpstreamError) -> bool {
+    matches!(error, UpstreamError::NotFound | UpstreamError::Length { .. })
+}
