@@ -31,6 +31,8 @@ pub enum Unproven {
     Malformed(&'static str),
     #[error("unknown user {user:?} or wrong password")]
     Mismatch { user: String },
+    #[error("too many logins are waiting to be checked; log in again later")]
+    Crowded,
 }
 
 impl Credentials {

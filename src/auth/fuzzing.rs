@@ -24,11 +24,6 @@ impl PasswordFile {
         self.0.find(user).map(|hash| hash.text())
     }
 
-    /// Returns true if there is a hash to compare the password of an unknown user with.
-    pub fn has_decoy(&self) -> bool {
-        self.0.decoy().is_some()
-    }
-
     /// Returns true if the user has this password.
     pub fn opens(&self, user: &str, password: &str) -> bool {
         self.0.find(user).is_some_and(|hash| hash.verify(&Secret::new(password.to_owned())))

@@ -1,9 +1,10 @@
 //! The gate: identifies callers and decides what they may do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::credentials::{Credentials, Unproven};
-use super::passwords::{PasswordFileError, Verifier};
+use super::passwords::{LoginVerdict, PasswordFileError, Verifier};
 use super::refusal::Refusal;
 use super::rules::{Action, Caller, Rules, UserName};
 use crate::config;
@@ -78,16 +79,17 @@ impl Gate {
         self.login.is_none()
     }
 
-    /// Returns the caller that sent these credentials. An open gate does not look at them.
-    pub async fn identify(&self, credentials: &Credentials) -> Result<Caller, Unproven> {
+    /// Returns the caller that sent these credentials from `address`. An open gate does not look at them.
+    pub async fn identify(&self, credentials: &Credentials, address: IpAddr) -> Result<Caller, Unproven> {
         let Some(login) = &self.login else { return Ok(Caller::Anonymous) };
         match credentials {
             Credentials::None => Ok(Caller::Anonymous),
             Credentials::Bearer(_) => Err(Unproven::Scheme),
-            Credentials::Basic { user, password } if login.verifier.verify(user, password).await => {
-                Ok(Caller::User(UserName::new(user)))
-            }
-            Credentials::Basic { user, .. } => Err(Unproven::Mismatch { user: user.clone() }),
+            Credentials::Basic { user, password } => match login.verifier.verify(address, user, password).await {
+                LoginVerdict::Verified => Ok(Caller::User(UserName::new(user))),
+                LoginVerdict::Refused => Err(Unproven::Mismatch { user: user.clone() }),
+                LoginVerdict::Crowded => Err(Unproven::Crowded),
+            },
         }
     }
 
@@ -104,6 +106,9 @@ impl Gate {
 
     /// Refuses a caller whose credentials prove nothing, with the challenge for this action and target.
     pub fn refuse(&self, reason: Unproven, action: Action, target: Option<&Target>) -> Refusal {
+        if reason == Unproven::Crowded {
+            return Refusal::Crowded;
+        }
         Refusal::Unauthorized { reason, challenge: self.challenge(action, target) }
     }
 

@@ -13,6 +13,9 @@ pub enum Refusal {
         /// The value of `WWW-Authenticate`.
         challenge: String,
     },
+    /// The credentials were not looked at, because too many wait. The answer is 429.
+    #[error("{}", Unproven::Crowded)]
+    Crowded,
     /// The caller is known and may not do this. The answer is 403: asking again with the same credentials does not help.
     #[error("{caller} may not {}", described(*action, target.as_deref()))]
     Denied { caller: String, action: Action, target: Option<String> },

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::address;
+use super::address_range::AddressRange;
 use super::cursor::{Cursor, ReadContext};
 use super::keys::{KeyShape, Notation};
 use super::scalar_type::{DURATION, FLAG, ScalarType};
@@ -23,6 +24,8 @@ pub struct Http {
     pub names: Vec<HostName>,
     /// `http.prefix`: begins and ends with `/`; `/` by default.
     pub prefix: String,
+    /// `http.trustedproxies`: the proxies whose word about the address of a client counts.
+    pub trusted_proxies: Vec<AddressRange>,
     /// Headers that every response carries.
     pub headers: Vec<(String, String)>,
     /// `http.debug`: a second listener, for `/metrics` and `/debug/health`.
@@ -51,6 +54,9 @@ const MESSAGE_HEADERS: &[&str] = &[
     "Transfer-Encoding",
     "Upgrade",
 ];
+
+/// The loopback and private addresses (RFC 1918, RFC 4193).
+const PRIVATE: &[&str] = &["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1", "fc00::/7"];
 
 const ADDR: ScalarType<String> = ScalarType {
     notation: Notation::Pattern(":[0-9]{1,5}$"),
@@ -97,6 +103,7 @@ impl Default for Http {
             host: None,
             names: Vec::new(),
             prefix: "/".to_owned(),
+            trusted_proxies: PRIVATE.iter().filter_map(|range| range.parse().ok()).collect(),
             headers: Vec::new(),
             debug: None,
             drain_timeout: Duration::from_secs(60),
@@ -119,6 +126,7 @@ impl Section for Http {
         self.host = host.flatten();
         keys.list("names", &mut self.names);
         keys.scalar("prefix", &PREFIX, &mut self.prefix);
+        keys.list("trustedproxies", &mut self.trusted_proxies);
         headers(&mut self.headers, keys);
         keys.scalar("draintimeout", &DURATION, &mut self.drain_timeout);
         keys.optional("debug", &mut self.debug);

@@ -16,6 +16,7 @@ mod cursor;
 mod scalar_type;
 mod section;
 mod address;
+mod address_range;
 mod log;
 mod storage;
 mod http;
@@ -31,6 +32,7 @@ mod draft;
 #[cfg(test)]
 mod tests;
 
+pub use address_range::AddressRange;
 pub use auth::Htpasswd;
 pub use cursor::ReadSecret;
 pub use document::{Problem, Problems};

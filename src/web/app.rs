@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::guard::{Cors, OwnNames};
+use super::guard::{Cors, OwnNames, TrustedProxies};
 use super::request::BodyBudget;
 use super::route::{Base, MetricsAt, Site};
 use crate::auth::Gate;
@@ -55,6 +55,7 @@ pub struct App {
     main: Site,
     debug: Site,
     pub(super) names: OwnNames,
+    pub(super) proxies: TrustedProxies,
     /// The headers of `http.headers`, which every answer carries.
     pub(super) cors: Cors,
 }
@@ -90,6 +91,7 @@ impl App {
             main: Site::Main { prefix: http.prefix, metrics: shared },
             debug: Site::Debug { metrics: separate },
             names: OwnNames::new(names),
+            proxies: TrustedProxies::new(http.trusted_proxies),
             cors: Cors::new(parse_headers(&http.headers)?),
         })
     }

@@ -78,11 +78,19 @@ impl Call {
 
     async fn admit(&mut self, at: &At, action: Action) -> Result<(Caller, Admitted<Target>), Failure> {
         self.exchange.facts.name = Some(at.name.to_string());
-        let target = self.app().registry.resolve(at.ns.as_deref(), &at.name)?;
+        // The error of a name tells which names are local and mirrored, so it is for callers who may use the registry.
+        let resolved = self.app().registry.resolve(at.ns.as_deref(), &at.name);
+        let caller = self.identify(action, resolved.as_ref().ok()).await?;
+        let target = match resolved {
+            Ok(target) => target,
+            Err(unknown) => {
+                self.app().gate.allow(&caller, Action::Enter)?;
+                return Err(unknown.into());
+            }
+        };
         self.exchange.facts.repository = Some(target.to_string());
-        self.namespace = self.namespace_of(at);
-        let caller = self.identify(action, Some(&target)).await?;
         let admitted = self.app().gate.admit(&caller, action, &target)?;
+        self.namespace = self.namespace_of(at);
         Ok((caller, admitted))
     }
 
@@ -94,7 +102,7 @@ impl Call {
             return Ok(Caller::Anonymous);
         }
         let identified = match self.credentials() {
-            Ok(credentials) => app.gate.identify(&credentials).await,
+            Ok(credentials) => app.gate.identify(&credentials, self.exchange.client()).await,
             Err(reason) => Err(reason),
         };
         let caller = identified.map_err(|reason| app.gate.refuse(reason, action, target))?;

@@ -6,3 +6,4 @@ mod errors;
 mod foreign_pages;
 mod load;
 mod protocol;
+mod strangers;

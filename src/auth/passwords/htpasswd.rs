@@ -1,6 +1,8 @@
 //! Parsing an htpasswd file and verifying its hashes.
 
 use std::collections::HashMap;
+use std::hint::black_box;
+use std::ops::Range;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
@@ -43,9 +45,17 @@ pub(in crate::auth) enum LineShape {
 #[derive(Debug)]
 pub(in crate::auth) struct Users {
     hashes: HashMap<String, Arc<Hash>>,
-    /// The hash that takes the longest to verify. The password of an unknown user is compared with it, so that the time of an
-    /// answer does not tell which users exist.
-    decoy: Option<Arc<Hash>>,
+    /// The work of a login with this file: that of its costliest hashes.
+    work: LoginWork,
+}
+
+/// The hashes that every login computes, whichever user it names, so that the time of an answer tells nothing about the user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LoginWork {
+    /// The highest cost of a bcrypt hash in the file.
+    bcrypt: Option<u32>,
+    /// There is an apr1 hash in the file.
+    apr1: bool,
 }
 
 impl Users {
@@ -57,8 +67,9 @@ impl Users {
             let (user, hash) = entry?;
             hashes.insert(user.to_owned(), Arc::new(hash));
         }
-        let decoy = hashes.values().max_by_key(|hash| hash.cost()).cloned();
-        Ok(Self { hashes, decoy })
+        let work =
+            hashes.values().fold(LoginWork::default(), |work: LoginWork, hash: &Arc<Hash>| work.with(hash.scheme));
+        Ok(Self { hashes, work })
     }
 
     /// Returns every line that cannot be parsed.
@@ -74,8 +85,58 @@ impl Users {
         self.hashes.get(user)
     }
 
-    pub(in crate::auth) fn decoy(&self) -> Option<&Arc<Hash>> {
-        self.decoy.as_ref()
+    /// Returns true if the file has this user with this password. It takes the same time for every user of the file and for unknown
+    /// ones, up to seconds. Blocks.
+    pub(in crate::auth) fn verify(&self, user: &str, password: &Secret) -> bool {
+        let found = self.find(user);
+        let matches = found.is_some_and(|hash| hash.verify(password));
+        self.work.rest(found.map(|hash| hash.scheme)).compute(password);
+        matches
+    }
+}
+
+impl LoginWork {
+    fn with(self, scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::Bcrypt { cost } => Self { bcrypt: self.bcrypt.max(Some(cost)), ..self },
+            Scheme::Apr1 => Self { apr1: true, ..self },
+            // This takes a microsecond.
+            Scheme::Sha1 => self,
+        }
+    }
+
+    /// Returns the work that is left after the hash of a user was verified.
+    fn rest(self, done: Option<Scheme>) -> RestOfWork {
+        let from = match done {
+            Some(Scheme::Bcrypt { cost }) => Some(cost),
+            _ => None,
+        };
+        // A hash of cost N takes 2^N steps. After one of cost N, one each of N, N+1, … M-1 make up for one of M.
+        let costs = match (from, self.bcrypt) {
+            (_, None) => 0..0,
+            (None, Some(most)) => most..most + 1,
+            (Some(from), Some(most)) => from..most,
+        };
+        RestOfWork { costs, apr1: self.apr1 && !matches!(done, Some(Scheme::Apr1)) }
+    }
+}
+
+/// Hashes whose results do not matter.
+#[derive(Debug, PartialEq, Eq)]
+struct RestOfWork {
+    costs: Range<u32>,
+    apr1: bool,
+}
+
+impl RestOfWork {
+    fn compute(self, password: &Secret) {
+        let password = password.reveal().as_bytes();
+        for cost in self.costs {
+            drop(black_box(bcrypt::hash_with_salt(password, cost, [0; 16])));
+        }
+        if self.apr1 {
+            drop(black_box(apr1::hash(password, b"decoy")));
+        }
     }
 }
 
@@ -170,15 +231,6 @@ impl Hash {
             Scheme::Sha1 => is_equal(&format!("{{SHA}}{}", STANDARD.encode(Sha1::digest(password))), &self.text),
         }
     }
-
-    /// Returns a number that orders hashes by the time that verifying takes.
-    fn cost(&self) -> u32 {
-        match self.scheme {
-            Scheme::Bcrypt { cost } => cost,
-            Scheme::Apr1 => 1,
-            Scheme::Sha1 => 0,
-        }
-    }
 }
 
 impl std::fmt::Debug for Hash {
@@ -268,11 +320,30 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
     }
 
     #[test]
-    fn decoy_is_the_costliest_hash() {
-        let decoy = |text: &str| Users::parse(text.as_bytes()).unwrap().decoy().map(|hash| hash.cost());
-        assert_eq!(decoy(FILE), Some(5));
-        assert_eq!(decoy("a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="), Some(0));
-        assert_eq!(decoy("# no users\n"), None);
+    fn every_login_does_the_work_of_the_costliest_hashes() {
+        const FIVE: &str = "b:$2y$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92\n";
+        const EIGHT: &str = "c:$2y$08$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92\n";
+        const APR1: &str = "m:$apr1$qmBcBxl7$tS3uAoHL6xesR9wf38ufd1\n";
+        const SHA: &str = "s:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";
+        let rest = |file: &str, user: &str| {
+            let users = Users::parse(file.as_bytes()).unwrap();
+            let rest = users.work.rest(users.find(user).map(|hash| hash.scheme));
+            (rest.costs.collect::<Vec<_>>(), rest.apr1)
+        };
+        let all = [FIVE, EIGHT, APR1, SHA].concat();
+        // 2^5 + 2^5 + 2^6 + 2^7 = 2^8.
+        assert_eq!(rest(&all, "b"), (vec![5, 6, 7], true));
+        assert_eq!(rest(&all, "c"), (vec![], true));
+        assert_eq!(rest(&all, "m"), (vec![8], false));
+        assert_eq!(rest(&all, "s"), (vec![8], true));
+        assert_eq!(rest(&all, "unknown"), (vec![8], true));
+        assert_eq!(rest(&[FIVE, SHA].concat(), "unknown"), (vec![5], false));
+        assert_eq!(rest(&[APR1, SHA].concat(), "s"), (vec![], true));
+        assert_eq!(rest(SHA, "unknown"), (vec![], false));
+        assert_eq!(rest("", "unknown"), (vec![], false));
+        let users = Users::parse(all.as_bytes()).unwrap();
+        assert!(users.verify("s", &secret("secret")) && users.verify("b", &secret("secret")));
+        assert!(!users.verify("s", &secret("")) && !users.verify("unknown", &secret("secret")));
     }
 
     #[test]

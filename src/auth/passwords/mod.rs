@@ -11,6 +11,7 @@ mod provision;
 
 mod file;
 mod examine;
+mod queue;
 mod verifier;
 
 pub use edit::{EditError, Edited, first_bad_line, list_users, remove_user, set_password};
@@ -18,4 +19,4 @@ pub use error::PasswordFileError;
 pub use examine::{Finding, examine};
 #[cfg(any(test, fuzzing))]
 pub(super) use htpasswd::Users;
-pub(super) use verifier::Verifier;
+pub(super) use verifier::{LoginVerdict, Verifier};

@@ -1,16 +1,17 @@
 //! Verifies passwords on blocking threads, a few at a time, and remembers verified passwords.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use moka::Expiry;
 use moka::future::Cache;
-use tokio::sync::Semaphore;
 
 use super::error::PasswordFileError;
 use super::file::WatchedFile;
-use super::htpasswd::Hash;
+use super::queue::{Crowded, LoginQueue};
 use crate::config::Secret;
 use crate::metrics::Metrics;
 use crate::oci::{Algorithm, Digest, Hasher};
@@ -22,14 +23,37 @@ const REMEMBER_FOR: Duration = Duration::from_secs(5 * 60);
 /// The number of verified passwords in memory.
 const MAX_REMEMBERED: u64 = 10_000;
 
+/// The time for which a wrong password is refused without hashing it again. A script with an old password repeats it many times.
+const REFUSE_FOR: Duration = Duration::from_secs(30);
+
+/// The times for which logins are remembered.
+#[derive(Debug)]
+struct Lifetimes;
+
+impl Expiry<Digest, bool> for Lifetimes {
+    fn expire_after_create(&self, _fingerprint: &Digest, correct: &bool, _created: Instant) -> Option<Duration> {
+        Some(if *correct { REMEMBER_FOR } else { REFUSE_FOR })
+    }
+}
+
+/// The outcome of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::auth) enum LoginVerdict {
+    Verified,
+    Refused,
+    /// Too many logins wait; this one was not looked at.
+    Crowded,
+}
+
 /// Verifies passwords against a password file.
 #[derive(Debug)]
 pub(in crate::auth) struct Verifier {
     file: Arc<WatchedFile>,
-    /// One permit for each core. A flood of logins waits here instead of taking the whole machine or the threads that read files.
-    permits: Arc<Semaphore>,
-    /// The fingerprints of verified logins. A changed line of the file gives another fingerprint, so no entry must be invalidated.
-    verified: Cache<Digest, ()>,
+    /// As many hashes run at a time as there are cores. A flood of logins waits here instead of taking the threads that read files.
+    queue: Arc<LoginQueue>,
+    /// The fingerprints of logins, and whether they were right. A changed line of the file gives another fingerprint, so no entry
+    /// must be invalidated. Requests with the same login wait for one hash.
+    judged: Cache<Digest, bool>,
     /// The key of the fingerprints, so that they are worthless outside this process.
     key: String,
     metrics: Arc<Metrics>,
@@ -40,53 +64,50 @@ impl Verifier {
     pub(in crate::auth) fn new(path: &Path, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, PasswordFileError> {
         Ok(Self {
             file: Arc::new(WatchedFile::open(path, clock)?),
-            permits: Arc::new(Semaphore::new(available_parallelism().map_or(1, |cores| cores.get()))),
-            verified: Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBER_FOR).build(),
+            queue: LoginQueue::new(available_parallelism().map_or(1, |cores| cores.get())),
+            judged: Cache::builder().max_capacity(MAX_REMEMBERED).expire_after(Lifetimes).build(),
             key: random_id() + &random_id(),
             metrics,
         })
     }
 
-    /// Returns true if the file has this user with this password.
-    pub(in crate::auth) async fn verify(&self, user: &str, password: &Secret) -> bool {
-        let verified = self.is_correct(user, password).await;
-        if !verified {
-            self.metrics.logins.with_label_values(&["refused"]).inc();
+    /// Looks up whether the file has this user with this password. `address` is that of the client, for a fair turn.
+    pub(in crate::auth) async fn verify(&self, address: IpAddr, user: &str, password: &Secret) -> LoginVerdict {
+        let verdict = self.judge(address, user, password).await;
+        match verdict {
+            LoginVerdict::Verified => {}
+            LoginVerdict::Refused => self.metrics.logins.with_label_values(&["refused"]).inc(),
+            LoginVerdict::Crowded => self.metrics.logins.with_label_values(&["crowded"]).inc(),
         }
-        verified
+        verdict
     }
 
-    async fn is_correct(&self, user: &str, password: &Secret) -> bool {
+    async fn judge(&self, address: IpAddr, user: &str, password: &Secret) -> LoginVerdict {
         let users = self.file.users().await;
-        let found = users.find(user);
-        let Some(hash) = found.or(users.decoy()) else {
-            return false;
-        };
-        let fingerprint = self.fingerprint(user, password, hash);
-        if self.verified.get(&fingerprint).await.is_some() {
-            return true;
+        // A user that is not in the file has no hash, so nothing that was verified earlier counts for it.
+        let fingerprint = self.fingerprint(user, password, users.find(user).map(|hash| hash.text()));
+        let (name, password) = (user.to_owned(), password.clone());
+        let judged = self.judged.try_get_with(fingerprint, async {
+            let turn = self.queue.turn(address, user).await?;
+            // The closure holds the turn, so that it ends when the hash is done, not when the client leaves.
+            let (correct, _turn) = blocking(move || (users.verify(&name, &password), turn)).await;
+            if correct {
+                self.metrics.logins.with_label_values(&["ok"]).inc();
+            }
+            Ok::<_, Crowded>(correct)
+        });
+        match judged.await {
+            Ok(true) => LoginVerdict::Verified,
+            Ok(false) => LoginVerdict::Refused,
+            Err(_) => LoginVerdict::Crowded,
         }
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        // Another request with the same password may have been verified while this one waited.
-        if self.verified.get(&fingerprint).await.is_some() {
-            return true;
-        }
-        let (hash, password) = (Arc::clone(hash), password.clone());
-        // The closure holds the permit, so that it is released when the hash is done, not when the client leaves.
-        let (matches, _permit) = blocking(move || (hash.verify(&password), permit)).await;
-        let correct = matches && found.is_some();
-        if correct {
-            self.metrics.logins.with_label_values(&["ok"]).inc();
-            self.verified.insert(fingerprint, ()).await;
-        }
-        correct
     }
 
-    /// Returns a keyed hash of the user, the password and the line of the file. Each part is preceded by its length, so that
-    /// different parts never give the same text.
-    fn fingerprint(&self, user: &str, password: &Secret, hash: &Hash) -> Digest {
+    /// Returns a keyed hash of the user, the password and the hash in the file, if the file has the user. Each part is preceded by its
+    /// length, so that different parts never give the same text.
+    fn fingerprint(&self, user: &str, password: &Secret, hash: Option<&str>) -> Digest {
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        for part in [&self.key, user, password.reveal(), hash.text()] {
+        for part in [&self.key, user, password.reveal()].into_iter().chain(hash) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }

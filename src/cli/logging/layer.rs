@@ -17,6 +17,9 @@ use super::line::{self, Fields};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::sys::Clock;
 
+/// The target of events that are logged at every level: what an operator must know about the protection of the server.
+pub(in crate::cli) const NOTICE: &str = "notice";
+
 /// Starts writing every event of this process to standard error. A process calls this once.
 pub(in crate::cli) fn start(log: &Log) -> Result<(), String> {
     let layer = LineLayer::new(log, Clock::system(), std::io::stderr);
@@ -35,7 +38,10 @@ fn levels(level: LogLevel) -> Targets {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), own)
+    Targets::new()
+        .with_default(own.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_CRATE_NAME"), own)
+        .with_target(NOTICE, LevelFilter::WARN)
 }
 
 /// Writes each event as a line. The layers of `tracing-subscriber` keep a span's fields as text, but JSON needs typed values.

@@ -5,4 +5,4 @@
 mod line;
 mod layer;
 
-pub(super) use layer::start;
+pub(super) use layer::{NOTICE, start};

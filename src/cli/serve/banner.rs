@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::cli::settings::Settings;
-use crate::config::{Config, Delete, MirrorOrigin};
+use crate::config::{Config, Delete, MirrorOrigin, Upstream};
 use crate::oci::Pattern;
 
 /// Returns the banner for a server that listens on `address`, one string per line.
@@ -24,8 +24,32 @@ pub(super) fn lines(settings: &Settings, address: SocketAddr) -> Vec<String> {
             reachable(address)
         ));
     }
-    lines.push(access(config));
     lines.extend(settings.notes.iter().map(|note| format!("  note     {note}")));
+    lines
+}
+
+/// Returns what an operator must know about the protection of this server, one string per line. It is said at every log level.
+pub(super) fn notices(settings: &Settings, address: SocketAddr) -> Vec<String> {
+    let config = settings.config();
+    let mut lines = vec![access(config)];
+    let is_reachable = !address.ip().is_loopback();
+    if config.auth.is_some() && is_reachable {
+        lines.push(format!(
+            "  warning  passwords cross the network readable: {address} serves plain HTTP; let a proxy with TLS serve the network, and \
+             write an address of this machine such as 127.0.0.1:{} as http.addr",
+            address.port()
+        ));
+    }
+    let with_account = |upstream: &&Upstream| upstream.credentials.is_some() || upstream.identity.is_some();
+    let names: Vec<&str> =
+        config.mirror.upstreams.values().filter(with_account).map(|upstream| upstream.name.as_str()).collect();
+    if config.auth.is_none() && !names.is_empty() {
+        lines.push(format!(
+            "  warning  every client that reaches this address may pull what your account at {} may, private images too; \
+             auth.htpasswd requires a login",
+            names.join(", ")
+        ));
+    }
     lines
 }
 

@@ -110,6 +110,13 @@ fn announce(settings: &Settings, server: &Server) {
             LogFormat::Json => tracing::info!("{}", line.trim()),
         }
     }
+    let notices = server.addr(Listener::Main).map(|address| banner::notices(settings, address)).unwrap_or_default();
+    for line in notices {
+        match settings.config().log.formatter {
+            LogFormat::Text => drop(writeln!(std::io::stdout(), "{line}")),
+            LogFormat::Json => tracing::warn!(target: logging::NOTICE, "{}", line.trim()),
+        }
+    }
 }
 
 /// Returns two tokens: the first is cancelled by the first SIGTERM or SIGINT, the second by the second signal.

@@ -9,5 +9,7 @@ pub(super) async fn check_storage(registry: &Registry) {
         tracing::error!(%error, "the storage cannot be written to");
     }
     // A full disk still serves pulls, and the cache gives way to pushes.
-    registry.health.note(probed.or_else(|error| if error.is_full() { Ok(()) } else { Err(error.to_string()) }));
+    // Strangers ask for the outcome, and the error names paths. The log has it.
+    let told = || Err("the storage cannot be written to; the server's log has the reason".to_owned());
+    registry.health.note(probed.or_else(|error| if error.is_full() { Ok(()) } else { told() }));
 }

@@ -47,7 +47,7 @@ fn of_digest(error: &DigestError) -> Option<Value> {
 
 pub(super) fn of_refusal(refusal: &Refusal) -> Option<Value> {
     match refusal {
-        Refusal::Unauthorized { .. } => None,
+        Refusal::Unauthorized { .. } | Refusal::Crowded => None,
         Refusal::Denied { action, target: Some(target), .. } => {
             Some(json!({"name": target, "action": action.to_string()}))
         }

@@ -26,6 +26,8 @@ const UNREACHABLE_RETRY: Duration = Duration::from_secs(30);
 const THROTTLED_RETRY: Duration = Duration::from_secs(60);
 /// The `Retry-After` for an upload that another request is writing. In most cases that is a connection that has already ended.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
+/// The `Retry-After` for a login that found no place in the queue. The queue is done after about a second.
+const LOGIN_RETRY: Duration = Duration::from_secs(2);
 /// The longest beginning and end of a message, in characters. A message may quote a long text of the client in its middle.
 const MESSAGE_BEGIN: usize = 512;
 const MESSAGE_END: usize = 256;
@@ -203,6 +205,9 @@ impl From<Refusal> for Failure {
                 Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message).with(WWW_AUTHENTICATE, challenge)
             }
             Refusal::Denied { .. } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Refusal::Crowded => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message).retry_after(LOGIN_RETRY)
+            }
         };
         failure.detailed(detail)
     }

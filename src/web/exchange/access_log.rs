@@ -1,6 +1,5 @@
 //! The line about a request in the access log, with the field names of `registry:2`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
@@ -17,7 +16,8 @@ pub(super) struct Line<'a> {
     pub(super) facts: &'a Facts,
     pub(super) progress: &'a AnswerProgress,
     pub(super) id: &'a str,
-    pub(super) peer: SocketAddr,
+    /// The address of the client.
+    pub(super) client: String,
     pub(super) status: u16,
     pub(super) content_type: Option<&'a str>,
     pub(super) written: u64,
@@ -38,7 +38,7 @@ macro_rules! event {
             http.request.host = line.host(),
             http.request.id = line.id,
             http.request.method = line.head.method.as_str(),
-            http.request.remoteaddr = line.client(),
+            http.request.remoteaddr = line.client,
             http.request.uri = line.uri(),
             http.request.useragent = line.header(&USER_AGENT),
             http.request.referer = line.header(&REFERER),
@@ -91,16 +91,6 @@ impl Line<'_> {
 
     fn host(&self) -> Option<&str> {
         self.header(&HOST).or_else(|| self.head.uri.host())
-    }
-
-    /// Returns the client, as proxies in front of this server report it. Any client can forge it, so it is only logged.
-    fn client(&self) -> String {
-        let forwarded = self.head.headers.get("x-forwarded-for").or_else(|| self.head.headers.get("x-real-ip"));
-        let first = forwarded.and_then(|value| value.to_str().ok()).and_then(|value| value.split(',').next());
-        match first.map(str::trim).filter(|first| !first.is_empty()) {
-            Some(first) => first.to_owned(),
-            None => self.peer.to_string(),
-        }
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {

@@ -1,7 +1,7 @@
 //! One request and its answer, from the head of the request to the last byte of the answer. The exchange is counted and logged
 //! once, when it is dropped: either with the body of the answer, or with a request whose client has left.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(in crate::web) struct Exchange {
     pub(in crate::web) facts: Facts,
     id: String,
     peer: SocketAddr,
+    /// The client, if a trusted proxy tells its address.
+    forwarded: Option<IpAddr>,
     handler: &'static str,
     started: Moment,
     progress: AnswerProgress,
@@ -39,6 +41,7 @@ impl Exchange {
         Self {
             app: Arc::clone(app),
             id: client_id(&head.headers).map_or_else(random_id, str::to_owned),
+            forwarded: app.proxies.forwarded(peer, &head.headers),
             head,
             facts: Facts::default(),
             peer,
@@ -54,6 +57,11 @@ impl Exchange {
 
     pub(in crate::web) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Returns the address of the client. It serves a fair share of the server, and never a right.
+    pub(in crate::web) fn client(&self) -> IpAddr {
+        self.forwarded.unwrap_or(self.peer.ip())
     }
 
     /// Returns the time since the exchange began.
@@ -110,7 +118,7 @@ impl Drop for Exchange {
             facts: &self.facts,
             progress: &self.progress,
             id: &self.id,
-            peer: self.peer,
+            client: self.forwarded.map_or_else(|| self.peer.to_string(), |client| client.to_string()),
             status: self.status,
             content_type: self.content_type.as_deref(),
             written: self.written,

@@ -4,7 +4,9 @@ mod fixed;
 mod own_names;
 mod cors;
 mod pages;
+mod client;
 
+pub(super) use client::TrustedProxies;
 pub(super) use cors::Cors;
 pub(super) use fixed::{fix_headers, sandbox};
 pub(super) use own_names::OwnNames;

@@ -43,7 +43,7 @@ pub const GUARDED: &[Row] = &[
     (401, "UNAUTHORIZED", "GET http://alice:secret@elsewhere.example/v2/"),
     // An invalid request is refused without a login, since the refusal tells nothing about stored content.
     (400, "NAME_INVALID", "GET /v2/UPPER/tags/list"),
-    (404, "NAME_UNKNOWN", "GET /v2/a/tags/list?ns=unknown.example"),
+    (401, "UNAUTHORIZED", "GET /v2/a/tags/list?ns=unknown.example"),
 ];
 
 /// Requests to a registry that does not allow deletion.

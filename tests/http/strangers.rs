@@ -1,0 +1,160 @@
+//! What a client without a login learns, and whose word about an address counts.
+
+use std::thread;
+
+use crate::support::client::digest_of;
+use crate::support::registry::{Registry, eventually};
+
+/// The user `alice` (password `secret`), by `htpasswd -nbBC 8`.
+const USERS: &str = "alice:$2y$08$mhJ/xJRxS.eO2mhe/Pkvi.bUjQNRL/p3uCDPtHnzbkKFPCIXpMr02\n";
+
+fn guarded(http: &str, sections: &str) -> Registry {
+    Registry::configured(|place| {
+        let users = place.write("users", USERS);
+        format!(
+            "{}{}{http}\nstorage:{}\n  delete: {{enabled: true}}\nauth: {{htpasswd: {{realm: r, path: {}}}}}\n{sections}\n",
+            place.version(),
+            place.http(),
+            place.root(),
+            users.display()
+        )
+    })
+}
+
+const MIRROR: &str =
+    "mirror: {local: ['secret-project/**'], upstreams: {up.example: {aliases: [inner.corp]}}, cache: {reserve: 0}}";
+
+#[test]
+fn names_are_told_after_the_login_only() {
+    let registry = guarded("", MIRROR);
+    let (stranger, alice) = (registry.client(), registry.client().login("alice", "secret"));
+    let digest = digest_of(b"");
+    for (method, target, status) in [
+        ("GET", "/v2/unknown/app/manifests/1".to_owned(), 404),
+        ("HEAD", "/v2/unknown/app/manifests/1".to_owned(), 404),
+        ("GET", "/v2/unknown/app/tags/list".to_owned(), 404),
+        ("GET", format!("/v2/unknown/app/blobs/{digest}"), 404),
+        ("GET", format!("/v2/unknown/app/referrers/{digest}"), 404),
+        ("POST", "/v2/unknown/app/blobs/uploads/".to_owned(), 404),
+        ("DELETE", "/v2/unknown/app/manifests/1".to_owned(), 404),
+        ("GET", "/v2/app/manifests/1?ns=elsewhere.example".to_owned(), 404),
+        ("GET", "/v2/app/manifests/1?ns=not%20a%20host".to_owned(), 404),
+        ("POST", "/v2/up.example/app/blobs/uploads/".to_owned(), 403),
+        ("POST", "/v2/app/blobs/uploads/?ns=inner.corp".to_owned(), 403),
+        ("POST", "/v2/inner.corp/app/blobs/uploads/".to_owned(), 403),
+        ("DELETE", "/api/v1/images/unknown/app".to_owned(), 404),
+        ("GET", "/api/v1/repositories/unknown/app/tags".to_owned(), 404),
+    ] {
+        let refused = stranger.request(method, &target).send();
+        assert_eq!(refused.status, 401, "{method} {target}: {}", refused.text());
+        assert!(refused.header("www-authenticate").is_some(), "{method} {target}");
+        assert_eq!(refused.header("oci-namespace"), None, "{method} {target}");
+        let upstream = if target.contains("up.example") { "secret-project" } else { "up.example" };
+        for secret in ["secret-project", upstream, "mirror.local", "mirrored"] {
+            assert!(!refused.text().contains(secret), "{method} {target}: {}", refused.text());
+        }
+        let wrong = stranger.login("alice", "wrong").request(method, &target).send();
+        assert_eq!(wrong.status, 401, "{method} {target}");
+        assert_eq!(alice.request(method, &target).send().status, status, "{method} {target}");
+    }
+}
+
+#[test]
+fn probes_do_not_name_paths() {
+    let registry = Registry::with("health: {storagedriver: {enabled: true, interval: 100ms, threshold: 1}}");
+    let (data, aside) = (registry.data(), registry.data().with_extension("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    std::fs::write(&data, b"in the way").unwrap();
+    let client = registry.client();
+    eventually("a failed check", || (client.get("/readyz").status == 503).then_some(()));
+    for probe in ["/readyz", "/debug/health"] {
+        let answer = client.get(probe);
+        assert_eq!(answer.status, 503, "{probe}");
+        assert!(answer.text().contains("storagedriver") && answer.text().contains("log"), "{}", answer.text());
+        assert!(!answer.text().contains("tmp") && !answer.text().contains("data"), "{}", answer.text());
+    }
+    assert!(registry.wait_for_log("the storage cannot be written to").contains(data.to_str().unwrap()));
+}
+
+#[test]
+fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
+    for (keys, logged) in [
+        ("", "203.0.113.9"),
+        ("  trustedproxies: [127.0.0.1]", "203.0.113.9"),
+        ("  trustedproxies: []", "127.0.0.1:"),
+        ("  trustedproxies: [10.0.0.0/8]", "127.0.0.1:"),
+    ] {
+        let registry = Registry::configured(|place| {
+            format!("{}{}{keys}\nstorage:{}\n", place.version(), place.http(), place.root())
+        });
+        let client = registry.client();
+        let request = client.request("GET", "/v2/marked");
+        // The first address was written by the client itself.
+        request.header("X-Forwarded-For", "198.51.100.7, 203.0.113.9").send();
+        let line = registry.wait_for_log("/v2/marked");
+        assert!(line.contains(&format!("\"http.request.remoteaddr\":\"{logged}")), "{keys}: {line}");
+    }
+}
+
+#[test]
+fn missing_protection_is_said_at_every_log_level() {
+    let everybody = "every client that reaches this address may pull, push and delete";
+    let account = "may pull what your account at up.example may";
+    let readable = "passwords cross the network readable";
+    let private = "mirror: {upstreams: {up.example: {username: me, password: pw}}, cache: {reserve: 0}}";
+    for level in ["error", "warn", "info"] {
+        for formatter in ["json", "text"] {
+            let open = Registry::configured(|place| {
+                format!(
+                    "version: 0.1\nlog: {{level: {level}, formatter: {formatter}}}\n{}storage:{}\n  delete: {{enabled: true}}\n{private}\n",
+                    place.http(),
+                    place.root()
+                )
+            });
+            let log = open.log();
+            assert!(log.contains(everybody) && log.contains(account), "{level} {formatter}: {log}");
+            assert!(!log.contains(readable), "{level} {formatter}: {log}");
+        }
+    }
+    let closed = Registry::configured(|place| {
+        let users = place.write("users", USERS);
+        format!(
+            "version: 0.1\nlog: {{level: error, formatter: json}}\nhttp: {{addr: ':{}'}}\nstorage:{}\n\
+             auth: {{htpasswd: {{realm: r, path: {}}}}}\n{private}\n",
+            place.addr.port(),
+            place.root(),
+            users.display()
+        )
+    });
+    assert!(closed.log().contains(readable) && !closed.log().contains(account), "{}", closed.log());
+    let local = guarded("", "");
+    assert!(!local.log().contains(readable), "{}", local.log());
+}
+
+#[test]
+fn flood_of_wrong_logins_is_refused_and_others_are_let_in() {
+    const GUESSES: usize = 60;
+    let registry = guarded("", "");
+    let client = registry.client();
+    let answers: Vec<_> = thread::scope(|scope| {
+        let guess = |number: usize| {
+            let guesser = client.login("alice", &format!("guess{number}"));
+            scope.spawn(move || guesser.request("GET", "/v2/").header("X-Forwarded-For", "203.0.113.9").send())
+        };
+        let guesses: Vec<_> = (0..GUESSES).map(guess).collect();
+        // The guesser's places are taken; another client of the same name is let in.
+        let alice = client.login("alice", "secret");
+        let right = alice.request("GET", "/v2/").header("X-Forwarded-For", "203.0.113.10").send();
+        assert_eq!(right.status, 200, "{}", right.text());
+        guesses.into_iter().map(|guess| guess.join().unwrap()).collect()
+    });
+    let crowded: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(answers.iter().all(|answer| matches!(answer.status, 401 | 429)));
+    assert!(!crowded.is_empty(), "no guess was refused at once");
+    for answer in crowded {
+        assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("TOOMANYREQUESTS", Some("2")));
+        assert_eq!(answer.header("www-authenticate"), None, "a client would ask its user to log in again");
+    }
+    let metrics = client.login("alice", "secret").get("/metrics").text();
+    assert!(metrics.contains("entrepot_logins_total{outcome=\"crowded\"}"), "{metrics}");
+}
