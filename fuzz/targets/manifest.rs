@@ -86,8 +86,8 @@ fn descriptor(one: &Descriptor) -> Value {
         "digest": one.digest.to_string(),
         "size": one.size,
     });
-    if one.foreign {
-        json["urls"] = json!(["https://elsewhere.example/"]);
+    if !one.urls.is_empty() {
+        json["urls"] = json!(one.urls);
     }
     if let Some(platform) = &one.platform {
         let text = platform.to_string();

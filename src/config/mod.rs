@@ -48,4 +48,4 @@ pub use mirror::{
 pub use root::Config;
 pub use secret::Secret;
 pub use storage::{Delete, RootOrigin, Storage};
-pub use validation::{Sparse, Validation};
+pub use validation::{LayerUrls, Sparse, UrlPattern, Validation};

@@ -17,8 +17,10 @@ pub struct Descriptor {
     pub media_type: MediaType,
     pub digest: Digest,
     pub size: u64,
-    /// The content may be stored on another server, so this registry need not hold it.
+    /// The author says that clients fetch the content from another server.
     pub foreign: bool,
+    /// The addresses of the content on other servers, as written.
+    pub urls: Vec<String>,
     /// The platform of an index's child, if the index states it.
     pub platform: Option<Platform>,
     /// The sibling that this child of an index is an attestation for: BuildKit's `vnd.docker.reference.digest`.
@@ -193,6 +195,11 @@ pub enum ManifestError {
     #[error("the manifest has the media type {media_type} but no `{lacks}`")]
     Lacks { media_type: MediaType, lacks: &'static str },
     #[error(
+        "the manifest names the address {url:?} for {digest}, which validation.manifests.urls does not allow; leave `urls` out and \
+         push the content"
+    )]
+    Url { digest: Digest, url: String },
+    #[error(
         "the manifest has `manifests` like an index and `{0}` like an image: clients would read it in different ways; \
          leave one of the two out"
     )]
@@ -258,10 +265,11 @@ impl RawDescriptor {
             .digest
             .parse()
             .map_err(|error: DigestError| ManifestError::Digest { digest: raw.digest, reason: error.to_string() })?;
-        let foreign = media_type.is_foreign() || raw.urls.is_some_and(|urls| !urls.is_empty());
+        let urls = raw.urls.unwrap_or_default();
+        let foreign = media_type.is_foreign() || !urls.is_empty();
         let attests = raw.annotations.as_ref().and_then(|all| all.get(ATTESTS)?.as_str()?.parse().ok());
         let platform = raw.platform.as_ref().filter(|value| !value.is_null()).map(platform);
-        Ok(Descriptor { media_type, digest, size: raw.size, foreign, platform, attests })
+        Ok(Descriptor { media_type, digest, size: raw.size, foreign, urls, platform, attests })
     }
 }
 

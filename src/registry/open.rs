@@ -70,6 +70,7 @@ pub async fn open(
         ledger: Arc::clone(&ledger),
         tasks: machine.tasks.clone(),
         sparse: config.validation.sparse,
+        urls: config.validation.urls.clone(),
         delete: config.storage.delete,
     };
     let mirror = mirror::MirrorContext {

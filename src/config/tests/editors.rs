@@ -66,7 +66,7 @@ const INVALID: &[&str] = &[
     "version: 0.1\nstorage: {delete: true}", "version: 0.1\nstorage: {maintenance: {readonly: {enabled: true}}}",
     "version: 0.1\nauth: token", "version: 0.1\nauth: {token: {realm: a}}", "version: 0.1\naccess: [{pull: [a]}]",
     "version: 0.1\nhealth: {storagedriver: {interval: soon}}", "version: 0.1\nhealth: {storagedriver: {threshold: -1}}",
-    "version: 0.1\nproxy: {remoteurl: ghcr.io}", "version: 0.1\nproxy: {url: https://a}", "version: 0.1\nvalidation: {enabled: true}",
+    "version: 0.1\nproxy: {remoteurl: ghcr.io}", "version: 0.1\nproxy: {url: https://a}", "version: 0.1\nvalidation: {manifests: {urls: {allow: {a: b}}}}",
     "version: 0.1\nmirror: {upstreams: [ghcr.io]}", "version: 0.1\nmirror: {upstreams: {a.io: https://a.io}}",
     "version: 0.1\nmirror: {upstreams: {a.io: {endpoint: a}}}", "version: 0.1\nmirror: {upstreams: {a.io: {tagttl: 10M}}}",
     "version: 0.1\nmirror: {upstreams: {a.io: {staleif: always}}}", "version: 0.1\nmirror: {upstreams: {a.io: {proxy: \"p:1\"}}}",

@@ -163,8 +163,7 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      every: 0s", 6, "above zero"),
     ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      at: \"24:00\"", 6, "such as \"02:30\""),
     ("mirror:\n  upstreams: {a.io: {}}\n  prefetch:\n    - image: a.io/app\n      at: 02:30\n      every: 7h", 7, "does not fit `at`"),
-    ("validation:\n  enabled: true", 3, "validation.enabled is not supported"),
-    ("validation:\n  manifests:\n    urls: {allow: [a]}", 4, "urls is not supported"),
+    ("validation:\n  manifests:\n    urls: {allow: [\"(\"]}", 4, "is no regular expression"),
     ("validation:\n  manifests:\n    indexes: {platforms: none}", 4, "sparse: allow"),
     ("validation:\n  manifests: {sparse: maybe}", 3, "refuse or allow"),
     ("log: {fields: *nowhere}", 2, "in quotes"),
@@ -278,9 +277,9 @@ fn keys_of_other_registries_are_known() {
         storage.maintenance.uploadpurging.interval http.secret http.http2 http.h2c notifications redis middleware reporting catalog tags \
         compatibility policy health.file health.http health.tcp proxy.ttl proxy.remotenamespace proxy.cachewritetimeout validation.disabled";
     const REFUSED: &str = "storage.inmemory storage.s3 storage.s3aws storage.gcs storage.azure storage.swift storage.oss storage.rados \
-        storage.maintenance.readonly.enabled auth.token auth.silly access http.net http.tls validation.enabled \
-        validation.manifests.urls validation.manifests.indexes";
-    const SILENT: &str = "storage.cache storage.tag";
+        storage.maintenance.readonly.enabled auth.token auth.silly access http.net http.tls \
+        validation.manifests.indexes";
+    const SILENT: &str = "storage.cache storage.tag validation.enabled";
     let of = |keys: &str, words: &str| {
         for key in keys.split_whitespace() {
             let parts: Vec<&str> = key.split('.').collect();

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::cache::{EVICTION_STEP, Ledger};
-use crate::config::{Delete, Sparse};
+use crate::config::{Delete, LayerUrls, Sparse};
 use crate::registry::error::RegistryError;
 use crate::store::{HostedStore, StoreError};
 use crate::sys::Tasks;
@@ -16,6 +16,7 @@ pub(in crate::registry) struct HostedContext {
     pub(in crate::registry) ledger: Arc<Ledger>,
     pub(in crate::registry) tasks: Tasks,
     pub(in crate::registry) sparse: Sparse,
+    pub(in crate::registry) urls: LayerUrls,
     pub(in crate::registry) delete: Delete,
 }
 

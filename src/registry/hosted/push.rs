@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::condition::Condition;
 use super::repository::HostedRepository;
 use crate::config::Sparse;
-use crate::oci::{Algorithm, Digest, Manifest, MediaType, Reference, Tag};
+use crate::oci::{Algorithm, Descriptor, Digest, Manifest, ManifestError, MediaType, Reference, Tag};
 use crate::registry::error::RegistryError;
 use crate::registry::missing::{Missing, Search};
 use crate::store::Share;
@@ -48,6 +48,7 @@ impl HostedRepository {
     pub async fn put_manifest(&self, push: ManifestPush) -> Result<PutManifest, RegistryError> {
         let manifest = Manifest::parse(&push.body, push.content_type.as_ref())?;
         manifest.check(push.content_type.as_ref())?;
+        self.check_urls(&manifest)?;
         let algorithm = match &push.reference {
             Reference::Digest(digest) => digest.algorithm(),
             Reference::Tag(_) => Algorithm::Sha256,
@@ -94,11 +95,25 @@ impl HostedRepository {
         Ok(PutManifest { digest, subject: manifest.subject().map(|subject| subject.digest), missing })
     }
 
+    /// Checks the addresses of layers on other servers. Clients fetch them from there, so a manifest could lead every client to any
+    /// server.
+    fn check_urls(&self, manifest: &Manifest) -> Result<(), RegistryError> {
+        let urls = manifest.config().into_iter().chain(manifest.layers());
+        let mut urls = urls.flat_map(|descriptor| descriptor.urls.iter().map(|url| (descriptor.digest, url)));
+        match urls.find(|(_, url)| !self.context.urls.permits(url)) {
+            None => Ok(()),
+            Some((digest, url)) => Err(ManifestError::Url { digest, url: url.clone() }.into()),
+        }
+    }
+
     /// Searches the content that a manifest names. Missing content is an error unless `sparse` allows it; a missing image
-    /// configuration always is.
+    /// configuration always is. Only a layer of a non-distributable type whose addresses are allowed need not be here.
     async fn named_content(&self, manifest: &Manifest) -> Result<NamedContent, RegistryError> {
         let mut seen = HashSet::new();
-        let named = manifest.named().filter(|descriptor| !descriptor.foreign).map(|descriptor| descriptor.digest);
+        let elsewhere = |descriptor: &&Descriptor| descriptor.media_type.is_foreign() && !descriptor.urls.is_empty();
+        let layers = manifest.layers().iter().filter(|layer| !elsewhere(layer));
+        let named = manifest.config().into_iter().chain(layers).chain(manifest.children());
+        let named = named.map(|descriptor| descriptor.digest);
         let present = named.filter(|digest| seen.insert(*digest)).collect();
         let config = manifest.config().map(|config| config.digest);
         self.confirm(NamedContent { config, present, absent: Vec::new() }).await

@@ -112,6 +112,7 @@ fn of_manifest(error: &ManifestError) -> Option<Value> {
         ManifestError::Contradiction { declared, stated } => {
             Some(json!({"mediaType": declared.as_str(), "contentType": stated.as_str()}))
         }
+        ManifestError::Url { digest, url } => Some(json!({"digest": digest.to_string(), "url": url})),
         ManifestError::Digest { digest, .. } => Some(json!({"digest": digest})),
         ManifestError::Lacks { media_type, lacks } => Some(json!({"mediaType": media_type.as_str(), "lacks": lacks})),
         _ => None,

@@ -239,6 +239,7 @@ mod tests {
             digest: digest(name),
             size: 1,
             foreign: false,
+            urls: Vec::new(),
             platform: platform.map(|text| text.parse().unwrap()),
             attests: attests.map(digest),
         }
