@@ -93,6 +93,8 @@ pub struct Metrics {
     pub cache_partial_bytes: IntGauge,
     /// Whole blobs in the cache.
     pub cache_blobs: IntGauge,
+    /// Links of mirrored repositories to content.
+    pub cache_links: IntGauge,
     /// Blobs that were evicted.
     pub evictions: IntCounter,
     /// Bytes that were evicted.
@@ -303,6 +305,7 @@ impl Metrics {
                 "Bytes of partial blobs that no fill is working on",
             ),
             cache_blobs: gauge(r, "entrepot_cache_blobs", "Whole blobs in the cache"),
+            cache_links: gauge(r, "entrepot_cache_links", "Links of mirrored repositories to content"),
             evictions: counter(r, "entrepot_evictions_total", "Blobs that were evicted"),
             evicted_bytes: counter(r, "entrepot_evicted_bytes_total", "Bytes that were evicted"),
             damaged_blobs: counter(

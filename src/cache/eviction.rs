@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::ledger::{Accounts, Ledger};
+use super::removal::Victim;
 use crate::oci::Digest;
+use crate::store::LINK_BYTES;
 use crate::sys::disk::Space;
 
 /// A caller that needs space for a write of unknown size evicts this many bytes at a time, so that it need not evict
@@ -13,6 +15,16 @@ pub const EVICTION_STEP: u64 = 256 << 20;
 /// Eviction removes this fraction of the cache in addition to the space that is needed, so that the next fill need not
 /// evict again.
 const SLACK: u64 = 50;
+
+/// Blobs that are used while others are evicted are left. If too few are evicted, they are looked at again, this many times in
+/// all.
+const ROUNDS: usize = 3;
+
+/// Links are looked at one by one at most this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// This many links more than two for each blob are no reason to look at them.
+const SPARE_LINKS: u64 = 256;
 
 /// The cache has no space left, even after eviction.
 pub struct CacheFull;
@@ -36,15 +48,11 @@ impl Ledger {
         }
         let _alone = self.freeing.lock().await;
         let Ok(space) = self.store.space().await else { return Err(CacheFull) };
-        let shortage = {
-            let mut accounts = self.accounts();
-            accounts.space = Some(space);
-            let shortage = self.shortage(&accounts, space, bytes)?;
-            if shortage == 0 {
-                accounts.reserved += bytes;
-            }
-            shortage
-        };
+        let mut shortage = self.grant_free(bytes, space)?;
+        if shortage > 0 && self.sweep_is_due() {
+            self.index_links().await.map_err(|_| CacheFull)?;
+            shortage = self.grant_free(bytes, space)?;
+        }
         if shortage == 0 {
             return Ok(0);
         }
@@ -54,16 +62,40 @@ impl Ledger {
         {
             return Err(CacheFull);
         }
-        self.evict(shortage).await?;
+        let evicted = self.evict(shortage).await?;
         self.accounts().reserved += bytes;
+        Ok(evicted)
+    }
+
+    /// Grants `bytes` more bytes if they are free. Returns the number of bytes that must be evicted otherwise.
+    fn grant_free(&self, bytes: u64, space: Space) -> Result<u64, CacheFull> {
+        let mut accounts = self.accounts();
+        accounts.space = Some(space);
+        let shortage = self.shortage(&accounts, space, bytes)?;
+        if shortage == 0 {
+            accounts.reserved += bytes;
+        }
         Ok(shortage)
+    }
+
+    /// Returns true if there are many more links than blobs, and they were not looked at lately. Most of them may be for
+    /// content that was asked for and never fetched.
+    fn sweep_is_due(&self) -> bool {
+        let mut accounts = self.accounts();
+        let many = self.store.link_count() > 2 * accounts.blobs.len() as u64 + SPARE_LINKS;
+        let due = accounts.swept.is_none_or(|swept| self.machine.clock.since(swept) >= SWEEP_EVERY);
+        if many && due {
+            accounts.swept = Some(self.machine.clock.moment());
+        }
+        many && due && self.is_indexed()
     }
 
     /// Returns the number of bytes that must be evicted before `bytes` more can be reserved. Fails if the cache holds
     /// less than that.
     pub(super) fn shortage(&self, accounts: &Accounts, space: Space, bytes: u64) -> Result<u64, CacheFull> {
         let (limit, reserve) = self.bounds(space);
-        let held = accounts.bytes + accounts.leftovers.bytes();
+        let links = self.store.link_count() * LINK_BYTES;
+        let held = accounts.bytes + accounts.leftovers.bytes() + links;
         let reserved = accounts.reserved.saturating_add(bytes);
         let taken = held.saturating_add(accounts.arriving).saturating_add(reserved);
         let over_limit = taken.saturating_sub(limit);
@@ -104,8 +136,9 @@ impl Ledger {
         }
     }
 
-    /// Removes leftovers and then blobs, each in the order of their last use, until `wanted` bytes are free.
-    async fn evict(&self, wanted: u64) -> Result<(), CacheFull> {
+    /// Removes leftovers and then blobs, each in the order of their last use, until `wanted` bytes are free. Returns the
+    /// number of bytes that this freed.
+    async fn evict(&self, wanted: u64) -> Result<u64, CacheFull> {
         let mut freed = 0;
         let leftovers = self.accounts().leftovers.older_than(u64::MAX);
         for digest in leftovers {
@@ -114,50 +147,54 @@ impl Ledger {
             }
         }
         match wanted.saturating_sub(freed) {
-            0 => Ok(()),
-            wanted => self.evict_blobs(wanted).await,
+            0 => Ok(freed),
+            wanted => Ok(freed + self.evict_blobs(wanted).await?),
         }
     }
 
-    async fn evict_blobs(&self, wanted: u64) -> Result<(), CacheFull> {
-        for (digest, size) in self.take_victims(wanted)? {
-            match self.store.remove(&digest).await {
-                Ok(_) => {
-                    self.metrics.evictions.inc();
-                    self.metrics.evicted_bytes.inc_by(size);
-                    tracing::debug!(%digest, size, "evicted a blob");
+    /// Evicts the least recently used blobs, and a little more than is needed.
+    async fn evict_blobs(&self, wanted: u64) -> Result<u64, CacheFull> {
+        let goal = wanted + self.accounts().bytes / SLACK;
+        let mut freed = 0;
+        for _ in 0..ROUNDS {
+            for victim in self.victims() {
+                if freed >= goal {
+                    return Ok(freed);
                 }
-                Err(error) => tracing::warn!(%digest, %error, "cannot evict a blob"),
+                freed += self.evict_blob(&victim).await;
             }
         }
-        Ok(())
+        if freed >= wanted { Ok(freed) } else { Err(CacheFull) }
     }
 
-    /// Takes the least recently used blobs out of the ledger. Their files are removed afterwards, outside the lock.
-    fn take_victims(&self, wanted: u64) -> Result<Vec<(Digest, u64)>, CacheFull> {
-        let mut accounts = self.accounts();
-        if accounts.bytes < wanted {
-            return Err(CacheFull);
+    async fn evict_blob(&self, victim: &Victim) -> u64 {
+        let digest = victim.digest;
+        match self.remove_unused(victim).await {
+            Ok(Some(removed)) => {
+                self.metrics.evictions.inc();
+                self.metrics.evicted_bytes.inc_by(removed.bytes);
+                tracing::debug!(%digest, size = removed.bytes, links = removed.links, "evicted a blob");
+                removed.bytes + removed.links * LINK_BYTES
+            }
+            Ok(None) => 0,
+            Err(error) => {
+                tracing::warn!(%digest, %error, "cannot evict a blob");
+                0
+            }
         }
-        let mut order: Vec<_> = accounts.blobs.iter().map(|(digest, e)| (e.last_used, *digest, e.size)).collect();
-        order.sort_unstable_by_key(|(last_used, ..)| *last_used);
-        let goal = wanted + accounts.bytes / SLACK;
-        let mut freed = 0;
-        let victims: Vec<_> = order
-            .into_iter()
-            .take_while(|(.., size)| {
-                let before = freed;
-                freed += size;
-                before < goal
-            })
-            .map(|(_, digest, size)| (digest, size))
+    }
+
+    /// Returns all blobs, the least recently used first.
+    fn victims(&self) -> Vec<Victim> {
+        let accounts = self.accounts();
+        let mut victims: Vec<_> = accounts
+            .blobs
+            .iter()
+            .map(|(digest, entry)| Victim { digest: *digest, last_used: entry.last_used })
             .collect();
-        for (digest, size) in &victims {
-            accounts.blobs.remove(digest);
-            accounts.bytes -= size;
-        }
-        self.report(&accounts);
-        Ok(victims)
+        drop(accounts);
+        victims.sort_unstable_by_key(|victim| victim.last_used);
+        victims
     }
 
     /// Removes the leftover of one blob. Returns the number of bytes that this freed.

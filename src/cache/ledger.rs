@@ -11,8 +11,8 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::oci::Digest;
 use crate::store::{CacheStore, Right};
-use crate::sys::Machine;
 use crate::sys::disk::Space;
+use crate::sys::{Machine, Moment};
 
 /// A use is written to the disk again after this long, so that eviction after a restart knows which blobs were used.
 const TOUCH_AFTER: Duration = Duration::from_secs(3600);
@@ -22,7 +22,7 @@ const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 pub struct Ledger {
     pub(super) store: CacheStore,
     limits: config::Cache,
-    machine: Machine,
+    pub(super) machine: Machine,
     pub(super) metrics: Arc<Metrics>,
     /// A std `Mutex`: held for map operations only.
     accounts: Mutex<Accounts>,
@@ -40,6 +40,8 @@ pub(super) struct Accounts {
     /// The sum of the blobs' sizes.
     pub(super) bytes: u64,
     pub(super) leftovers: Leftovers,
+    /// The blobs of running fills, and the number of fills of each.
+    pub(super) filling: HashMap<Digest, usize>,
     /// Bytes that running fills have written.
     pub(super) arriving: u64,
     /// Bytes that are reserved for running fills and not written yet.
@@ -47,6 +49,8 @@ pub(super) struct Accounts {
     /// The space of the file system when space was last reserved.
     pub(super) space: Option<Space>,
     pub(super) refused: RefusedBlobs,
+    /// The time at which links were last looked at for want of space.
+    pub(super) swept: Option<Moment>,
 }
 
 /// A blob that the cache holds.
@@ -61,7 +65,7 @@ pub(super) struct CachedEntry {
 
 /// Whether a repository may serve the bytes only because one of its manifests names them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Visibility {
+enum Visibility {
     /// An upstream served the bytes without credentials.
     Public,
     Unknown,
@@ -74,11 +78,12 @@ impl Ledger {
         Arc::new(Self { store, limits, machine: machine.clone(), metrics, accounts, freeing, indexed })
     }
 
-    /// Records that a blob was stored completely.
-    pub fn stored(&self, digest: Digest, size: u64, right: Right) {
-        self.accounts().leftovers.remove(&digest);
+    /// Enters a blob that was stored completely.
+    pub(super) fn enter_stored(&self, accounts: &mut Accounts, digest: Digest, size: u64, right: Right) {
+        let now = self.now();
         let visibility = if right == Right::Public { Visibility::Public } else { Visibility::Unknown };
-        self.enter(digest, size, self.now(), visibility);
+        accounts.leftovers.remove(&digest);
+        self.enter(accounts, digest, CachedEntry { size, last_used: now, touched: now, visibility });
     }
 
     /// Records that a blob was served.
@@ -144,18 +149,25 @@ impl Ledger {
     }
 
     /// Enters a blob. A blob that is known already keeps its later time of use and its public visibility.
-    pub(super) fn enter(&self, digest: Digest, size: u64, used: u64, visibility: Visibility) {
-        let mut accounts = self.accounts();
-        let known = accounts.blobs.get(&digest);
-        let visibility = known.map_or(visibility, |entry| match entry.visibility {
-            Visibility::Public => Visibility::Public,
-            Visibility::Unknown => visibility,
-        });
-        let before = known.map_or(0, |entry| entry.size);
-        let used = known.map_or(used, |entry| entry.last_used.max(used));
-        accounts.blobs.insert(digest, CachedEntry { size, last_used: used, touched: used, visibility });
-        accounts.bytes = accounts.bytes - before + size;
-        self.report(&accounts);
+    fn enter(&self, accounts: &mut Accounts, digest: Digest, mut entry: CachedEntry) {
+        let mut before = 0;
+        if let Some(known) = accounts.blobs.get(&digest) {
+            before = known.size;
+            entry.last_used = known.last_used.max(entry.last_used);
+            entry.touched = entry.last_used;
+            if known.visibility == Visibility::Public {
+                entry.visibility = Visibility::Public;
+            }
+        }
+        accounts.bytes = accounts.bytes - before + entry.size;
+        accounts.blobs.insert(digest, entry);
+        self.report(accounts);
+    }
+
+    /// Records a blob that was found on the disk.
+    pub(super) fn found(&self, digest: Digest, size: u64, last_used: u64) {
+        let entry = CachedEntry { size, last_used, touched: last_used, visibility: Visibility::Unknown };
+        self.enter(&mut self.accounts(), digest, entry);
     }
 
     /// Returns the maximum size of the cache, and the number of bytes that it leaves free on the file system.
@@ -177,6 +189,7 @@ impl Ledger {
         self.metrics.cache_bytes.set(i64::try_from(accounts.bytes).unwrap_or(i64::MAX));
         self.metrics.cache_partial_bytes.set(i64::try_from(accounts.leftovers.bytes()).unwrap_or(i64::MAX));
         self.metrics.cache_blobs.set(i64::try_from(accounts.blobs.len()).unwrap_or(i64::MAX));
+        self.metrics.cache_links.set(i64::try_from(self.store.link_count()).unwrap_or(i64::MAX));
     }
 
     /// Returns the time in milliseconds since 1970.

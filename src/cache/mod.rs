@@ -6,6 +6,7 @@
 mod leftovers;
 mod refused;
 mod ledger;
+mod removal;
 mod eviction;
 mod reservation;
 mod usage;
@@ -13,5 +14,6 @@ mod rebuild;
 
 pub use eviction::{CacheFull, EVICTION_STEP};
 pub use ledger::Ledger;
+pub use removal::RemovedBlob;
 pub use reservation::Reservation;
 pub use usage::CacheUsage;

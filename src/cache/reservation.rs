@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::eviction::{CacheFull, MostEvicted};
-use super::ledger::Ledger;
+use super::ledger::{Accounts, Ledger};
 use crate::oci::Digest;
+use crate::store::Right;
 
 /// A blob of unknown size reserves this many bytes at a time.
 const GROW_BY: u64 = 16 << 20;
@@ -54,6 +55,16 @@ impl Ledger {
         Ok(reservation)
     }
 
+    /// Records that a blob was stored completely. Its reservation ends at the same moment, so that its space never counts
+    /// twice.
+    pub fn stored(&self, digest: Digest, size: u64, right: Right, reservation: Option<Reservation>) {
+        let mut accounts = self.accounts();
+        if let Some(reservation) = reservation {
+            reservation.end(&mut accounts);
+        }
+        self.enter_stored(&mut accounts, digest, size, right);
+    }
+
     /// Returns true if a reservation for a blob may be granted now. While its size is unknown, that is assumed.
     pub fn may_have_room(&self, digest: &Digest, size: Option<u64>) -> bool {
         let accounts = self.accounts();
@@ -68,6 +79,9 @@ impl Ledger {
     }
 
     fn reservation(self: &Arc<Self>, digest: Option<Digest>) -> Reservation {
+        if let Some(digest) = digest {
+            *self.accounts().filling.entry(digest).or_default() += 1;
+        }
         Reservation { ledger: Arc::clone(self), digest, bytes: 0, written: 0, evicted: 0 }
     }
 }
@@ -106,11 +120,33 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut accounts = self.ledger.accounts();
+impl Reservation {
+    /// Returns the space, because the accounts are about to count what was written.
+    fn end(mut self, accounts: &mut Accounts) {
+        self.return_space(accounts);
+    }
+
+    fn return_space(&mut self, accounts: &mut Accounts) {
         accounts.reserved -= self.bytes - self.written;
         accounts.arriving -= self.written;
+        (self.bytes, self.written) = (0, 0);
+        let Some(digest) = self.digest.take() else { return };
+        if let Some(fills) = accounts.filling.get_mut(&digest) {
+            *fills -= 1;
+            if *fills == 0 {
+                accounts.filling.remove(&digest);
+            }
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // One that has ended holds nothing. Its accounts may be locked by the caller.
+        if self.bytes > 0 || self.digest.is_some() {
+            let ledger = Arc::clone(&self.ledger);
+            self.return_space(&mut ledger.accounts());
+        }
     }
 }
 
@@ -120,7 +156,7 @@ mod tests {
     use crate::cache::leftovers::Leftover;
     use crate::config;
     use crate::oci::Algorithm;
-    use crate::store::{Right, Store};
+    use crate::store::Store;
     use crate::sys::{Clock, Machine};
 
     const MIB: u64 = 1 << 20;
@@ -135,7 +171,7 @@ mod tests {
         let limits = config::Cache { max_size: Some(10 * MIB), reserve: Some(0) };
         let store = Store::new(directory, Clock::system()).cache;
         let ledger = Ledger::new(store, limits, &Machine::system(), Arc::default());
-        ledger.stored(digest("held"), 3 * MIB, Right::Public);
+        ledger.stored(digest("held"), 3 * MIB, Right::Public, None);
         ledger.left_unfinished(&digest("left"), 3 * MIB);
         ledger
     }
@@ -184,10 +220,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn stored_blob_is_counted_instead_of_its_reservation() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = ledger(directory.path());
+        let Ok(mut arriving) = ledger.reserve_for(&digest("new"), 0, Some(2 * MIB)).await else { panic!() };
+        assert!(arriving.written(MIB).await.is_ok() && arriving.written(MIB).await.is_ok());
+        assert_eq!(held(&ledger), (3 * MIB, 3 * MIB, 2 * MIB));
+        ledger.stored(digest("new"), 2 * MIB, Right::Public, Some(arriving));
+        assert_eq!(held(&ledger), (5 * MIB, 3 * MIB, 0));
+        assert!(ledger.accounts().filling.is_empty());
+    }
+
+    #[tokio::test]
     async fn blob_of_unknown_size_evicts_a_part_of_the_cache_and_its_next_attempt_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = ledger(directory.path());
-        ledger.stored(digest("more"), 4 * MIB, Right::Public);
+        ledger.stored(digest("more"), 4 * MIB, Right::Public, None);
         let Ok(mut unknown) = ledger.reserve_for(&digest("unknown"), 0, None).await else { panic!("it has no size") };
         assert!(unknown.written(3 * MIB).await.is_err());
         drop(unknown);

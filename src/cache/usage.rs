@@ -1,7 +1,7 @@
 //! The space that the cache takes, for operators.
 
 use super::ledger::Ledger;
-use crate::store::{Amount, StoreError};
+use crate::store::{Amount, LINK_BYTES, StoreError};
 use crate::sys::disk::Space;
 
 /// The space that the cache takes.
@@ -9,6 +9,8 @@ use crate::sys::disk::Space;
 pub struct CacheUsage {
     /// Complete blobs.
     pub whole: Amount,
+    /// The links of mirrored repositories to content. They count for the limit.
+    pub links: Amount,
     /// Partial blobs of fills that ended early.
     pub leftovers: Amount,
     /// Bytes that running fills have written.
@@ -27,6 +29,8 @@ impl Ledger {
         let accounts = self.accounts();
         let known = Amount { count: accounts.blobs.len() as u64, bytes: accounts.bytes };
         let leftovers = Amount { count: accounts.leftovers.count() as u64, bytes: accounts.leftovers.bytes() };
-        Ok(CacheUsage { whole: walked.unwrap_or(known), leftovers, arriving: accounts.arriving, limit, reserve })
+        let links = self.store.link_count();
+        let links = Amount { count: links, bytes: links * LINK_BYTES };
+        Ok(CacheUsage { whole: walked.unwrap_or(known), links, leftovers, arriving: accounts.arriving, limit, reserve })
     }
 }

@@ -110,6 +110,7 @@ impl UsageReport {
             ("private store", bytes(hosted.bytes), format!("{} blobs", hosted.blobs)),
             ("uploads", bytes(uploads.bytes), format!("{} begun", uploads.count)),
             ("cache", bytes(cache.bytes), format!("of {}, {} blobs", bytes(cache.limit), cache.blobs)),
+            ("  links", bytes(cache.link_bytes), format!("{} links of repositories to content", cache.links)),
             (
                 "unfinished",
                 bytes(unfinished.bytes),

@@ -32,6 +32,8 @@ impl Storing {
     pub(super) async fn run(self, blob: VerifiedBlob) -> &'static str {
         let VerifiedBlob { partial, reservation } = blob;
         let digest = self.fill.digest;
+        // The blob and its links are stored together, so that an eviction removes both or none.
+        let _alone = self.store.lock_blob(&digest).await;
         if let Some(partial) = partial
             && let Err(error) = self.store.commit(partial, &digest).await
         {
@@ -39,15 +41,15 @@ impl Storing {
             self.fill.end(Phase::Unkept);
             return label::UNSTORABLE;
         }
-        self.record_rights(self.fill.progress().arrived).await;
-        drop(reservation);
+        self.record_rights(self.fill.progress().arrived, reservation).await;
         self.fill.end(Phase::Complete);
         label::COMPLETE
     }
 
     /// Records the right of each source that has proven it.
-    async fn record_rights(&self, size: u64) {
+    async fn record_rights(&self, size: u64, mut reservation: Option<Reservation>) {
         for source in self.fill.proven_sources() {
+            self.shared.ledger.stored(self.fill.digest, size, source.right(), reservation.take());
             if let Err(error) = self.record_right(&source, size).await {
                 let digest = self.fill.digest;
                 tracing::warn!(%digest, %error, "cannot save a repository's right to a blob; its upstream will be asked again");
@@ -57,7 +59,6 @@ impl Storing {
 
     async fn record_right(&self, source: &BlobSource, size: u64) -> Result<(), StoreError> {
         let (digest, right) = (&self.fill.digest, source.right());
-        self.shared.ledger.stored(*digest, size, right);
         let known = self.store.link(&source.name, digest).await?;
         let media_type = known.map_or_else(|| MediaType::known(MediaType::OCTET_STREAM), |link| link.media_type);
         let link = LinkRecord { right, media_type, size: Some(size) };

@@ -41,6 +41,12 @@ impl MediaType {
         self.0 == Self::OCI_INDEX || self.0 == Self::DOCKER_LIST
     }
 
+    /// Returns true for types that are fetched as manifests.
+    pub fn is_manifest(&self) -> bool {
+        self.is_index()
+            || matches!(self.0.as_str(), Self::OCI_MANIFEST | Self::DOCKER_MANIFEST | Self::DOCKER_SCHEMA1_SIGNED)
+    }
+
     /// Returns true for types that do not describe the content.
     pub fn is_generic(&self) -> bool {
         matches!(

@@ -5,6 +5,7 @@ mod fills;
 mod follow;
 mod freshness;
 mod link;
+mod links;
 mod lists;
 mod odd_answers;
 mod passing;

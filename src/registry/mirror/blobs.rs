@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::manifests::is_manifest;
 use super::repository::MirrorRepository;
 use crate::fills::{ArrivingBlob, BlobSource, Fill, Interest, Joined, Phase, Proof, Waiter};
 use crate::oci::{ByteRange, Digest, MediaType, Reference};
@@ -28,7 +27,7 @@ impl MirrorRepository {
         if let Some(stored) = self.cached.open(digest, link.as_ref()).await? {
             return Ok(Found::mirrored(Some(stored.size), CacheStatus::Hit));
         }
-        if link.as_ref().is_some_and(|link| is_manifest(&link.media_type)) {
+        if link.as_ref().is_some_and(|link| link.media_type.is_manifest()) {
             return Ok(self.head_manifest(&Reference::Digest(*digest)).await?.map(|info| Some(info.size)));
         }
         if let Some(fill) = self.cached.context.fills.running(digest)
@@ -52,7 +51,7 @@ impl MirrorRepository {
             self.cached.context.ledger.used(digest);
             return Ok(Found::mirrored(Blob::stored(*digest, stored), CacheStatus::Hit));
         }
-        if link.as_ref().is_some_and(|link| is_manifest(&link.media_type)) {
+        if link.as_ref().is_some_and(|link| link.media_type.is_manifest()) {
             let found = self.manifest(&Reference::Digest(*digest)).await?;
             return Ok(found.map(|manifest| Blob::bytes(*digest, manifest.body)));
         }

@@ -151,12 +151,13 @@ impl CachedRepository {
 
     async fn evict(&self, digest: &Digest) -> Result<bool, RegistryError> {
         self.context.fills.stored(digest).await;
-        let was_linked = self.store().unlink(&self.name, digest).await?;
-        if was_linked {
-            self.store().remove(digest).await?;
-            self.context.ledger.removed(digest);
+        let is_linked = self.store().has_link(&self.name, digest).await?;
+        if is_linked {
+            self.context.ledger.remove(digest).await?;
+            // The links of a cache that is not indexed yet are not all known.
+            self.store().unlink(&self.name, digest).await?;
         }
-        Ok(was_linked)
+        Ok(is_linked)
     }
 
     /// Removes the repository's tags and links, and returns the number of tags. From now on each request fetches anew. Refused
@@ -172,12 +173,7 @@ impl CachedRepository {
     /// Removes the bytes of a digest that no repository links any more, and returns how many bytes that frees.
     pub(in crate::registry) async fn remove_unlinked(&self, digest: &Digest) -> Result<u64, RegistryError> {
         self.forget_notes(Asked::Blob(*digest)).await;
-        let size = self.store().blob(digest).await?.map_or(0, |blob| blob.size);
-        if !self.store().remove(digest).await? {
-            return Ok(0);
-        }
-        self.context.ledger.removed(digest);
-        Ok(size)
+        Ok(self.context.ledger.remove(digest).await?.bytes)
     }
 
     /// Forgets all notes about some content, so that the upstream is asked for it again.

@@ -47,6 +47,7 @@ impl MirrorContext {
 
     /// Removes a damaged cached file. The next request fetches it again.
     pub(in crate::registry) async fn drop_damaged(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let _alone = self.store.lock_blob(digest).await;
         self.metrics.damaged_blobs.inc();
         self.store.remove(digest).await?;
         self.ledger.removed(digest);

@@ -6,7 +6,7 @@ use super::repository::MirrorRepository;
 use crate::oci::{Digest, Manifest, MediaType, Reference, Tag};
 use crate::registry::answer::{CacheStatus, Found, HeldManifest, ManifestInfo};
 use crate::registry::error::RegistryError;
-use crate::store::{LinkRecord, Right, StoreError, TagRecord};
+use crate::store::{LINK_BYTES, LinkRecord, Right, StoreError, TagRecord};
 use crate::upstream::{FetchedManifest, ManifestHead, UpstreamError};
 
 impl MirrorRepository {
@@ -278,14 +278,14 @@ impl MirrorRepository {
             };
             (descriptor.digest, link)
         });
-        let links = std::iter::once((digest, own)).chain(named).collect();
-        // The reservation comes first: on a full disk the links too need the space that it frees.
-        let reservation = self.cached.context.ledger.reserve(size).await;
+        let links: Vec<_> = std::iter::once((digest, own)).chain(named).collect();
+        // Links take space too. If there is none, the manifest is served without being kept, and its links are for nothing.
+        let space = size + links.len() as u64 * LINK_BYTES;
+        let Ok(reservation) = self.cached.context.ledger.reserve(space).await else { return Ok(()) };
+        let _alone = self.store().lock_blob(&digest).await;
         self.store().set_links(self.name(), links).await?;
-        if reservation.is_ok() {
-            self.store().put(&digest, held.body.clone()).await?;
-            self.cached.context.ledger.stored(digest, size, self.right());
-        }
+        self.store().put(&digest, held.body.clone()).await?;
+        self.cached.context.ledger.stored(digest, size, self.right(), Some(reservation));
         Ok(())
     }
 
@@ -306,13 +306,6 @@ fn tagged(tag: &Tag) -> Asked {
 fn info_of(head: &ManifestHead) -> Option<ManifestInfo> {
     let media_type: MediaType = head.media_type.clone()?;
     Some(ManifestInfo { digest: head.digest?, media_type, size: head.size? })
-}
-
-/// Returns true for media types that are fetched as manifests.
-pub(in crate::registry) fn is_manifest(media_type: &MediaType) -> bool {
-    media_type.is_index()
-        || [MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST].contains(&media_type.as_str())
-        || media_type.as_str() == MediaType::DOCKER_SCHEMA1_SIGNED
 }
 
 impl From<TagRecord> for ManifestInfo {

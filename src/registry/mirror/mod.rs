@@ -29,7 +29,6 @@ pub(super) use blobs::JoinedFill;
 pub(super) use context::MirrorContext;
 pub(super) use flights::Flights;
 pub(super) use following::Confirmed;
-pub(super) use manifests::is_manifest;
 pub(super) use negative_cache::NegativeCache;
 pub(super) use pull_log::PullLog;
 pub(super) use remote::Remote;

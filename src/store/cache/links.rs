@@ -14,6 +14,9 @@ use crate::sys::disk;
 /// A mirrored repository is listed only if it may serve any content.
 const LINKED: &[Part] = &[Part::Links];
 
+/// The space that one link takes on the disk: a block of most file systems.
+pub const LINK_BYTES: u64 = 4096;
+
 impl CacheStore {
     /// Reads why a repository may serve a digest; `None` if it may not.
     pub async fn link(&self, name: &MirroredName, digest: &Digest) -> Result<Option<LinkRecord>, StoreError> {
@@ -38,17 +41,55 @@ impl CacheStore {
         Ok(())
     }
 
+    /// Returns true if a repository has a link to a digest, even a damaged one.
+    pub async fn has_link(&self, name: &MirroredName, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.paths.link(name, digest);
+        let looked = path.clone();
+        on_disk("read", &path, move || Ok(disk::optional(disk::metadata(&looked))?.is_some())).await
+    }
+
     /// Removes a repository's right to a digest. Returns false if the repository had none.
     pub async fn unlink(&self, name: &MirroredName, digest: &Digest) -> Result<bool, StoreError> {
         let (path, pull) = (self.paths.link(name, digest), self.paths.manifest_pull(name, digest));
         let gone = path.clone();
+        let alone = self.linking.lock(name).await;
         let remove = move || {
+            // Held until the work has ended, as for `set_links`.
+            let _alone = alone;
             disk::remove(&pull)?;
-            disk::remove(&gone)
+            let removed = disk::remove(&gone)?;
+            // A repository without links is not listed.
+            disk::remove_empty(&gone, DIRECTORIES);
+            Ok(removed)
         };
         let removed = on_disk("remove", &path, remove).await?;
         self.holders.remove(&name.to_string(), digest);
         Ok(removed)
+    }
+
+    /// Removes the links of all repositories to a digest. Returns their number. It looks only at the repositories that are
+    /// known to have one.
+    pub async fn unlink_all(&self, digest: &Digest) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for name in self.linked(digest) {
+            removed += u64::from(self.unlink(&name, digest).await?);
+        }
+        Ok(removed)
+    }
+
+    /// Returns the repositories that are known to have a link to a digest.
+    pub fn linked(&self, digest: &Digest) -> Vec<MirroredName> {
+        self.holders.known_of(digest).iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// Returns the number of links that are known. All are known once the cache is indexed.
+    pub fn link_count(&self) -> u64 {
+        self.holders.len() as u64
+    }
+
+    /// Enters links that were found on the disk.
+    pub fn know_links(&self, name: &MirroredName, digests: &[Digest]) {
+        self.holders.add(&name.to_string(), digests);
     }
 
     /// Returns every link of a repository.
@@ -129,6 +170,9 @@ impl CacheStore {
         self.repositories_after(None, usize::MAX).await
     }
 }
+
+/// The directories of a repository's links: `_links/ALGORITHM`.
+const DIRECTORIES: usize = 2;
 
 fn write_link(path: &Path, link: &LinkRecord) -> io::Result<()> {
     let known = disk::optional(disk::read(path))?.and_then(|json| LinkRecord::from_json(&json));

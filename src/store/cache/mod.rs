@@ -9,7 +9,7 @@ mod records;
 mod arrivals;
 mod operations;
 mod partial;
-mod link_locks;
+mod locks;
 mod store;
 mod links;
 mod lists;
@@ -18,6 +18,8 @@ mod usage;
 
 pub use arrivals::{Arrivals, PrefixHash};
 pub use extents::Extents;
+pub use links::LINK_BYTES;
+pub use locks::CacheLock;
 pub use partial::{Partial, StoredPartial, verified};
 pub use paths::on_disk;
 pub use pulls::TagPulls;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::link_locks::LinkLocks;
+use super::locks::{CacheLock, CacheLocks};
 use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, on_disk};
 use crate::oci::{Digest, HostName, MirroredName};
@@ -23,7 +23,9 @@ pub struct CacheStore {
     pub(super) names: Names,
     pub(in crate::store) holders: Arc<Holders>,
     clock: Clock,
-    pub(super) linking: Arc<LinkLocks>,
+    /// The links of a repository are read and then replaced by one caller at a time, so that no right is lowered.
+    pub(super) linking: Arc<CacheLocks>,
+    settling: Arc<CacheLocks>,
     /// The record of a tag's pulls is read and then replaced, one at a time. A std `Mutex`, held only by blocking threads.
     pub(super) pulling: Arc<Mutex<()>>,
 }
@@ -42,8 +44,8 @@ impl CacheStore {
         let backend = Backend::new(driver);
         let names = Names::new(backend, layout::mirrored_repositories(), is_mirrored_name, clock.clone());
         let paths = Arc::new(CachePaths::new(root));
-        let (linking, pulling) = (Arc::new(LinkLocks::new()), Arc::default());
-        Self { paths, names, holders: Arc::default(), clock, linking, pulling }
+        let (linking, settling, pulling) = (Arc::new(CacheLocks::new()), Arc::new(CacheLocks::new()), Arc::default());
+        Self { paths, names, holders: Arc::default(), clock, linking, settling, pulling }
     }
 
     /// Opens a complete blob.
@@ -75,6 +77,11 @@ impl CacheStore {
         let path = self.paths.blob(digest);
         let to = path.clone();
         on_disk("store", &path, move || disk::write_atomic(&to, &body)).await
+    }
+
+    /// Waits until no other caller stores or removes this blob with its links. The lock is held until that has ended.
+    pub async fn lock_blob(&self, digest: &Digest) -> CacheLock {
+        self.settling.lock(digest).await
     }
 
     /// Removes a blob. Returns false if it was not stored.

@@ -72,9 +72,11 @@ impl CacheStore {
 
     /// Forgets a whole repository; the bytes stay. Returns the number of its tags; `None` if there was no record of it.
     pub async fn remove_repository(&self, name: &MirroredName) -> Result<Option<u64>, StoreError> {
+        let digests = self.digests(name).await?;
         let path = self.paths.repository(name);
-        let gone = path.clone();
-        on_disk("remove", &path, move || {
+        let (gone, alone) = (path.clone(), self.linking.lock(name).await);
+        let removed = on_disk("remove", &path, move || {
+            let _alone = alone;
             let tags = disk::list(&gone.join("_tags"))?.len() as u64;
             let mut removed = false;
             for part in PARTS {
@@ -82,6 +84,8 @@ impl CacheStore {
             }
             Ok(removed.then_some(tags))
         })
-        .await
+        .await?;
+        self.holders.remove_all(&name.to_string(), &digests);
+        Ok(removed)
     }
 }

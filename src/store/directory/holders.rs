@@ -31,6 +31,20 @@ impl Holders {
         self.hints().remove(&(digest.prefix(), name.into()));
     }
 
+    /// Removes a repository from several digests.
+    pub fn remove_all(&self, name: &str, digests: &[Digest]) {
+        let name: Arc<str> = name.into();
+        let mut hints = self.hints();
+        for digest in digests {
+            hints.remove(&(digest.prefix(), Arc::clone(&name)));
+        }
+    }
+
+    /// Returns the number of entries. A digest that several repositories may hold counts several times.
+    pub fn len(&self) -> usize {
+        self.hints().len()
+    }
+
     /// Declares that everything was entered.
     pub fn completed(&self) {
         self.complete.store(true, Ordering::Release);
@@ -38,12 +52,14 @@ impl Holders {
 
     /// Returns the repositories that may hold a digest, sorted by name; `None` before everything was entered.
     pub fn of(&self, digest: &Digest) -> Option<Vec<Arc<str>>> {
-        if !self.complete.load(Ordering::Acquire) {
-            return None;
-        }
+        self.complete.load(Ordering::Acquire).then(|| self.known_of(digest))
+    }
+
+    /// Returns the repositories that are known to hold a digest, sorted by name. Others may not be entered yet.
+    pub fn known_of(&self, digest: &Digest) -> Vec<Arc<str>> {
         let (hints, prefix) = (self.hints(), digest.prefix());
         let from = hints.range((Included((prefix, Arc::from(""))), Unbounded));
-        Some(from.take_while(|(other, _)| *other == prefix).map(|(_, name)| Arc::clone(name)).collect())
+        from.take_while(|(other, _)| *other == prefix).map(|(_, name)| Arc::clone(name)).collect()
     }
 
     fn hints(&self) -> MutexGuard<'_, BTreeSet<(u64, Arc<str>)>> {

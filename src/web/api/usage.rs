@@ -23,7 +23,7 @@ use crate::web::response::{Body, Cut, object};
 /// {
 ///   "hosted": {"blobs": 1204, "bytes": 13207024435},
 ///   "uploads": {"count": 1, "bytes": 1048576},
-///   "cache": {"blobs": 4300, "bytes": 57015322214, "limit": 214748364800, "reserve": 10737418240},
+///   "cache": {"blobs": 4300, "bytes": 57015322214, "links": 9120, "link_bytes": 37355520, "limit": 214748364800, "reserve": 10737418240},
 ///   "unfinished": {"blobs": 2, "bytes": 125829120, "arriving": 4194304},
 ///   "disk": {"total": 999653638144, "free": 322122547200}
 /// }
@@ -61,7 +61,11 @@ pub struct UploadUsage {
 pub struct CacheTotals {
     pub blobs: u64,
     pub bytes: u64,
-    /// The most bytes that the cache may hold.
+    /// The number of links of mirrored repositories to content.
+    pub links: u64,
+    /// The space that the links take on the disk.
+    pub link_bytes: u64,
+    /// The most bytes that blobs, links and unfinished blobs may take together.
     pub limit: u64,
     /// The bytes of the file system that the cache leaves free.
     pub reserve: u64,
@@ -182,6 +186,8 @@ impl From<UsageReport> for UsageTotals {
             cache: CacheTotals {
                 blobs: cache.whole.count,
                 bytes: cache.whole.bytes,
+                links: cache.links.count,
+                link_bytes: cache.links.bytes,
                 limit: cache.limit,
                 reserve: cache.reserve,
             },

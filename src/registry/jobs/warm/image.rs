@@ -14,7 +14,7 @@ use crate::oci::{Descriptor, Digest, Manifest, Platform, Platforms, Reference};
 use crate::registry::Registry;
 use crate::registry::answer::{CacheStatus, Found, HeldManifest};
 use crate::registry::error::RegistryError;
-use crate::registry::mirror::{JoinedFill, MirrorRepository, is_manifest};
+use crate::registry::mirror::{JoinedFill, MirrorRepository};
 
 /// The number of blobs of one image that are worked on at once. The registry limits how many of them are fetched.
 const BLOBS: usize = 3;
@@ -110,7 +110,7 @@ impl ImageJob {
         self.tell(WarmStep::Manifest { info, platform, cache, warning }).await;
         let children = wanted_children(&self.platforms, manifest.children());
         let (manifests, blobs): (Vec<_>, Vec<_>) =
-            children.into_iter().partition(|child| is_manifest(&child.media_type));
+            children.into_iter().partition(|child| child.media_type.is_manifest());
         plan.offered.extend(manifest.children().iter().filter_map(|child| child.platform.clone()));
         let blobs = manifest.config().into_iter().chain(manifest.layers()).chain(blobs);
         for blob in blobs.filter(|blob| !blob.foreign) {

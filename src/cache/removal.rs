@@ -1,0 +1,115 @@
+//! The removal of blobs, with the links of the repositories that may serve them.
+//!
+//! A link takes a block of the disk, so links do not outlive the content that they are for. A link stays as long as its
+//! blob is stored, or a stored manifest of the repository names it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::ledger::Ledger;
+use crate::oci::{Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, MirroredName};
+use crate::store::StoreError;
+
+/// A blob that is to be evicted, unless it was used meanwhile.
+pub(super) struct Victim {
+    pub(super) digest: Digest,
+    pub(super) last_used: u64,
+}
+
+/// The content that was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemovedBlob {
+    /// The size of the blob.
+    pub bytes: u64,
+    /// The number of links.
+    pub links: u64,
+}
+
+impl Ledger {
+    /// Removes a blob and all links to it, whether or not it is stored. Links to the content that it names go too, if it is
+    /// a manifest and that content is not stored.
+    pub async fn remove(&self, digest: &Digest) -> Result<RemovedBlob, StoreError> {
+        let _alone = self.store.lock_blob(digest).await;
+        let size = self.store.blob(digest).await?.map_or(0, |stored| stored.size);
+        let links = self.remove_with_links(digest).await?;
+        self.removed(digest);
+        Ok(RemovedBlob { bytes: size, links })
+    }
+
+    /// Removes a blob like [`Self::remove`], unless it was used meanwhile.
+    pub(super) async fn remove_unused(&self, victim: &Victim) -> Result<Option<RemovedBlob>, StoreError> {
+        let digest = &victim.digest;
+        let _alone = self.store.lock_blob(digest).await;
+        let is_unused = |bytes: Option<(u64, u64)>| bytes.filter(|(_, last_used)| *last_used == victim.last_used);
+        let entry = self.accounts().blobs.get(digest).map(|entry| (entry.size, entry.last_used));
+        let Some((bytes, _)) = is_unused(entry) else { return Ok(None) };
+        // A blob that cannot be removed stays in the accounts.
+        let links = self.remove_with_links(digest).await?;
+        self.removed(digest);
+        Ok(Some(RemovedBlob { bytes, links }))
+    }
+
+    async fn remove_with_links(&self, digest: &Digest) -> Result<u64, StoreError> {
+        let named = self.named_by(digest).await?;
+        self.store.remove(digest).await?;
+        let mut links = self.store.unlink_all(digest).await?;
+        for (name, digests) in named {
+            for named in digests {
+                if !self.is_held(&named) {
+                    links += u64::from(self.store.unlink(&name, &named).await?);
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// Returns the content that a manifest names, for each repository that has it as a manifest.
+    async fn named_by(&self, digest: &Digest) -> Result<Vec<(MirroredName, Vec<Digest>)>, StoreError> {
+        let mut found = Vec::new();
+        for name in self.store.linked(digest) {
+            if let Some(link) = self.store.link(&name, digest).await?.filter(|link| link.media_type.is_manifest()) {
+                found.push((name, self.names_of(digest, &link.media_type).await?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the content that a stored manifest names; nothing if it is not stored, or damaged.
+    async fn names_of(&self, digest: &Digest, media_type: &MediaType) -> Result<Vec<Digest>, StoreError> {
+        let Some(body) = self.store.read(digest, MAX_MANIFEST_BYTES).await? else { return Ok(Vec::new()) };
+        let manifest = Manifest::parse(&body, Some(media_type));
+        Ok(manifest.map(|manifest| manifest.named().map(|named| named.digest).collect()).unwrap_or_default())
+    }
+
+    /// Removes the links of a repository that are for nothing: neither is their content stored, nor does a stored manifest
+    /// name it. `links` are all links of the repository. Returns the number of removed links.
+    pub(super) async fn sweep(
+        &self,
+        name: &MirroredName,
+        links: &HashMap<Digest, MediaType>,
+    ) -> Result<u64, StoreError> {
+        let mut named = HashSet::new();
+        for (digest, media_type) in links.iter().filter(|(_, media_type)| media_type.is_manifest()) {
+            if self.is_held(digest) {
+                named.extend(self.names_of(digest, media_type).await?);
+            }
+        }
+        let mut removed = 0;
+        for digest in links.keys().filter(|digest| !named.contains(*digest)) {
+            if self.is_held(digest) {
+                continue;
+            }
+            // The blob may be stored just now, together with its link.
+            let _alone = self.store.lock_blob(digest).await;
+            if !self.is_held(digest) {
+                removed += u64::from(self.store.unlink(name, digest).await?);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Returns true if a blob is stored, or a fill is fetching it.
+    fn is_held(&self, digest: &Digest) -> bool {
+        let accounts = self.accounts();
+        accounts.blobs.contains_key(digest) || accounts.filling.contains_key(digest)
+    }
+}
