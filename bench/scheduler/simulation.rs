@@ -13,7 +13,7 @@ use super::random::Random;
 /// The time that one step simulates.
 const STEP: Duration = Duration::from_millis(10);
 /// The steps between two looks at the load, as in the product.
-const TICK: u32 = 10;
+const TICK: u32 = 5;
 const SEGMENT: u64 = 8 << 20;
 /// The number of connections to an endpoint is never larger than this.
 pub const MOST: usize = 16;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::host_report::HostReport;
 use super::kind::FillKind;
 use super::schedule::{Concurrency, EndpointPace, Load};
 use crate::config;
@@ -57,16 +58,6 @@ struct HostState {
     client_fills: usize,
     /// The number of fills that only background work waits for.
     background_fills: usize,
-}
-
-/// The connections of one fill to a host.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HostReport {
-    /// The bytes that the host has sent, and the time that connections were receiving, all together.
-    pub bytes: u64,
-    pub busy: Duration,
-    pub open: usize,
-    pub receiving: usize,
 }
 
 /// A fill that uses a host. Dropping it leaves the host to the other fills.
@@ -133,6 +124,11 @@ impl HostLimit {
         HostUse { host: Arc::clone(self), kind, reported: HostReport::default(), known_count: 0 }
     }
 
+    /// Takes account of the time after which the host redirected a first request.
+    pub fn expect_latency(&self, latency: Duration) {
+        self.state().concurrency.expect_latency(latency.as_secs_f64());
+    }
+
     fn state(&self) -> MutexGuard<'_, HostState> {
         // A panic between two assignments leaves a count that is slightly wrong, which does no harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -147,15 +143,6 @@ impl HostState {
             FillKind::Background => &mut self.background_fills,
         };
         *fills = fills.saturating_add_signed(by);
-    }
-
-    /// Replaces a fill's last report by a new one.
-    fn replace(&mut self, old: &HostReport, new: &HostReport) {
-        let total = &mut self.total;
-        total.bytes += new.bytes.saturating_sub(old.bytes);
-        total.busy += new.busy.saturating_sub(old.busy);
-        total.open = (total.open + new.open).saturating_sub(old.open);
-        total.receiving = (total.receiving + new.receiving).saturating_sub(old.receiving);
     }
 }
 
@@ -221,7 +208,7 @@ impl HostUse {
             return false;
         }
         let mut state = self.host.state();
-        state.replace(&self.reported, &report);
+        state.total.replace(&self.reported, &report);
         self.reported = report;
         state.pace = pace;
         let HostReport { bytes, busy, open, receiving } = state.total;
@@ -242,7 +229,8 @@ impl HostUse {
     pub fn refused(&self, opened: Duration, now: Duration) {
         let mut state = self.host.state();
         let before = state.concurrency.count();
-        state.concurrency.refused(opened, now);
+        let receiving = state.total.receiving;
+        state.concurrency.refused(opened, receiving, now);
         let (count, open, pace) = (state.concurrency.count(), state.total.open, state.pace);
         drop(state);
         self.host.show(before, count, open, pace);
@@ -274,7 +262,7 @@ impl Drop for HostUse {
         let mut state = self.host.state();
         state.count(self.kind, -1);
         let gone = HostReport { open: 0, receiving: 0, ..self.reported };
-        state.replace(&self.reported, &gone);
+        state.total.replace(&self.reported, &gone);
         self.host.metrics.host_connections.with_label_values(&[&self.host.name]).set(state.total.open as i64);
     }
 }

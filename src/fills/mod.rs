@@ -9,6 +9,7 @@ mod source;
 mod error;
 mod waiting;
 mod kind;
+mod host_report;
 mod host_limits;
 mod shared;
 mod candidates;

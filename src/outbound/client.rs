@@ -109,6 +109,21 @@ pub enum HopOutcome<'a> {
     Abandoned,
 }
 
+/// Follows a request while it is being sent. A closure that takes a hop is one.
+pub trait Observer: Sync {
+    /// Called for each request that was sent.
+    fn hop(&self, hop: &Hop<'_>);
+
+    /// Called when an answer, which came after this time, redirects to `target`. The target is asked next.
+    fn redirected(&self, _target: &Url, _after: Duration) {}
+}
+
+impl<F: Fn(&Hop<'_>) + Sync> Observer for F {
+    fn hop(&self, hop: &Hop<'_>) {
+        self(hop);
+    }
+}
+
 /// The outgoing client of one destination, with its pool of connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -128,7 +143,7 @@ struct Sending<'a> {
     began: Moment,
     /// The time when this hop began.
     sent: Moment,
-    observe: &'a (dyn Fn(&Hop<'_>) + Sync),
+    observe: &'a dyn Observer,
 }
 
 /// A response, and the connection that it came over.
@@ -158,8 +173,8 @@ impl Client {
         Ok(Self { pools, proxies, limits: options.limits, link, clock })
     }
 
-    /// Sends a request and follows its redirects. `observe` is called for each request that was sent.
-    pub async fn send(&self, mut request: Request, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Response, SendError> {
+    /// Sends a request and follows its redirects.
+    pub async fn send(&self, mut request: Request, observe: &dyn Observer) -> Result<Response, SendError> {
         let began = self.clock.moment();
         let origin = request.url.clone();
         let mut lost = Duration::ZERO;
@@ -174,6 +189,7 @@ impl Client {
             let target = redirect::target(&origin, &request.url, delivered.response.headers());
             let target = target.map_err(|reason| refused(host, reason))?;
             redirect::withhold(&mut request.headers, &origin, &target);
+            observe.redirected(&target, self.clock.since(sent));
             request.url = target;
         }
         Err(refused(authority(&request.url), format!("more than {} redirects", redirect::MOST)))
@@ -181,7 +197,7 @@ impl Client {
 
     /// Sends a form. Redirects are not followed, since the fields are meant for this address alone. The form has a
     /// connection of its own: it must not be sent twice, so a dead connection could not be told from a slow server.
-    pub async fn submit(&self, form: FormRequest, observe: &(dyn Fn(&Hop<'_>) + Sync)) -> Result<Response, SendError> {
+    pub async fn submit(&self, form: FormRequest, observe: &dyn Observer) -> Result<Response, SendError> {
         let began = self.clock.moment();
         let mut encoded = form.url.clone();
         encoded.set_query(None);
@@ -194,7 +210,7 @@ impl Client {
         let result = self.once(&form.url, sending.send(), began).await;
         let took = self.clock.since(began);
         let outcome = outcome_of(&result);
-        observe(&Hop { method: &Method::POST, url: &form.url, redirected: false, outcome, took });
+        observe.hop(&Hop { method: &Method::POST, url: &form.url, redirected: false, outcome, took });
         let delivered = Delivered { response: result?, pool, is_reused: false, lost: Duration::ZERO };
         Ok(self.response(delivered, &form.url, false))
     }
@@ -321,7 +337,7 @@ impl Client {
     fn note(&self, hop: Sending<'_>, outcome: HopOutcome<'_>, sent: Moment) {
         let Sending { request, redirected, observe, .. } = hop;
         let took = self.clock.since(sent);
-        observe(&Hop { method: &request.method, url: &request.url, redirected, outcome, took });
+        observe.hop(&Hop { method: &request.method, url: &request.url, redirected, outcome, took });
     }
 
     async fn once(

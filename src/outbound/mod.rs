@@ -18,7 +18,7 @@ mod client;
 
 pub use address::authority;
 pub use body::ResponseBody;
-pub use client::{Client, FormRequest, Hop, HopOutcome, Limits, Options, Request, Response};
+pub use client::{Client, FormRequest, Hop, HopOutcome, Limits, Observer, Options, Request, Response};
 pub use error::{ClientError, PLAIN_HTTP, SendError};
 pub use link::{LinkGovernor, LinkShare, Traffic};
 pub use reqwest::Url;

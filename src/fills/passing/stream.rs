@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::fills::host_limits::{HostReport, HostUse, PassPermit};
+use crate::fills::host_limits::{HostUse, PassPermit};
+use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
 use crate::fills::shared::Shared;
 use crate::fills::source::{BlobSource, agreed_size};
@@ -107,7 +108,8 @@ impl PassStream {
         let counted = GaugeGuard::new(&self.shared.metrics.passthrough_connections);
         let (opened, traffic) = (hosts.now(), Traffic::client());
         let (repository, digest) = (self.source.name.repository(), &self.digest);
-        let range = BlobRange { repository, digest, from: self.position, to: self.to, traffic: &traffic };
+        let range =
+            BlobRange { repository, digest, from: self.position, to: self.to, traffic: &traffic, on_redirect: None };
         let stream = match upstream.get_range(endpoint, &range, None).await {
             Ok(stream) => stream,
             Err(error) => {

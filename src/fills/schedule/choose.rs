@@ -60,8 +60,13 @@ impl Scheduler {
     fn length(&self, endpoint: usize, needs: &Needs<'_>, size: u64) -> u64 {
         let latency = self.endpoints[endpoint].pace.latency();
         let known = self.measured_rate(endpoint, needs.now).is_some();
-        let rate = if known { self.rate(endpoint, needs) } else { UNKNOWN_RATE };
-        let usual = ((rate * SEGMENT_SECONDS) as u64).clamp(SHORT_SEGMENT.min(self.segment), self.segment);
+        let rate = self.rate(endpoint, needs);
+        // While nothing is known, segments are long: if they turn out to be too long, others take over their ends. But
+        // if answers are late, each further request would cost a wait.
+        let usual = match known {
+            true => ((rate * SEGMENT_SECONDS) as u64).clamp(SHORT_SEGMENT.min(self.segment), self.segment),
+            false => self.segment,
+        };
         let alone = if needs.connections <= 1 { 2.0 } else { 1.0 };
         let length = usual.max((rate * latency * SEGMENT_WAITS * alone) as u64);
         // A segment shorter than the wait for its first byte would bring less than it costs.
@@ -141,7 +146,8 @@ impl Scheduler {
     pub(super) fn rate(&self, endpoint: usize, needs: &Needs<'_>) -> f64 {
         let others = || {
             let rates = (0..self.endpoints.len()).filter_map(|other| self.measured_rate(other, needs.now));
-            rates.fold(0.0, f64::max).max(1.0)
+            let fastest = rates.fold(0.0, f64::max);
+            if fastest > 0.0 { fastest } else { UNKNOWN_RATE }
         };
         let earlier = self.endpoints[endpoint].pace.rate().unwrap_or(0.0);
         self.measured_rate(endpoint, needs.now).map_or_else(others, |rate| rate.max(earlier))

@@ -8,27 +8,26 @@
 
 use std::time::Duration;
 
+use super::measurement::{Load, Measurement};
+use super::refusal::{HostRefusal, RefusedRequest, is_new};
 use super::step::{Direction, Kept, Step, Trial, Verdict};
 use crate::config::FillConnections;
 
-/// `auto` begins with this many connections.
+/// `auto` begins with this many connections …
 const INITIAL: usize = 4;
+/// … or with this many if the host answers late: each change of the number then takes long to show.
+const INITIAL_IF_LATE: usize = 8;
+/// A host that takes at least this long to answer, in seconds, answers late.
+const LATE: f64 = 0.2;
 /// `auto` never uses more connections than this.
 const MAX: usize = 16;
-/// A number of connections is measured for at least this long, and for twice the time to the first byte …
-const MEASURED: Duration = Duration::from_millis(500);
-/// … after all connections have had this time to reach their rate, and the time to the first byte.
-const RAMP: Duration = Duration::from_millis(200);
+/// A number that such short measurements have led to is checked after this time.
+const CHECK_AFTER: Duration = Duration::from_secs(3);
 /// A measurement that has not begun or ended after this time, and ten times the time to the first byte, is given up.
 const GIVEN_UP: Duration = Duration::from_secs(5);
 /// The wait before the next search. It doubles with each search that ends where it began.
 const FIRST_REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// The wait before one of the connections that were given up after a refusal is tried again. It doubles if that leads to
-/// another refusal.
-const RECOVERY: Duration = Duration::from_millis(500);
-const LONGEST_RECOVERY: Duration = Duration::from_secs(30);
-
 /// The number of connections to one host, and the search for a better one.
 #[derive(Debug)]
 pub struct Concurrency {
@@ -36,26 +35,20 @@ pub struct Concurrency {
     most: usize,
     mode: Mode,
     /// The end of the last refusal, and the number of connections before it.
-    refused: Option<Refusal>,
+    refused: Option<HostRefusal>,
     rest: Duration,
     /// The beginning of the next search.
     next: Direction,
+    first_search: FirstSearch,
 }
 
-/// The load of a host at one time.
-#[derive(Clone, Copy, Debug)]
-pub struct Load {
-    pub now: Duration,
-    /// The bytes that all connections have brought since the beginning.
-    pub bytes: u64,
-    /// The time that all connections have been receiving, all together, since the beginning.
-    pub busy: Duration,
-    /// The number of open connections.
-    pub open: usize,
-    /// The number of open connections whose answer has begun.
-    pub receiving: usize,
-    /// The time to the first byte, in seconds.
-    pub latency: f64,
+/// The first search for a host, which has to be fast: transfers are waiting, and nothing is known yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum FirstSearch {
+    Running,
+    /// It is running, and a short measurement has led to a larger number.
+    Hasty,
+    Over,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +58,7 @@ enum Mode {
     Measuring {
         step: Step,
         since: Duration,
-        begun: Option<Window>,
+        begun: Option<Measurement>,
     },
     /// The number is kept until this time.
     Resting {
@@ -77,28 +70,6 @@ enum Mode {
     },
 }
 
-/// A measurement.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    from: Duration,
-    /// The bytes and the time of receiving by then. `None` before that time.
-    load: Option<(u64, Duration)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Refusal {
-    /// The time at which it was noticed.
-    at: Duration,
-    /// The number of connections before it.
-    before: usize,
-    /// The wait before the next larger number.
-    wait: Duration,
-    /// True once the number has grown since.
-    regrown: bool,
-    /// True once a request that began after it was answered.
-    over: bool,
-}
-
 impl Concurrency {
     /// Begins with the number that the configuration names. `most` limits it.
     pub fn new(connections: FillConnections, most: usize) -> Self {
@@ -107,7 +78,15 @@ impl Concurrency {
             FillConnections::Auto => (INITIAL.min(most), begin),
             FillConnections::Fixed(count) => (count.min(most), Mode::Fixed),
         };
-        Self { count, most: most.min(MAX), mode, refused: None, rest: FIRST_REST, next: Direction::Larger }
+        Self {
+            count,
+            most: most.min(MAX),
+            mode,
+            refused: None,
+            rest: FIRST_REST,
+            next: Direction::Larger,
+            first_search: FirstSearch::Running,
+        }
     }
 
     /// Returns the number of connections to use now.
@@ -120,9 +99,19 @@ impl Concurrency {
         matches!(self.mode, Mode::Fixed)
     }
 
+    /// Takes account of the time that the host takes to answer, in seconds, before anything is measured.
+    pub fn expect_latency(&mut self, latency: f64) {
+        let nothing_measured =
+            matches!(self.mode, Mode::Measuring { step: Step::Known(Direction::Larger), begun: None, .. });
+        if latency >= LATE && nothing_measured && self.first_search == FirstSearch::Running {
+            self.count = self.count.max(INITIAL_IF_LATE.min(self.most));
+        }
+    }
+
     /// Looks at the load, and changes the number if it is time to. Must be called several times a second while
     /// connections are open.
     pub fn observe(&mut self, load: &Load) {
+        self.expect_latency(load.latency);
         match self.mode {
             Mode::Fixed => {}
             Mode::Resting { until } if load.now < until => {}
@@ -132,39 +121,38 @@ impl Concurrency {
         }
     }
 
-    /// Records that a request which began at `opened` was refused, as an upstream does that has too many. Requests
-    /// that began before an earlier refusal was noticed belong to that one.
-    pub fn refused(&mut self, opened: Duration, now: Duration) {
+    /// Records that a request which began at `opened` was refused, as an upstream does that has too many. `receiving` is
+    /// the number of connections that receive bytes meanwhile: if there is none, the host is out of order, and the number
+    /// is not the reason. All refusals until the next success belong together, and so do requests that began before an
+    /// earlier refusal was noticed.
+    pub fn refused(&mut self, opened: Duration, receiving: usize, now: Duration) {
         let last = self.refused;
-        if self.is_fixed() || last.is_some_and(|last| opened <= last.at) {
+        let recovering = last.filter(|_| matches!(self.mode, Mode::Recovering { .. }));
+        if self.is_fixed() || !is_new(last, recovering, opened) {
             return;
         }
-        let ongoing = last.filter(|_| matches!(self.mode, Mode::Recovering { .. }));
-        let again =
-            last.filter(|last| last.regrown && now.saturating_sub(last.at) < LONGEST_RECOVERY.saturating_mul(2));
-        let wait = again.map_or(ongoing.map_or(RECOVERY, |last| last.wait), |last| last.wait.saturating_mul(2));
-        let wait = wait.min(LONGEST_RECOVERY);
-        let before = ongoing.map_or(self.count, |last| last.before.max(self.count));
-        self.refused = Some(Refusal { at: now, before, wait, regrown: false, over: false });
-        self.count = (self.count * 3 / 4).max(1);
-        self.mode = Mode::Recovering { next: now + wait };
+        let refusal = HostRefusal::new(last, recovering, RefusedRequest { count: self.count, receiving, now });
+        self.count = refusal.left;
+        self.mode = Mode::Recovering { next: if refusal.outage { now } else { now + refusal.wait } };
+        self.refused = Some(refusal);
     }
 
     /// Records that a request which began at `opened` was answered.
     pub fn answered(&mut self, opened: Duration) {
         if let Some(refused) = &mut self.refused {
-            refused.over |= opened > refused.at;
+            refused.answered(opened);
         }
     }
 
     fn recover(&mut self, next: Duration, now: Duration) {
         let Some(refused) = self.refused.as_mut() else { return self.measure(Step::Known(Direction::Larger), now) };
-        if !refused.over || now < next {
+        if !refused.is_over() || now < next {
             return;
         }
         refused.regrown = true;
-        self.count = (self.count * 2).min(refused.before);
+        self.count = if refused.outage { refused.before } else { (self.count * 2).min(refused.before) };
         self.mode = match self.count >= refused.before {
+            true if self.first_search != FirstSearch::Over => return self.measure(Step::Known(Direction::Larger), now),
             true => Mode::Resting { until: now + FIRST_REST },
             false => Mode::Recovering { next: now + refused.wait },
         };
@@ -174,40 +162,42 @@ impl Concurrency {
         self.mode = Mode::Measuring { step, since: now, begun: None };
     }
 
-    fn watch(&mut self, load: &Load, step: Step, since: Duration, begun: Option<Window>) {
-        let latency = Duration::from_secs_f64(load.latency.clamp(0.0, 60.0));
+    fn watch(&mut self, load: &Load, step: Step, since: Duration, begun: Option<Measurement>) {
         let ready = load.open == self.count && load.receiving == self.count;
-        let begun = match begun {
+        let mut begun = match begun {
             // Some connections had no work: this says nothing about the link.
             Some(_) if load.open != self.count => None,
-            Some(window) if window.load.is_none() && load.now >= window.from => {
-                Some(Window { from: load.now, load: Some((load.bytes, load.busy)) })
-            }
-            Some(window) => Some(window),
-            None => ready.then_some(Window { from: load.now + RAMP + latency, load: None }),
+            None if ready => Some(Measurement::new(load.now)),
+            begun => begun,
         };
+        if let Some(measurement) = &mut begun {
+            measurement.observe(load);
+        }
+        let verdict = begun.and_then(|measurement| self.measured(step, &measurement, load));
         self.mode = Mode::Measuring { step, since, begun };
-        let length = MEASURED.max(latency * 2);
-        match begun {
-            Some(Window { from, load: Some((bytes, busy)) }) if load.now >= from + length => {
-                // The time in which connections wait for answers does not count: it depends on chance.
-                let busy = load.busy.saturating_sub(busy).as_secs_f64().max(0.001);
-                self.judge(step, (load.bytes - bytes) as f64 / busy * self.count as f64, load.now);
+        match verdict {
+            Some(Verdict::Try(count, step)) => {
+                self.count = count;
+                self.measure(step, load.now);
             }
-            _ if load.now.saturating_sub(since) >= GIVEN_UP + latency * 10 => self.give_up(step, load.now),
-            _ => {}
+            Some(Verdict::Keep(kept)) => self.keep(kept, load.now),
+            None if load.now.saturating_sub(since) >= GIVEN_UP + load.latency() * 10 => self.give_up(step, load.now),
+            None => {}
         }
     }
 
-    /// Acts on the throughput of the present number.
-    fn judge(&mut self, step: Step, rate: f64, now: Duration) {
-        match step.judge(Trial { count: self.count, rate, most: self.most }) {
-            Verdict::Try(count, step) => {
-                self.count = count;
-                self.measure(step, now);
-            }
-            Verdict::Keep(kept) => self.keep(kept, now),
+    /// Returns what follows from the throughput of the present number, once it has been measured.
+    fn measured(&mut self, step: Step, measurement: &Measurement, load: &Load) -> Option<Verdict> {
+        let trial = |rate: f64| Trial { count: self.count, rate: rate * self.count as f64, most: self.most };
+        if let Some(rate) = measurement.full_rate(load) {
+            return Some(step.judge(trial(rate)));
         }
+        let short = measurement.short_rate(load).filter(|_| self.first_search != FirstSearch::Over)?;
+        let verdict = step.judge_early(trial(short))?;
+        if matches!(step, Step::Up { .. }) {
+            self.first_search = FirstSearch::Hasty;
+        }
+        Some(verdict)
     }
 
     fn give_up(&mut self, step: Step, now: Duration) {
@@ -220,6 +210,71 @@ impl Concurrency {
     fn keep(&mut self, kept: Kept, now: Duration) {
         (self.count, self.next) = (kept.count, kept.next);
         self.rest = if kept.moved { FIRST_REST } else { (self.rest * 2).min(LONGEST_REST) };
-        self.mode = Mode::Resting { until: now + self.rest };
+        let mut until = now + self.rest;
+        if self.first_search == FirstSearch::Hasty {
+            (self.next, until) = (Direction::Check, now + CHECK_AFTER);
+        }
+        self.first_search = FirstSearch::Over;
+        self.mode = Mode::Resting { until };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn load(now: Duration) -> Load {
+        Load { now, bytes: 0, busy: Duration::ZERO, open: 0, receiving: 0, latency: 0.0 }
+    }
+
+    /// Begins with 16 connections, and lets the host refuse requests. The other connections receive bytes meanwhile, or
+    /// not. Returns the numbers after the refusals, after the next success, and a second later.
+    fn refuse(receiving: usize) -> [usize; 3] {
+        let mut concurrency = Concurrency::new(FillConnections::Auto, MAX);
+        concurrency.count = MAX;
+        concurrency.first_search = FirstSearch::Over;
+        for at in 0..10 {
+            concurrency.refused(ms(1000 + at * 100), receiving, ms(1050 + at * 100));
+        }
+        let refused = concurrency.count();
+        concurrency.answered(ms(2100));
+        concurrency.observe(&load(ms(2150)));
+        let answered = concurrency.count();
+        concurrency.observe(&load(ms(3150)));
+        [refused, answered, concurrency.count()]
+    }
+
+    #[test]
+    fn burst_of_refusals_takes_one_step_and_an_outage_takes_none() {
+        assert_eq!(refuse(12), [12, 12, 16]);
+        assert_eq!(refuse(0), [16, 16, 16]);
+    }
+
+    #[test]
+    fn number_that_is_refused_again_is_not_taken_for_an_outage() {
+        let mut concurrency = Concurrency::new(FillConnections::Auto, MAX);
+        concurrency.count = 8;
+        concurrency.refused(ms(1000), 0, ms(1000));
+        concurrency.answered(ms(1100));
+        concurrency.observe(&load(ms(1100)));
+        assert_eq!(concurrency.count(), 8);
+        concurrency.refused(ms(1200), 0, ms(1200));
+        assert_eq!(concurrency.count(), 6);
+    }
+
+    #[test]
+    fn host_that_answers_late_gets_more_connections_from_the_beginning() {
+        let mut concurrency = Concurrency::new(FillConnections::Auto, MAX);
+        concurrency.expect_latency(0.1);
+        assert_eq!(concurrency.count(), INITIAL);
+        concurrency.expect_latency(0.3);
+        assert_eq!(concurrency.count(), INITIAL_IF_LATE);
+        let mut fixed = Concurrency::new(FillConnections::Fixed(2), MAX);
+        fixed.expect_latency(0.3);
+        assert_eq!(fixed.count(), 2);
     }
 }

@@ -7,6 +7,8 @@
 mod rate;
 mod pace;
 mod step;
+mod measurement;
+mod refusal;
 mod concurrency;
 mod connection;
 mod plan;
@@ -15,8 +17,9 @@ mod watch;
 mod scheduler;
 mod choose;
 
-pub use concurrency::{Concurrency, Load};
+pub use concurrency::Concurrency;
 pub use connection::Assignment;
+pub use measurement::Load;
 pub use pace::EndpointPace;
 pub use plan::Delivery;
 pub use scheduler::{Needs, Scheduler};

@@ -26,6 +26,8 @@ pub struct Plan {
     pub size: Option<u64>,
     pub delivery: Delivery,
     pub in_order: bool,
+    /// The connection that brings the whole blob, although ranges were requested.
+    pub only: Option<u64>,
     pub active: Vec<ActiveConnection>,
 }
 
@@ -39,7 +41,7 @@ pub struct Reading<'a> {
 
 impl Plan {
     pub fn new(size: Option<u64>) -> Self {
-        Self { size, delivery: Delivery::Ranges, in_order: false, active: Vec::new() }
+        Self { size, delivery: Delivery::Ranges, in_order: false, only: None, active: Vec::new() }
     }
 
     /// Returns true if everything has arrived.

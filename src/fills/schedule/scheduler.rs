@@ -150,14 +150,20 @@ impl Scheduler {
         self.plan.find(assignment.ticket).map_or(assignment.span.end, |connection| connection.assignment.span.end)
     }
 
-    /// Records that the upstream sends the whole blob to this connection, whichever range it asked for. Returns false
-    /// if other connections are fetching too, since their work would be done twice.
+    /// Records that the upstream sends the whole blob to this connection, whichever range it asked for. The others are
+    /// superfluous then. Returns false if others have received bytes, since that work would be done twice.
     pub fn takes_all(&mut self, assignment: Assignment) -> bool {
-        let alone = self.plan.active.iter().all(|other| other.assignment.ticket == assignment.ticket);
-        if alone {
-            self.plan.delivery = Delivery::Whole;
+        let mut others = self.plan.active.iter().filter(|other| other.assignment.ticket != assignment.ticket);
+        let first = others.all(|other| other.received == 0);
+        if first {
+            (self.plan.delivery, self.plan.only) = (Delivery::Whole, Some(assignment.ticket));
         }
-        alone
+        first
+    }
+
+    /// Returns true if another connection brings the whole blob.
+    pub fn is_superfluous(&self, ticket: u64) -> bool {
+        self.plan.only.is_some_and(|only| only != ticket)
     }
 
     /// Records that the answer for a connection has begun.
@@ -209,6 +215,7 @@ impl Scheduler {
     pub fn release(&mut self, ticket: u64, now: Duration) -> Option<Duration> {
         let at = self.plan.active.iter().position(|other| other.assignment.ticket == ticket)?;
         let connection = self.plan.active.swap_remove(at);
+        self.plan.only = self.plan.only.filter(|only| *only != ticket);
         if connection.meter.is_some() {
             self.endpoints[connection.endpoint].count(now);
             self.endpoints[connection.endpoint].receiving -= 1;

@@ -3,6 +3,8 @@
 
 /// A larger number is kept if it brings this part of what it would bring at best.
 const WORTHWHILE: f64 = 0.45;
+/// A short measurement is clear if the larger number brings this part.
+const CLEAR: f64 = 0.75;
 /// A link whose throughput grows by less than this, when the number of connections doubles, is full and not shared with
 /// other transfers.
 const FULL: f64 = 0.05;
@@ -25,6 +27,8 @@ pub enum Step {
 pub enum Direction {
     Larger,
     Smaller,
+    /// Smaller ones, as if other transfers shared the link.
+    Check,
 }
 
 /// Whether other transfers seem to share the link.
@@ -77,9 +81,20 @@ impl Step {
         match self {
             Self::Known(Direction::Larger) => rise(trial, trial.count),
             Self::Known(Direction::Smaller) => sink(trial, trial.count, Sharing::Alone),
+            Self::Known(Direction::Check) => sink(trial, trial.count, Sharing::Shared),
             Self::Up { from, rate, origin } => risen(trial, Trial { count: from, rate, ..trial }, origin),
             Self::Down { from, rate, origin, link } => sunk(trial, Trial { count: from, rate, ..trial }, origin, link),
         }
+    }
+
+    /// Decides after a short measurement of the present number, if its result is clear already.
+    pub fn judge_early(self, trial: Trial) -> Option<Verdict> {
+        let is_clear = match self {
+            Self::Known(direction) => direction == Direction::Larger,
+            Self::Up { from, rate, .. } => part_of_best(trial, Trial { count: from, rate, ..trial }) >= CLEAR,
+            Self::Down { .. } => false,
+        };
+        is_clear.then(|| self.judge(trial))
     }
 }
 
@@ -151,8 +166,13 @@ fn sunk(tried: Trial, before: Trial, origin: usize, link: Sharing) -> Verdict {
 
 /// Returns true if the larger of two numbers brings enough more than the smaller one.
 fn is_worth(larger: Trial, smaller: Trial) -> bool {
+    part_of_best(larger, smaller) >= WORTHWHILE
+}
+
+/// Returns what the larger of two numbers brings more than the smaller one, as a part of what it would bring at best.
+fn part_of_best(larger: Trial, smaller: Trial) -> f64 {
     let gain = larger.rate / smaller.rate.max(1.0) - 1.0;
-    gain >= WORTHWHILE * (larger.count as f64 / smaller.count as f64 - 1.0)
+    gain / (larger.count as f64 / smaller.count as f64 - 1.0)
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ const SOON: f64 = 2.0;
 pub enum Fault {
     /// It has brought nothing for this time.
     Stalled(Duration),
+    /// Another connection brings the whole blob.
+    Superfluous,
     /// Its rate, and the least rate that was expected of it, in bytes per second.
     Slow { rate: f64, expected: f64 },
 }
@@ -48,6 +50,10 @@ impl Watch {
         let mut faults = Vec::new();
         for at in 0..plan.active.len() {
             let ticket = plan.active[at].assignment.ticket;
+            if plan.only.is_some_and(|only| only != ticket) {
+                faults.push((ticket, Fault::Superfluous));
+                continue;
+            }
             if plan.active[at].paused {
                 continue;
             }

@@ -1,5 +1,7 @@
 //! One connection of a transfer: it fetches one segment of the blob from one endpoint.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +13,7 @@ use crate::fills::progress::Phase;
 use crate::fills::schedule::{Assignment, Delivery, Fault};
 use crate::fills::source::{BlobSource, agreed_size};
 use crate::sys::Moment;
-use crate::upstream::{BlobRange, BlobStream, UpstreamError};
+use crate::upstream::{BlobRange, BlobStream, ResumeHint, UpstreamError};
 
 /// Up to this many bytes are gathered for one write, if they have been received already.
 const WRITE_SIZE: usize = 512 << 10;
@@ -24,6 +26,8 @@ pub(super) struct Connection<'t> {
     pub(super) endpoints: &'t Endpoints,
     pub(super) endpoint: EndpointIndex,
     pub(super) assignment: Assignment,
+    /// True if it began when the registry had redirected another connection, and the target had not answered yet.
+    pub(super) early: bool,
     /// Cancelled when the transfer needs no more bytes.
     pub(super) cut: &'t CancellationToken,
 }
@@ -35,6 +39,7 @@ pub(super) struct ConnectionEnd {
     pub(super) began: Moment,
     /// The number of bytes that had not arrived before.
     pub(super) received: u64,
+    pub(super) early: bool,
     pub(super) outcome: Result<(), TransferError>,
 }
 
@@ -50,7 +55,8 @@ impl Connection<'_> {
         let mut received = 0;
         let (fetched, written) = tokio::join!(self.fetch(queue, fault), writer.run(batches, &mut received));
         let outcome = written.and(fetched);
-        ConnectionEnd { endpoint: self.endpoint, assignment: self.assignment, began, received, outcome }
+        let Self { endpoint, assignment, early, .. } = self;
+        ConnectionEnd { endpoint, assignment, early, began, received, outcome }
     }
 
     /// Receives the segment until it is complete, or until the connection is cut.
@@ -71,6 +77,7 @@ impl Connection<'_> {
                 metrics.fill_replaced_connections.with_label_values(&["stalled"]).inc();
                 Err(TransferError::Source(UpstreamError::Timeout { host, waited }))
             }
+            Fault::Superfluous => Ok(()),
             Fault::Slow { rate, expected } => {
                 metrics.fill_replaced_connections.with_label_values(&["slow"]).inc();
                 tracing::debug!(digest = %self.transfer.fill.digest, host, rate, expected, "a slow connection of a fill is replaced");
@@ -86,6 +93,9 @@ impl Connection<'_> {
             stream => stream.map_err(TransferError::Source)?,
         };
         self.transfer.scheduler().answered(ticket, hosts.now());
+        if self.transfer.scheduler().is_superfluous(ticket) {
+            return Ok(());
+        }
         let size = self.accept(&stream).await?;
         let mut position = stream.start();
         loop {
@@ -126,12 +136,14 @@ impl Connection<'_> {
     /// Asks for the segment. The resume hint of an earlier answer is used, and forgotten if it does not work any more:
     /// signed addresses expire.
     async fn open(self) -> Result<BlobStream, UpstreamError> {
+        let told = |hint, after| self.redirected(hint, after);
         let range = BlobRange {
             repository: self.source.name.repository(),
             digest: &self.transfer.fill.digest,
             from: self.assignment.span.start,
             to: self.assignment.bounded.then_some(self.assignment.span.end),
             traffic: self.transfer.fill.waiters().traffic(),
+            on_redirect: Some(&told),
         };
         let (upstream, id) = (&self.source.upstream, self.endpoints.id(self.endpoint));
         if let Some(resume_hint) = self.endpoints.resume_hint(self.endpoint) {
@@ -139,6 +151,7 @@ impl Connection<'_> {
             let asked_for_part = range.from > 0 || range.to.is_some();
             match asked {
                 Ok(stream) if stream.is_ranged() || !asked_for_part => return Ok(stream),
+                asked if self.early => return asked,
                 Err(error @ UpstreamError::TooManyRequests { .. }) => return Err(error),
                 // An answer with the whole blob counts too: its validator may have changed.
                 _ => self.endpoints.set_resume_hint(self.endpoint, None),
@@ -149,6 +162,17 @@ impl Connection<'_> {
         self.endpoints
             .set_resume_hint(self.endpoint, Some(stream.resume_hint().clone()).filter(|_| stream.is_ranged()));
         Ok(stream)
+    }
+
+    /// Handles a redirect. The registry has confirmed the blob, so further connections need not wait until the target
+    /// answers.
+    fn redirected(self, hint: ResumeHint, after: Duration) {
+        if self.transfer.fill.progress().phase == Phase::Asking {
+            let host = self.source.upstream.host(self.endpoints.id(self.endpoint));
+            self.transfer.shared.hosts.host(&host).expect_latency(after);
+            self.endpoints.set_resume_hint(self.endpoint, Some(hint));
+            self.transfer.answered.notify_one();
+        }
     }
 
     /// Handles the head of an answer: it confirms the source's right, and tells the size of the blob. Returns the size.

@@ -23,7 +23,7 @@ use crate::fills::source::BlobSource;
 use crate::upstream::UpstreamError;
 
 /// The connections are judged this often.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
 
 /// Before a response head has been sent, an endpoint that answers 5xx is asked this many times. Other errors are not
 /// retried, so that clients get them soon.
@@ -95,6 +95,18 @@ struct Running<'t> {
     faults: HashMap<u64, oneshot::Sender<Fault>>,
     hosts: Hosts,
     queued: Option<QueuedConnection>,
+    /// True once an early connection has failed. Then no more of them are opened.
+    early_failed: bool,
+}
+
+impl Running<'_> {
+    /// Ends the network halves of all connections.
+    fn end_all(&mut self, fault: Fault) {
+        for (_, sender) in self.faults.drain() {
+            // A connection that has just ended needs no fault.
+            let _ = sender.send(fault);
+        }
+    }
 }
 
 impl<'t> Drive<'t> {
@@ -102,7 +114,7 @@ impl<'t> Drive<'t> {
     /// writes of all connections have ended.
     async fn run(self, hosts: Hosts) -> Result<(), TransferError> {
         let (connections, faults) = (FuturesUnordered::new(), HashMap::new());
-        let mut running = Running { connections, faults, hosts, queued: None };
+        let mut running = Running { connections, faults, hosts, queued: None, early_failed: false };
         let outcome = self.keep_busy(&mut running).await;
         self.cut.cancel();
         while let Some(end) = running.connections.next().await {
@@ -128,7 +140,7 @@ impl<'t> Drive<'t> {
                 Some(end) = running.connections.next() => self.ended(running, end)?,
                 // A client may have joined a background fill, which then gets a larger share of the hosts.
                 () = transfer.fill.waiters().joined() => running.hosts.rejoin(transfer),
-                () = transfer.answered.notified() => {}
+                () = transfer.answered.notified() => self.judge(running),
                 () = next_pause_over(self.endpoints), if running.queued.is_none() => {}
                 _ = tick.tick() => self.judge(running),
                 () = self.cut.cancelled() => return Err(TransferError::Stopped),
@@ -146,21 +158,29 @@ impl<'t> Drive<'t> {
     }
 
     /// Queues for the permit for one more connection, if there is work for it at an endpoint that can be asked now.
-    /// Until a source has answered, there is only one connection.
+    /// Until a source has answered, there is only one connection, unless the registry has redirected it.
     fn queue(self, running: &Running<'t>) -> Option<QueuedConnection> {
         let transfer = self.transfer;
         let usable = self.endpoints.usable();
         let asking = transfer.fill.progress().phase == Phase::Asking;
-        if usable.is_empty() || asking && !running.connections.is_empty() {
+        let first = usable.first()?;
+        let redirected = self.endpoints.resume_hint(*first).is_some() && !running.early_failed;
+        if asking && !running.connections.is_empty() && !redirected {
             return None;
         }
         let endpoint = transfer.schedule(running.hosts.most(&usable), |scheduler, needs| {
             // While a reader waits for bytes that no connection fetches, there may be one connection more.
             let spare = usize::from(scheduler.is_urgent(needs));
-            let has_room = |endpoint: &usize| running.hosts.has_room(*endpoint, scheduler.open(*endpoint), spare);
+            let has_room = |endpoint: &usize| {
+                let open = scheduler.open(*endpoint);
+                // One connection finds out whether an endpoint that fails works again.
+                let probes = scheduler.receiving(*endpoint) == 0 && self.endpoints.is_failing(*endpoint);
+                running.hosts.has_room(*endpoint, open, spare) && !(probes && open > 0)
+            };
+            let usable = usable.iter().map(|endpoint| endpoint.at());
             let candidates: Vec<usize> = match asking {
-                true => usable.iter().map(|endpoint| endpoint.at()).take(1).collect(),
-                false => usable.iter().map(|endpoint| endpoint.at()).filter(has_room).collect(),
+                true => usable.take(1).filter(has_room).collect(),
+                false => usable.filter(has_room).collect(),
             };
             scheduler.best_endpoint(&candidates, needs)
         })?;
@@ -173,18 +193,19 @@ impl<'t> Drive<'t> {
         let most = running.hosts.most(&endpoints.usable());
         let assignment = transfer.schedule(most, |scheduler, needs| scheduler.take(endpoint.at(), needs));
         let Some(assignment) = assignment else { return };
+        let early = transfer.fill.progress().phase == Phase::Asking && !running.connections.is_empty();
         let (sender, fault) = oneshot::channel();
         running.faults.insert(assignment.ticket, sender);
         running.connections.push(Box::pin(async move {
             let _permit = permit;
-            Connection { transfer, source, endpoints, endpoint, assignment, cut }.run(fault).await
+            Connection { transfer, source, endpoints, endpoint, assignment, early, cut }.run(fault).await
         }));
         running.hosts.report(transfer);
     }
 
     /// Handles the end of a connection. Returns the error if the transfer cannot continue.
     fn ended(self, running: &mut Running<'t>, end: ConnectionEnd) -> Result<(), TransferError> {
-        let ConnectionEnd { endpoint, assignment, began, received, outcome } = end;
+        let ConnectionEnd { endpoint, assignment, early, began, received, outcome } = end;
         let transfer = self.transfer;
         running.faults.remove(&assignment.ticket);
         let opened = transfer.scheduler().release(assignment.ticket, transfer.shared.hosts.now());
@@ -199,6 +220,16 @@ impl<'t> Drive<'t> {
                 return Err(other);
             }
         };
+        let asking = transfer.fill.progress().phase == Phase::Asking;
+        if error.is_some() && early && received == 0 {
+            // The connection that was redirected decides what the failure means.
+            running.early_failed = true;
+            return Ok(());
+        }
+        if error.is_some() && asking {
+            self.endpoints.set_resume_hint(endpoint, None);
+            running.end_all(Fault::Superfluous);
+        }
         if let Some(error) = &error {
             if let Some(opened) = opened.filter(|_| is_refusal(error, received)) {
                 running.hosts.refused(endpoint.at(), opened, transfer.shared.hosts.now());
@@ -206,7 +237,7 @@ impl<'t> Drive<'t> {
             self.report_failure(error, received);
         }
         self.endpoints.ended(endpoint, began, received, error);
-        if transfer.fill.progress().phase == Phase::Asking {
+        if asking {
             self.endpoints.give_up_failed(TRIES_BEFORE_ANSWER);
         }
         Ok(())
@@ -235,10 +266,8 @@ impl<'t> Drive<'t> {
         let transfer = self.transfer;
         let faults = transfer.scheduler().faults(transfer.shared.hosts.now());
         for (ticket, fault) in faults {
-            if let Some(sender) = running.faults.remove(&ticket) {
-                // A connection that has just ended needs no fault.
-                let _ = sender.send(fault);
-            }
+            // A connection that has just ended needs no fault.
+            let _ = running.faults.remove(&ticket).map(|sender| sender.send(fault));
         }
         running.hosts.report(transfer);
     }

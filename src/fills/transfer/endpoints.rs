@@ -10,14 +10,18 @@ use crate::upstream::{EndpointId, ResumeHint, UpstreamError};
 /// A connection that transferred at least this many bytes before it failed counts as useful.
 const USEFUL: u64 = 64 << 10;
 
-/// An endpoint is given up after this many consecutive connections that were not useful. While another endpoint works,
-/// it is still asked once per `SECOND_CHANCE`.
+/// An endpoint is given up after this many consecutive connections that were not useful, and this time. While another
+/// endpoint works, it is still asked once per `SECOND_CHANCE`.
 const MAX_TRIES: u32 = 8;
+const MAX_FAILING: Duration = Duration::from_secs(50);
 const SECOND_CHANCE: Duration = Duration::from_secs(60);
 
-/// The wait after the first connection that was not useful. It doubles with each further one.
+/// The shortest and the longest wait after a connection that was not useful …
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const MAX_WAIT: Duration = Duration::from_secs(15);
+/// … and between them it is this part of the time since the first such failure. So little time is lost when the endpoint
+/// works again, and it is asked the more seldom the longer it fails.
+const WAIT_PART: u32 = 10;
 
 /// An endpoint that has sent nothing for this long is given up too, regardless of the number of connections.
 const MAX_IDLE: Duration = Duration::from_secs(180);
@@ -36,8 +40,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Endpoints {
     clock: Clock,
-    /// The number of consecutive useless connections after which an endpoint is given up.
+    /// The number of consecutive useless connections, and the time, after which an endpoint is given up.
     tries: u32,
+    failing: Duration,
     /// A std `Mutex`: held for list operations only.
     list: Mutex<Vec<EndpointState>>,
 }
@@ -49,6 +54,8 @@ struct EndpointState {
     resume_hint: Option<ResumeHint>,
     /// The number of consecutive connections that were not useful.
     fruitless: u32,
+    /// The time since which connections have not been useful.
+    failing_since: Option<Moment>,
     failed: Option<Moment>,
     /// The beginning and the length of the pause before the next connection.
     pause: Option<(Moment, Duration)>,
@@ -91,6 +98,7 @@ impl Endpoints {
             id,
             resume_hint: None,
             fruitless: 0,
+            failing_since: None,
             failed: None,
             pause: None,
             hopeless: false,
@@ -98,12 +106,12 @@ impl Endpoints {
             idle_since: None,
             error: None,
         };
-        Self { clock, tries: MAX_TRIES, list: Mutex::new(ids.into_iter().map(state).collect()) }
+        Self { clock, tries: MAX_TRIES, failing: MAX_FAILING, list: Mutex::new(ids.into_iter().map(state).collect()) }
     }
 
     /// Gives each endpoint only one try, for a caller that has other endpoints to turn to.
     pub(super) fn with_one_try(self) -> Self {
-        Self { tries: 1, ..self }
+        Self { tries: 1, failing: Duration::ZERO, ..self }
     }
 
     /// Returns the endpoints that can be asked now, the preferred ones first. Unhealthy endpoints are left out while
@@ -146,7 +154,8 @@ impl Endpoints {
         match error {
             // Success clears every wait, unless the request began before the failure that led to the wait.
             None if endpoint.failed.is_none_or(|failed| began > failed) => {
-                (endpoint.fruitless, endpoint.failed, endpoint.pause) = (0, None, None);
+                (endpoint.fruitless, endpoint.failing_since) = (0, None);
+                (endpoint.failed, endpoint.pause) = (None, None);
             }
             None => {}
             Some(error) => self.failed(endpoint, began, received, error),
@@ -166,17 +175,19 @@ impl Endpoints {
             _ => None,
         };
         if received >= USEFUL {
-            endpoint.fruitless = 0;
+            (endpoint.fruitless, endpoint.failing_since) = (0, None);
         } else if !same_failure && silent.is_none() {
             endpoint.fruitless += 1;
         }
         if self.clock.since(idle_since) >= MAX_IDLE {
             endpoint.fruitless = endpoint.fruitless.max(self.tries + 1);
+            endpoint.failing_since = Some(idle_since);
         }
-        let mut pause = match endpoint.fruitless {
-            0 => SHORT_WAIT,
-            tries if tries > self.tries => SECOND_CHANCE,
-            tries => FIRST_WAIT.saturating_mul(1 << (tries - 1).min(16)).min(MAX_WAIT),
+        let failing = (endpoint.fruitless > 0).then(|| *endpoint.failing_since.get_or_insert(self.clock.moment()));
+        let mut pause = match failing.map(|since| self.clock.since(since)) {
+            None => SHORT_WAIT,
+            Some(_) if self.is_given_up(endpoint) => SECOND_CHANCE,
+            Some(failing) => (failing / WAIT_PART).clamp(FIRST_WAIT, MAX_WAIT),
         };
         pause = jitter(pause).max(silent.unwrap_or_default());
         if let UpstreamError::TooManyRequests { retry_after: Some(asked), .. } = &error {
@@ -221,7 +232,17 @@ impl Endpoints {
 
     /// Returns true if it makes sense to wait for an endpoint.
     fn is_promising(&self, endpoint: &EndpointState) -> bool {
-        !endpoint.hopeless && endpoint.fruitless <= self.tries
+        !endpoint.hopeless && !self.is_given_up(endpoint)
+    }
+
+    fn is_given_up(&self, endpoint: &EndpointState) -> bool {
+        let failing = endpoint.failing_since.map_or(Duration::ZERO, |since| self.clock.since(since));
+        endpoint.fruitless > self.tries && failing >= self.failing
+    }
+
+    /// Returns true if the last connections to an endpoint were not useful.
+    pub(super) fn is_failing(&self, endpoint: usize) -> bool {
+        self.list()[endpoint].fruitless > 0
     }
 
     /// Returns how long it takes until an endpoint can be asked, and `None` if it never can.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::state::Transfer;
-use crate::fills::host_limits::{HostPermit, HostReport, HostUse};
+use crate::fills::host_limits::{HostPermit, HostUse};
+use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
 use crate::fills::schedule::EndpointPace;
 use crate::fills::source::BlobSource;

@@ -1,6 +1,7 @@
 //! Fetches blobs from an upstream, from any offset. The bytes are streamed as they arrive, and not verified here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -15,7 +16,7 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::header::ContentRange;
 
 /// A range of a blob that is requested.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct BlobRange<'a> {
     pub repository: &'a RepositoryName,
     pub digest: &'a Digest,
@@ -24,6 +25,8 @@ pub struct BlobRange<'a> {
     pub to: Option<u64>,
     /// The class of the transfer, which decides about its turn on a governed link.
     pub traffic: &'a Traffic,
+    /// Called when the endpoint redirects, with the hint for further requests, and the time after which it did.
+    pub on_redirect: Option<&'a (dyn Fn(ResumeHint, Duration) + Sync)>,
 }
 
 impl Upstream {
@@ -47,7 +50,7 @@ impl Upstream {
         from: u64,
     ) -> Result<BlobStream, UpstreamError> {
         let traffic = &Traffic::client();
-        let range = BlobRange { repository, digest, from, to: None, traffic };
+        let range = BlobRange { repository, digest, from, to: None, traffic, on_redirect: None };
         let mut failed: Option<UpstreamError> = None;
         for endpoint in self.endpoints(repository) {
             match self.get_range(endpoint, &range, None).await {
@@ -80,6 +83,12 @@ impl Upstream {
                 request.headers.insert(IF_RANGE, validator);
             }
         }
+        let told = |target: &Url, after| {
+            if let Some(tell) = range.on_redirect.filter(|_| !endpoint.is_at(target)) {
+                tell(ResumeHint { address: Some(target.clone()), validator: None }, after);
+            }
+        };
+        request.on_redirect = Some(&told);
         let response = match hint.and_then(|hint| hint.address.as_ref()) {
             Some(address) => self.follow(address, request.headers).await?,
             None => self.ask_endpoint(endpoint, &request).await?.response,
@@ -151,5 +160,5 @@ fn bounds(response: &Response, from: u64) -> Result<(u64, Option<u64>, Option<u6
 fn blob_request<'a>(method: Method, repository: &'a RepositoryName, digest: &Digest) -> UpstreamRequest<'a> {
     let rest = format!("blobs/{digest}");
     let kind = RequestKind::Blob;
-    UpstreamRequest { kind, method, repository, rest, query: Vec::new(), headers: HeaderMap::new() }
+    UpstreamRequest { kind, method, repository, rest, query: Vec::new(), headers: HeaderMap::new(), on_redirect: None }
 }

@@ -10,10 +10,10 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LEN
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::oci::RepositoryName;
-use crate::outbound::{Hop, Request, Response, ResponseBody, authority};
+use crate::outbound::{Hop, Observer, Request, Response, ResponseBody, Url, authority};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{
-    Endpoint, EndpointHealth, FailureScope, HealthyAnswer, RequestKind, Scheme, ThrottleReason,
+    Endpoint, EndpointHealth, FailureScope, HealthyAnswer, Meter, RequestKind, Scheme, ThrottleReason,
 };
 use crate::upstream::error::UpstreamError;
 use crate::upstream::header;
@@ -23,7 +23,6 @@ use crate::upstream::login::{PasswordUse, RegistryLogin, Token, TokenRequest, sa
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// A request that any endpoint of an upstream can answer.
-#[derive(Debug)]
 pub(super) struct UpstreamRequest<'a> {
     pub(super) kind: RequestKind,
     pub(super) method: Method,
@@ -32,6 +31,29 @@ pub(super) struct UpstreamRequest<'a> {
     pub(super) rest: String,
     pub(super) query: header::PageQuery,
     pub(super) headers: HeaderMap,
+    pub(super) on_redirect: OnRedirect<'a>,
+}
+
+/// Called with the target of a redirect, and the time after which the answer came that redirects to it.
+pub(super) type OnRedirect<'a> = Option<&'a (dyn Fn(&Url, Duration) + Sync)>;
+
+/// Follows a request for its metrics, and for the caller that asks for redirects.
+struct Observed<'a> {
+    meter: &'a Meter,
+    kind: RequestKind,
+    on_redirect: OnRedirect<'a>,
+}
+
+impl Observer for Observed<'_> {
+    fn hop(&self, hop: &Hop<'_>) {
+        self.meter.hop(self.kind, hop);
+    }
+
+    fn redirected(&self, target: &Url, after: Duration) {
+        if let Some(on_redirect) = self.on_redirect {
+            on_redirect(target, after);
+        }
+    }
 }
 
 /// A response and the endpoint that gave it.
@@ -300,7 +322,7 @@ impl Upstream {
         if let Some(value) = value {
             headers.insert(AUTHORIZATION, value.clone());
         }
-        let observe = |hop: &Hop<'_>| self.meter.hop(request.kind, hop);
+        let observe = Observed { meter: &self.meter, kind: request.kind, on_redirect: request.on_redirect };
         let began = self.clock.moment();
         let response = self.client.send(Request { method: request.method.clone(), url, headers }, &observe).await?;
         // Time that was lost on dead connections says nothing about the endpoint.

@@ -128,7 +128,15 @@ impl Upstream {
 fn manifest_request<'a>(method: Method, repository: &'a RepositoryName, reference: &Reference) -> UpstreamRequest<'a> {
     let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(ACCEPTED))]);
     let rest = format!("manifests/{reference}");
-    UpstreamRequest { kind: RequestKind::Manifest, method, repository, rest, query: Vec::new(), headers }
+    UpstreamRequest {
+        kind: RequestKind::Manifest,
+        method,
+        repository,
+        rest,
+        query: Vec::new(),
+        headers,
+        on_redirect: None,
+    }
 }
 
 fn stated_digest(response: &Response) -> Option<Digest> {

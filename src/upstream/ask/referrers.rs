@@ -70,7 +70,8 @@ impl Upstream {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MediaType::OCI_INDEX))]);
         let (rest, query) = (format!("referrers/{subject}"), query.clone());
         let kind = RequestKind::Referrers;
-        let request = UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers };
+        let request =
+            UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers, on_redirect: None };
         let reply = self.ask(&request).await?;
         if means_unsupported(reply.response.status) {
             return Ok(ReferrersAnswer::NotAList);

@@ -98,7 +98,8 @@ impl Upstream {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         let (rest, query) = ("tags/list".to_owned(), query.clone());
         let kind = RequestKind::Tags;
-        let request = UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers };
+        let request =
+            UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers, on_redirect: None };
         let reply = self.ask(&request).await?;
         let health = reply.endpoint.health();
         let response = unencoded(self.judge(reply)?)?;
