@@ -36,7 +36,10 @@ impl Ledger {
     ) -> Result<Reservation, CacheFull> {
         let size = {
             let mut accounts = self.accounts();
-            accounts.leftovers.remove(digest);
+            // What is not resumed is still on the disk.
+            if arrived > 0 {
+                accounts.leftovers.remove(digest);
+            }
             accounts.arriving += arrived;
             size.or_else(|| accounts.refused.least_size(digest))
         };

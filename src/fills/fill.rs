@@ -11,14 +11,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::candidates::{Candidates, Fatal, Standing};
+use super::content::FillContent;
 use super::error::FillError;
 use super::passing::{Passes, WITHHELD};
 use super::progress::{FillProgress, Phase};
 use super::source::{BlobSource, Proof};
 use super::waiting::Waiters;
 use crate::config::Unattended;
-use crate::oci::{Digest, MirroredName, Span};
-use crate::store::{Arrivals, Extents};
+use crate::oci::{Digest, MirroredName};
+use crate::store::Arrivals;
 use crate::upstream::UpstreamError;
 
 /// A blob that is arriving.
@@ -27,12 +28,9 @@ pub struct Fill {
     progress: watch::Sender<FillProgress>,
     /// A std `Mutex`, because it is held for list operations only.
     sources: Mutex<Candidates>,
-    arrivals: OnceLock<Arc<Arrivals>>,
+    content: FillContent,
     pub(super) given_up: OnceLock<GivenUp>,
     waiters: Arc<Waiters>,
-    /// Spans that a repair has replaced with other bytes after readers may have read them. A std `Mutex`: held for
-    /// operations on the set.
-    replaced: Mutex<Extents>,
     cancelled: CancellationToken,
     /// Cancelled when the task of the fill has ended, and has released its file.
     over: CancellationToken,
@@ -52,10 +50,9 @@ impl Fill {
             digest,
             progress: watch::Sender::new(FillProgress::default()),
             sources: Mutex::new(Candidates::new(source, proof)),
-            arrivals: OnceLock::new(),
+            content: FillContent::default(),
             given_up: OnceLock::new(),
             waiters: Waiters::new(),
-            replaced: Mutex::default(),
             cancelled: CancellationToken::new(),
             over: CancellationToken::new(),
         }
@@ -164,25 +161,22 @@ impl Fill {
         *self.progress.borrow()
     }
 
-    /// Returns the arriving content, once there is a file for it.
-    pub fn arrivals(&self) -> Option<Arc<Arrivals>> {
-        self.arrivals.get().cloned()
+    /// Returns the content as readers see it.
+    pub fn content(&self) -> &FillContent {
+        &self.content
     }
 
     pub(super) fn set_arrivals(&self, arrivals: Arc<Arrivals>) {
-        // The fill opens its file once; a second one would be ignored.
-        let _ = self.arrivals.set(arrivals);
+        self.content.set(arrivals);
         self.arrived();
     }
 
-    /// Returns true if a repair has replaced bytes of one of these spans after they could be read.
-    pub fn was_replaced(&self, spans: &[Span]) -> bool {
-        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        spans.iter().any(|span| replaced.touches(*span))
-    }
-
-    pub(super) fn mark_replaced(&self, span: Span) {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).insert(span);
+    /// Begins again with other content, because what has arrived is not the beginning of this blob. Readers that have handed
+    /// out any of it are cut.
+    pub(super) fn begin_again(&self, arrivals: Arc<Arrivals>) {
+        let progress = FillProgress { arrived: arrivals.total(), ..FillProgress::default() };
+        self.content.begin_again(arrivals);
+        self.progress.send_replace(progress);
     }
 
     /// Returns true if a source has proven its right, and false if that is not known yet. The error says that its
@@ -226,7 +220,7 @@ impl Fill {
 
     /// Tells readers that the number of arrived bytes has changed.
     pub(super) fn arrived(&self) {
-        let arrived = self.arrivals.get().map_or(0, |arrivals| arrivals.total());
+        let arrived = self.content.arrivals().map_or(0, |arrivals| arrivals.total());
         self.progress.send_modify(|progress| progress.arrived = arrived);
     }
 

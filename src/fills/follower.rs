@@ -50,6 +50,8 @@ pub struct Follower {
     reach: Reach,
     /// The size that the client was told.
     size: Option<u64>,
+    /// The attempt of the fill whose bytes were handed out.
+    attempt: u64,
     /// The spans that are read after this one.
     rest: VecDeque<Span>,
     passing: Option<PassReader>,
@@ -71,6 +73,7 @@ impl Follower {
         let holdback = (several && to_the_end).then(|| Box::pin(tokio::time::sleep(HOLDBACK)));
         let counted = CountedFollower::new(metrics);
         let (position, end) = rest.pop_front().map_or((0, size), |span| (span.start, Some(span.end)));
+        let attempt = fill.content().attempt();
         let (unverified, reach) = (vec![Span { start: position, end: position }], Reach::of(end, size));
         Self {
             fill,
@@ -81,6 +84,7 @@ impl Follower {
             end,
             reach,
             size,
+            attempt,
             rest,
             passing,
             waiter,
@@ -108,7 +112,7 @@ impl Follower {
         loop {
             let progress = *self.watch.borrow_and_update();
             let end = self.end.or(progress.size);
-            if let Err(error) = self.check_sent() {
+            if let Err(error) = self.check_sent(&progress) {
                 return Some(Err(error));
             }
             if end.is_some_and(|end| self.position >= end)
@@ -144,9 +148,18 @@ impl Follower {
     }
 
     /// Checks that the bytes that were sent may still turn out to be right.
-    fn check_sent(&self) -> Result<(), ReadError> {
-        if self.fill.was_replaced(&self.unverified) {
+    fn check_sent(&mut self, progress: &FillProgress) -> Result<(), ReadError> {
+        let has_sent = self.unverified.iter().any(|span| !span.is_empty());
+        let attempt = self.fill.content().attempt();
+        if (has_sent && attempt != self.attempt) || self.fill.content().was_replaced(&self.unverified) {
             return Err(ReadError("bytes that were sent of this blob did not match its digest".to_owned()));
+        }
+        self.attempt = attempt;
+        // The size may have been that of another source. A body that is longer would end early, as if it were whole.
+        if let (Reach::End, Some(told), Some(size)) = (self.reach, self.size, progress.size)
+            && told != size
+        {
+            return Err(ReadError(format!("the blob has {size} bytes, and the client was told {told}")));
         }
         let stored = self.fill.given_up_at().unwrap_or(u64::MAX);
         // Bytes from beyond a gap will never be verified.
@@ -169,7 +182,7 @@ impl Follower {
 
     /// Returns the extent that can be read now, if any.
     fn extent(&mut self, progress: &FillProgress, end: Option<u64>) -> Option<Extent> {
-        let arrivals = self.fill.arrivals()?;
+        let arrivals = self.fill.content().arrivals()?;
         // If storing was given up, everything after that offset comes from a stream, even bytes that arrived beyond a
         // gap.
         let stored = self.fill.given_up_at().unwrap_or(u64::MAX);

@@ -15,6 +15,7 @@ mod shared;
 mod candidates;
 mod progress;
 mod passing;
+mod content;
 mod fill;
 mod pass_through;
 mod report;

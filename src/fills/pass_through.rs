@@ -16,7 +16,7 @@ impl Fill {
     /// Gives up storing the blob. The blob is passed through from the end of `stored` on, as long as there are readers.
     pub(super) fn give_up(&self, stored: Prefix, shared: &Shared) {
         let found = stored.digest();
-        if found == self.digest && self.arrivals().is_some() {
+        if found == self.digest && self.content().arrivals().is_some() {
             return self.end(Phase::Unkept);
         }
         if self.progress().size == Some(stored.end()) {

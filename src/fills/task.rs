@@ -10,7 +10,7 @@ use super::storing::{VerifiedBlob, label};
 use super::transfer::{Transfer, TransferError};
 use crate::cache::{EVICTION_STEP, Reservation};
 use crate::oci::Hasher;
-use crate::store::{Arrivals, CacheStore, Partial, StoreError, verified};
+use crate::store::{Arrivals, CacheStore, Extents, Partial, StoreError, verified};
 use crate::upstream::UpstreamError;
 
 /// The parts that the task of one fill works with.
@@ -38,12 +38,21 @@ enum Outcome {
     Complete,
     /// No endpoint has the right content.
     Mismatch(StoreError),
+    /// What an earlier fill has left does not fit to what the source sends, and it is unknown which of them is wrong.
+    Contradicted,
     /// Every source has failed, or the fill was stopped.
     Failed,
     /// The fill was stopped while wrong content was repaired. A later fill may resume only the bytes that the journal names.
     RepairStopped,
     /// The disk failed. `None`: the cache has no space.
     Storage(Option<StoreError>),
+}
+
+/// The result of fetching into one file.
+enum Fetched {
+    Ended(TaskEnd),
+    /// See [`Outcome::Contradicted`].
+    Contradicted(Partial),
 }
 
 impl FillTask<'_> {
@@ -61,8 +70,12 @@ impl FillTask<'_> {
         if partial.as_ref().is_err_and(StoreError::is_full) && self.shared.ledger.evict_up_to(EVICTION_STEP).await {
             partial = self.store.partial(&fill.digest).await;
         }
+        let partial = match partial {
+            Ok(partial) => self.attempt(partial).await,
+            Err(error) => Err(error),
+        };
         match partial {
-            Ok(partial) => self.fetch(partial).await,
+            Ok(end) => end,
             Err(error) => {
                 tracing::error!(digest = %fill.digest, %error, "cannot store a blob; it is passed through to clients");
                 fill.give_up(Prefix::empty(fill.digest.algorithm()), self.shared);
@@ -92,16 +105,44 @@ impl FillTask<'_> {
         false
     }
 
-    /// Fetches from one source after another until the blob is verified.
-    async fn fetch(self, partial: Partial) -> TaskEnd {
+    /// Continues what an earlier fill has left. If that turns out not to be the beginning of this blob, or if a source
+    /// claims so, it stays on the disk, and the fill begins again in a file of its own: the content that was left may be
+    /// right, and the source wrong.
+    async fn attempt(self, partial: Partial) -> Result<TaskEnd, StoreError> {
         let fill = self.fill;
         fill.set_arrivals(Arc::clone(partial.arrivals()));
-        let transfer = Transfer::new(self.shared, fill, &partial);
-        if self.is_complete(&transfer).await {
-            drop(transfer);
-            return self.confirm_leftover(partial).await;
+        let left = partial.arrivals().snapshot();
+        let partial = match self.fetch(partial, left.total()).await {
+            Fetched::Ended(end) => return Ok(end),
+            Fetched::Contradicted(partial) => partial,
+        };
+        tracing::warn!(digest = %fill.digest, "what an earlier fill has left of a blob does not fit to what its source sends; fetching all of it");
+        self.leave_as_found(partial, left).await;
+        let aside = self.store.partial_aside(&fill.digest).await?;
+        fill.begin_again(Arc::clone(aside.arrivals()));
+        match self.fetch(aside, 0).await {
+            Fetched::Ended(end) => Ok(end),
+            Fetched::Contradicted(_) => unreachable!("nothing was left in a new file"),
         }
-        let outcome = self.ask_sources(&transfer).await;
+    }
+
+    /// Fetches from one source after another until the blob is verified. `left` is the number of bytes that an earlier fill
+    /// has left.
+    async fn fetch(self, partial: Partial, left: u64) -> Fetched {
+        let fill = self.fill;
+        let transfer = Transfer::new(self.shared, fill, &partial);
+        match self.is_complete(&transfer).await {
+            Some(true) => {
+                drop(transfer);
+                return Fetched::Ended(self.confirm_leftover(partial).await);
+            }
+            Some(false) => {
+                drop(transfer);
+                return Fetched::Contradicted(partial);
+            }
+            None => {}
+        }
+        let outcome = self.ask_sources(&transfer, left).await;
         let hashed = match outcome {
             Outcome::Storage(_) => transfer.hashed().await.ok(),
             _ => None,
@@ -110,8 +151,9 @@ impl FillTask<'_> {
         match outcome {
             Outcome::Complete => {
                 fill.verified();
-                return TaskEnd::Verified(VerifiedBlob { partial: Some(partial), reservation });
+                return Fetched::Ended(TaskEnd::Verified(VerifiedBlob { partial: Some(partial), reservation }));
             }
+            Outcome::Contradicted => return Fetched::Contradicted(partial),
             Outcome::Storage(error) => self.give_up(partial, hashed, error).await,
             Outcome::Mismatch(error) => self.refuse(partial, error).await,
             Outcome::Failed => {
@@ -121,11 +163,11 @@ impl FillTask<'_> {
             }
             Outcome::RepairStopped => self.leave(partial).await,
         }
-        match fill.progress().phase {
+        Fetched::Ended(match fill.progress().phase {
             Phase::Unstorable => TaskEnd::Passing(reservation),
             Phase::Failed => TaskEnd::Ended(label::FAILED),
             _ => TaskEnd::Ended(label::UNSTORABLE),
-        }
+        })
     }
 
     /// Leaves what has arrived for a later fill to resume.
@@ -135,19 +177,29 @@ impl FillTask<'_> {
         self.shared.ledger.left_unfinished(&self.fill.digest, left);
     }
 
-    /// Returns true if an earlier fill has left the complete blob, because the server stopped before it was stored.
-    async fn is_complete(self, transfer: &Transfer<'_>) -> bool {
+    /// Leaves only what an earlier fill has left, for a later fill to resume.
+    async fn leave_as_found(self, partial: Partial, left: Extents) {
+        let kept = async {
+            partial.keep_only(left).await?;
+            partial.journal().await
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(digest = %self.fill.digest, %error, "cannot keep what an earlier fill has left of a blob");
+        }
+        self.leave(partial).await;
+    }
+
+    /// Returns true if an earlier fill has left the complete blob, because the server stopped before it was stored. Returns
+    /// false if it has left as many bytes as the blob has according to a descriptor, and they do not match the digest.
+    async fn is_complete(self, transfer: &Transfer<'_>) -> Option<bool> {
         let fill = self.fill;
         let expected = fill.usable_sources().iter().find_map(|source| source.expected_size);
         if fill.progress().arrived == 0 || expected != Some(fill.progress().arrived) {
-            return false;
+            return None;
         }
-        let right = transfer.hashed().await.is_ok_and(|(_, hasher)| hasher.finish() == fill.digest);
-        if !right && let Err(error) = transfer.restart().await {
-            // The transfer will run into the same error of the disk, and report it.
-            tracing::warn!(digest = %fill.digest, %error, "cannot empty a partial blob");
-        }
-        right
+        // If the disk fails here, the transfer runs into the same error, and reports it.
+        let (_, hasher) = transfer.hashed().await.ok()?;
+        Some(hasher.finish() == fill.digest)
     }
 
     /// Asks the sources to confirm the complete blob that an earlier fill has left.
@@ -159,15 +211,16 @@ impl FillTask<'_> {
         TaskEnd::Ended(label::FAILED)
     }
 
-    async fn ask_sources(self, transfer: &Transfer<'_>) -> Outcome {
+    async fn ask_sources(self, transfer: &Transfer<'_>, left: u64) -> Outcome {
         let fill = self.fill;
         while let Some(source) = fill.next_source() {
             match transfer.fetch(&source).await {
-                Ok(()) => return self.verify(transfer).await,
+                Ok(()) => return self.verify(transfer, left).await,
                 Err(TransferError::Source(error)) => {
                     tracing::warn!(digest = %fill.digest, %error, "a source of a fill failed");
                     fill.failed(&source.name, error);
                 }
+                Err(TransferError::Unresumable) if left > 0 => return Outcome::Contradicted,
                 Err(TransferError::Unresumable) => {
                     if let Err(error) = transfer.restart().await {
                         return Outcome::Storage(Some(error));
@@ -184,7 +237,7 @@ impl FillTask<'_> {
     }
 
     /// Compares the hash with the digest. If they differ, tries to repair the blob from other endpoints.
-    async fn verify(self, transfer: &Transfer<'_>) -> Outcome {
+    async fn verify(self, transfer: &Transfer<'_>, left: u64) -> Outcome {
         let mismatch = match transfer.hashed().await {
             Ok((_, hasher)) => match verified(hasher, &self.fill.digest) {
                 Ok(()) => return Outcome::Complete,
@@ -192,6 +245,9 @@ impl FillTask<'_> {
             },
             Err(error) => return Outcome::Storage(Some(error)),
         };
+        if left > 0 {
+            return Outcome::Contradicted;
+        }
         match transfer.repair(&self.fill.usable_sources()).await {
             Ok(true) => Outcome::Complete,
             Ok(false) | Err(TransferError::Source(_) | TransferError::Unresumable) => Outcome::Mismatch(mismatch),

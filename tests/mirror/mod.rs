@@ -12,5 +12,6 @@ mod passing;
 mod pull;
 mod ranges;
 mod rights;
+mod sizes;
 mod slow_disk;
 mod warm;

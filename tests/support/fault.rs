@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     WrongRange,
     /// Omits the size of the whole from `Content-Range`.
     UnknownTotal,
+    /// Writes this size of the whole into `Content-Range`, also of a 416.
+    Total(u64),
     /// Sends everything from the beginning of a range on, and ignores its end.
     Overlong,
     /// Omits `Docker-Content-Digest`.

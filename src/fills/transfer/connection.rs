@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::error::TransferError;
+use super::provenance::Sender;
 use super::state::Transfer;
 use super::writer::{self, Batch, WriteHalf, total_len};
 use crate::fills::progress::Phase;
@@ -50,13 +51,16 @@ impl Connection<'_> {
     pub(super) async fn run(self, fault: oneshot::Receiver<Fault>) -> ConnectionEnd {
         let began = self.transfer.shared.machine.clock.moment();
         let (queue, batches) = writer::queue();
-        let sender = (self.source.name.clone(), self.endpoints.id(self.endpoint));
-        let writer = WriteHalf { transfer: self.transfer, assignment: self.assignment, sender };
+        let writer = WriteHalf { transfer: self.transfer, assignment: self.assignment, sender: self.sender() };
         let mut received = 0;
         let (fetched, written) = tokio::join!(self.fetch(queue, fault), writer.run(batches, &mut received));
         let outcome = written.and(fetched);
         let Self { endpoint, assignment, early, .. } = self;
         ConnectionEnd { endpoint, assignment, early, began, received, outcome }
+    }
+
+    fn sender(self) -> Sender {
+        (self.source.name.clone(), self.endpoints.id(self.endpoint))
     }
 
     /// Receives the segment until it is complete, or until the connection is cut.
@@ -178,9 +182,13 @@ impl Connection<'_> {
     /// Handles the head of an answer: it confirms the source's right, and tells the size of the blob. Returns the size.
     async fn accept(self, stream: &BlobStream) -> Result<Option<u64>, TransferError> {
         let transfer = self.transfer;
-        // Readers were told the first size, so no later source may name another.
-        let sizes = [self.source.expected_size, transfer.fill.progress().size, stream.total()];
-        let size = agreed_size(sizes).map_err(TransferError::Source)?;
+        // The size that another source named is nothing to this one. Readers that were told it are cut.
+        let sizes = [self.source.expected_size, transfer.scheduler().size(), stream.total()];
+        let size = agreed_size(sizes).map_err(|error| transfer.contradicted(&self.sender(), stream.total(), error))?;
+        let is_repair = transfer.fill.progress().phase == Phase::Repairing;
+        if !is_repair && size.is_some_and(|size| size < transfer.partial.arrivals().snapshot().end()) {
+            return Err(TransferError::Unresumable);
+        }
         if !stream.is_ranged() && !transfer.scheduler().takes_all(self.assignment) {
             self.endpoints.leave_to_others(self.endpoint);
             return Err(self.protocol_error("it ignores ranges".to_owned()));
@@ -219,7 +227,6 @@ impl Connection<'_> {
         }
         let asking = transfer.fill.progress().phase == Phase::Asking;
         match total.or_else(|| known.is_none().then(|| arrivals.prefix())) {
-            // Starting over is possible only while no reader has got any bytes.
             Some(total) if total < arrivals.snapshot().end() && asking => Err(TransferError::Unresumable),
             Some(total) if known.is_none() && total >= arrivals.snapshot().end() => {
                 transfer.scheduler().set_size(total);

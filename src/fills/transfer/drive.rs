@@ -39,13 +39,22 @@ impl Transfer<'_> {
     /// Fetches from one source until everything has arrived.
     pub(in crate::fills) async fn fetch(&self, source: &BlobSource) -> Result<(), TransferError> {
         let endpoints = Endpoints::of(source, self.shared.machine.clock.clone());
-        self.fetch_through(source, &endpoints).await
+        let mut fetched = self.fetch_through(source, &endpoints).await;
+        // Endpoints that name another size than the first one may be right.
+        while let (Err(TransferError::Source(_)), None) = (&fetched, source.expected_size)
+            && let Some((size, endpoints)) = self.take_claim(&source.name)
+        {
+            tracing::warn!(digest = %self.fill.digest, size, "the endpoints of an upstream disagree about the size of a blob; trying another size");
+            let endpoints = Endpoints::from_ids(endpoints, self.shared.machine.clock.clone());
+            fetched = self.fetch_through(source, &endpoints).await;
+        }
+        fetched
     }
 
     /// Fetches from these endpoints of a source until everything has arrived.
     pub(super) async fn fetch_through(&self, source: &BlobSource, endpoints: &Endpoints) -> Result<(), TransferError> {
-        // A size that another source named does not count, unless readers were told of it.
-        let size = source.expected_size.or(self.stated_size());
+        // A size that another source named does not count.
+        let size = source.expected_size;
         let hosts = Hosts::of(self, source, endpoints, size);
         *self.scheduler() = Scheduler::new(size, self.shared.settings.segment, hosts.paces());
         // Readers get nothing during a repair, and may leave. The repair is finished all the same.

@@ -1,17 +1,19 @@
 //! The state that the activities of one transfer share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::error::TransferError;
 use super::provenance::{Provenance, Sender};
 use crate::cache::Reservation;
 use crate::fills::fill::Fill;
 use crate::fills::progress::Phase;
 use crate::fills::schedule::{Needs, Scheduler};
 use crate::fills::shared::Shared;
-use crate::oci::{Hasher, Span};
+use crate::oci::{Hasher, MirroredName, Span};
 use crate::store::{Partial, PrefixHash, StoreError};
+use crate::upstream::{EndpointId, UpstreamError};
 
 /// The transfer of one blob to the disk.
 pub(in crate::fills) struct Transfer<'a> {
@@ -25,6 +27,8 @@ pub(in crate::fills) struct Transfer<'a> {
     // Each of the std locks is held for one operation.
     scheduler: Mutex<Scheduler>,
     provenance: Mutex<Provenance>,
+    /// The sizes that endpoints claim, and that others contradict.
+    claims: Mutex<Vec<(Sender, u64)>>,
     /// The endpoints whose bytes a repair has replaced.
     suspects: Mutex<Vec<Sender>>,
     /// Notified when an answer has come, since there may be work for more connections.
@@ -43,6 +47,7 @@ impl<'a> Transfer<'a> {
             reservation: tokio::sync::Mutex::default(),
             scheduler: Mutex::new(scheduler),
             provenance: Mutex::default(),
+            claims: Mutex::default(),
             suspects: Mutex::default(),
             answered: Notify::new(),
         }
@@ -58,7 +63,7 @@ impl<'a> Transfer<'a> {
         self.forget_hash().await;
         *self.scheduler() = Scheduler::new(None, self.shared.settings.segment, Vec::new());
         self.partial.restart().await?;
-        self.fill.arrived();
+        self.fill.begin_again(Arc::clone(self.partial.arrivals()));
         Ok(())
     }
 
@@ -85,10 +90,29 @@ impl<'a> Transfer<'a> {
         !unasked && scheduler.is_done(&self.partial.arrivals().snapshot())
     }
 
-    /// Returns the size that readers were told. A repair decides by itself: the size may be what is wrong.
-    pub(super) fn stated_size(&self) -> Option<u64> {
-        let progress = self.fill.progress();
-        progress.size.filter(|_| progress.phase != Phase::Repairing)
+    /// Records that an endpoint claims another size than an endpoint before it or than a descriptor. Returns the error of its
+    /// connection.
+    pub(super) fn contradicted(&self, sender: &Sender, claim: Option<u64>, error: UpstreamError) -> TransferError {
+        if let Some(size) = claim {
+            self.claims().push((sender.clone(), size));
+        }
+        TransferError::Source(error)
+    }
+
+    /// Takes the claims of a source's endpoints: one of the sizes, and the endpoints that claim it. Returns `None` if there
+    /// are no claims.
+    pub(super) fn take_claim(&self, name: &MirroredName) -> Option<(u64, Vec<EndpointId>)> {
+        let mut claims = self.claims();
+        let size = claims.iter().find(|((source, _), _)| source == name).map(|(_, size)| *size)?;
+        let taken = claims.extract_if(.., |((source, _), claim)| source == name && *claim == size);
+        let mut endpoints: Vec<_> = taken.map(|((_, endpoint), _)| endpoint).collect();
+        endpoints.dedup();
+        Some((size, endpoints))
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Vec<(Sender, u64)>> {
+        // As for the plan.
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the scheduler choose. The transfer may use this number of connections.

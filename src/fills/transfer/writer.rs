@@ -74,7 +74,7 @@ impl WriteHalf<'_> {
             let differs = transfer.partial.overwrite(span.start, pieces).await?;
             let before = transfer.provenance().set(&self.sender, span);
             if differs {
-                transfer.fill.mark_replaced(span);
+                transfer.fill.content().mark_replaced(span);
                 transfer.suspect(before);
             }
         } else {

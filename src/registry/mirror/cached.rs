@@ -51,10 +51,7 @@ impl CachedRepository {
         }
         let Some(body) = self.store().read(digest, MAX_MANIFEST_BYTES).await? else { return Ok(None) };
         let size = body.len() as u64;
-        if link.size.is_some_and(|recorded| recorded != size) {
-            if link.right.is_proven() {
-                self.drop_wrong_length(digest, size).await?;
-            }
+        if link.size.is_some_and(|recorded| recorded != size) && !self.settle_length(digest, &link, size).await? {
             return Ok(None);
         }
         // A layer is not served as a manifest: its media type, which another manifest claims, could be one that a browser runs.
@@ -83,16 +80,21 @@ impl CachedRepository {
         if link.size.is_none_or(|size| size == stored.size) {
             return Ok(Some(stored));
         }
-        // A size that only a manifest claims proves nothing about the file.
-        if link.right.is_proven() {
-            self.drop_wrong_length(digest, stored.size).await?;
-        }
-        Ok(None)
+        Ok(self.settle_length(digest, link, stored.size).await?.then_some(stored))
     }
 
-    async fn drop_wrong_length(&self, digest: &Digest, found: u64) -> Result<(), RegistryError> {
+    /// Decides whether a cached file is right whose length differs from the size in a link. The digest tells: either the
+    /// size is corrected, or the file is removed. A size that only a manifest claims proves nothing about the file.
+    async fn settle_length(&self, digest: &Digest, link: &LinkRecord, found: u64) -> Result<bool, RegistryError> {
+        if self.store().matches(digest).await? {
+            tracing::warn!(%digest, repository = %self.name, recorded = link.size, found, "the recorded size of a cached file is wrong; it is corrected");
+            let corrected = LinkRecord { size: Some(found), ..link.clone() };
+            self.store().set_links(&self.name, vec![(*digest, corrected)]).await?;
+            return Ok(true);
+        }
         tracing::error!(%digest, found, "a cached file does not have its recorded length; it is removed and fetched again");
-        self.context.drop_damaged(digest).await
+        self.context.drop_damaged(digest).await?;
+        Ok(false)
     }
 
     /// Returns the cached tags in byte order. The upstream may have more.

@@ -44,7 +44,8 @@ pub struct Partial {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shared {
     Resumable,
-    /// Another process fills the same digest, so this file has another name and is removed at the end.
+    /// Another process fills the same digest, or an earlier fill has left content that contradicts this one's. So this
+    /// file has another name and is removed at the end.
     Own,
 }
 
@@ -67,10 +68,7 @@ impl Partial {
             // If the lock fails, another process fills the file. If the name differs, another process has just
             // completed it.
             if !(disk::try_lock(&file)? && disk::names(&data, &file)?) {
-                let data = within.join(format!("data-{}", random_id()));
-                let file = disk::open_writable(&data)?;
-                disk::try_lock(&file)?;
-                return Ok(Self::new(within, data, file, Extents::default(), Shared::Own));
+                return Self::open_own(within);
             }
             let journal = disk::optional(disk::read(&within.join("extents")))?.unwrap_or_default();
             let mut extents = Extents::from_journal(&String::from_utf8_lossy(&journal));
@@ -78,6 +76,19 @@ impl Partial {
             Ok(Self::new(within, data, file, extents, Shared::Resumable))
         })
         .await
+    }
+
+    /// Opens an empty file in `directory`, beside the one that an earlier fill has left.
+    pub(super) async fn open_aside(directory: PathBuf) -> Result<Self, StoreError> {
+        let within = directory.clone();
+        on_disk("open partial", &directory, move || Self::open_own(within)).await
+    }
+
+    fn open_own(directory: PathBuf) -> std::io::Result<Self> {
+        let data = directory.join(format!("data-{}", random_id()));
+        let file = disk::open_writable(&data)?;
+        disk::try_lock(&file)?;
+        Ok(Self::new(directory, data, file, Extents::default(), Shared::Own))
     }
 
     fn new(directory: PathBuf, data: PathBuf, file: File, extents: Extents, shared: Shared) -> Self {
@@ -211,9 +222,12 @@ impl Partial {
                 let _ = remove_files(&data, &directory, shared);
                 return Err(error);
             }
-            if shared == Shared::Resumable
-                && let Err(error) = disk::remove_dir(&directory)
-            {
+            // The blob is whole, so nothing else that was fetched of it is needed. A file of another process stays.
+            let removed = match shared {
+                Shared::Resumable => disk::remove_dir(&directory),
+                Shared::Own => remove(&directory),
+            };
+            if let Err(error) = removed {
                 // The blob itself is stored.
                 tracing::warn!(%error, directory = %directory.display(), "the journal of a finished fill could not be removed");
             }

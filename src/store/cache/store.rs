@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::arrivals::{Arrivals, PrefixHash};
 use super::locks::{CacheLock, CacheLocks};
 use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, on_disk};
@@ -61,6 +62,16 @@ impl CacheStore {
         LocalFile::new(self.paths.blob(digest))
     }
 
+    /// Reads a complete blob and returns true if it matches its digest. Returns false if it is not stored.
+    pub async fn matches(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let Some(stored) = self.blob(digest).await? else { return Ok(false) };
+        let (arrivals, mut hash) = (Arrivals::whole(&stored), PrefixHash::new(digest.algorithm()));
+        while hash.position() < stored.size {
+            hash.advance(&arrivals, stored.size).await?;
+        }
+        Ok(hash.hasher().finish() == *digest)
+    }
+
     /// Reads a small blob (a manifest) whole; `None` if it is not stored, or longer than `limit`.
     pub async fn read(&self, digest: &Digest, limit: usize) -> Result<Option<Bytes>, StoreError> {
         let path = self.paths.blob(digest);
@@ -101,6 +112,12 @@ impl CacheStore {
     /// Opens the partial blob of a digest for one fill; creates it if there is none.
     pub async fn partial(&self, digest: &Digest) -> Result<Partial, StoreError> {
         Partial::open(self.paths.partial(digest)).await
+    }
+
+    /// Opens an empty partial blob beside the one that an earlier fill has left. It cannot be resumed. If it is completed,
+    /// the other one is removed.
+    pub async fn partial_aside(&self, digest: &Digest) -> Result<Partial, StoreError> {
+        Partial::open_aside(self.paths.partial(digest)).await
     }
 
     /// Turns a partial blob, whose content the caller has verified, into a complete one.

@@ -212,13 +212,14 @@ fn ranged(content: &Bytes, request: &Logged, faults: &Faults) -> Answer {
         return Answer::new(200).body(content.clone());
     };
     let total = content.len();
-    let Some(mut span) = range.resolve(total as u64) else {
-        return Answer::new(416).with("content-range", format!("bytes */{total}"));
+    let stated = pick!(faults, Total).unwrap_or(total as u64);
+    let Some(mut span) = range.resolve((total as u64).min(stated)) else {
+        return Answer::new(416).with("content-range", format!("bytes */{stated}"));
     };
     if faults.has(&Fault::Overlong) {
         span.end = total as u64;
     }
-    let said = if faults.has(&Fault::UnknownTotal) { "*".to_owned() } else { total.to_string() };
+    let said = if faults.has(&Fault::UnknownTotal) { "*".to_owned() } else { stated.to_string() };
     let shift = u64::from(faults.has(&Fault::WrongRange));
     let body = content.slice(span.start as usize..span.end as usize);
     Answer::new(206).with("content-range", format!("bytes {}-{}/{said}", span.start + shift, span.end - 1)).body(body)
