@@ -110,6 +110,10 @@ pub struct Metrics {
     pub followed_tags: IntCounterVec,
     /// Logins by `outcome` (`ok`, `refused`).
     pub logins: IntCounterVec,
+    /// `entrepot_http_refused_total`
+    pub http_refused: IntCounterVec,
+    /// `entrepot_http_stalled_total`
+    pub http_stalled: IntCounterVec,
 }
 
 impl Metrics {
@@ -322,6 +326,8 @@ impl Metrics {
                 &["outcome"],
             ),
             logins: counters(r, "entrepot_logins_total", "Logins", &["outcome"]),
+            http_refused: counters(r, "entrepot_http_refused_total", "Refused connections and requests", &["limit"]),
+            http_stalled: counters(r, "entrepot_http_stalled_total", "Clients that took no answer", &["what"]),
             registry,
         }
     }

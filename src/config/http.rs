@@ -9,7 +9,7 @@ use super::address;
 use super::address_range::AddressRange;
 use super::cursor::{Cursor, ReadContext};
 use super::keys::{KeyShape, Notation};
-use super::scalar_type::{DURATION, FLAG, ScalarType};
+use super::scalar_type::{DURATION, FLAG, ScalarType, TIMEOUT};
 use super::section::{Keys, Section};
 use crate::oci::HostName;
 
@@ -30,6 +30,9 @@ pub struct Http {
     pub headers: Vec<(String, String)>,
     /// `http.debug`: a second listener, for `/metrics` and `/debug/health`.
     pub debug: Option<Debug>,
+    /// `http.stall`: a client that takes nothing of what is ready for it, or sends nothing of what the server waits for, is given up
+    /// after this time.
+    pub stall: Duration,
     /// The longest time that a graceful stop takes.
     pub drain_timeout: Duration,
 }
@@ -106,6 +109,7 @@ impl Default for Http {
             trusted_proxies: PRIVATE.iter().filter_map(|range| range.parse().ok()).collect(),
             headers: Vec::new(),
             debug: None,
+            stall: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(60),
         }
     }
@@ -128,6 +132,7 @@ impl Section for Http {
         keys.scalar("prefix", &PREFIX, &mut self.prefix);
         keys.list("trustedproxies", &mut self.trusted_proxies);
         headers(&mut self.headers, keys);
+        keys.scalar("stall", &TIMEOUT, &mut self.stall);
         keys.scalar("draintimeout", &DURATION, &mut self.drain_timeout);
         keys.optional("debug", &mut self.debug);
         self.debug = self.debug.take().filter(|debug| !debug.addr.is_empty());

@@ -5,8 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
+
+/// A connection is looked at this many times before it counts as idle.
+const IDLE_TICKS: u32 = 8;
 
 /// The state of a connection, shared by the stream below hyper and the service above it.
 pub(super) struct Activity {
@@ -67,8 +71,30 @@ impl Activity {
         ReadingBody(Arc::clone(self))
     }
 
+    /// Returns the number of requests that are being answered.
+    pub(super) fn answering(&self) -> usize {
+        self.answering.load(Ordering::Relaxed)
+    }
+
     fn is_answering(&self) -> bool {
-        self.answering.load(Ordering::Relaxed) > 0
+        self.answering() > 0
+    }
+
+    /// Returns true if a request is being read or answered.
+    fn is_busy(&self) -> bool {
+        self.is_answering() || self.reading.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ready when the connection had a request and has been without one for `time`.
+    pub(super) async fn idle(&self, time: Duration) {
+        let (mut seen, mut ticks) = (0, 0);
+        while ticks < IDLE_TICKS {
+            tokio::time::sleep(time / IDLE_TICKS).await;
+            let requests = self.requests();
+            let rests = requests > 0 && requests == seen && !self.is_busy();
+            ticks = if rests { ticks + 1 } else { 0 };
+            seen = requests;
+        }
     }
 
     /// Records that everything written so far has been flushed.

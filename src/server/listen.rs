@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use super::address::{self, BindError};
@@ -16,6 +17,9 @@ use crate::web::{App, Listener};
 
 /// The time that running requests may take to finish if `http.draintimeout` is not set.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The bytes that the kernel keeps for a client that does not take them. With its default of some MiB, the server would notice the progress
+/// of a slow client only once in minutes.
+const UNSENT_BYTES: u32 = 128 << 10;
 /// The pause of accepting after an error that will not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -23,6 +27,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Server {
     sockets: Vec<ListeningSocket>,
+    /// The descriptors that the process may have.
+    descriptors: u64,
     drain_timeout: Duration,
 }
 
@@ -34,14 +40,14 @@ struct ListeningSocket {
 }
 
 impl Server {
-    /// Binds the configured addresses. The error names the address and the remedy.
-    pub async fn bind(http: &config::Http) -> Result<Self, BindError> {
+    /// Binds the configured addresses, for a process that may have this many descriptors. The error names the address and the remedy.
+    pub async fn bind(http: &config::Http, descriptors: u64) -> Result<Self, BindError> {
         let mut sockets = vec![ListeningSocket::bind(&http.addr, Listener::Main).await?];
         if let Some(debug) = &http.debug {
             sockets.push(ListeningSocket::bind(&debug.addr, Listener::Debug).await?);
         }
         let drain_timeout = if http.drain_timeout.is_zero() { DRAIN_TIMEOUT } else { http.drain_timeout };
-        Ok(Self { sockets, drain_timeout })
+        Ok(Self { sockets, descriptors, drain_timeout })
     }
 
     /// Returns the address of a listener, or `None` if it is not configured. With port 0 the system chose the port.
@@ -52,7 +58,7 @@ impl Server {
     /// Serves until `stop` is ready. Then stops accepting, lets running requests finish for the drain timeout, cuts the rest, and
     /// returns.
     pub async fn run(self, app: Arc<App>, tasks: &Tasks, stop: impl Future<Output = ()>) {
-        let connections = Arc::new(Connections::new(app, tasks.clone()));
+        let connections = Arc::new(Connections::new(app, tasks.clone(), self.descriptors));
         for socket in self.sockets {
             connections.spawn(socket.accept(Arc::clone(&connections)));
         }
@@ -82,11 +88,12 @@ impl ListeningSocket {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // This fails only if the connection has ended, which the first read reports.
+                    // These fail only if the connection has ended, which the first read reports.
                     let _ = stream.set_nodelay(true);
+                    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
                     // On a socket for both families, an IPv4 client has an IPv6 address that contains its own.
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    connections.spawn(connection::serve(Arc::clone(&connections), stream, peer, self.listener));
+                    connection::accept(&connections, stream, peer, self.listener);
                 }
                 Err(error) => pause_after(&error).await,
             }

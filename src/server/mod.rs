@@ -2,6 +2,8 @@
 
 mod address;
 mod activity;
+mod budget;
+mod progress;
 mod http1;
 mod bad_request;
 mod connection;

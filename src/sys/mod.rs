@@ -7,11 +7,13 @@ mod clock;
 mod random;
 mod tasks;
 mod machine;
+mod descriptors;
 pub mod disk;
 mod extent;
 pub mod process;
 
 pub use clock::{Clock, Moment};
+pub use descriptors::raise_descriptor_limit;
 pub use extent::{Extent, ReadAt};
 pub use machine::Machine;
 pub use random::{jitter, random_id};

@@ -1,6 +1,8 @@
 //! The application: everything that a request may need.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -21,6 +23,14 @@ pub enum Listener {
     Main,
     /// `http.debug.addr` serves metrics and health.
     Debug,
+}
+
+/// Tells whether the budget has room for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestRoom {
+    Free,
+    /// The request is refused, unless it is a probe.
+    Full,
 }
 
 /// The requests that are logged.
@@ -56,6 +66,7 @@ pub struct App {
     debug: Site,
     pub(super) names: OwnNames,
     pub(super) proxies: TrustedProxies,
+    pub(super) stall: Duration,
     /// The headers of `http.headers`, which every answer carries.
     pub(super) cors: Cors,
 }
@@ -92,8 +103,24 @@ impl App {
             debug: Site::Debug { metrics: separate },
             names: OwnNames::new(names),
             proxies: TrustedProxies::new(http.trusted_proxies),
+            stall: http.stall,
             cors: Cors::new(parse_headers(&http.headers)?),
         })
+    }
+
+    /// Returns the address of the client that sent a request, for a fair share of the server.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        self.proxies.forwarded(peer, headers).unwrap_or(peer.ip())
+    }
+
+    /// Returns the metrics, for what the server counts itself.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Returns the time after which a client without progress is given up.
+    pub fn stall(&self) -> Duration {
+        self.stall
     }
 
     /// Returns the paths that a listener serves.

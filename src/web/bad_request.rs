@@ -56,6 +56,18 @@ pub fn bad_request(app: &App, status: StatusCode, greeting: Greeting, peer: Sock
             "an unreadable request was refused"
         );
     }
+    closing(failure, &id)
+}
+
+/// Answers a connection that finds no place. The caller closes it without reading a request.
+pub fn overloaded(app: &App) -> Response<Bytes> {
+    let failure = Failure::overloaded();
+    app.metrics.http_requests.with_label_values(&["unknown", "unknown", "503"]).inc();
+    closing(failure, &random_id())
+}
+
+/// Returns an answer after which the connection is closed.
+fn closing(failure: Failure, id: &str) -> Response<Bytes> {
     let mut response = failure.into_json();
     let len = response.body().len();
     let headers = response.headers_mut();

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
-use super::app::{App, Listener};
+use super::app::{App, Listener, RequestRoom};
 use super::call::{Answer, Call};
 use super::error::Failure;
 use super::exchange::Exchange;
@@ -20,7 +20,12 @@ use super::route::{Refused, Route, RouteError, is_api, is_registry_api};
 use super::{api, ops, v2};
 
 /// Answers a request. It never fails: an error is an answer too.
-pub async fn handle<B>(app: &Arc<App>, listener: Listener, request: Request<B>, peer: SocketAddr) -> Response<Body>
+pub async fn handle<B>(
+    app: &Arc<App>,
+    (listener, room): (Listener, RequestRoom),
+    request: Request<B>,
+    peer: SocketAddr,
+) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -29,11 +34,12 @@ where
     let parsed = Route::parse(app.site(listener), &head.method, &head.uri);
     let framing = check_framing(&head);
     let handler = parsed.as_ref().map_or_else(|refused| refused.handler, Route::handler);
-    let body = RequestBody::new(body, &head);
+    let body = RequestBody::new(body, &head, app.stall);
     let exchange = Box::new(Exchange::begin(app, head, peer, handler));
     let mut call = Call { exchange, body, listener, namespace: None };
     let answer = match framing.map_err(Failure::from).and_then(|()| check(app, &call.exchange.head)) {
         Err(failure) => Err(failure),
+        Ok(()) if room == RequestRoom::Full && !is_probe(&parsed) => Err(Failure::overloaded()),
         Ok(()) if is_preflight(app, &call) => Ok(preflight(&parsed)),
         Ok(()) => match parsed {
             Ok(route) => answer(&mut call, route).await,
@@ -41,6 +47,11 @@ where
         },
     };
     finish(call, answer)
+}
+
+/// Returns true for the probes. They open no file, and a supervisor that gets no answer restarts the server.
+fn is_probe(parsed: &Result<Route, Refused>) -> bool {
+    matches!(parsed, Ok(Route::Root | Route::Live | Route::Ready | Route::Health | Route::Metrics))
 }
 
 /// Checks what is decided before any route.

@@ -28,8 +28,8 @@ pub use api::{
     FillState, FillStatus, RepositoryEntry, RepositoryKind, RepositoryList, StoredTags, TagEntry, UnfinishedUsage,
     UnlinkedUsage, UploadUsage, UpstreamList, UpstreamStatus, UsageEntry, UsageLine, UsageTotals, WarmLine, WarmOrder,
 };
-pub use app::{AccessLog, App, AppError, Listener, Parts};
-pub use bad_request::{Greeting, bad_request};
+pub use app::{AccessLog, App, AppError, Listener, Parts, RequestRoom};
+pub use bad_request::{Greeting, bad_request, overloaded};
 pub use error::{ErrorAnswer, ErrorEntry};
 pub use handle::handle;
 pub use request::Repeated;

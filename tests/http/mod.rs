@@ -2,6 +2,7 @@
 
 mod active_content;
 mod bad_requests;
+mod budgets;
 mod errors;
 mod foreign_pages;
 mod load;

@@ -21,6 +21,8 @@ pub struct Registry {
     directory: tempfile::TempDir,
     addr: SocketAddr,
     environment: Vec<(String, String)>,
+    /// Commands of a shell that set limits before the server starts.
+    limits: String,
     child: Option<Child>,
 }
 
@@ -40,14 +42,23 @@ impl Registry {
         Self::configured_in(&[], write)
     }
 
+    /// Starts a server after commands of a shell such as `ulimit -n 128`.
+    pub fn limited(limits: &str, write: impl FnOnce(&Place) -> String) -> Self {
+        Self::prepared(&[], limits, write)
+    }
+
     /// Starts such a server with these environment variables only.
     pub fn configured_in(environment: &[(&str, String)], write: impl FnOnce(&Place) -> String) -> Self {
+        Self::prepared(environment, "", write)
+    }
+
+    fn prepared(environment: &[(&str, String)], limits: &str, write: impl FnOnce(&Place) -> String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let addr = free_address();
         let place = Place { directory: directory.path().to_owned(), addr };
         fs::write(directory.path().join("config.yml"), write(&place)).unwrap();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let mut registry = Self { directory, addr, environment, child: None };
+        let mut registry = Self { directory, addr, environment, limits: limits.to_owned(), child: None };
         registry.launch();
         registry
     }
@@ -116,7 +127,10 @@ impl Registry {
 
     fn launch(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
-        let child = Command::new(binary())
+        // The shell becomes the server.
+        let child = Command::new("sh")
+            .args(["-c", &format!("{}\nexec \"$0\" \"$@\"", self.limits)])
+            .arg(binary())
             .arg("serve")
             .arg(self.directory.path().join("config.yml"))
             .current_dir(self.directory.path())

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::registry::{self, Registry};
 use crate::server::Server;
 use crate::store::Store;
-use crate::sys::{Machine, Tasks, blocking};
+use crate::sys::{Machine, Tasks, blocking, raise_descriptor_limit};
 use crate::web::{AccessLog, App, Listener, Parts};
 
 /// The time that work which must not stop halfway, such as storing a verified blob, gets after the last request.
@@ -36,8 +36,10 @@ pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> 
         stop_signals(&machine.tasks).map_err(|error| ErrorMessage(format!("cannot handle signals: {error}")))?;
     let config = settings.config();
     let store = prepared_store(&settings, &machine).await?;
+    let descriptors = raise_descriptor_limit();
+    tracing::debug!(descriptors, "the limit of open files");
     // The port is opened first: a port in use is the most common mistake, and early clients wait instead of being refused.
-    let server = Server::bind(&config.http).await.map_err(ErrorMessage::new)?;
+    let server = Server::bind(&config.http, descriptors).await.map_err(ErrorMessage::new)?;
     let registry =
         registry::open(config, store, machine.clone(), Arc::clone(&metrics)).await.map_err(ErrorMessage::new)?;
     let app = build_app(&settings, &registry, &machine, metrics).await?;

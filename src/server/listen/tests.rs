@@ -7,7 +7,7 @@ fn http(addr: &str) -> config::Http {
 #[tokio::test]
 async fn server_binds_the_configured_addresses() {
     for addr in [":0", "127.0.0.1:0", "localhost:0"] {
-        let server = Server::bind(&http(addr)).await.unwrap();
+        let server = Server::bind(&http(addr), 1024).await.unwrap();
         assert_ne!(server.addr(Listener::Main).unwrap().port(), 0, "{addr}");
         assert_eq!(server.addr(Listener::Debug), None);
     }
@@ -15,7 +15,7 @@ async fn server_binds_the_configured_addresses() {
 
 #[tokio::test]
 async fn bind_error_names_the_address_the_key_and_the_remedy() {
-    let taken = Server::bind(&http("127.0.0.1:0")).await.unwrap();
+    let taken = Server::bind(&http("127.0.0.1:0"), 1024).await.unwrap();
     let addr = taken.addr(Listener::Main).unwrap().to_string();
     let debug =
         config::Http { debug: Some(config::Debug { addr: addr.clone(), prometheus: None }), ..http("127.0.0.1:0") };
@@ -26,7 +26,7 @@ async fn bind_error_names_the_address_the_key_and_the_remedy() {
         (http(":99999"), [":99999", "http.addr", "HOST:PORT"]),
         (http("nonsense"), ["nonsense", "http.addr", "HOST:PORT"]),
     ] {
-        let error = Server::bind(&http).await.unwrap_err().to_string();
+        let error = Server::bind(&http, 1024).await.unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
 }

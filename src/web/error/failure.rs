@@ -28,6 +28,8 @@ const THROTTLED_RETRY: Duration = Duration::from_secs(60);
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 /// The `Retry-After` for a login that found no place in the queue. The queue is done after about a second.
 const LOGIN_RETRY: Duration = Duration::from_secs(2);
+/// The `Retry-After` for a request beyond the budget of connections and requests.
+const OVERLOAD_RETRY: Duration = Duration::from_secs(5);
 /// The longest beginning and end of a message, in characters. A message may quote a long text of the client in its middle.
 const MESSAGE_BEGIN: usize = 512;
 const MESSAGE_END: usize = 256;
@@ -90,6 +92,12 @@ impl Failure {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         self.with(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// The descriptors for clients are used up.
+    pub(in crate::web) fn overloaded() -> Self {
+        let message = "the server has as many connections and requests as it can; send this request again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message).retry_after(OVERLOAD_RETRY)
     }
 
     /// The input is not a readable HTTP/1.1 request. `status` is the status that HTTP has for it.
@@ -171,6 +179,11 @@ impl From<BodyError> for Failure {
                 let seconds = limit.as_secs();
                 let message = format!("the body of the request did not arrive within {seconds} s; send it again");
                 Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Unsupported, message)
+            }
+            BodyError::Stalled(stall) => {
+                let message = format!("nothing of the body arrived for {stall:?}; send the rest, or all of it again");
+                Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, message)
+                    .with(CONNECTION, HeaderValue::from_static("close"))
             }
             BodyError::Exhausted(wait) => {
                 let message = "too many large manifests arrive at the same time; send this one again later";

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::Version;
 use http::request::Parts;
 use http_body_util::BodyExt;
@@ -11,8 +12,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use super::body_budget::{BodyBudget, Exhausted};
 use crate::sys::Tasks;
 
-/// A client that sends nothing for this long is given up; the bytes that it sent stay.
-const STALL: Duration = Duration::from_secs(300);
+/// Pieces are joined up to this length, if they have arrived already. A client may send a chunk for each byte, and each piece costs a
+/// write.
+const JOINED_BYTES: usize = 64 << 10;
+/// A piece of this length is not copied.
+const LARGE_BYTES: usize = 16 << 10;
 /// The size and the time limit for reading the rest of a body that the answer did not need. Reading it lets the client see the
 /// answer instead of a reset connection.
 const DRAIN_BYTES: u64 = 64 << 20;
@@ -27,6 +31,10 @@ pub(in crate::web) struct RequestBody {
     received: u64,
     announced: Option<u64>,
     continuation: Continuation,
+    /// A client that sends nothing for this long is given up; the bytes that it sent stay.
+    stall: Duration,
+    /// The error that ended the body after a piece that was returned.
+    failed: Option<BodyError>,
 }
 
 /// A body that could not be read to its end.
@@ -34,6 +42,8 @@ pub(in crate::web) struct RequestBody {
 pub(in crate::web) enum BodyError {
     /// The body broke off. In most cases the client has left and no one reads the answer.
     Broken(String),
+    /// Nothing arrived for this time.
+    Stalled(Duration),
     /// A body that is read into memory had not arrived after this time.
     Slow(Duration),
     /// A body found no memory within this time; there may be some later.
@@ -55,7 +65,7 @@ enum Continuation {
 }
 
 impl RequestBody {
-    pub(in crate::web) fn new<B>(body: B, head: &Parts) -> Self
+    pub(in crate::web) fn new<B>(body: B, head: &Parts, stall: Duration) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -66,6 +76,8 @@ impl RequestBody {
             announced: body.size_hint().exact(),
             rest: (!body.is_end_stream()).then(|| body.map_err(Into::into).boxed_unsync()),
             received: 0,
+            stall,
+            failed: None,
             continuation: if waits { Continuation::Waits } else { Continuation::Sends },
         }
     }
@@ -80,13 +92,48 @@ impl RequestBody {
         self.announced
     }
 
-    /// Reads the next piece. Returns `None` at the end.
+    /// Reads the next piece. Returns `None` at the end. Small pieces that have arrived already are joined.
     pub(in crate::web) async fn piece(&mut self) -> Result<Option<Bytes>, BodyError> {
         self.continuation = Continuation::Sends;
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let stall = self.stall;
+        let first = tokio::time::timeout(stall, self.data()).await.map_err(|_| BodyError::Stalled(stall))??;
+        match first {
+            Some(first) if first.len() < LARGE_BYTES => Ok(Some(self.join(first))),
+            first => Ok(first),
+        }
+    }
+
+    /// Appends the pieces that have arrived. What arrived before an error is returned, and the error at the next call.
+    fn join(&mut self, first: Bytes) -> Bytes {
+        let Some(mut next) = self.data().now_or_never() else { return first };
+        let mut joined = BytesMut::from(&first[..]);
+        loop {
+            match next {
+                Ok(Some(piece)) => joined.extend_from_slice(&piece),
+                Ok(None) => break,
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+            if joined.len() >= JOINED_BYTES {
+                break;
+            }
+            match self.data().now_or_never() {
+                Some(arrived) => next = arrived,
+                None => break,
+            }
+        }
+        joined.freeze()
+    }
+
+    /// Reads the next frame that has data. It may be dropped before it is ready.
+    async fn data(&mut self) -> Result<Option<Bytes>, BodyError> {
         while let Some(rest) = &mut self.rest {
-            let frame = tokio::time::timeout(STALL, rest.frame()).await;
-            let frame = frame.map_err(|_| BodyError::Broken("nothing arrived for five minutes".to_owned()))?;
-            match frame.transpose().map_err(|error| BodyError::Broken(error.to_string()))? {
+            match rest.frame().await.transpose().map_err(|error| BodyError::Broken(error.to_string()))? {
                 None => self.rest = None,
                 Some(frame) => {
                     // Trailers are ignored.
@@ -132,5 +179,60 @@ impl RequestBody {
             // The outcome does not matter: the answer is on its way.
             let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, stream};
+    use http::Request;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn body(frames: impl stream::Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> RequestBody {
+        let frames = Box::pin(frames.map(|frame| frame.map(Frame::data)));
+        RequestBody::new(StreamBody::new(frames), &Request::new(()).into_parts().0, MINUTE)
+    }
+
+    async fn pieces(mut body: RequestBody) -> (Vec<Bytes>, Option<BodyError>) {
+        let mut pieces = Vec::new();
+        loop {
+            match body.piece().await {
+                Ok(Some(piece)) => pieces.push(piece),
+                Ok(None) => return (pieces, None),
+                Err(error) => return (pieces, Some(error)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn small_pieces_that_have_arrived_are_joined() {
+        let bytes = 0..200_000_u32;
+        let (joined, error) = pieces(body(stream::iter(bytes.clone().map(|n| Ok(vec![n as u8].into()))))).await;
+        assert!(error.is_none() && joined.len() <= 4, "{} pieces", joined.len());
+        assert!(joined.concat() == bytes.map(|n| n as u8).collect::<Vec<_>>());
+        let large = Bytes::from(vec![1; LARGE_BYTES]);
+        let (whole, _) = pieces(body(stream::iter(vec![Ok(large.clone()), Ok(large.clone())]))).await;
+        assert_eq!(whole, [large.clone(), large], "large pieces are not copied");
+        let (empty, error) = pieces(body(stream::iter(Vec::new()))).await;
+        assert!(empty.is_empty() && error.is_none());
+    }
+
+    #[tokio::test]
+    async fn bytes_before_an_error_or_a_pause_are_returned() {
+        let broken = || Err(std::io::Error::other("gone"));
+        let frames = vec![Ok(Bytes::from("a")), Ok(Bytes::from("b")), broken()];
+        let (kept, error) = pieces(body(stream::iter(frames))).await;
+        assert_eq!(kept, ["ab"]);
+        assert!(matches!(error, Some(BodyError::Broken(_))));
+        let paused = stream::iter(vec![Ok(Bytes::from("a")), Ok(Bytes::from("b"))]).chain(stream::pending());
+        let mut paused = body(paused);
+        assert_eq!(paused.piece().await.unwrap().unwrap(), "ab");
+        paused.stall = Duration::from_millis(1);
+        assert!(matches!(paused.piece().await, Err(BodyError::Stalled(_))));
     }
 }

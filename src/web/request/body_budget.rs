@@ -119,7 +119,7 @@ mod tests {
     fn body(bytes: usize) -> RequestBody {
         let pieces = stream::iter(vec![0; bytes].chunks(1 << 10).map(Bytes::copy_from_slice).collect::<Vec<_>>());
         let frames = pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(piece)));
-        RequestBody::new(StreamBody::new(frames), &Request::new(()).into_parts().0)
+        RequestBody::new(StreamBody::new(frames), &Request::new(()).into_parts().0, MINUTE)
     }
 
     fn status(error: BodyError) -> u16 {
@@ -173,7 +173,7 @@ mod tests {
             tokio::time::sleep(MOMENT / 10).await;
             Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x"))), ()))
         });
-        let mut slow = RequestBody::new(StreamBody::new(Box::pin(pieces)), &Request::new(()).into_parts().0);
+        let mut slow = RequestBody::new(StreamBody::new(Box::pin(pieces)), &Request::new(()).into_parts().0, MINUTE);
         assert_eq!(slow.whole(LIMIT, &budget).await.map_err(status).err(), Some(408));
         assert!(slow.received() > 0);
     }
