@@ -13,7 +13,7 @@ use super::pool::OpenConnection;
 /// second. Even a slow link that many transfers share gives each of them more.
 const LEAST_RATE: u64 = 512;
 /// The most time that a whole body takes.
-const LONGEST_READ: Duration = Duration::from_secs(30 * 60);
+const LONGEST_READ: Duration = Duration::from_secs(10 * 60);
 
 /// A body that is read in chunks. Each chunk must arrive within the stall limit. Dropping the body ends the transfer.
 ///

@@ -90,7 +90,9 @@ impl RegistryError {
             UpstreamError::Silent { connected: false, retry_in, .. } => {
                 UpstreamFailure::Unreachable { retry_after: Some(*retry_in) }
             }
-            UpstreamError::Timeout { .. } => UpstreamFailure::TimedOut { retry_after: None },
+            UpstreamError::Timeout { .. } | UpstreamError::Slow { .. } => {
+                UpstreamFailure::TimedOut { retry_after: None }
+            }
             UpstreamError::Silent { connected: true, retry_in, .. } => {
                 UpstreamFailure::TimedOut { retry_after: Some(*retry_in) }
             }

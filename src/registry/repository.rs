@@ -36,7 +36,7 @@ impl Repository {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?.info)),
             Self::Mirror(mirror) => {
-                let found = mirror.head_manifest(reference).await?;
+                let found = mirror.for_client(mirror.head_manifest(reference)).await?;
                 // Clients ask for a tag with HEAD and then read by digest. A HEAD of a digest reads nothing.
                 if matches!(reference, Reference::Tag(_)) {
                     mirror.note_pull(reference);
@@ -52,7 +52,7 @@ impl Repository {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?)),
             Self::Mirror(mirror) => {
-                let found = mirror.manifest(reference).await?;
+                let found = mirror.for_client(mirror.manifest(reference)).await?;
                 mirror.note_pull(reference);
                 Ok(found)
             }
@@ -82,7 +82,7 @@ impl Repository {
     pub async fn tags(&self, page: &PageRequest) -> Result<Found<Page<String>>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.tags(page).await?)),
-            Self::Mirror(mirror) => mirror.tags(page).await,
+            Self::Mirror(mirror) => mirror.for_client(mirror.tags(page)).await,
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }
@@ -92,7 +92,7 @@ impl Repository {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.referrers(query).await?)),
             Self::Mirror(mirror) => {
-                let found = mirror.referrers(&query.subject).await?;
+                let found = mirror.for_client(mirror.referrers(&query.subject)).await?;
                 Ok(found.map(|all| Arc::unwrap_or_clone(all).cut(query)))
             }
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),

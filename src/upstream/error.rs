@@ -41,6 +41,9 @@ pub enum UpstreamError {
     /// The head of the response, or its next byte, did not arrive within the limit.
     #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
     Timeout { host: String, waited: Duration },
+    /// The whole answer did not arrive within the limit. It may still be arriving.
+    #[error("{host} has not sent the whole answer within {}; the next request may get it", humantime::format_duration(*.waited))]
+    Slow { host: String, waited: Duration },
     /// The last requests to this endpoint timed out, so none is sent before `retry_in` has passed; then one request
     /// probes whether it is back. `connected` means that it accepts connections and sends nothing.
     #[error("{host} has not answered since {}, and is asked again {}", humantime::format_rfc3339_seconds(*.since), again(*.retry_in))]

@@ -285,3 +285,27 @@ fn arriving_manifest_is_fetched_once() {
     assert_eq!(mirror.client().get(&manifest("library/app", image.manifest_digest)).status, 200);
     assert_eq!(upstream.requests("GET", "/manifests/"), 2);
 }
+
+/// A manifest that arrives slowly holds a client for a limited time, and is fetched to its end all the same.
+#[test]
+fn slow_manifest_does_not_hold_clients_and_arrives() {
+    let upstream = Upstream::start();
+    let layers: Vec<Vec<u8>> = (0..8).map(|layer| vec![layer]).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    upstream.image("library/app", "1", &layers);
+    let mirror = mirror_with(&upstream, ", connecttimeout: 1s, firstbytetimeout: 1s", "");
+    upstream.fault("GET", "/manifests/", Fault::Throttle(200));
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let client = mirror.client();
+            std::thread::spawn(move || client.get(&manifest("library/app", "1")))
+        })
+        .collect();
+    for client in clients {
+        let answer = client.join().unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (504, "UNAVAILABLE"), "{}", answer.text());
+        assert!(answer.text().contains("has not sent the whole answer"), "{}", answer.text());
+    }
+    eventually("the manifest", || (mirror.client().get(&manifest("library/app", "1")).status == 200).then_some(()));
+    assert_eq!(upstream.requests("GET", "/manifests/"), 1, "the requests joined the one that was running");
+}

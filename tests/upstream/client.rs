@@ -7,10 +7,13 @@ use entrepot::config::{Credentials, Link, LoginMethod, Secret, Stale, Trust, Ups
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
 use entrepot::sys::{Clock, Machine, Tasks};
-use entrepot::upstream::{BlobStream, BodyPace, Files, ManifestHead, TagPage, Upstream, UpstreamError};
+use entrepot::upstream::{
+    BlobRange, BlobStream, BodyPace, Files, ManifestHead, TagList, TagPage, Traffic, Upstream, UpstreamError,
+};
 use futures_util::future::join_all;
 
 use crate::support::fault::Fault;
+use crate::support::listing::Lists;
 use crate::support::upstream::{Auth, Bearer, Upstream as Remote};
 
 const PASSWORD: &str = "pa55:word";
@@ -77,8 +80,27 @@ async fn read(mut stream: BlobStream) -> Result<Vec<u8>, UpstreamError> {
     Ok(whole)
 }
 
+/// Fetches a blob from an offset on, from the first endpoint that has it.
+pub async fn get_blob(
+    upstream: &Upstream,
+    repository: &RepositoryName,
+    digest: &Digest,
+    from: u64,
+) -> Result<BlobStream, UpstreamError> {
+    let traffic = &Traffic::client();
+    let range = BlobRange { repository, digest, from, to: None, traffic, on_redirect: None };
+    let mut failed = None;
+    for endpoint in upstream.endpoints(repository) {
+        match upstream.get_range(endpoint, &range, None).await {
+            Err(error) if error.is_of_endpoint() || error == UpstreamError::NotFound => failed = Some(error),
+            other => return other,
+        }
+    }
+    Err(failed.unwrap())
+}
+
 async fn blob(upstream: &Upstream, name: &str, digest: &Digest) -> Result<Vec<u8>, UpstreamError> {
-    read(upstream.get_blob(&repository(name), digest, 0).await?).await
+    read(get_blob(upstream, &repository(name), digest, 0).await?).await
 }
 
 #[tokio::test]
@@ -278,7 +300,7 @@ async fn redirects_carry_the_range_but_no_secret() {
     let layer = &image.layers[0];
     let Setting { upstream, metrics, .. } = build(&named(spec(&remote)), NEVER);
     let name = repository("a");
-    let part = upstream.get_blob(&name, layer, 4).await.unwrap();
+    let part = get_blob(&upstream, &name, layer, 4).await.unwrap();
     assert_eq!((part.start(), part.total()), (4, Some(10)));
     assert_eq!(read(part).await.unwrap(), b"456789");
     let redirected = remote.log().into_iter().find(|request| request.path.starts_with("/cdn/")).unwrap();
@@ -298,7 +320,7 @@ async fn ranges() {
     let layer = remote.blob("a", b"0123456789");
     let upstream = client(&remote);
     let name = repository("a");
-    let from = |offset| upstream.get_blob(&name, &layer, offset);
+    let from = |offset| get_blob(&upstream, &name, &layer, offset);
 
     remote.fault_once("GET", "/blobs/", Fault::IgnoreRange);
     let whole = from(3).await.unwrap();
@@ -317,7 +339,7 @@ async fn early_end_of_a_body_is_an_error() {
     let upstream = client(&remote);
     for fault in [Fault::Cut(300), Fault::Length(2000)] {
         remote.fault_once("GET", "/blobs/", fault.clone());
-        let mut stream = upstream.get_blob(&repository("a"), &layer, 0).await.unwrap();
+        let mut stream = get_blob(&upstream, &repository("a"), &layer, 0).await.unwrap();
         let mut received = 0;
         let error = loop {
             match stream.chunk().await {
@@ -331,7 +353,7 @@ async fn early_end_of_a_body_is_an_error() {
     }
     // Without a length the size is unknown, and a cut still does not count as the end.
     remote.fault("GET", "/blobs/", Fault::NoLength);
-    let stream = upstream.get_blob(&repository("a"), &layer, 0).await.unwrap();
+    let stream = get_blob(&upstream, &repository("a"), &layer, 0).await.unwrap();
     assert_eq!(stream.total(), None);
     assert_eq!(read(stream).await.unwrap().len(), 1000);
     remote.fault("GET", "/blobs/", Fault::Cut(300));
@@ -425,7 +447,7 @@ async fn hanging_requests_time_out() {
     remote.fault("GET", "/manifests/", Fault::Stall(10));
     assert!(matches!(manifest().await, Err(UpstreamError::Timeout { .. })));
     remote.fault("GET", "/blobs/", Fault::Stall(10));
-    let mut stream = upstream.get_blob(&repository("a"), &image.layers[0], 0).await.unwrap();
+    let mut stream = get_blob(&upstream, &repository("a"), &image.layers[0], 0).await.unwrap();
     assert_eq!(stream.chunk().await.unwrap().unwrap().len(), 10);
     assert!(matches!(stream.chunk().await, Err(UpstreamError::Timeout { .. })));
     remote.heal();
@@ -511,6 +533,26 @@ fn invalid_settings_are_refused_without_their_secrets() {
         .to_string();
         assert!(refused.starts_with("mirror.upstreams.test.example") && !refused.contains("secret"), "{refused}");
     }
+}
+
+/// The clock stands for pages that arrive slowly.
+#[tokio::test]
+async fn list_that_takes_too_long_is_not_read_to_its_end() {
+    let remote = Remote::start();
+    let image = remote.image("a", "1", &[b"layer"]);
+    for number in 0..100 {
+        remote.image("a", &format!("tag-{number:03}"), &[b"layer"]);
+        remote.refer("a", image.manifest_digest, &format!("type/{number}"));
+    }
+    remote.set_lists(Lists { page: Some(2), ..Lists::default() });
+    let Setting { upstream, clock, .. } = build(&spec(&remote), NEVER);
+    let slow = || clock.advance(Duration::from_secs(60));
+    assert_eq!(upstream.tag_list(&repository("a"), &slow).await, Ok(TagList::TooLarge));
+    let pages = remote.requests("GET", "/tags/list");
+    assert!(pages <= 11, "{pages} pages");
+    let referrers = upstream.referrers(&repository("a"), &image.manifest_digest, &slow).await;
+    assert!(matches!(referrers, Err(UpstreamError::Slow { .. })), "{referrers:?}");
+    assert!(matches!(upstream.tag_list(&repository("a"), &|| ()).await, Ok(TagList::Whole(tags)) if tags.len() == 101));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use entrepot::sys::{Clock, Machine, Tasks};
 use entrepot::upstream::{BodyPace, Files, Upstream, UpstreamError};
 use futures_util::future::join_all;
 
+use super::client::get_blob;
 use crate::support::fault::{Fault, Rule};
 use crate::support::upstream::{Auth, Bearer, Upstream as Remote};
 
@@ -61,7 +62,7 @@ impl Setting {
     }
 
     async fn blob(&self) -> Result<(), UpstreamError> {
-        let mut stream = self.upstream.get_blob(&self.name, &self.layer, 0).await?;
+        let mut stream = get_blob(&self.upstream, &self.name, &self.layer, 0).await?;
         while stream.chunk().await?.is_some() {}
         Ok(())
     }

@@ -15,6 +15,8 @@ pub struct Remote {
     pub tag_ttl: Duration,
     pub negative_ttl: Duration,
     pub stale: config::Stale,
+    /// The longest time that a client waits for an answer that is read whole: a manifest or a list.
+    pub patience: Duration,
     silences: Silences,
 }
 
@@ -25,6 +27,7 @@ impl Remote {
             tag_ttl: spec.tag_ttl,
             negative_ttl: spec.negative_ttl,
             stale: spec.stale,
+            patience: 2 * spec.first_byte_timeout,
             silences: Silences::new(clock),
         }
     }

@@ -121,6 +121,19 @@ impl MirrorRepository {
         self.cached.context.negative.note_unkept(self.name().clone(), asked).await;
     }
 
+    /// Awaits an answer for a client, for a limited time. The question to the upstream goes on, so that the answer is cached,
+    /// and the next request joins it.
+    pub(in crate::registry) async fn for_client<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let waited = self.remote.patience;
+        tokio::time::timeout(waited, answer).await.unwrap_or_else(|_| {
+            let host = self.upstream().to_string();
+            Err(RegistryError::upstream(&UpstreamError::Slow { host, waited }, self.upstream()))
+        })
+    }
+
     /// Awaits an answer about a blob, unless the upstream has said lately that the blob is absent.
     pub(super) async fn unless_absent<T>(
         &self,

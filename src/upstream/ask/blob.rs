@@ -41,29 +41,6 @@ impl Upstream {
         self.judge(reply).map(|response| content_length(&response))
     }
 
-    /// Fetches a blob from offset `from` to its end, from any endpoint that has it. An upstream that ignores ranges
-    /// sends the whole blob; see [`BlobStream::start`].
-    pub async fn get_blob(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        from: u64,
-    ) -> Result<BlobStream, UpstreamError> {
-        let traffic = &Traffic::client();
-        let range = BlobRange { repository, digest, from, to: None, traffic, on_redirect: None };
-        let mut failed: Option<UpstreamError> = None;
-        for endpoint in self.endpoints(repository) {
-            match self.get_range(endpoint, &range, None).await {
-                // Another endpoint may have the blob.
-                Err(error) if error.is_of_endpoint() || error == UpstreamError::NotFound => {
-                    failed = failed.filter(|known| !known.is_passing()).or(Some(error));
-                }
-                other => return other,
-            }
-        }
-        Err(failed.expect("an upstream has at least one endpoint"))
-    }
-
     /// Fetches a range of a blob from one endpoint. With the hint of an earlier response the request goes straight to
     /// the address that the endpoint redirected to. A request that fails with a hint may succeed without one.
     pub async fn get_range(

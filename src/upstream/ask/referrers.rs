@@ -1,5 +1,7 @@
 //! Fetches the list of a manifest's referrers from an upstream.
 
+use std::time::Duration;
+
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -14,6 +16,8 @@ use crate::upstream::header::{self, PageQuery};
 const MAX_PAGES: usize = 64;
 /// The most bytes of one list, over all of its pages.
 const MAX_LIST: usize = 4 * MAX_MANIFEST_BYTES;
+/// The most time that one list takes, over all of its pages.
+const LONGEST_LIST: Duration = Duration::from_secs(10 * 60);
 
 /// The answer to a request for one page.
 enum ReferrersAnswer {
@@ -37,7 +41,12 @@ impl Upstream {
         answered: &(dyn Fn() + Sync),
     ) -> Result<Option<Referrers>, UpstreamError> {
         let (mut all, mut size, mut query) = (Referrers::default(), 0, PageQuery::new());
+        let began = self.clock.moment();
         for number in 0..MAX_PAGES {
+            let waited = self.clock.since(began);
+            if waited >= LONGEST_LIST {
+                return Err(UpstreamError::Slow { host: self.name().to_string(), waited });
+            }
             let page = self.referrers_page(repository, subject, &query).await?;
             answered();
             let (page, next) = match page {

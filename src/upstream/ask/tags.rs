@@ -1,6 +1,7 @@
 //! Fetches the tags of an upstream's repository.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
@@ -19,6 +20,9 @@ const MAX_PAGE: usize = 8 << 20;
 const MAX_PAGES: usize = 1000;
 /// The most bytes of memory that a whole list takes.
 const MAX_LIST: usize = 64 << 20;
+/// The most time that a whole list takes. Pages may arrive slowly, and the requests that wait for the list would wait for
+/// all of them.
+const LONGEST_LIST: Duration = Duration::from_secs(10 * 60);
 
 /// One page of a repository's tags, in the upstream's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub struct TagPage {
 pub enum TagList {
     /// In byte order, without duplicates.
     Whole(Vec<String>),
-    /// The list is too large for memory. Request it page by page.
+    /// The list is too large for memory, or takes too long. Request it page by page.
     TooLarge,
 }
 
@@ -65,7 +69,11 @@ impl Upstream {
         answered: &(dyn Fn() + Sync),
     ) -> Result<TagList, UpstreamError> {
         let (mut tags, mut size, mut query) = (Vec::new(), 0, PageQuery::new());
+        let began = self.clock.moment();
         for _ in 0..MAX_PAGES {
+            if self.clock.since(began) >= LONGEST_LIST {
+                break;
+            }
             let (page, next) = match self.tag_page(repository, &query, answered).await {
                 Err(UpstreamError::TooLarge) => return Ok(TagList::TooLarge),
                 page => page?,
