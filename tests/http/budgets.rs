@@ -122,6 +122,8 @@ impl Http2 {
         let socket = tokio::net::TcpStream::connect(addr).await.unwrap();
         let mut builder = h2::client::Builder::new();
         window.map(|window| builder.initial_window_size(window));
+        // A stream that is not read must not close the window of the whole connection.
+        builder.initial_connection_window_size(64 << 20);
         let (send, connection) = builder.handshake(socket).await.unwrap();
         Self { send, driver: tokio::spawn(connection) }
     }
@@ -351,4 +353,27 @@ fn pulls_and_pushes_go_on_beside_connections_that_read_nothing() {
     println!("{served} streams read nothing; the same work took {alone:.2} s alone, {beside:.2} s beside them");
     assert_eq!(served, CONNECTIONS * STREAMS);
     drop(held);
+}
+
+/// Returns the number of writes of the server's process, to files and sockets.
+fn writes(registry: &Registry) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", registry.pid())).unwrap();
+    io.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn chunks_of_one_byte_are_not_written_one_by_one() {
+    const CHUNKS: usize = 20_000;
+    let registry = Registry::configured(|place| usual(place, ""));
+    let client = registry.client();
+    let upload = client.begin("team/app");
+    let before = writes(&registry);
+    let content = noise(9, CHUNKS);
+    let pieces: Vec<&[u8]> = content.chunks(1).collect();
+    let answer = client.request("PATCH", &upload).chunked(&pieces).send();
+    assert_eq!((answer.status, answer.header("range")), (202, Some("0-19999")));
+    let writes = writes(&registry) - before;
+    assert!(writes < CHUNKS as u64 / 4, "{writes} writes");
+    let target = format!("{upload}?digest={}", crate::support::client::digest_of(&content));
+    assert_eq!(client.request("PUT", &target).body(b"").send().status, 201);
 }

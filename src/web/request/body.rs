@@ -101,14 +101,14 @@ impl RequestBody {
         let stall = self.stall;
         let first = tokio::time::timeout(stall, self.data()).await.map_err(|_| BodyError::Stalled(stall))??;
         match first {
-            Some(first) if first.len() < LARGE_BYTES => Ok(Some(self.join(first))),
+            Some(first) if first.len() < LARGE_BYTES => Ok(Some(self.join(first).await)),
             first => Ok(first),
         }
     }
 
     /// Appends the pieces that have arrived. What arrived before an error is returned, and the error at the next call.
-    fn join(&mut self, first: Bytes) -> Bytes {
-        let Some(mut next) = self.data().now_or_never() else { return first };
+    async fn join(&mut self, first: Bytes) -> Bytes {
+        let Some(mut next) = self.arrived().await else { return first };
         let mut joined = BytesMut::from(&first[..]);
         loop {
             match next {
@@ -122,12 +122,22 @@ impl RequestBody {
             if joined.len() >= JOINED_BYTES {
                 break;
             }
-            match self.data().now_or_never() {
+            match self.arrived().await {
                 Some(arrived) => next = arrived,
                 None => break,
             }
         }
         joined.freeze()
+    }
+
+    /// Returns the next frame with data, if it has arrived. On HTTP/1.1 hyper hands over one frame each time that the task of the connection
+    /// runs, so the task runs once more.
+    async fn arrived(&mut self) -> Option<Result<Option<Bytes>, BodyError>> {
+        if let Some(arrived) = self.data().now_or_never() {
+            return Some(arrived);
+        }
+        tokio::task::yield_now().await;
+        self.data().now_or_never()
     }
 
     /// Reads the next frame that has data. It may be dropped before it is ready.
