@@ -105,6 +105,10 @@ fn leftovers(site: &Site, plan: &Plan) -> Vec<String> {
     let files = files(&site.registry.data());
     for path in &files {
         let text = path.strip_prefix(site.registry.data()).unwrap().display().to_string();
+        // The server removes them later, when they are old.
+        if plan.keeps_files() || text.contains("/.tmp-") && plan.kills() {
+            continue;
+        }
         if text.contains("/.tmp") || text.starts_with("cache/partial/") {
             found.push(format!("a file is left: {text}"));
         }
@@ -152,7 +156,8 @@ pub fn rehash(site: &Site) -> Vec<String> {
 }
 
 fn is_blob(path: &Path) -> bool {
-    path.display().to_string().contains("/cache/blobs/")
+    let text = path.display().to_string();
+    text.contains("/cache/blobs/") && !text.contains("/.tmp-")
 }
 
 /// Returns every file below a directory.

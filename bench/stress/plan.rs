@@ -103,6 +103,21 @@ impl Plan {
         let mut troubles = self.waves.iter().flat_map(|wave| wave.faults.iter().flatten());
         troubles.any(|trouble| matches!(trouble.fault, Fault::Corrupt | Fault::WrongRange))
     }
+
+    /// Returns true if the server is killed, so that temporary files are left.
+    pub fn kills(&self) -> bool {
+        self.events().any(|event| matches!(event, Event::Kill(_)))
+    }
+
+    /// Returns true if the server cannot remove files.
+    pub fn keeps_files(&self) -> bool {
+        let keeps = |rule: &String| rule.starts_with("remove fail");
+        self.events().any(|event| matches!(event, Event::Disk(rules) if rules.iter().any(keeps)))
+    }
+
+    fn events(&self) -> impl Iterator<Item = &Event> {
+        self.waves.iter().flat_map(|wave| &wave.events).map(|(_, event)| event)
+    }
 }
 
 impl fmt::Display for Plan {

@@ -124,6 +124,11 @@ impl HostLimit {
         HostUse { host: Arc::clone(self), kind, reported: HostReport::default(), known_count: 0 }
     }
 
+    /// Returns the speed of the host as far as it is known.
+    pub fn pace(&self) -> EndpointPace {
+        self.state().pace
+    }
+
     /// Takes account of the time after which the host redirected a first request.
     pub fn expect_latency(&self, latency: Duration) {
         self.state().concurrency.expect_latency(latency.as_secs_f64());
@@ -166,7 +171,7 @@ impl HostUse {
 
     /// Returns the speed of the host as far as it is known.
     pub fn pace(&self) -> EndpointPace {
-        self.host.state().pace
+        self.host.pace()
     }
 
     /// Returns how many connections this fill may have at once. It is an equal share of the host, at least one. A

@@ -8,7 +8,7 @@ use super::UploadId;
 use super::key::ObjectKey;
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
 
-const HOSTED: &str = "docker/registry/v2";
+pub const HOSTED: &str = "docker/registry/v2";
 
 /// The folder of Entrepot's own records, which only the owner of the process may read.
 pub const PRIVATE: &str = "entrepot";

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::StoreError;
 use super::cache::{CacheStore, on_disk};
 use super::driver::{DiskDriver, Driver};
 use super::hosted::{HostedStore, create_lock_files};
 use super::layout;
-use crate::sys::{Clock, disk};
+use crate::sys::{Clock, blocking, disk};
 
 /// Everything below one root directory.
 #[derive(Clone)]
@@ -16,6 +17,7 @@ pub struct Store {
     pub hosted: HostedStore,
     pub cache: CacheStore,
     root: Arc<Path>,
+    clock: Clock,
 }
 
 impl Store {
@@ -24,7 +26,8 @@ impl Store {
     pub fn new(root: &Path, clock: Clock) -> Self {
         let driver: Arc<dyn Driver> = Arc::new(DiskDriver::new(root));
         let hosted = HostedStore::new(Arc::clone(&driver), clock.clone());
-        Self { hosted, cache: CacheStore::new(root, driver, clock), root: root.into() }
+        let cache = CacheStore::new(root, driver, clock.clone());
+        Self { hosted, cache, root: root.into(), clock }
     }
 
     /// Creates the directories that do not exist. Fails if they cannot be written to.
@@ -53,6 +56,13 @@ impl Store {
     pub async fn rehearse(&self) -> Result<(), StoreError> {
         let root = Arc::clone(&self.root);
         on_disk("write to", &self.root, move || disk::probe_makeable(&root)).await
+    }
+
+    /// Removes the temporary files that nobody has written to for `age`. Returns their number.
+    pub async fn remove_temporary(&self, age: Duration) -> u64 {
+        let (root, before) = (Arc::clone(&self.root), self.clock.now() - age);
+        let directories = [layout::CACHE, layout::PRIVATE, layout::HOSTED];
+        blocking(move || directories.iter().map(|name| disk::remove_temporary(&root.join(name), before)).sum()).await
     }
 
     pub fn root(&self) -> &Path {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::client::{Answer, noise};
-use crate::support::fault::Fault;
+use crate::support::fault::{Fault, Rule};
 use crate::support::mirror::{Slow, blob, cache, mirror_of, mirror_with, wait_until_stored};
 use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::Upstream;
@@ -212,6 +212,21 @@ fn stream_that_is_cut_resumes_for_all_its_clients() {
     }
     let sent = upstream.bytes_sent(&digest);
     assert!(sent < 2 * content.len() as u64, "{sent} bytes were sent for 8 clients");
+}
+
+#[test]
+fn slow_connection_of_a_blob_that_is_passed_through_is_replaced() {
+    let upstream = Upstream::start();
+    let (known, content) = (noise(20, 2 * MIB), noise(21, 12 * MIB));
+    let [known, digest] = [&known, &content].map(|content| upstream.blob("library/app", content));
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 4MiB, reserve: 0}");
+    // At this rate the blob would take an hour. The first request may belong to the fill, which cannot store the blob.
+    upstream.arm(Rule::new("GET", &digest.to_string(), Fault::Throttle(3000)).times(2));
+    upstream.fault("GET", "/blobs/", Fault::Throttle(4 * MIB as u64));
+    assert_eq!(mirror.client().get(&blob("library/app", known)).status, 200);
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.whole && answer.body == content);
+    assert!(metric(&mirror, "entrepot_fill_replaced_connections_total{reason=\"slow\"}") > 0);
 }
 
 #[test]

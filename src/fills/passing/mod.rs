@@ -8,6 +8,7 @@ mod prefix;
 mod reach;
 mod window;
 mod patience;
+mod slow;
 mod stream;
 mod pass;
 mod passes;

@@ -1,9 +1,11 @@
 //! The stream of a blob, or of a range of it, from one source: it resumes over other connections when one fails.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::slow::{JUDGED_EVERY, LONGEST_PATIENCE, LeastRate, PATIENCE, SLOW};
 use crate::fills::host_limits::{HostUse, PassPermit};
 use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
@@ -38,6 +40,10 @@ pub(super) struct PassStream {
     total: Option<u64>,
     connection: Option<PassConnection>,
     fruitless: u32,
+    /// The time after which the connection is judged.
+    patience: Duration,
+    /// The endpoint of the last connection that was slow.
+    slow: Option<EndpointId>,
     /// The endpoints that have sent bytes.
     senders: Vec<EndpointId>,
 }
@@ -48,6 +54,10 @@ struct PassConnection {
     endpoint: EndpointId,
     /// The number of bytes to skip, because the answer began before the requested offset.
     skip: u64,
+    /// The answer began at the requested offset.
+    began_where_asked: bool,
+    /// The connection turned out to be slow when it brought its last bytes.
+    late: bool,
     report: HostReport,
     reported: Duration,
     host: HostUse,
@@ -58,8 +68,9 @@ struct PassConnection {
 impl PassStream {
     /// Prepares the stream of the bytes from `from` to `to`. Nothing is asked yet.
     pub(super) fn new(shared: Shared, digest: Digest, source: BlobSource, from: u64, to: Option<u64>) -> Self {
-        let (connection, senders) = (None, Vec::new());
-        Self { shared, digest, source, position: from, to, total: None, connection, fruitless: 0, senders }
+        let (total, connection, slow, senders) = (None, None, None, Vec::new());
+        let (position, fruitless, patience) = (from, 0, PATIENCE);
+        Self { shared, digest, source, position, to, total, connection, fruitless, patience, slow, senders }
     }
 
     pub(super) fn digest(&self) -> Digest {
@@ -80,7 +91,7 @@ impl PassStream {
     pub(super) async fn open(&mut self) -> Result<Option<u64>, UpstreamError> {
         let mut order = self.source.upstream.endpoints(self.source.name.repository());
         // The stream stays with one endpoint if it can: only then a wrong digest tells which endpoint is wrong.
-        order.sort_by_key(|endpoint| Some(endpoint) != self.senders.last());
+        order.sort_by_key(|endpoint| (Some(*endpoint) == self.slow, Some(endpoint) != self.senders.last()));
         let mut failed: Option<UpstreamError> = None;
         for endpoint in order {
             match self.connect(endpoint).await {
@@ -122,8 +133,19 @@ impl PassStream {
         host.answered(opened);
         self.total = agreed_size([self.source.expected_size, self.total, stream.total()])?;
         let skip = self.position.saturating_sub(stream.start());
-        let reported = hosts.now();
-        Ok(PassConnection { stream, endpoint, skip, report, reported, host, _permit: permit, _counted: counted })
+        let (reported, began_where_asked, late) = (hosts.now(), skip == 0, false);
+        Ok(PassConnection {
+            stream,
+            endpoint,
+            skip,
+            began_where_asked,
+            late,
+            report,
+            reported,
+            host,
+            _permit: permit,
+            _counted: counted,
+        })
     }
 
     /// Returns the next bytes, or `None` at the end of the blob or of the range.
@@ -132,18 +154,20 @@ impl PassStream {
             if self.to.is_some_and(|to| self.position >= to) {
                 return Ok(None);
             }
-            let Some(connection) = &mut self.connection else {
+            let Some(limit) = self.limit() else {
                 if let Err(error) = self.open().await {
                     self.wait_after(error).await?;
                 }
                 continue;
             };
-            let received = connection.receive(&self.shared).await;
+            let Some(connection) = &mut self.connection else { continue };
+            let received = connection.receive(&self.shared, &limit).await;
             let endpoint = connection.endpoint;
             match received {
-                Ok(Some(bytes)) if bytes.is_empty() => {}
-                Ok(Some(bytes)) => return self.accept(bytes, endpoint).map(Some),
-                Ok(None) if self.total.is_none_or(|total| self.position >= total) => return Ok(None),
+                Ok(Received::Bytes(bytes)) if bytes.is_empty() => {}
+                Ok(Received::Bytes(bytes)) => return self.accept(bytes, endpoint).map(Some),
+                Ok(Received::Slow) => self.replace(endpoint, &limit),
+                Ok(Received::End) if self.total.is_none_or(|total| self.position >= total) => return Ok(None),
                 ended => {
                     self.connection = None;
                     self.wait_after(ended.err().unwrap_or_else(|| self.ended_early())).await?;
@@ -167,6 +191,31 @@ impl PassStream {
         }
     }
 
+    /// Returns the limit for the present connection. `None` without a connection.
+    fn limit(&self) -> Option<LeastRate> {
+        let connection = self.connection.as_ref()?;
+        // A server that ignores ranges would begin again at the first byte.
+        let least = if connection.began_where_asked { self.best_rate() / SLOW } else { 0.0 };
+        let left = self.to.or(self.total).unwrap_or(u64::MAX).saturating_sub(self.position);
+        Some(LeastRate { least, after: self.patience, left })
+    }
+
+    /// Drops a slow connection. The next one begins where it was.
+    fn replace(&mut self, endpoint: EndpointId, limit: &LeastRate) {
+        let (digest, least) = (self.digest, limit.least);
+        tracing::debug!(%digest, least, at = self.position, "a slow connection of a blob that is passed through is replaced");
+        self.shared.metrics.fill_replaced_connections.with_label_values(&["slow"]).inc();
+        (self.slow, self.connection) = (Some(endpoint), None);
+        self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
+    }
+
+    /// Returns the best rate of a connection to the source, as fills have measured it; 0 if none is known.
+    fn best_rate(&self) -> f64 {
+        let endpoints = self.source.upstream.every_endpoint().into_iter();
+        let hosts = endpoints.map(|endpoint| self.shared.hosts.host(&self.source.upstream.host(endpoint)));
+        hosts.filter_map(|host| host.pace().rate()).fold(0.0, f64::max)
+    }
+
     fn ended_early(&self) -> UpstreamError {
         let (host, total) = (self.source.upstream.name().to_string(), self.total.unwrap_or_default());
         UpstreamError::Protocol { host, reason: format!("it ended after {} of {total} bytes", self.position) }
@@ -185,16 +234,29 @@ impl PassStream {
 }
 
 impl PassConnection {
-    /// Receives bytes and reports them to the host. Returns no bytes if all of them are skipped, and `None` at the end of
-    /// the connection.
-    async fn receive(&mut self, shared: &Shared) -> Result<Option<Bytes>, UpstreamError> {
+    /// Receives bytes and reports them to the host. Returns no bytes if all of them are skipped.
+    async fn receive(&mut self, shared: &Shared, limit: &LeastRate) -> Result<Received, UpstreamError> {
+        if std::mem::take(&mut self.late) {
+            return Ok(Received::Slow);
+        }
         let began = shared.hosts.now();
-        let pieces = self.stream.chunks(AT_ONCE).await;
+        let waited = || shared.hosts.now().saturating_sub(began);
+        let pieces = {
+            let mut chunks = pin!(self.stream.chunks(AT_ONCE));
+            loop {
+                match tokio::time::timeout(JUDGED_EVERY, chunks.as_mut()).await {
+                    Ok(pieces) => break Some(pieces),
+                    Err(_) if limit.is_passed(self.report.bytes, self.report.busy + waited()) => break None,
+                    Err(_) => {}
+                }
+            }
+        };
         let now = shared.hosts.now();
-        self.report.busy += now.saturating_sub(began);
+        self.report.busy += waited();
+        let Some(pieces) = pieces else { return Ok(Received::Slow) };
         let pieces = pieces?;
         if pieces.is_empty() {
-            return Ok(None);
+            return Ok(Received::End);
         }
         // A copy: a received piece may keep a larger buffer alive.
         let mut bytes = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
@@ -207,8 +269,17 @@ impl PassConnection {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         self.skip -= skipped as u64;
         drop(bytes.split_to(skipped));
-        Ok(Some(bytes.freeze()))
+        self.late = limit.is_passed(self.report.bytes, self.report.busy);
+        Ok(Received::Bytes(bytes.freeze()))
     }
+}
+
+/// The result of waiting for bytes.
+enum Received {
+    Bytes(Bytes),
+    End,
+    /// The connection is slow.
+    Slow,
 }
 
 /// Returns true for an answer about the blob that another endpoint may not give.

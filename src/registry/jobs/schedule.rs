@@ -11,6 +11,9 @@ use crate::registry::Registry;
 /// The pause between two purges.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
+/// The pause between two searches for temporary files, which read every directory of the store.
+const TEMPORARY_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// Starts all jobs of a registry.
 pub fn start_jobs(registry: &Arc<Registry>, config: &Config) {
     let tasks = &registry.machine.tasks;
@@ -20,6 +23,8 @@ pub fn start_jobs(registry: &Arc<Registry>, config: &Config) {
         index::index_cache(&own).await;
         repeat(PURGE_EVERY, || purge::purge_partials(&own, partial_age)).await;
     });
+    let own = Arc::clone(registry);
+    tasks.spawn(async move { repeat(TEMPORARY_EVERY, || purge::purge_temporary(&own)).await });
     let own = Arc::clone(registry);
     tasks.spawn(async move { index::keep_index(&own).await });
     if let Some(check) = registry.health.check().cloned() {

@@ -6,6 +6,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+/// The names of temporary files begin with this. They exist while a file is written.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
 pub use std::fs::Metadata;
 
 use crate::sys::random::random_id;
@@ -202,7 +205,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// Returns an unused name beside `path`.
 fn sibling(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".tmp-");
+    let mut name = std::ffi::OsString::from(TEMPORARY);
     name.push(random_id());
     path.with_file_name(name)
 }

@@ -5,6 +5,7 @@
 pub mod synced;
 mod files;
 mod directories;
+mod temporary;
 mod owner;
 mod probe;
 mod locks;
@@ -19,3 +20,4 @@ pub use locks::{Share, names, try_lock, try_share};
 pub use named::{NAMED_BYTES, explain, read_named};
 pub use owner::{give, owner, process_owner};
 pub use probe::{Space, nearest, probe_makeable, probe_writable, space};
+pub use temporary::remove_temporary;
