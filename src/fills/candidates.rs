@@ -31,10 +31,17 @@ struct Candidate {
 pub enum Standing {
     /// The source is one of the fill's own. A proof of the fill is a proof of the joiner too.
     Member,
-    /// The fill runs for other sources. The joiner must prove its right first.
+    /// The fill runs for other sources, or this source has failed. The joiner must prove its right first.
     Stranger,
     /// The fill has ended.
     Ended,
+}
+
+impl Candidate {
+    /// Returns true if the source failed before it proved its right. That may have been long ago.
+    fn has_no_right(&self) -> bool {
+        self.proof == Proof::Pending && self.failed.is_some()
+    }
 }
 
 impl Candidates {
@@ -47,7 +54,7 @@ impl Candidates {
     pub fn standing(&self, name: &MirroredName) -> Standing {
         if self.ended {
             Standing::Ended
-        } else if self.find(name).is_some() {
+        } else if self.find(name).is_some_and(|candidate| !candidate.has_no_right()) {
             Standing::Member
         } else {
             Standing::Stranger
@@ -60,7 +67,7 @@ impl Candidates {
             return false;
         }
         match self.find_mut(&source.name) {
-            Some(candidate) => candidate.proof = Proof::Given,
+            Some(candidate) => (candidate.proof, candidate.failed) = (Proof::Given, None),
             None => self.list.push(Candidate { source, proof: Proof::Given, failed: None }),
         }
         true

@@ -1,6 +1,7 @@
 //! Failures while a blob arrives, and content that must be neither stored nor served.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::support::client::noise;
 use crate::support::fault::Fault;
@@ -369,4 +370,28 @@ fn parallel_fills_keep_the_quota() {
         let held: u64 = cached_files(&mirror).iter().map(|file| file.metadata().map_or(0, |file| file.len())).sum();
         assert!(held <= 5 << 20, "{held} bytes in round {round}");
     }
+}
+
+#[test]
+fn source_that_failed_is_asked_again_while_the_fill_runs_for_another_source() {
+    let upstream = Upstream::start();
+    let content = noise(70, 12 << 20);
+    let digest = upstream.blob("library/app", &content);
+    assert_eq!(upstream.blob("library/copy", &content), digest);
+    let mirror = mirror(&upstream);
+    // The fill begins for a source whose refusals come late. Meanwhile the other source joins.
+    upstream.fault("GET", "/v2/library/app/", Fault::Latency(Duration::from_millis(700)));
+    upstream.fault("GET", "/v2/library/app/", Fault::Status(503));
+    upstream.fault("GET", "/v2/library/copy/", Fault::Throttle(1 << 20));
+    let client = mirror.client();
+    let failing = thread::spawn(move || client.get(&blob("library/app", digest)).status);
+    eventually("the first source", || (upstream.requests("GET", "/v2/library/app/") > 0).then_some(()));
+    let (slow, first) = Slow::begin(&mirror.client(), &blob("library/copy", digest), 10);
+    assert!([502, 503].contains(&failing.join().unwrap()));
+    upstream.heal();
+    upstream.fault("GET", "/v2/library/copy/", Fault::Throttle(1 << 20));
+    let answer = mirror.client().request("GET", &blob("library/app", digest)).header("Range", "bytes=0-9").send();
+    assert!(answer.status == 206 && answer.body == content[..10], "{}", answer.status);
+    upstream.heal();
+    assert!([first, slow.rest()].concat() == content);
 }

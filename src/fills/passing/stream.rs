@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::slow::{JUDGED_EVERY, LONGEST_PATIENCE, LeastRate, PATIENCE, SLOW};
+use super::slow::{JUDGED_EVERY, LONG_SECONDS, LONGEST_PATIENCE, LeastRate, PATIENCE, SLOW, UNKNOWN_PATIENCE};
 use crate::fills::host_limits::{HostUse, PassPermit};
 use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
@@ -194,10 +194,17 @@ impl PassStream {
     /// Returns the limit for the present connection. `None` without a connection.
     fn limit(&self) -> Option<LeastRate> {
         let connection = self.connection.as_ref()?;
-        // A server that ignores ranges would begin again at the first byte.
-        let least = if connection.began_where_asked { self.best_rate() / SLOW } else { 0.0 };
-        let left = self.to.or(self.total).unwrap_or(u64::MAX).saturating_sub(self.position);
-        Some(LeastRate { least, after: self.patience, left })
+        let end = self.to.or(self.total);
+        let left = end.unwrap_or(u64::MAX).saturating_sub(self.position);
+        let (least, after) = match self.best_rate() {
+            // A server that ignores ranges would begin again at the first byte.
+            _ if !connection.began_where_asked => (0.0, self.patience),
+            best if best > 0.0 => (best / SLOW, self.patience),
+            // Nothing is known, but another connection may be faster than one that would take this long.
+            _ if end.is_some() => (left as f64 / LONG_SECONDS, self.patience.max(UNKNOWN_PATIENCE)),
+            _ => (0.0, self.patience),
+        };
+        Some(LeastRate { least, after, left })
     }
 
     /// Drops a slow connection. The next one begins where it was.
