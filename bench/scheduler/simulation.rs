@@ -179,7 +179,7 @@ impl<'a> Simulation<'a> {
             self.scheduler.received(connection.assignment.ticket, after as u64, self.now);
             if after as u64 >= end {
                 if end < connection.assignment.span.end {
-                    // What is on its way when the connection is dropped.
+                    // Bytes that are on their way when the connection is dropped cross in vain.
                     let latency = self.network.endpoints[connection.endpoint].latency.as_secs_f64();
                     let left = (connection.assignment.span.end - end) as f64;
                     self.outcome.twice += (connection.rate * latency).min(left);

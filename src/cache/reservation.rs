@@ -36,7 +36,7 @@ impl Ledger {
     ) -> Result<Reservation, CacheFull> {
         let size = {
             let mut accounts = self.accounts();
-            // What is not resumed is still on the disk.
+            // A fill that does not resume the stored bytes leaves them on the disk, so they still count.
             if arrived > 0 {
                 accounts.leftovers.remove(digest);
             }

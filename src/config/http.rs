@@ -30,7 +30,7 @@ pub struct Http {
     pub headers: Vec<(String, String)>,
     /// `http.debug`: a second listener, for `/metrics` and `/debug/health`.
     pub debug: Option<Debug>,
-    /// `http.stall`: a client that takes nothing of what is ready for it, or sends nothing of what the server waits for, is given up
+    /// `http.stall`: the server gives up a client that does not read its answer, or does not send the rest of its request,
     /// after this time.
     pub stall: Duration,
     /// The longest time that a graceful stop takes.

@@ -7,8 +7,9 @@ pub const SLOW: f64 = 8.0;
 /// A connection is judged after it has waited this long for bytes. The time doubles with each one that is replaced.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 pub const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
-/// While no rate is known, a connection is judged after this time: it is slow if the rest would take so many seconds.
+/// While no rate is known, a connection is judged after this time …
 pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(5);
+/// … and it is slow if the rest of the blob would take longer than this many seconds.
 pub const LONG_SECONDS: f64 = 60.0;
 /// A connection that brings nothing is judged this often.
 pub const JUDGED_EVERY: Duration = Duration::from_secs(1);

@@ -120,13 +120,13 @@ impl Scheduler {
         Some(Choice { span: Span { start: end - taken, end }, bounded: true, owner: Some(at) })
     }
 
-    /// Returns what is known of the connection that fetches a segment.
+    /// Returns the wait and the rate of the connection that fetches a segment.
     fn owner(&self, connection: &ActiveConnection, needs: &Needs<'_>) -> Runner {
         let wait = connection.wait(&self.endpoints[connection.endpoint].pace, needs.now);
         Runner { wait, rate: self.expected(connection, needs) }
     }
 
-    /// Returns what can be expected of a new connection to an endpoint.
+    /// Returns the wait and the rate that a new connection to an endpoint would probably have.
     fn runner(&self, endpoint: usize, needs: &Needs<'_>) -> Runner {
         Runner { wait: self.endpoints[endpoint].pace.latency(), rate: self.rate(endpoint, needs) }
     }
