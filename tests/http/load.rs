@@ -1,6 +1,7 @@
 //! Requests that are costly for the server: manifests that name very many digests, and many manifests at once.
 
-use std::io::{BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -98,4 +99,26 @@ fn unfinished_manifests_stay_within_the_body_budget() {
         assert_eq!((answer.status, answer.code().as_str()), (400, "MANIFEST_INVALID"), "{}", answer.text());
     }
     assert_eq!(client.put_manifest("team/app", "after", &body).status, 400, "the budget is free again");
+}
+
+/// Standard error is a pipe that nobody reads. It takes 64 KiB, and each request logs a line of more than 1 KiB.
+#[test]
+fn server_answers_while_its_log_is_not_read() {
+    const REQUESTS: usize = 300;
+    let log = tempfile::tempdir().unwrap();
+    let pipe = log.path().join("pipe");
+    let setup = format!("mkfifo '{0}'\nexec 3<>'{0}' 2>'{0}'", pipe.display());
+    let registry = Registry::limited(&setup, |place| {
+        let log = format!("log: {{fields: {{padding: {}}}}}", "x".repeat(1024));
+        format!("version: 0.1\n{log}\n{}storage:{}\n", place.http(), place.root())
+    });
+    for i in 0..REQUESTS {
+        assert_eq!(registry.client().get(&format!("/v2/team/app/manifests/{i}")).status, 404);
+    }
+    // As soon as somebody reads, all lines arrive.
+    let mut lines = BufReader::new(File::open(&pipe).unwrap()).lines();
+    for i in 0..REQUESTS {
+        let number = format!("manifests/{i}");
+        assert!(lines.any(|line| line.unwrap().contains(&number)), "the line of {number}");
+    }
 }

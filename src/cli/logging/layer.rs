@@ -1,6 +1,5 @@
 //! Turns `tracing` events into log lines.
 
-use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -8,25 +7,28 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::line::{self, Fields};
+use super::writer::{LogGuard, LogWriter};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::sys::Clock;
 
 /// The target of events that are logged at every level: what an operator must know about the protection of the server.
 pub(in crate::cli) const NOTICE: &str = "notice";
 
-/// Starts writing every event of this process to standard error. A process calls this once.
-pub(in crate::cli) fn start(log: &Log) -> Result<(), String> {
-    let layer = LineLayer::new(log, Clock::system(), std::io::stderr);
+/// Starts writing every event of this process to standard error. A process calls this once. Dropping the guard writes the lines
+/// that are still queued.
+pub(in crate::cli) fn start(log: &Log) -> Result<LogGuard, String> {
+    let (writer, guard) = LogWriter::start(std::io::stderr());
+    let layer = LineLayer::new(log, Clock::system(), writer);
     tracing_subscriber::registry()
         .with(layer.with_filter(levels(log.level)))
         .try_init()
-        .map_err(|error| format!("cannot start logging: {error}"))
+        .map_err(|error| format!("cannot start logging: {error}"))?;
+    Ok(guard)
 }
 
 /// Returns the filter: Entrepot's own events at the configured level, those of libraries at `warn` or above. The lower levels of
@@ -45,16 +47,16 @@ fn levels(level: LogLevel) -> Targets {
 }
 
 /// Writes each event as a line. The layers of `tracing-subscriber` keep a span's fields as text, but JSON needs typed values.
-struct LineLayer<W> {
+struct LineLayer {
     formatter: LogFormat,
     /// The fields of `log.fields`, which every line gets.
     constant: Fields,
     clock: Clock,
-    writer: W,
+    writer: LogWriter,
 }
 
-impl<W> LineLayer<W> {
-    fn new(log: &Log, clock: Clock, writer: W) -> Self {
+impl LineLayer {
+    fn new(log: &Log, clock: Clock, writer: LogWriter) -> Self {
         let mut constant = Fields::default();
         for (name, value) in &log.fields {
             constant.set(name, Value::from(value.as_str()));
@@ -71,10 +73,9 @@ impl<W> LineLayer<W> {
     }
 }
 
-impl<S, W> Layer<S> for LineLayer<W>
+impl<S> Layer<S> for LineLayer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    W: for<'a> MakeWriter<'a> + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
@@ -106,9 +107,16 @@ where
         fields.extend(&own);
         let level = *event.metadata().level();
         let line = self.render(level, fields);
-        // There is no other place to report that the log cannot be written.
-        let _ = self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes());
+        self.writer.write(line, |lost| self.render(Level::WARN, lost_lines(lost)));
     }
+}
+
+/// Returns the fields of the line that reports lost lines.
+fn lost_lines(lost: usize) -> Fields {
+    let mut fields = Fields::default();
+    fields.message = Some("log lines were lost, because standard error took them too slowly".to_owned());
+    fields.set("lost", Value::from(lost));
+    fields
 }
 
 /// Returns the level's name in logrus.

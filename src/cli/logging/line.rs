@@ -13,7 +13,7 @@ const RESERVED: [&str; 3] = ["time", "level", "msg"];
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     /// The event's message.
-    message: Option<String>,
+    pub(super) message: Option<String>,
     values: Vec<(String, Value)>,
 }
 

@@ -1,8 +1,10 @@
 //! The log: lines as `registry:2` writes them, in logfmt or JSON, on standard error. One event is always one line.
 //!
-//! Logging must never fail a request: a line that cannot be written is lost.
+//! Logging must never fail or delay a request: a thread of its own writes the lines, and a line that cannot be queued or written
+//! is lost. The next line says how many were lost.
 
 mod line;
+mod writer;
 mod layer;
 
 pub(super) use layer::{NOTICE, start};

@@ -25,7 +25,7 @@ const LAST_TASKS: Duration = Duration::from_secs(20);
 
 /// Runs the server until a signal stops it.
 pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> {
-    logging::start(&settings.config().log).map_err(ErrorMessage)?;
+    let _log = logging::start(&settings.config().log).map_err(ErrorMessage)?;
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }

@@ -28,10 +28,11 @@ fn log(formatter: LogFormat, fields: &[(&str, &str)]) -> Log {
 /// Returns the lines that these events write. The time of each line is checked and then removed.
 fn lines(log: &Log, events: impl FnOnce()) -> Vec<String> {
     let memory = Memory::default();
-    let writer = memory.clone();
-    let layer = LineLayer::new(log, Clock::system(), move || writer.clone());
+    let (writer, guard) = LogWriter::start(memory.clone());
+    let layer = LineLayer::new(log, Clock::system(), writer);
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(levels(log.level)));
     tracing::subscriber::with_default(subscriber, events);
+    drop(guard);
     let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));
     text.lines().map(without_time).collect()
