@@ -222,3 +222,22 @@ fn manifest_with_a_wrong_size_harms_no_other_repository() {
     assert_eq!((cache(&kept), kept.body == base), ("hit", true));
     assert!(client.get("/metrics").text().contains("entrepot_damaged_blobs_total 0"));
 }
+
+/// A client of the second repository must not get an error that it would not get if the blob had to be fetched.
+#[test]
+fn right_to_a_stored_blob_is_proven_while_the_upstream_throttles_manifests() {
+    let upstream = Upstream::start();
+    let base = noise(9, LAYER);
+    let digest = upstream.blob("library/one", &base);
+    upstream.blob("library/two", &base);
+    let mirror = crate::support::mirror::mirror(&upstream);
+    let client = mirror.client();
+    assert_eq!(client.get(&blob("library/one", digest)).status, 200);
+    upstream.fault("GET", "/manifests/", Fault::Status(429));
+    upstream.fault("GET", "/manifests/", Fault::RetryAfter("200"));
+    assert_eq!(client.get(&manifest("library/two", "1")).status, 429);
+    assert_eq!(client.head(&blob("library/two", digest)).status, 200);
+    let answer = client.get(&blob("library/two", digest));
+    assert_eq!((answer.status, answer.body == base), (200, true));
+    assert_eq!(upstream.requests("GET", "library/two/blobs/"), 0, "a HEAD has proven the right");
+}

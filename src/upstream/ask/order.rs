@@ -5,7 +5,7 @@
 //! - An endpoint is passed over while another is left if its circuit is open, if it is throttled, or (for content named
 //!   by a digest) if it has sent content that did not match its digest. If no other endpoint is left, it is asked all
 //!   the same, since the process must notice at once when the link works again. Requests do not wait for an endpoint
-//!   that hangs ([`Upstream::ask_endpoint`]), and 429 is obeyed.
+//!   that hangs ([`Upstream::ask_endpoint`]), and 429 is obeyed, except by requests for blobs.
 //! - A failed connection, a time-out, a 5xx and a 429 lead to the next endpoint; any other response is an answer. A 404
 //!   is an answer only if no more trusted endpoint can be asked, or is throttled; otherwise Entrepot might report that
 //!   existing content does not exist.
@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::exchange::{Reply, UpstreamRequest};
 use crate::oci::RepositoryName;
@@ -51,10 +51,11 @@ impl UpstreamRequest<'_> {
         }
     }
 
-    /// Returns true for a GET of a blob. Registries that count requests do not count those, and a running transfer must
-    /// be able to continue.
+    /// Returns true for a blob. Registries that count requests do not count those, and a running transfer must be able
+    /// to continue. A HEAD asks for a repository's right to a blob that has arrived for another repository: if it
+    /// waited, a client would get an error that it would not get if the blob had to be fetched.
     pub(super) fn ignores_throttle(&self) -> bool {
-        self.kind == RequestKind::Blob && self.method == Method::GET
+        self.kind == RequestKind::Blob
     }
 }
 

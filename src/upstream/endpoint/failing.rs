@@ -65,10 +65,14 @@ impl FailingRepository {
     }
 
     /// Records that the endpoint asked for a pause. The pause doubles with each repetition, so that other repositories
-    /// are asked before this one. Their answers show whether the pause concerns them.
+    /// are asked before this one. Their answers show whether the pause concerns them. Requests that are answered during a
+    /// pause are no repetition: they were sent before it, or do not wait for it.
     pub(super) fn throttle(&mut self, length: Duration, longest: Duration, reason: ThrottleReason, clock: &Clock) {
-        let own = length.saturating_mul(1 << self.throttles.min(DOUBLINGS)).min(longest);
-        self.throttles += 1;
+        if self.throttled_for(clock).is_zero() {
+            self.throttles += 1;
+        }
+        let doublings = self.throttles.saturating_sub(1).min(DOUBLINGS);
+        let own = length.saturating_mul(1 << doublings).min(longest);
         if own > self.throttled_for(clock) {
             self.throttled = Some((Pause::begin(clock, own), reason));
         }

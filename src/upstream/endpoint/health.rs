@@ -581,6 +581,20 @@ mod tests {
     }
 
     #[test]
+    fn answers_during_a_pause_do_not_make_it_longer() {
+        let setting = setting();
+        let refuse = || setting.health.throttle(&one(), ThrottleReason::Unavailable, Some(Duration::from_secs(1)));
+        (0..50).for_each(|_| refuse());
+        setting.advance(1);
+        assert!(!setting.health.is_throttled(&one()), "50 answers asked for the same second");
+        (0..50).for_each(|_| refuse());
+        setting.advance(1);
+        assert!(setting.health.is_throttled(&one()), "the endpoint asked again after the pause");
+        setting.advance(1);
+        assert!(!setting.health.is_throttled(&one()));
+    }
+
+    #[test]
     fn latency_is_a_moving_average_that_ages() {
         let setting = setting();
         let measure = |millis| {
