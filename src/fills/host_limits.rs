@@ -129,6 +129,11 @@ impl HostLimit {
         self.state().pace
     }
 
+    /// Returns true if a connection that passes a blob through need not wait for its permit.
+    pub fn may_pass(&self) -> bool {
+        self.passing_permits.available_permits() > 0 && self.permits.available_permits() > 0
+    }
+
     /// Takes account of the time after which the host redirected a first request.
     pub fn expect_latency(&self, latency: Duration) {
         self.state().concurrency.expect_latency(latency.as_secs_f64());
@@ -154,11 +159,7 @@ impl HostState {
 impl HostUse {
     /// Waits for the permit for one connection.
     pub fn permit(&self) -> impl Future<Output = HostPermit> + Send + use<> {
-        let permits = match self.kind {
-            FillKind::Small => &self.host.small_permits,
-            FillKind::Client | FillKind::Background => &self.host.permits,
-        };
-        let permits = Arc::clone(permits);
+        let permits = Arc::clone(self.permits());
         async move { permits.acquire_owned().await.expect("the semaphore is never closed") }
     }
 
@@ -167,6 +168,18 @@ impl HostUse {
         let passing = Arc::clone(&self.host.passing_permits);
         let passing = passing.acquire_owned().await.expect("the semaphore is never closed");
         PassPermit { _passing: passing, _connection: self.permit().await }
+    }
+
+    /// Returns true if one more connection need not wait for its permit.
+    pub fn is_free(&self) -> bool {
+        self.permits().available_permits() > 0
+    }
+
+    fn permits(&self) -> &Arc<Semaphore> {
+        match self.kind {
+            FillKind::Small => &self.host.small_permits,
+            FillKind::Client | FillKind::Background => &self.host.permits,
+        }
     }
 
     /// Returns the speed of the host as far as it is known.

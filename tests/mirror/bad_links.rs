@@ -451,11 +451,20 @@ fn target_that_ignores_ranges_sends_the_blob_to_one_of_the_first_connections() {
 }
 
 #[test]
-fn target_that_refuses_is_asked_by_the_first_connections_only() {
+fn target_that_refuses_is_asked_by_the_first_connections_and_once_more() {
     let (upstream, mirror, _, layer) = redirected(62, &[LATE, Fault::Status(403)]);
     assert_eq!(mirror.client().get(&blob("library/app", layer)).status, 502);
     let requests = [upstream.requests("GET", "/v2/library/app/blobs/"), upstream.requests("GET", "/cdn/")];
-    assert!(requests[0] == 1 && requests[1] <= 4, "{requests:?}");
+    assert!(requests[0] == 2 && requests[1] <= 5, "{requests:?}");
+}
+
+/// Of the connections that use one link, all may be refused: the first to use it was cut, or its answer comes late.
+#[test]
+fn link_that_an_early_connection_has_used_up_is_requested_again() {
+    let (upstream, mirror, content, layer) = redirected(64, &[LATE]);
+    upstream.arm(Rule::new("GET", "/cdn/", Fault::Status(403)).times(4));
+    assert!(is_right(&mirror.client().get(&blob("library/app", layer)), &content));
+    assert_eq!(upstream.requests("GET", "/v2/library/app/blobs/"), 2);
 }
 
 #[test]
@@ -542,4 +551,34 @@ fn range_assigned_to_a_slow_connection_is_fetched_by_another() {
     let answer = client.request("GET", &blob("library/app", digest)).header("Range", &range).send();
     assert!(answer.status == 206 && answer.body == content[within..within + 10]);
     assert!([first, slow.rest()].concat() == content);
+}
+
+/// The only connection of a fill has no other one that it can be compared with.
+#[test]
+fn only_connection_of_a_fill_is_replaced_if_its_blob_would_take_long() {
+    for (seed, size, fault) in [(50, 3 * MIB, None), (51, 3 * MIB, Some(Fault::IgnoreRange)), (52, 6 * MIB, None)] {
+        let upstream = Upstream::start();
+        let content = noise(seed, size);
+        let digest = upstream.blob("library/app", &content);
+        let mirror = mirror_with(&upstream, "", "  fill: {connections: 1}");
+        // At this rate the blob would take an hour.
+        upstream.fault_once("GET", "/blobs/", Fault::Throttle(1000));
+        fault.iter().for_each(|fault| upstream.fault("GET", "/blobs/", fault.clone()));
+        assert!(is_right(&mirror.client().get(&blob("library/app", digest)), &content), "{size} {fault:?}");
+        wait_for_metric(&mirror, "entrepot_fill_replaced_connections_total{reason=\"slow\"} 1");
+    }
+}
+
+#[test]
+fn fill_does_not_wait_for_a_host_whose_connections_are_taken_while_another_endpoint_is_free() {
+    let (one, two) = (Upstream::start(), Upstream::start());
+    let contents = [53, 54].map(|seed| noise(seed, MIB));
+    let [first, second] = [&contents[0], &contents[1]].map(|content| one.blob("library/app", content));
+    two.hold_what(&one);
+    let mirror = mirror_of(&[&one, &two], ", firstbytetimeout: 1h", "  fill: {perhost: 1}");
+    one.fault("GET", &first.to_string(), Fault::Hang);
+    let _hangs = mirror.client().request("GET", &blob("library/app", first)).send_head();
+    eventually("the first request", || (one.requests("GET", "/blobs/") == 1).then_some(()));
+    assert!(is_right(&mirror.client().get(&blob("library/app", second)), &contents[1]));
+    assert_eq!(one.requests("GET", &second.to_string()), 0);
 }

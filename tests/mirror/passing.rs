@@ -229,6 +229,53 @@ fn slow_connection_of_a_blob_that_is_passed_through_is_replaced() {
     assert!(metric(&mirror, "entrepot_fill_replaced_connections_total{reason=\"slow\"}") > 0);
 }
 
+/// The fill's first request comes first. It finds that the blob cannot be kept.
+#[test]
+fn burst_of_5xx_is_waited_out_before_a_blob_is_passed_through() {
+    let upstream = Upstream::start();
+    let content = noise(22, 6 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", SMALL);
+    for (after, status) in [(1, 503), (2, 500)] {
+        upstream.arm(Rule::new("GET", "/blobs/", Fault::Status(status)).after(after).times(1));
+    }
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 200 && answer.whole && answer.body == content, "{}", answer.text());
+    assert_eq!(upstream.requests("GET", "/blobs/"), 4);
+}
+
+#[test]
+fn slow_connection_is_replaced_although_no_rate_is_known() {
+    for fault in [None, Some(Fault::NoLength), Some(Fault::IgnoreRange)] {
+        let upstream = Upstream::start();
+        let content = noise(23, 6 * MIB);
+        let digest = upstream.blob("library/app", &content);
+        let mirror = mirror_with(&upstream, "", SMALL);
+        // At this rate the blob would take an hour.
+        upstream.arm(Rule::new("GET", "/blobs/", Fault::Throttle(1000)).after(1).times(1));
+        fault.iter().for_each(|fault| upstream.fault("GET", "/blobs/", fault.clone()));
+        let answer = mirror.client().get(&blob("library/app", digest));
+        assert!(answer.whole && answer.body == content, "{fault:?}");
+    }
+}
+
+/// One stream takes the only permit of its host, and lasts as long as its client reads.
+#[test]
+fn stream_does_not_wait_for_a_host_whose_connections_are_taken_while_another_endpoint_is_free() {
+    let (one, two) = (Upstream::start(), Upstream::start());
+    let contents = [24, 25].map(|seed| noise(seed, 24 * MIB));
+    let [first, second] = [&contents[0], &contents[1]].map(|content| one.blob("library/app", content));
+    two.hold_what(&one);
+    let sections = format!("{SMALL}\n  fill: {{perhost: 2}}");
+    let mirror = mirror_of(&[&one, &two], ", firstbytetimeout: 1h", &sections);
+    // The first request belongs to the fill.
+    one.arm(Rule::new("GET", &first.to_string(), Fault::Hang).after(1));
+    let _hangs = mirror.client().request("GET", &blob("library/app", first)).send_head();
+    eventually("the stream", || (one.requests("GET", "/blobs/") == 2).then_some(()));
+    let answer = mirror.client().get(&blob("library/app", second));
+    assert!(answer.whole && answer.body == contents[1]);
+}
+
 #[test]
 fn nothing_is_evicted_for_a_blob_that_cannot_be_kept() {
     let upstream = Upstream::start();

@@ -9,6 +9,7 @@ mod reach;
 mod window;
 mod patience;
 mod slow;
+mod connection;
 mod stream;
 mod pass;
 mod passes;

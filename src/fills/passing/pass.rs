@@ -91,7 +91,7 @@ impl Pass {
     /// Asks the upstream, and fills the window until the stream ends.
     async fn run(&self, shared: &Shared, source: &BlobSource, mut stream: PassStream) {
         let memory = self.grant_memory(shared).await;
-        let outcome = match stream.open().await {
+        let outcome = match stream.begin().await {
             Ok(total) => {
                 self.answer.send_replace(Some(Ok(total)));
                 self.fill_window(shared, source, &mut stream).await

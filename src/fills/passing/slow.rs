@@ -3,25 +3,29 @@
 use std::time::Duration;
 
 /// A connection is slow if its rate is below the best known rate of a connection to the source, divided by this number.
-pub const SLOW: f64 = 8.0;
+const SLOW: f64 = 8.0;
 /// A connection is judged after it has waited this long for bytes. The time doubles with each one that is replaced.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-pub const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
-/// While no rate is known, a connection is judged after this time …
-pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(5);
-/// … and it is slow if the rest of the blob would take longer than this many seconds.
-pub const LONG_SECONDS: f64 = 60.0;
+pub const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+/// Whatever is known, another connection is tried after this time …
+const LONG_PATIENCE: Duration = Duration::from_secs(5);
+/// … if the rest of the bytes would take longer than this many seconds.
+const LONG: f64 = 20.0;
+/// A blob of unknown size counts as if this many bytes of it were left.
+pub const UNKNOWN_LEFT: u64 = 1 << 20;
+/// If the next connection would begin again at the first byte, no more connections than this are replaced.
+pub const REPLACED_FROM_THE_BEGINNING: u32 = 2;
 /// A connection that brings nothing is judged this often.
 pub const JUDGED_EVERY: Duration = Duration::from_secs(1);
 /// A slow connection that ends within this many seconds anyway is not replaced.
 const SOON: f64 = 2.0;
 
-/// The least rate of a connection.
+/// The limit of a connection: one that passes it is replaced.
 pub struct LeastRate {
-    /// In bytes per second.
-    pub least: f64,
+    /// The best known rate of a connection to the source, in bytes per second; 0 if none is known.
+    pub best: f64,
     /// The connection is judged after it has waited this long for bytes.
-    pub after: Duration,
+    pub patience: Duration,
     /// The bytes that are left.
     pub left: u64,
 }
@@ -30,6 +34,33 @@ impl LeastRate {
     /// Returns true if a connection has passed the limit, which has brought `bytes` and waited for them for `busy`.
     pub fn is_passed(&self, bytes: u64, busy: Duration) -> bool {
         let rate = bytes as f64 / busy.as_secs_f64().max(0.001);
-        busy >= self.after && rate < self.least && self.left as f64 / rate.max(1.0) > SOON
+        let lasts = self.left as f64 / rate.max(1.0);
+        let is_slower = busy >= self.patience && rate < self.best / SLOW && lasts > SOON;
+        let is_long = busy >= self.patience.max(LONG_PATIENCE) && lasts > LONG;
+        is_slower || is_long
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_is_slow_beside_a_known_rate_or_if_the_rest_takes_long() {
+        const MB: u64 = 1_000_000;
+        for (best, left, rate, seconds, passed) in [
+            (MB, 100 * MB, MB / 10, 3, true),
+            (MB, 100 * MB, MB / 10, 1, false),
+            (MB, MB / 10, MB / 10, 3, false),
+            (0, 100 * MB, MB, 3, false),
+            (0, 100 * MB, MB, 6, true),
+            (0, 10 * MB, MB, 6, false),
+            (MB, 6 * MB, MB / 6, 6, true),
+            (0, MB, 0, 6, true),
+        ] {
+            let limit = LeastRate { best: best as f64, patience: PATIENCE, left };
+            let found = limit.is_passed(rate * seconds, Duration::from_secs(seconds));
+            assert_eq!(found, passed, "{left} bytes at {rate} for {seconds} s, best {best}");
+        }
     }
 }

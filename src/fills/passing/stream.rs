@@ -1,12 +1,11 @@
 //! The stream of a blob, or of a range of it, from one source: it resumes over other connections when one fails.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::slow::{JUDGED_EVERY, LONG_SECONDS, LONGEST_PATIENCE, LeastRate, PATIENCE, SLOW, UNKNOWN_PATIENCE};
-use crate::fills::host_limits::{HostUse, PassPermit};
+use super::connection::{PassConnection, Received};
+use super::slow::{LONGEST_PATIENCE, LeastRate, PATIENCE, REPLACED_FROM_THE_BEGINNING, UNKNOWN_LEFT};
 use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
 use crate::fills::shared::Shared;
@@ -14,7 +13,7 @@ use crate::fills::source::{BlobSource, agreed_size};
 use crate::metrics::GaugeGuard;
 use crate::oci::Digest;
 use crate::sys::jitter;
-use crate::upstream::{BlobRange, BlobStream, EndpointId, Traffic, UpstreamError};
+use crate::upstream::{BlobRange, EndpointId, Traffic, UpstreamError};
 
 /// The stream gives up after this many attempts to resume that brought no new bytes.
 const FRUITLESS_TRIES: u32 = 6;
@@ -22,11 +21,9 @@ const FRUITLESS_TRIES: u32 = 6;
 /// Half the wait before the first attempt; it doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// About this many bytes are received at once, if they have arrived.
-const AT_ONCE: usize = 256 << 10;
-
-/// The connection is reported to its host this often.
-const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// Before the stream's first answer, an endpoint that answers 5xx is asked this many times. Other errors are not retried,
+/// so that clients get them soon.
+const TRIES_BEFORE_ANSWER: u32 = 3;
 
 /// The bytes of a blob from one source, from an offset on. They are not verified here.
 pub(super) struct PassStream {
@@ -42,35 +39,20 @@ pub(super) struct PassStream {
     fruitless: u32,
     /// The time after which the connection is judged.
     patience: Duration,
+    /// The number of connections that were replaced.
+    replaced: u32,
     /// The endpoint of the last connection that was slow.
     slow: Option<EndpointId>,
     /// The endpoints that have sent bytes.
     senders: Vec<EndpointId>,
 }
 
-/// One connection of a stream. It counts as a connection of its host.
-struct PassConnection {
-    stream: BlobStream,
-    endpoint: EndpointId,
-    /// The number of bytes to skip, because the answer began before the requested offset.
-    skip: u64,
-    /// The answer began at the requested offset.
-    began_where_asked: bool,
-    /// The connection turned out to be slow when it brought its last bytes.
-    late: bool,
-    report: HostReport,
-    reported: Duration,
-    host: HostUse,
-    _permit: PassPermit,
-    _counted: GaugeGuard,
-}
-
 impl PassStream {
     /// Prepares the stream of the bytes from `from` to `to`. Nothing is asked yet.
     pub(super) fn new(shared: Shared, digest: Digest, source: BlobSource, from: u64, to: Option<u64>) -> Self {
         let (total, connection, slow, senders) = (None, None, None, Vec::new());
-        let (position, fruitless, patience) = (from, 0, PATIENCE);
-        Self { shared, digest, source, position, to, total, connection, fruitless, patience, slow, senders }
+        let (position, fruitless, patience, replaced) = (from, 0, PATIENCE, 0);
+        Self { shared, digest, source, position, to, total, connection, fruitless, patience, replaced, slow, senders }
     }
 
     pub(super) fn digest(&self) -> Digest {
@@ -87,11 +69,29 @@ impl PassStream {
         if let [only] = self.senders[..] { Some(only) } else { None }
     }
 
-    /// Asks the endpoints until one answers. Returns the size of the blob if the answer tells it.
-    pub(super) async fn open(&mut self) -> Result<Option<u64>, UpstreamError> {
+    /// Begins the stream: asks the endpoints until one answers. Returns the size of the blob if the answer tells it.
+    pub(super) async fn begin(&mut self) -> Result<Option<u64>, UpstreamError> {
+        loop {
+            match self.open().await {
+                Err(error @ UpstreamError::Status { status: 500.., .. })
+                    if self.fruitless + 1 < TRIES_BEFORE_ANSWER =>
+                {
+                    self.wait_after(error).await?;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Asks each endpoint once, until one answers.
+    async fn open(&mut self) -> Result<Option<u64>, UpstreamError> {
         let mut order = self.source.upstream.endpoints(self.source.name.repository());
-        // The stream stays with one endpoint if it can: only then a wrong digest tells which endpoint is wrong.
-        order.sort_by_key(|endpoint| (Some(*endpoint) == self.slow, Some(endpoint) != self.senders.last()));
+        let waits = |endpoint| !self.shared.hosts.host(&self.source.upstream.host(endpoint)).may_pass();
+        // No connection waits for a permit while another endpoint has one. The stream stays with one endpoint if it can:
+        // only then a wrong digest tells which endpoint is wrong.
+        order.sort_by_key(|endpoint| {
+            (Some(*endpoint) == self.slow, waits(*endpoint), Some(endpoint) != self.senders.last())
+        });
         let mut failed: Option<UpstreamError> = None;
         for endpoint in order {
             match self.connect(endpoint).await {
@@ -194,25 +194,24 @@ impl PassStream {
     /// Returns the limit for the present connection. `None` without a connection.
     fn limit(&self) -> Option<LeastRate> {
         let connection = self.connection.as_ref()?;
-        let end = self.to.or(self.total);
-        let left = end.unwrap_or(u64::MAX).saturating_sub(self.position);
-        let (least, after) = match self.best_rate() {
-            // A server that ignores ranges would begin again at the first byte.
-            _ if !connection.began_where_asked => (0.0, self.patience),
-            best if best > 0.0 => (best / SLOW, self.patience),
-            // Nothing is known, but another connection may be faster than one that would take this long.
-            _ if end.is_some() => (left as f64 / LONG_SECONDS, self.patience.max(UNKNOWN_PATIENCE)),
-            _ => (0.0, self.patience),
+        let known = self.to.or(self.total).map(|end| end.saturating_sub(self.position) + connection.skip);
+        let left = known.unwrap_or(UNKNOWN_LEFT);
+        let (best, left) = match connection.began_where_asked {
+            true => (self.best_rate(), left),
+            // The next connection would begin again at the first byte.
+            false if self.replaced < REPLACED_FROM_THE_BEGINNING => (0.0, left),
+            false => (0.0, 0),
         };
-        Some(LeastRate { least, after, left })
+        Some(LeastRate { best, patience: self.patience, left })
     }
 
     /// Drops a slow connection. The next one begins where it was.
     fn replace(&mut self, endpoint: EndpointId, limit: &LeastRate) {
-        let (digest, least) = (self.digest, limit.least);
-        tracing::debug!(%digest, least, at = self.position, "a slow connection of a blob that is passed through is replaced");
+        let (digest, best) = (self.digest, limit.best);
+        tracing::debug!(%digest, best, at = self.position, "a slow connection of a blob that is passed through is replaced");
         self.shared.metrics.fill_replaced_connections.with_label_values(&["slow"]).inc();
         (self.slow, self.connection) = (Some(endpoint), None);
+        self.replaced += 1;
         self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
     }
 
@@ -238,55 +237,6 @@ impl PassStream {
         tokio::time::sleep(jitter(FIRST_WAIT * (1 << self.fruitless))).await;
         Ok(())
     }
-}
-
-impl PassConnection {
-    /// Receives bytes and reports them to the host. Returns no bytes if all of them are skipped.
-    async fn receive(&mut self, shared: &Shared, limit: &LeastRate) -> Result<Received, UpstreamError> {
-        if std::mem::take(&mut self.late) {
-            return Ok(Received::Slow);
-        }
-        let began = shared.hosts.now();
-        let waited = || shared.hosts.now().saturating_sub(began);
-        let pieces = {
-            let mut chunks = pin!(self.stream.chunks(AT_ONCE));
-            loop {
-                match tokio::time::timeout(JUDGED_EVERY, chunks.as_mut()).await {
-                    Ok(pieces) => break Some(pieces),
-                    Err(_) if limit.is_passed(self.report.bytes, self.report.busy + waited()) => break None,
-                    Err(_) => {}
-                }
-            }
-        };
-        let now = shared.hosts.now();
-        self.report.busy += waited();
-        let Some(pieces) = pieces else { return Ok(Received::Slow) };
-        let pieces = pieces?;
-        if pieces.is_empty() {
-            return Ok(Received::End);
-        }
-        // A copy: a received piece may keep a larger buffer alive.
-        let mut bytes = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
-        self.report.bytes += bytes.len() as u64;
-        if now.saturating_sub(self.reported) >= REPORT_EVERY {
-            self.reported = now;
-            self.host.report_pass(self.report, now);
-        }
-        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
-        self.skip -= skipped as u64;
-        drop(bytes.split_to(skipped));
-        self.late = limit.is_passed(self.report.bytes, self.report.busy);
-        Ok(Received::Bytes(bytes.freeze()))
-    }
-}
-
-/// The result of waiting for bytes.
-enum Received {
-    Bytes(Bytes),
-    End,
-    /// The connection is slow.
-    Slow,
 }
 
 /// Returns true for an answer about the blob that another endpoint may not give.

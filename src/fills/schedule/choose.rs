@@ -111,7 +111,8 @@ impl Scheduler {
 
     /// Takes over the end of the segment that would end last.
     fn tail(&self, endpoint: usize, needs: &Needs<'_>) -> Option<Choice> {
-        let known = |other: &ActiveConnection| other.assignment.bounded && other.is_known(needs.now);
+        let known =
+            |other: &ActiveConnection| other.assignment.bounded && other.left() > 0 && other.is_known(needs.now);
         let bounded = self.plan.active.iter().enumerate().filter(|(_, other)| known(other));
         let end = |other: &ActiveConnection| self.owner(other, needs).time(other.left());
         let (at, last) = bounded.max_by(|(_, a), (_, b)| end(a).total_cmp(&end(b)))?;

@@ -26,6 +26,9 @@ impl Runner {
 /// Returns the number of bytes, of the `left` last bytes of a segment, that the free connection should take over. Both
 /// connections then end at the same time. Returns `None` if that saves too little.
 pub fn divide(left: u64, owner: Runner, free: Runner) -> Option<u64> {
+    if left == 0 {
+        return None;
+    }
     let both = owner.rate.max(1.0) + free.rate.max(1.0);
     let together = (left as f64 + owner.wait * owner.rate + free.wait * free.rate) / both;
     let taken = (together - free.wait) * free.rate.max(1.0);
@@ -52,6 +55,8 @@ mod tests {
             (100 * MB, runner(0.0, 100 * MB), runner(0.0, MB), None),
             (MB, runner(0.0, 100 * MB), runner(0.0, 100 * MB), None),
             (MB, runner(30.0, MB), runner(0.1, MB), Some(MB)),
+            // Its segment was ended before its answer came. There is nothing to take over.
+            (0, runner(30.0, MB), runner(0.1, MB), None),
         ] {
             let found = divide(left, owner, free);
             let near = found.zip(want).is_some_and(|(found, want)| found.abs_diff(want) <= 1);

@@ -22,6 +22,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(16);
 /// A slow connection that ends within this time anyway is not replaced.
 const SOON: f64 = 2.0;
+/// A segment that will last longer than this many seconds, or than this many waits for its first byte, lasts far longer
+/// than it was planned for. Its connection may be slow although there is no other one to compare it with, so another
+/// connection is tried …
+const LONG: f64 = 20.0;
+const LONG_WAITS: f64 = 80.0;
+/// … after this time. The time doubles with each trial: if all connections are slow, trials cost little.
+const TRIAL_AFTER: Duration = Duration::from_secs(5);
+/// If the next connection would begin again at the first byte, there are no more trials than this.
+const TRIALS_FROM_THE_BEGINNING: u32 = 2;
+/// A blob of unknown size counts as if this many bytes of it were left.
+const UNKNOWN_LEFT: u64 = 1 << 20;
 
 /// The reason to replace a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +52,9 @@ pub struct Watch {
     replaced: Duration,
     /// The number of new connections in a row that turned out to be slow.
     slow_in_a_row: u32,
+    /// The time of the last trial of another connection, and the number of trials.
+    tried: Duration,
+    trials: u32,
 }
 
 impl Watch {
@@ -78,7 +92,34 @@ impl Watch {
             }
             faults.extend(slow.map(|slow| (ticket, slow)));
         }
+        if faults.is_empty() {
+            faults.extend(self.trial(plan, paces, now));
+        }
         faults
+    }
+
+    /// Returns the connection whose segment ends last, if that is so late that another connection should be tried.
+    fn trial(&mut self, plan: &Plan, paces: &[EndpointPace], now: Duration) -> Option<(u64, Fault)> {
+        let patience = TRIAL_AFTER.saturating_mul(1 << self.trials.min(16));
+        let is_from_the_beginning = plan.delivery == Delivery::Whole || plan.size.is_none();
+        let is_over = is_from_the_beginning && self.trials >= TRIALS_FROM_THE_BEGINNING;
+        if is_over || now.saturating_sub(self.tried) < patience {
+            return None;
+        }
+        let lasting = |connection: &ActiveConnection| {
+            let is_old = connection.meter.is_some_and(|meter| meter.age(now) >= patience);
+            let rate = connection.rate(now).filter(|_| is_old && !connection.paused)?;
+            let left = plan.size.map_or(UNKNOWN_LEFT, |size| {
+                connection.assignment.span.end.min(size).saturating_sub(connection.position)
+            });
+            let limit = LONG.max(paces[connection.endpoint].latency() * LONG_WAITS);
+            let lasts = left as f64 / rate.max(1.0);
+            let slow = Fault::Slow { rate, expected: left as f64 / limit };
+            (lasts > limit).then_some((lasts, connection.assignment.ticket, slow))
+        };
+        let (_, ticket, slow) = plan.active.iter().filter_map(lasting).max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (self.tried, self.trials) = (now, self.trials + 1);
+        Some((ticket, slow))
     }
 }
 

@@ -14,6 +14,7 @@ use super::connection::{Connection, ConnectionEnd};
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::error::TransferError;
 use super::hosts::Hosts;
+use super::queue::{Awaited, Queue, QueuedConnection, granted};
 use super::state::Transfer;
 use crate::config::Unattended;
 use crate::fills::host_limits::HostPermit;
@@ -28,9 +29,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// Before a response head has been sent, an endpoint that answers 5xx is asked this many times. Other errors are not
 /// retried, so that clients get them soon.
 const TRIES_BEFORE_ANSWER: u32 = 3;
-
-/// A connection that waits for the permit of its host.
-type QueuedConnection = (EndpointIndex, Pin<Box<dyn Future<Output = HostPermit> + Send>>);
 
 /// A connection that is running.
 type RunningConnection<'t> = Pin<Box<dyn Future<Output = ConnectionEnd> + Send + 't>>;
@@ -104,6 +102,8 @@ struct Running<'t> {
     faults: HashMap<u64, oneshot::Sender<Fault>>,
     hosts: Hosts,
     queued: Option<QueuedConnection>,
+    /// True once an early connection has been opened.
+    early_begun: bool,
     /// True once an early connection has failed. Then no more of them are opened.
     early_failed: bool,
 }
@@ -123,7 +123,7 @@ impl<'t> Drive<'t> {
     /// writes of all connections have ended.
     async fn run(self, hosts: Hosts) -> Result<(), TransferError> {
         let (connections, faults) = (FuturesUnordered::new(), HashMap::new());
-        let mut running = Running { connections, faults, hosts, queued: None, early_failed: false };
+        let mut running = Running { connections, faults, hosts, queued: None, early_begun: false, early_failed: false };
         let outcome = self.keep_busy(&mut running).await;
         self.cut.cancel();
         while let Some(end) = running.connections.next().await {
@@ -137,8 +137,10 @@ impl<'t> Drive<'t> {
         let transfer = self.transfer;
         let mut tick = tokio::time::interval(TICK);
         while !transfer.is_done() {
-            if running.queued.is_none() {
-                running.queued = self.queue(running);
+            // A connection that waits for the permit of its host gives way to one that need not wait.
+            let awaited = if running.queued.is_none() { Awaited::Allowed } else { Awaited::Excluded };
+            if let Some(next) = self.queue(running).next(awaited) {
+                running.queued = Some(next);
             }
             let idle = running.queued.is_none() && running.connections.is_empty();
             if idle && self.endpoints.until_next().is_none() {
@@ -158,42 +160,25 @@ impl<'t> Drive<'t> {
         Ok(())
     }
 
+    fn queue<'q>(self, running: &'q Running<'t>) -> Queue<'q>
+    where
+        't: 'q,
+    {
+        Queue {
+            transfer: self.transfer,
+            endpoints: self.endpoints,
+            hosts: &running.hosts,
+            open: running.connections.len(),
+            early_failed: running.early_failed,
+        }
+    }
+
     fn no_endpoint_left(self) -> UpstreamError {
         let unasked = || UpstreamError::Protocol {
             host: self.source.upstream.name().to_string(),
             reason: "no endpoint could be asked".to_owned(),
         };
         self.endpoints.error().unwrap_or_else(unasked)
-    }
-
-    /// Queues for the permit for one more connection, if there is work for it at an endpoint that can be asked now.
-    /// Until a source has answered, there is only one connection, unless the registry has redirected it.
-    fn queue(self, running: &Running<'t>) -> Option<QueuedConnection> {
-        let transfer = self.transfer;
-        let usable = self.endpoints.usable();
-        let asking = transfer.fill.progress().phase == Phase::Asking;
-        let first = usable.first()?;
-        let redirected = self.endpoints.resume_hint(*first).is_some() && !running.early_failed;
-        if asking && !running.connections.is_empty() && !redirected {
-            return None;
-        }
-        let endpoint = transfer.schedule(running.hosts.most(&usable), |scheduler, needs| {
-            // While a reader waits for bytes that no connection fetches, there may be one connection more.
-            let spare = usize::from(scheduler.is_urgent(needs));
-            let has_room = |endpoint: &usize| {
-                let open = scheduler.open(*endpoint);
-                // One connection finds out whether an endpoint that fails works again.
-                let probes = scheduler.receiving(*endpoint) == 0 && self.endpoints.is_failing(*endpoint);
-                running.hosts.has_room(*endpoint, open, spare) && !(probes && open > 0)
-            };
-            let usable = usable.iter().map(|endpoint| endpoint.at());
-            let candidates: Vec<usize> = match asking {
-                true => usable.take(1).filter(has_room).collect(),
-                false => usable.filter(has_room).collect(),
-            };
-            scheduler.best_endpoint(&candidates, needs)
-        })?;
-        Some((EndpointIndex::new(endpoint), Box::pin(running.hosts.permit(endpoint))))
     }
 
     /// Opens a connection with a permit, unless there is no work left for it.
@@ -203,6 +188,7 @@ impl<'t> Drive<'t> {
         let assignment = transfer.schedule(most, |scheduler, needs| scheduler.take(endpoint.at(), needs));
         let Some(assignment) = assignment else { return };
         let early = transfer.fill.progress().phase == Phase::Asking && !running.connections.is_empty();
+        running.early_begun |= early;
         let (sender, fault) = oneshot::channel();
         running.faults.insert(assignment.ticket, sender);
         running.connections.push(Box::pin(async move {
@@ -238,6 +224,12 @@ impl<'t> Drive<'t> {
         if error.is_some() && asking {
             self.endpoints.set_resume_hint(endpoint, None);
             running.end_all(Fault::Superfluous);
+            if is_refusal_of_target(error.as_ref()) && std::mem::take(&mut running.early_begun) {
+                // An early connection may have used up a link that is valid only once. The same request without early
+                // connections decides.
+                running.early_failed = true;
+                return Ok(());
+            }
         }
         if let Some(error) = &error {
             if let Some(opened) = opened.filter(|_| is_refusal(error, received)) {
@@ -291,12 +283,9 @@ fn is_refusal(error: &UpstreamError, received: u64) -> bool {
     }
 }
 
-/// Waits for the permit of the queued connection. Never completes if none is queued.
-async fn granted(queued: &mut Option<QueuedConnection>) -> (EndpointIndex, HostPermit) {
-    let Some((endpoint, permit)) = queued else { return std::future::pending().await };
-    let granted = (*endpoint, permit.await);
-    *queued = None;
-    granted
+/// Returns true if the target of a redirect may have answered like this because its link was used before.
+fn is_refusal_of_target(error: Option<&UpstreamError>) -> bool {
+    matches!(error, Some(UpstreamError::Status { .. } | UpstreamError::NotFound))
 }
 
 /// Completes when an endpoint that is pausing now can be asked again.

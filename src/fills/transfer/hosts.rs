@@ -47,6 +47,11 @@ impl Hosts {
         self.uses[endpoint].has_room(open, spare)
     }
 
+    /// Returns true if one more connection to an endpoint need not wait for its permit.
+    pub(super) fn is_free(&self, endpoint: usize) -> bool {
+        self.uses[endpoint].is_free()
+    }
+
     /// Waits for the permit for one connection to an endpoint.
     pub(super) fn permit(&self, endpoint: usize) -> impl Future<Output = HostPermit> + Send + use<> {
         self.uses[endpoint].permit()

@@ -13,6 +13,7 @@ mod hosts;
 mod writer;
 mod connection;
 mod journal;
+mod queue;
 mod drive;
 mod repair;
 
