@@ -17,6 +17,9 @@ use crate::support::upstream::{Auth, Bearer, Upstream};
 /// Two repositories hold the same blobs.
 pub const REPOSITORIES: [&str; 2] = ["library/app", "library/copy"];
 
+/// The servers get this variable of the program's environment, so that the log of a round that fails can tell more.
+const LOG_LEVEL: &str = "REGISTRY_LOG_LEVEL";
+
 pub struct Site<'a> {
     pub registry: Registry,
     pub blobs: Vec<Blob<'a>>,
@@ -36,7 +39,8 @@ impl<'a> Site<'a> {
         let contents: Vec<&[u8]> = plan.blobs.iter().map(|blob| &noise[blob.clone()]).collect();
         let upstreams = upstreams(plan, &contents);
         let disk = has_disk.then(SlowDisk::new).flatten();
-        let environment = disk.as_ref().map(|disk| disk.environment().to_vec()).unwrap_or_default();
+        let mut environment = disk.as_ref().map(|disk| disk.environment().to_vec()).unwrap_or_default();
+        environment.extend(std::env::var(LOG_LEVEL).ok().map(|level| (LOG_LEVEL, level)));
         let registry = Registry::configured_in(&environment, |place| configuration(place, plan, &upstreams));
         let blob = |content: &&'a [u8]| Blob { content, digest: crate::support::client::digest_of(content) };
         Self { registry, blobs: contents.iter().map(blob).collect(), upstreams, disk }
