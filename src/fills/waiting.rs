@@ -59,10 +59,12 @@ impl Waiters {
 
     /// Adds a waiter.
     pub fn join(self: &Arc<Self>, interest: Interest) -> Waiter {
-        let wanted = match interest {
-            Interest::Range(range) => Some(Arc::new(WantedRange { range, position: AtomicU64::new(0) })),
-            Interest::Whole | Interest::Background => None,
+        let range = match interest {
+            Interest::Whole => Some(ByteRange::From(0)),
+            Interest::Range(range) => Some(range),
+            Interest::Background => None,
         };
+        let wanted = range.map(|range| Arc::new(WantedRange { range, position: AtomicU64::new(0) }));
         self.ranges().extend(wanted.clone());
         if interest != Interest::Background {
             self.traffic.client_joined();
@@ -180,5 +182,14 @@ mod tests {
         assert_eq!((waiters.count(), waiters.is_background()), (2, false));
         drop((middle, background));
         assert_eq!(waiters.count(), 0);
+    }
+
+    #[test]
+    fn reader_from_the_start_wants_the_whole_blob() {
+        let waiters = Waiters::new();
+        let whole = waiters.join(Interest::Whole);
+        assert_eq!(waiters.wanted(Some(100)), [Span { start: 0, end: 100 }]);
+        whole.reached(40);
+        assert_eq!(waiters.wanted(Some(100)), [Span { start: 40, end: 100 }]);
     }
 }

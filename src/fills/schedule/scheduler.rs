@@ -244,7 +244,8 @@ impl Scheduler {
         }
     }
 
-    /// Returns true if a reader waits for bytes that no connection fetches, or that come too late.
+    /// Returns true if a reader waits for bytes that no connection fetches, or that come too late. A reader that waits for
+    /// the lowest missing bytes does not count: the next connection that is free fetches them anyway.
     pub fn is_urgent(&self, needs: &Needs<'_>) -> bool {
         let Some(size) = self.plan.size.filter(|_| self.is_by_ranges()) else { return false };
         let next = |wanted: &Span| {
@@ -252,7 +253,8 @@ impl Scheduler {
             self.plan.free(needs.arrived, Span { start: wanted.start.min(end), end })
         };
         let fastest = (0..self.endpoints.len()).max_by(|a, b| self.rate(*a, needs).total_cmp(&self.rate(*b, needs)));
-        needs.wanted.iter().any(|wanted| next(wanted).is_some())
+        let mut ahead = needs.wanted.iter().filter(|wanted| wanted.start > needs.arrived.prefix());
+        ahead.any(|wanted| next(wanted).is_some())
             || fastest.is_some_and(|endpoint| self.overdue(endpoint, needs).is_some())
     }
 }

@@ -17,6 +17,13 @@ use crate::sys::Clock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(pub(in crate::upstream) usize);
 
+#[cfg(test)]
+impl EndpointId {
+    pub(crate) fn numbered(number: usize) -> Self {
+        Self(number)
+    }
+}
+
 /// An address where an upstream is asked, with its state.
 #[derive(Debug)]
 pub(in crate::upstream) struct Endpoint {
