@@ -245,6 +245,19 @@ fn burst_of_5xx_is_waited_out_before_a_blob_is_passed_through() {
 }
 
 #[test]
+fn expired_link_of_a_blob_that_is_passed_through_is_requested_again() {
+    let upstream = Upstream::start();
+    let content = noise(26, 6 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    upstream.set_cdn(true);
+    let mirror = mirror_with(&upstream, "", SMALL);
+    // The second request belongs to the stream, or to another connection of the fill.
+    upstream.arm(Rule::new("GET", "/cdn/", Fault::Status(403)).after(1).times(1));
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 200 && answer.whole && answer.body == content, "{}", answer.text());
+}
+
+#[test]
 fn slow_connection_is_replaced_although_no_rate_is_known() {
     for fault in [None, Some(Fault::NoLength), Some(Fault::IgnoreRange)] {
         let upstream = Upstream::start();

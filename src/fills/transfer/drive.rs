@@ -102,8 +102,6 @@ struct Running<'t> {
     faults: HashMap<u64, oneshot::Sender<Fault>>,
     hosts: Hosts,
     queued: Option<QueuedConnection>,
-    /// True once an early connection has been opened.
-    early_begun: bool,
     /// True once an early connection has failed. Then no more of them are opened.
     early_failed: bool,
 }
@@ -123,7 +121,7 @@ impl<'t> Drive<'t> {
     /// writes of all connections have ended.
     async fn run(self, hosts: Hosts) -> Result<(), TransferError> {
         let (connections, faults) = (FuturesUnordered::new(), HashMap::new());
-        let mut running = Running { connections, faults, hosts, queued: None, early_begun: false, early_failed: false };
+        let mut running = Running { connections, faults, hosts, queued: None, early_failed: false };
         let outcome = self.keep_busy(&mut running).await;
         self.cut.cancel();
         while let Some(end) = running.connections.next().await {
@@ -188,7 +186,6 @@ impl<'t> Drive<'t> {
         let assignment = transfer.schedule(most, |scheduler, needs| scheduler.take(endpoint.at(), needs));
         let Some(assignment) = assignment else { return };
         let early = transfer.fill.progress().phase == Phase::Asking && !running.connections.is_empty();
-        running.early_begun |= early;
         let (sender, fault) = oneshot::channel();
         running.faults.insert(assignment.ticket, sender);
         running.connections.push(Box::pin(async move {
@@ -224,12 +221,6 @@ impl<'t> Drive<'t> {
         if error.is_some() && asking {
             self.endpoints.set_resume_hint(endpoint, None);
             running.end_all(Fault::Superfluous);
-            if is_refusal_of_target(error.as_ref()) && std::mem::take(&mut running.early_begun) {
-                // An early connection may have used up a link that is valid only once. The same request without early
-                // connections decides.
-                running.early_failed = true;
-                return Ok(());
-            }
         }
         if let Some(error) = &error {
             if let Some(opened) = opened.filter(|_| is_refusal(error, received)) {
@@ -281,11 +272,6 @@ fn is_refusal(error: &UpstreamError, received: u64) -> bool {
         UpstreamError::Connect { retry_in: None, .. } | UpstreamError::Protocol { .. } => received == 0,
         _ => false,
     }
-}
-
-/// Returns true if the target of a redirect may have answered like this because its link was used before.
-fn is_refusal_of_target(error: Option<&UpstreamError>) -> bool {
-    matches!(error, Some(UpstreamError::Status { .. } | UpstreamError::NotFound))
 }
 
 /// Completes when an endpoint that is pausing now can be asked again.

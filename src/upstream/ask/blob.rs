@@ -68,11 +68,25 @@ impl Upstream {
         request.on_redirect = Some(&told);
         let response = match hint.and_then(|hint| hint.address.as_ref()) {
             Some(address) => self.follow(address, request.headers).await?,
-            None => self.ask_endpoint(endpoint, &request).await?.response,
+            None => self.ask_for_link(endpoint, &request).await?,
         };
         let mut response = self.judge(Reply { response, endpoint })?;
         response.body.set_traffic(range.traffic);
         self.stream(endpoint, unencoded(response)?, range, ranged)
+    }
+
+    /// Asks an endpoint, and asks once more if the target of its redirect refuses: the link may have expired on the way, or
+    /// another connection may have used up a link that is valid once.
+    async fn ask_for_link(
+        &self,
+        endpoint: &Endpoint,
+        request: &UpstreamRequest<'_>,
+    ) -> Result<Response, UpstreamError> {
+        let response = self.ask_endpoint(endpoint, request).await?.response;
+        if response.redirected && is_refusal(response.status) {
+            return Ok(self.ask_endpoint(endpoint, request).await?.response);
+        }
+        Ok(response)
     }
 
     /// Sends a request to the target of an earlier redirect. That server does not know the account, so the request
@@ -120,6 +134,11 @@ impl Upstream {
             ended: None,
         })
     }
+}
+
+/// Returns true if the storage behind a registry may refuse an expired link like this.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::GONE)
 }
 
 /// Reads the start, the end and the whole size from a 206. Returns an error if the range does not begin at `from`.
