@@ -39,13 +39,22 @@ pub(super) fn hash(content: &dyn ReadAt, size: u64, algorithm: Algorithm) -> io:
     Ok(hash_span(content, Span { start: 0, end: size }, Hasher::new(algorithm))?.finish())
 }
 
+/// The number of bytes that are read back at a time: few enough to stay in the processor's cache until they are hashed.
+const HASHED_PIECE: usize = 64 << 10;
+
 /// Continues a running hash over a stretch of some content. Blocks.
 pub(super) fn hash_span(content: &dyn ReadAt, span: Span, mut hasher: Hasher) -> io::Result<Hasher> {
-    let longest = usize::try_from(span.len()).unwrap_or(usize::MAX).min(256 << 10);
-    let mut buffer = vec![0; longest];
+    let longest = usize::try_from(span.len()).unwrap_or(usize::MAX).min(HASHED_PIECE);
+    let mut buffer = Vec::new();
     let mut offset = span.start;
     while offset < span.end {
-        let want = usize::try_from(span.end - offset).unwrap_or(usize::MAX).min(buffer.len());
+        let want = usize::try_from(span.end - offset).unwrap_or(usize::MAX).min(longest);
+        if let Some(held) = content.held(offset, want) {
+            hasher.update(&held);
+            offset += held.len() as u64;
+            continue;
+        }
+        buffer.resize(longest, 0);
         let read = content.read_at(&mut buffer[..want], offset)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

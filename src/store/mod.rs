@@ -21,8 +21,8 @@ mod index;
 
 pub use blob::StoredBlob;
 pub use cache::{
-    Arrivals, CacheLock, CacheStore, CachedBlob, Extents, LINK_BYTES, LinkRecord, Partial, PrefixHash, ReferrersRecord,
-    Right, StoredPartial, TagPulls, TagRecord, verified,
+    Arrivals, Batch, CacheLock, CacheStore, CachedBlob, Extents, LINK_BYTES, LinkRecord, Partial, PrefixHash,
+    ReferrersRecord, Right, StoredPartial, TagPulls, TagRecord, WrittenSpan, verified,
 };
 pub use error::StoreError;
 pub use hosted::{AllLocks, HostedBlob, HostedStore, RepositoryLock, StoredManifest, Tagged, Upload};

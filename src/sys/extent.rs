@@ -16,6 +16,11 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     /// block.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Returns up to `most` bytes that this process holds in memory. Never blocks.
+    fn held(&self, _offset: u64, _most: usize) -> Option<Bytes> {
+        None
+    }
+
     /// Returns up to `most` bytes that are in memory already; `None` when a thread must wait for them. Never blocks.
     fn read_cached(&self, _offset: u64, _most: usize) -> Option<Bytes> {
         None

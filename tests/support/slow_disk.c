@@ -184,6 +184,7 @@ static int affect_at(const char *operation, int dir, const char *name) {
 WRAP(ssize_t, -1, write, (int fd, const void *b, size_t n), (fd, b, n), affect_fd("write", fd, -1))
 WRAP(ssize_t, -1, writev, (int fd, const struct iovec *v, int n), (fd, v, n), affect_fd("write", fd, -1))
 WRAP(ssize_t, -1, pwrite64, (int fd, const void *b, size_t n, off64_t at), (fd, b, n, at), affect_fd("write", fd, at))
+WRAP(ssize_t, -1, pwritev64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at), affect_fd("write", fd, at))
 WRAP(ssize_t, -1, read, (int fd, void *b, size_t n), (fd, b, n), affect_fd("read", fd, -1))
 WRAP(ssize_t, -1, pread64, (int fd, void *b, size_t n, off64_t at), (fd, b, n, at), affect_fd("read", fd, at))
 WRAP(int, -1, fsync, (int fd), (fd), affect_fd("sync", fd, -1))

@@ -44,7 +44,7 @@ impl PassConnection {
         let began = shared.hosts.now();
         let waited = || shared.hosts.now().saturating_sub(began);
         let pieces = {
-            let mut chunks = pin!(self.stream.chunks(AT_ONCE));
+            let mut chunks = pin!(self.stream.chunks(AT_ONCE, Duration::ZERO));
             loop {
                 match tokio::time::timeout(JUDGED_EVERY, chunks.as_mut()).await {
                     Ok(pieces) => break Some(pieces),

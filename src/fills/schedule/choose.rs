@@ -12,6 +12,9 @@ use crate::oci::Span;
 const SHORT_SEGMENT: u64 = 1 << 20;
 /// A segment lasts about this many seconds, if `longest` and the latency allow it.
 const SEGMENT_SECONDS: f64 = 2.0;
+/// A segment lasts at least this many seconds, even if it is longer than configured: each request costs the upstream
+/// and this server some work, of which a fast connection would make much.
+const LEAST_SECONDS: f64 = 0.5;
 /// A segment lasts at least this many times as long as the wait for its first byte, so that the wait costs little: 5 %,
 /// or half of that if no other connection uses the link meanwhile.
 const SEGMENT_WAITS: f64 = 20.0;
@@ -64,7 +67,10 @@ impl Scheduler {
         // While nothing is known, segments are long: if they turn out to be too long, others take over their ends. But
         // if answers are late, each further request would cost a wait.
         let usual = match known {
-            true => ((rate * SEGMENT_SECONDS) as u64).clamp(SHORT_SEGMENT.min(self.segment), self.segment),
+            true => {
+                let usual = ((rate * SEGMENT_SECONDS) as u64).clamp(SHORT_SEGMENT.min(self.segment), self.segment);
+                usual.max((rate * LEAST_SECONDS) as u64)
+            }
             false => self.segment,
         };
         let alone = if needs.connections <= 1 { 2.0 } else { 1.0 };

@@ -6,8 +6,9 @@ use super::pace::EndpointPace;
 use super::rate::RateMeter;
 use crate::oci::Span;
 
-/// A rate is used once it has been measured for this long.
+/// A rate is used once it has been measured for this long, or over this many bytes.
 const MEASURED: Duration = Duration::from_millis(250);
+const MEASURED_BYTES: u64 = 6 << 20;
 
 /// After this time without an answer, a connection may be judged without a rate.
 const LONG_WAIT: Duration = Duration::from_secs(1);
@@ -58,7 +59,8 @@ impl ActiveConnection {
 
     /// Returns the measured rate in bytes per second, once there is one.
     pub fn rate(&self, now: Duration) -> Option<f64> {
-        self.meter.filter(|meter| meter.age(now) >= MEASURED).map(|meter| meter.rate(now))
+        let is_measured = |meter: &RateMeter| meter.age(now) >= MEASURED || self.received >= MEASURED_BYTES;
+        self.meter.filter(is_measured).map(|meter| meter.rate(now))
     }
 
     /// Returns true if its rate is known, or if it is clear that its answer takes long.

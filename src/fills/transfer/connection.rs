@@ -9,15 +9,18 @@ use super::endpoints::{EndpointIndex, Endpoints};
 use super::error::TransferError;
 use super::provenance::Sender;
 use super::state::Transfer;
-use super::writer::{self, Batch, WriteHalf, total_len};
+use super::writer::{self, WriteHalf};
 use crate::fills::progress::Phase;
 use crate::fills::schedule::{Assignment, Delivery, Fault};
 use crate::fills::source::{BlobSource, agreed_size};
+use crate::store::Batch;
 use crate::sys::Moment;
 use crate::upstream::{BlobRange, BlobStream, ResumeHint, UpstreamError};
 
-/// Up to this many bytes are gathered for one write, if they have been received already.
+/// Up to about this many bytes are gathered for one write, since long writes cost much less than short ones …
 const WRITE_SIZE: usize = 512 << 10;
+/// … if they are received within this time.
+const GATHERED_WITHIN: Duration = Duration::from_millis(5);
 
 /// One connection, from its request to the last byte that it writes.
 #[derive(Clone, Copy)]
@@ -103,18 +106,19 @@ impl Connection<'_> {
         let size = self.accept(&stream).await?;
         let mut position = stream.start();
         loop {
-            let pieces = stream.chunks(WRITE_SIZE).await.map_err(TransferError::Source)?;
+            let pieces = stream.chunks(WRITE_SIZE, GATHERED_WITHIN).await.map_err(TransferError::Source)?;
             if pieces.is_empty() {
                 return self.stream_ended(&stream, size, position);
             }
-            let end = position + total_len(&pieces);
+            let batch = Batch::new(position, pieces);
+            let end = batch.span().end;
             if let Some(expected) = size.filter(|size| end > *size) {
                 return Err(TransferError::Source(UpstreamError::Length { expected, found: end }));
             }
             // From here on the bytes belong to the writer, so no other connection takes them over.
             self.transfer.scheduler().received(ticket, end, hosts.now());
             self.transfer.scheduler().waits_for_disk(ticket);
-            if queue.send(Batch { position, pieces }).await.is_err() {
+            if queue.send(batch).await.is_err() {
                 // A write has failed, and the write half returns its error.
                 return Ok(());
             }

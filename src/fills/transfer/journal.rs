@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::TransferError;
 use super::state::Transfer;
 
-/// The journal is written at most once in this time …
+/// The journal is written at most once in this time, and for at most a tenth of the time …
 const JOURNAL_EVERY: Duration = Duration::from_millis(25);
+const JOURNAL_PART: u32 = 10;
 /// … and at least once in this time if anything has arrived.
 const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 
@@ -51,10 +52,11 @@ impl Transfer<'_> {
     /// Writes the journal until `done` is cancelled, so that a restarted server knows which bytes have arrived.
     pub(super) async fn write_journal(&self, done: &CancellationToken) {
         let mut written = self.shared.machine.clock.moment();
+        let mut pause = JOURNAL_EVERY;
         let mut warned = false;
         while !done.is_cancelled() {
             tokio::select! {
-                () = tokio::time::sleep(JOURNAL_EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = done.cancelled() => return,
             }
             let late = self.partial.unjournalled() > 0 && self.shared.machine.clock.since(written) >= JOURNAL_AFTER;
@@ -68,6 +70,7 @@ impl Transfer<'_> {
                 journal = self.partial.journal() => journal,
                 () = done.cancelled() => return,
             };
+            pause = JOURNAL_EVERY.max(self.shared.machine.clock.since(written) * (JOURNAL_PART - 1));
             if let Err(error) = journal
                 && !std::mem::replace(&mut warned, true)
             {

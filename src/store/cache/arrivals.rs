@@ -17,13 +17,20 @@ const HASHED_AT_ONCE: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Arrivals {
     content: Arc<dyn ReadAt>,
-    /// A std `Mutex`: held only for operations on the set.
-    extents: Mutex<Extents>,
+    /// A std `Mutex`: held only for operations on the sets.
+    stretches: Mutex<Stretches>,
+}
+
+/// The stretches of a file that have arrived, and those that are being written.
+#[derive(Debug, Default)]
+struct Stretches {
+    arrived: Extents,
+    writing: Extents,
 }
 
 impl Arrivals {
     pub(super) fn new(content: Arc<dyn ReadAt>, extents: Extents) -> Self {
-        Self { content, extents: Mutex::new(extents) }
+        Self { content, stretches: Mutex::new(Stretches { arrived: extents, writing: Extents::default() }) }
     }
 
     /// Returns the arrivals of a complete blob.
@@ -40,32 +47,71 @@ impl Arrivals {
 
     /// Returns the number of bytes that have arrived from the beginning on without a hole.
     pub fn prefix(&self) -> u64 {
-        self.extents().prefix()
+        self.stretches().arrived.prefix()
     }
 
     /// Returns the number of bytes that have arrived.
     pub fn total(&self) -> u64 {
-        self.extents().total()
+        self.stretches().arrived.total()
     }
 
     /// Returns the end of the bytes that have arrived from `position` on without a hole.
     pub fn end_of(&self, position: u64) -> u64 {
-        self.extents().end_of(position)
+        self.stretches().arrived.end_of(position)
     }
 
     pub fn snapshot(&self) -> Extents {
-        self.extents().clone()
+        self.stretches().arrived.clone()
     }
 
-    /// Locks the set, to read or to change it.
-    pub(super) fn extents(&self) -> MutexGuard<'_, Extents> {
+    /// Returns the number of bytes of this stretch that have not arrived and are not being written.
+    pub fn missing_in(&self, within: Span) -> u64 {
+        let stretches = self.stretches();
+        stretches.arrived.missing_in_both(&stretches.writing, within).iter().map(|span| span.len()).sum()
+    }
+
+    /// Replaces the set of the bytes that have arrived. No write may be running.
+    pub(super) fn replace(&self, arrived: Extents) {
+        self.stretches().arrived = arrived;
+    }
+
+    /// Claims those parts of `within` that have not arrived and that no other write has claimed. So no byte is written
+    /// twice at the same time, and none is replaced after it has arrived.
+    pub(super) fn claim(&self, within: Span) -> Vec<WriteClaim<'_>> {
+        let mut stretches = self.stretches();
+        let free = stretches.arrived.missing_in_both(&stretches.writing, within);
+        free.iter().for_each(|span| stretches.writing.insert(*span));
+        free.into_iter().map(|span| WriteClaim { arrivals: self, span }).collect()
+    }
+
+    fn stretches(&self) -> MutexGuard<'_, Stretches> {
         // Each operation of `Extents` leaves a valid set, even if its caller panics.
-        self.extents.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stretches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The running hash over the bytes that have arrived without a hole. It reads the bytes back, mostly from the page
-/// cache, so they may arrive in any order and do not wait for each other.
+/// A stretch that one write may write. Dropping it gives the stretch back.
+#[derive(Debug)]
+pub(super) struct WriteClaim<'a> {
+    arrivals: &'a Arrivals,
+    pub(super) span: Span,
+}
+
+impl WriteClaim<'_> {
+    /// Records that all bytes of the stretch are in the file.
+    pub(super) fn arrived(self) {
+        self.arrivals.stretches().arrived.insert(self.span);
+    }
+}
+
+impl Drop for WriteClaim<'_> {
+    fn drop(&mut self) {
+        self.arrivals.stretches().writing.remove(self.span);
+    }
+}
+
+/// The running hash over the bytes that have arrived without a hole. It takes the bytes from memory if they were written
+/// just now, and reads the others back. So they may arrive in any order, and do not wait for each other.
 #[derive(Clone)]
 pub struct PrefixHash {
     hasher: Hasher,

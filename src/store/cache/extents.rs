@@ -42,6 +42,18 @@ impl Extents {
         (start < end).then_some(Span { start, end })
     }
 
+    /// Returns the stretches of `within` that are neither in this set nor in `other`.
+    pub fn missing_in_both(&self, other: &Self, within: Span) -> Vec<Span> {
+        let mut both = self.clone();
+        other.spans.iter().for_each(|span| both.insert(*span));
+        let mut missing = Vec::new();
+        while let Some(span) = both.first_missing(within) {
+            both.insert(span);
+            missing.push(span);
+        }
+        missing
+    }
+
     /// Returns the number of bytes of this stretch that have not arrived.
     pub fn missing_in(&self, within: Span) -> u64 {
         let at = self.spans.partition_point(|span| span.end <= within.start);

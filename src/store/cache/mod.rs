@@ -6,6 +6,8 @@
 mod paths;
 mod extents;
 mod records;
+mod batch;
+mod recent;
 mod arrivals;
 mod operations;
 mod partial;
@@ -17,10 +19,11 @@ mod pulls;
 mod usage;
 
 pub use arrivals::{Arrivals, PrefixHash};
+pub use batch::Batch;
 pub use extents::Extents;
 pub use links::LINK_BYTES;
 pub use locks::CacheLock;
-pub use partial::{Partial, StoredPartial, verified};
+pub use partial::{Partial, StoredPartial, WrittenSpan, verified};
 pub use paths::on_disk;
 pub use pulls::TagPulls;
 pub use records::{LinkRecord, ReferrersRecord, Right, TagRecord};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use bytes::Bytes;
-
 use super::arrivals::Arrivals;
+use super::batch::Batch;
 use super::extents::Extents;
 use super::operations::Operations;
 use super::paths::on_disk;
+use super::recent::{ArrivingFile, RecentBatches, RecentMemory};
 use crate::oci::{Digest, Hasher, Span};
 use crate::store::StoreError;
 use crate::sys::{disk, random_id};
@@ -31,6 +31,7 @@ pub struct Partial {
     /// The file of the blob, locked (`flock`) as long as it is open.
     file: Arc<File>,
     arrivals: Arc<Arrivals>,
+    recent: Arc<RecentBatches>,
     /// The number of bytes in the journal.
     journalled: Arc<AtomicU64>,
     /// Held while the journal is written, so that an older one never replaces a newer one. An async lock, because it is
@@ -49,6 +50,14 @@ enum Shared {
     Own,
 }
 
+/// A stretch that a write has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenSpan {
+    pub span: Span,
+    /// True if it was compared with the bytes that were there before, and those were different.
+    pub differs: bool,
+}
+
 /// A partial blob, as a list of all of them shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredPartial {
@@ -60,7 +69,7 @@ pub struct StoredPartial {
 
 impl Partial {
     /// Opens the partial file in `directory` with the stretches that its journal knows.
-    pub(super) async fn open(directory: PathBuf) -> Result<Self, StoreError> {
+    pub(super) async fn open(directory: PathBuf, memory: RecentMemory) -> Result<Self, StoreError> {
         let within = directory.clone();
         on_disk("open partial", &directory, move || {
             let data = within.join("data");
@@ -68,35 +77,44 @@ impl Partial {
             // If the lock fails, another process fills the file. If the name differs, another process has just
             // completed it.
             if !(disk::try_lock(&file)? && disk::names(&data, &file)?) {
-                return Self::open_own(within);
+                return Self::open_own(within, memory);
             }
             let journal = disk::optional(disk::read(&within.join("extents")))?.unwrap_or_default();
             let mut extents = Extents::from_journal(&String::from_utf8_lossy(&journal));
             extents.truncate(file.metadata()?.len());
-            Ok(Self::new(within, data, file, extents, Shared::Resumable))
+            Ok(Self::new((within, data), file, extents, Shared::Resumable, memory))
         })
         .await
     }
 
     /// Opens an empty file in `directory`, beside the one that an earlier fill has left.
-    pub(super) async fn open_aside(directory: PathBuf) -> Result<Self, StoreError> {
+    pub(super) async fn open_aside(directory: PathBuf, memory: RecentMemory) -> Result<Self, StoreError> {
         let within = directory.clone();
-        on_disk("open partial", &directory, move || Self::open_own(within)).await
+        on_disk("open partial", &directory, move || Self::open_own(within, memory)).await
     }
 
-    fn open_own(directory: PathBuf) -> std::io::Result<Self> {
+    fn open_own(directory: PathBuf, memory: RecentMemory) -> std::io::Result<Self> {
         let data = directory.join(format!("data-{}", random_id()));
         let file = disk::open_writable(&data)?;
         disk::try_lock(&file)?;
-        Ok(Self::new(directory, data, file, Extents::default(), Shared::Own))
+        Ok(Self::new((directory, data), file, Extents::default(), Shared::Own, memory))
     }
 
-    fn new(directory: PathBuf, data: PathBuf, file: File, extents: Extents, shared: Shared) -> Self {
+    fn new(
+        (directory, data): (PathBuf, PathBuf),
+        file: File,
+        extents: Extents,
+        shared: Shared,
+        memory: RecentMemory,
+    ) -> Self {
         let (journalled, file) = (Arc::new(AtomicU64::new(extents.total())), Arc::new(file));
+        let recent = Arc::new(RecentBatches::new(memory));
+        let content = ArrivingFile { file: Arc::clone(&file), recent: Arc::clone(&recent) };
         Self {
             directory,
             data,
-            arrivals: Arc::new(Arrivals::new(file.clone(), extents)),
+            arrivals: Arc::new(Arrivals::new(Arc::new(content), extents)),
+            recent,
             file,
             journalled,
             journalling: Arc::default(),
@@ -110,25 +128,36 @@ impl Partial {
         &self.arrivals
     }
 
-    /// Writes consecutive pieces at an offset.
-    pub async fn write(&self, offset: u64, pieces: Vec<Bytes>) -> Result<(), StoreError> {
-        let (file, arrivals) = (Arc::clone(&self.file), Arc::clone(&self.arrivals));
-        let write = move || {
-            let end = write_all(&file, offset, &pieces)?;
-            arrivals.extents().insert(Span { start: offset, end });
-            Ok(())
-        };
-        self.operations.beside("write partial", &self.data, write).await
+    /// Writes those bytes of a batch that have not arrived, and that no other call is writing.
+    pub async fn write(&self, batch: Batch) -> Result<Vec<WrittenSpan>, StoreError> {
+        self.write_free(batch, |_, _| Ok(false)).await
     }
 
-    /// Writes consecutive pieces over bytes that arrived earlier. Returns true if those were different.
-    pub async fn overwrite(&self, offset: u64, pieces: Vec<Bytes>) -> Result<bool, StoreError> {
-        let (file, arrivals) = (Arc::clone(&self.file), Arc::clone(&self.arrivals));
+    /// Writes like [`Self::write`], and compares the bytes with those that were there before.
+    pub async fn overwrite(&self, batch: Batch) -> Result<Vec<WrittenSpan>, StoreError> {
+        self.write_free(batch, differs).await
+    }
+
+    /// `compare` returns true if the file has other bytes than the batch.
+    async fn write_free(
+        &self,
+        batch: Batch,
+        compare: fn(&File, &Batch) -> std::io::Result<bool>,
+    ) -> Result<Vec<WrittenSpan>, StoreError> {
+        let (file, arrivals, recent) = (Arc::clone(&self.file), Arc::clone(&self.arrivals), Arc::clone(&self.recent));
         let write = move || {
-            let differs = differs(&file, offset, &pieces)?;
-            let end = write_all(&file, offset, &pieces)?;
-            arrivals.extents().insert(Span { start: offset, end });
-            Ok(differs)
+            let mut written = Vec::new();
+            for claim in arrivals.claim(batch.span()) {
+                let (span, part) = (claim.span, batch.part(claim.span));
+                let differs = compare(&file, &part)?;
+                disk::write_all_at(&file, span.start, part.pieces())?;
+                // From here on, the hash takes the bytes from memory. They are the same as those in the file, since no
+                // other write may touch them.
+                recent.keep(part);
+                claim.arrived();
+                written.push(WrittenSpan { span, differs });
+            }
+            Ok(written)
         };
         self.operations.beside("write partial", &self.data, write).await
     }
@@ -182,12 +211,13 @@ impl Partial {
     }
 
     fn forget_all_but(&self, kept: Extents) -> impl FnOnce() -> std::io::Result<()> + Send + use<> {
-        let (journal, journalled, arrivals) =
-            (self.journal_path(), Arc::clone(&self.journalled), Arc::clone(&self.arrivals));
+        let (journal, journalled) = (self.journal_path(), Arc::clone(&self.journalled));
+        let (arrivals, recent) = (Arc::clone(&self.arrivals), Arc::clone(&self.recent));
         move || {
+            recent.clear();
             journalled.store(0, Ordering::Relaxed);
             let removed = disk::remove(&journal).map(|_| ());
-            *arrivals.extents() = kept;
+            arrivals.replace(kept);
             removed
         }
     }
@@ -248,6 +278,13 @@ impl Partial {
     }
 }
 
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Slow readers may keep the file open for hours. They need no memory of other blobs.
+        self.recent.clear();
+    }
+}
+
 /// Returns the space that a directory of partial files takes, and when it was last written to; `None` if it holds no
 /// file.
 pub(super) fn measure(directory: &Path) -> std::io::Result<Option<(u64, SystemTime)>> {
@@ -283,17 +320,10 @@ fn remove_files(data: &Path, directory: &Path, shared: Shared) -> std::io::Resul
     }
 }
 
-/// Writes consecutive pieces at an offset. Returns the offset after the last one.
-fn write_all(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<u64> {
-    for piece in pieces {
-        file.write_all_at(piece, offset)?;
-        offset += piece.len() as u64;
-    }
-    Ok(offset)
-}
-
-fn differs(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<bool> {
-    for piece in pieces {
+/// Returns true if the file has other bytes at the place of a batch.
+fn differs(file: &File, batch: &Batch) -> std::io::Result<bool> {
+    let mut offset = batch.span().start;
+    for piece in batch.pieces() {
         let mut before = vec![0; piece.len()];
         let read = file.read_at(&mut before, offset)?;
         if before[..read] != piece[..] {
@@ -308,4 +338,70 @@ fn differs(file: &File, mut offset: u64, pieces: &[Bytes]) -> std::io::Result<bo
 pub fn verified(hasher: Hasher, expected: &Digest) -> Result<(), StoreError> {
     let found = hasher.finish();
     if found == *expected { Ok(()) } else { Err(StoreError::Mismatch { expected: *expected, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+    use crate::store::PrefixHash;
+    use bytes::Bytes;
+
+    const MIB: usize = 1 << 20;
+
+    fn batch(start: usize, byte: u8, len: usize) -> Batch {
+        Batch::new(start as u64, vec![Bytes::from(vec![byte; len])])
+    }
+
+    async fn open(directory: &Path) -> Partial {
+        Partial::open(directory.to_owned(), RecentMemory::new()).await.unwrap()
+    }
+
+    fn spans(written: &[WrittenSpan]) -> Vec<(u64, u64)> {
+        written.iter().map(|written| (written.span.start, written.span.end)).collect()
+    }
+
+    #[tokio::test]
+    async fn bytes_are_written_once_and_hashed_as_they_are_in_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let partial = open(directory.path()).await;
+        assert_eq!(spans(&partial.write(batch(MIB, 1, MIB)).await.unwrap()), [(1 << 20, 2 << 20)]);
+        // Bytes that have arrived are not replaced, and those around them are written.
+        let around = partial.write(batch(0, 2, 3 * MIB)).await.unwrap();
+        assert_eq!(spans(&around), [(0, 1 << 20), (2 << 20, 3 << 20)]);
+        assert!(partial.write(batch(0, 3, 3 * MIB)).await.unwrap().is_empty());
+        let expected = [vec![2; MIB], vec![1; MIB], vec![2; MIB]].concat();
+        assert_eq!(std::fs::read(directory.path().join("data")).unwrap(), expected);
+        let mut hash = PrefixHash::new(Algorithm::Sha256);
+        while hash.position() < partial.arrivals().prefix() {
+            hash.advance(partial.arrivals(), 3 << 20).await.unwrap();
+        }
+        assert_eq!(hash.hasher().finish(), Digest::of(Algorithm::Sha256, &expected));
+    }
+
+    #[tokio::test]
+    async fn stretch_belongs_to_one_write_until_that_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let partial = open(directory.path()).await;
+        let claims = partial.arrivals().claim(Span { start: 10, end: 20 });
+        assert_eq!(partial.arrivals().missing_in(Span { start: 0, end: 30 }), 20);
+        assert_eq!(spans(&partial.write(batch(0, 1, 30)).await.unwrap()), [(0, 10), (20, 30)]);
+        assert_eq!(partial.arrivals().total(), 20, "the claimed bytes have not arrived");
+        drop(claims);
+        assert_eq!(spans(&partial.write(batch(0, 2, 30)).await.unwrap()), [(10, 20)], "a write that failed gives back");
+    }
+
+    #[tokio::test]
+    async fn replaced_bytes_are_not_taken_from_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let partial = open(directory.path()).await;
+        partial.write(batch(0, 1, MIB)).await.unwrap();
+        partial.keep_only(Extents::default()).await.unwrap();
+        let written = partial.overwrite(batch(0, 2, MIB)).await.unwrap();
+        assert!(written.iter().all(|written| written.differs) && !written.is_empty());
+        let again = partial.overwrite(batch(0, 3, MIB)).await.unwrap();
+        assert!(again.is_empty(), "bytes that a repair has brought stay");
+        let mut extent = partial.arrivals().extent(0, 1 << 20);
+        assert!(extent.read(MIB).await.unwrap().iter().all(|byte| *byte == 2));
+    }
 }

@@ -11,6 +11,7 @@ use super::arrivals::{Arrivals, PrefixHash};
 use super::locks::{CacheLock, CacheLocks};
 use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, on_disk};
+use super::recent::RecentMemory;
 use crate::oci::{Digest, HostName, MirroredName};
 use crate::store::directory::{Holders, Names};
 use crate::store::driver::{Backend, Driver, LocalFile};
@@ -27,6 +28,7 @@ pub struct CacheStore {
     /// The links of a repository are read and then replaced by one caller at a time, so that no right is lowered.
     pub(super) linking: Arc<CacheLocks>,
     settling: Arc<CacheLocks>,
+    recent: RecentMemory,
     /// The record of a tag's pulls is read and then replaced, one at a time. A std `Mutex`, held only by blocking threads.
     pub(super) pulling: Arc<Mutex<()>>,
 }
@@ -46,7 +48,7 @@ impl CacheStore {
         let names = Names::new(backend, layout::mirrored_repositories(), is_mirrored_name, clock.clone());
         let paths = Arc::new(CachePaths::new(root));
         let (linking, settling, pulling) = (Arc::new(CacheLocks::new()), Arc::new(CacheLocks::new()), Arc::default());
-        Self { paths, names, holders: Arc::default(), clock, linking, settling, pulling }
+        Self { paths, names, holders: Arc::default(), clock, linking, settling, recent: RecentMemory::new(), pulling }
     }
 
     /// Opens a complete blob.
@@ -111,13 +113,13 @@ impl CacheStore {
 
     /// Opens the partial blob of a digest for one fill; creates it if there is none.
     pub async fn partial(&self, digest: &Digest) -> Result<Partial, StoreError> {
-        Partial::open(self.paths.partial(digest)).await
+        Partial::open(self.paths.partial(digest), self.recent.clone()).await
     }
 
     /// Opens an empty partial blob beside the one that an earlier fill has left. It cannot be resumed. If it is completed,
     /// the other one is removed.
     pub async fn partial_aside(&self, digest: &Digest) -> Result<Partial, StoreError> {
-        Partial::open_aside(self.paths.partial(digest)).await
+        Partial::open_aside(self.paths.partial(digest), self.recent.clone()).await
     }
 
     /// Turns a partial blob, whose content the caller has verified, into a complete one.

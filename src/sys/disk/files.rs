@@ -1,13 +1,18 @@
 //! Files: reading, writing, renaming and linking them so that a crash leaves either the old state or the new one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+
 /// The names of temporary files begin with this. They exist while a file is written.
 pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// The most pieces that the kernel takes in one call (`IOV_MAX`).
+const MAX_SLICES: usize = 1024;
 
 pub use std::fs::Metadata;
 
@@ -112,6 +117,25 @@ pub fn write_replace(path: &Path, content: &[u8]) -> io::Result<()> {
 pub fn write_into_durable(path: &Path, content: &[u8]) -> io::Result<()> {
     make_durably(parent(path))?;
     write_replace(path, content)
+}
+
+/// Writes consecutive pieces at an offset. Few long writes take less than half the time of many short ones.
+pub fn write_all_at(file: &File, mut offset: u64, pieces: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = &mut slices[..];
+    // Skips empty pieces at the beginning.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        let written = match rustix::io::pwritev(file, &left[..left.len().min(MAX_SLICES)], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        offset += written as u64;
+        IoSlice::advance_slices(&mut left, written);
+    }
+    Ok(())
 }
 
 /// Renames a synced file and makes the rename itself durable.

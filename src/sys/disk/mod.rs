@@ -14,7 +14,8 @@ mod named;
 pub use directories::{Changed, DirEntry, changed, each, list, make_dir, make_private_dir, remove_dir, remove_empty};
 pub use files::{
     Metadata, Stamp, age, expand_home, link_or_copy, make_new, metadata, name_durably, open, open_writable, optional,
-    parent, read, remove, rename_durably, resolve, touch, write_atomic, write_into_durable, write_replace,
+    parent, read, remove, rename_durably, resolve, touch, write_all_at, write_atomic, write_into_durable,
+    write_replace,
 };
 pub use locks::{Share, names, try_lock, try_share};
 pub use named::{NAMED_BYTES, explain, read_named};

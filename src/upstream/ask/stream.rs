@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::HeaderValue;
 
 use crate::oci::RepositoryName;
@@ -108,19 +108,25 @@ impl BlobStream {
         Ok(chunk)
     }
 
-    /// Returns the next chunks: it waits for one and adds those that have arrived already, up to about `most` bytes.
-    /// The list is empty at the end of the stream.
-    pub async fn chunks(&mut self, most: usize) -> Result<Vec<Bytes>, UpstreamError> {
+    /// Returns the next chunks: it waits for one and adds those that arrive in the time `within`, up to about `most`
+    /// bytes. The list is empty at the end of the stream.
+    pub async fn chunks(&mut self, most: usize, within: Duration) -> Result<Vec<Bytes>, UpstreamError> {
         let mut gathered: Vec<Bytes> = Vec::new();
         let mut len = 0;
         if let Some(ended) = self.ended.take() {
             return ended.map(|()| gathered);
         }
+        let mut timer = None;
         while len < most {
-            let next = match gathered.is_empty() {
-                true => Some(self.chunk().await),
-                false => self.chunk().now_or_never(),
+            let next = match &mut timer {
+                None => Some(self.chunk().await),
+                Some(timer) => tokio::select! {
+                    biased;
+                    next = self.chunk() => Some(next),
+                    () = timer => None,
+                },
             };
+            timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
             let ended = match next {
                 None => break,
                 Some(Ok(Some(chunk))) => {
