@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(spans(&around), [(0, 1 << 20), (2 << 20, 3 << 20)]);
         assert!(partial.write(batch(0, 3, 3 * MIB)).await.unwrap().is_empty());
         let expected = [vec![2; MIB], vec![1; MIB], vec![2; MIB]].concat();
-        assert_eq!(std::fs::read(directory.path().join("data")).unwrap(), expected);
+        assert_eq!(disk::read(&directory.path().join("data")).unwrap(), expected);
         let mut hash = PrefixHash::new(Algorithm::Sha256);
         while hash.position() < partial.arrivals().prefix() {
             hash.advance(partial.arrivals(), 3 << 20).await.unwrap();
