@@ -317,6 +317,28 @@ fn partial_with_wrong_content_restarts() {
     assert_eq!(cached_files(&mirror)[0].metadata().unwrap().len(), LAYER as u64);
 }
 
+/// The cache has no space for the content beside the wrong one that was left.
+#[test]
+fn wrong_content_that_was_left_gives_way_to_the_right_one() {
+    const SIZE: usize = 3 << 20;
+    let upstream = Upstream::start();
+    let content = noise(46, SIZE);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 4MiB, reserve: 0}");
+    let partial = mirror.data().join(format!("cache/partial/sha256/{}", digest.hex()));
+    std::fs::create_dir_all(&partial).unwrap();
+    std::fs::write(partial.join("data"), vec![7; SIZE]).unwrap();
+    std::fs::write(partial.join("extents"), format!("0 {SIZE}\n")).unwrap();
+    // The first client may get bytes that were left, and is cut.
+    let first = mirror.client().get(&blob("library/app", digest));
+    assert!(!first.whole || first.body == content);
+    let second = mirror.client().get(&blob("library/app", digest));
+    assert!(second.status == 200 && second.whole && second.body == content);
+    wait_until_stored(&mirror);
+    assert_eq!(cached_files(&mirror).len(), 1);
+    assert!(!partial.exists());
+}
+
 #[test]
 fn blob_is_fetched_after_a_head_with_a_wrong_length() {
     let upstream = Upstream::start();

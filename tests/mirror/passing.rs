@@ -244,6 +244,23 @@ fn burst_of_5xx_is_waited_out_before_a_blob_is_passed_through() {
     assert_eq!(upstream.requests("GET", "/blobs/"), 4);
 }
 
+/// An endpoint that lacks a blob says less than one that fails: the blob may exist.
+#[test]
+fn stream_begins_although_one_endpoint_lacks_the_blob_and_another_fails() {
+    for (times, status) in [(1, 200), (usize::MAX, 502)] {
+        let (one, two) = (Upstream::start(), Upstream::start());
+        let content = noise(27, 6 * MIB);
+        let digest = one.blob("library/app", &content);
+        two.hold_what(&one);
+        let mirror = mirror_of(&[&one, &two], "", SMALL);
+        // The first request belongs to the fill, which finds that the blob cannot be kept.
+        one.arm(Rule::new("GET", "/blobs/", Fault::Status(404)).after(1));
+        two.arm(Rule::new("GET", "/blobs/", Fault::Status(503)).times(times));
+        let answer = mirror.client().get(&blob("library/app", digest));
+        assert_eq!((answer.status, answer.whole && answer.body == content), (status, status == 200));
+    }
+}
+
 #[test]
 fn expired_link_of_a_blob_that_is_passed_through_is_requested_again() {
     let upstream = Upstream::start();

@@ -101,7 +101,10 @@ impl PassStream {
                 }
                 // Another endpoint may have the blob.
                 Err(error) if error.is_of_endpoint() || is_of_blob(&error) => {
-                    failed = failed.filter(|known| !known.is_passing()).or(Some(error));
+                    failed = Some(match failed {
+                        Some(known) if weight(&known) >= weight(&error) => known,
+                        _ => error,
+                    });
                 }
                 Err(error) => return Err(error),
             }
@@ -242,4 +245,15 @@ impl PassStream {
 /// Returns true for an answer about the blob that another endpoint may not give.
 fn is_of_blob(error: &UpstreamError) -> bool {
     matches!(error, UpstreamError::NotFound | UpstreamError::Length { .. })
+}
+
+/// Returns how much an error counts beside those of other endpoints. "Not found" counts only if all endpoints say so.
+fn weight(error: &UpstreamError) -> u8 {
+    match error {
+        error if !error.is_passing() => 0,
+        UpstreamError::TooManyRequests { .. } => 4,
+        UpstreamError::Status { .. } => 3,
+        UpstreamError::Timeout { .. } | UpstreamError::Silent { .. } => 2,
+        _ => 1,
+    }
 }

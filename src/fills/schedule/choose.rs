@@ -45,7 +45,7 @@ impl Scheduler {
             let (span, bounded) = self.plan.only_segment(&reading)?;
             return Some(Choice { span, bounded, owner: None });
         }
-        let useless = self.is_useless(endpoint, needs);
+        let useless = self.is_useless(endpoint, needs.now);
         let probed = self.endpoints[endpoint].probed;
         if useless && probed.is_some_and(|at| needs.now.saturating_sub(at) < PROBE_AFTER) {
             return None;
@@ -142,10 +142,10 @@ impl Scheduler {
         connection.rate(needs.now).unwrap_or_else(|| self.rate(connection.endpoint, needs))
     }
 
-    fn is_useless(&self, endpoint: usize, needs: &Needs<'_>) -> bool {
-        let rates = (0..self.endpoints.len()).filter_map(|other| self.measured_rate(other, needs.now));
-        let fastest = rates.fold(0.0, f64::max);
-        self.measured_rate(endpoint, needs.now).is_some_and(|rate| rate * USELESS < fastest)
+    pub(super) fn is_useless(&self, endpoint: usize, now: Duration) -> bool {
+        let others = (0..self.endpoints.len()).filter(|other| !self.endpoints[*other].out_of_order);
+        let fastest = others.filter_map(|other| self.measured_rate(other, now)).fold(0.0, f64::max);
+        self.measured_rate(endpoint, now).is_some_and(|rate| rate * USELESS < fastest)
     }
 
     /// Returns the rate of a new connection to an endpoint, as far as it can be expected. If only slow connections are
@@ -165,5 +165,50 @@ impl Scheduler {
         let active = self.plan.active.iter().filter(|connection| connection.endpoint == endpoint);
         super::watch::median(active.filter_map(|connection| connection.rate(now)).collect())
             .or(self.endpoints[endpoint].pace.rate())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fills::schedule::pace::EndpointPace;
+    use crate::store::Extents;
+
+    const MB: u64 = 1_000_000;
+
+    /// A transfer from an endpoint of 10 MB/s and one of 100 kB/s.
+    fn unequal() -> Scheduler {
+        let paces = [10 * MB, MB / 10].map(|rate| {
+            let mut pace = EndpointPace::default();
+            pace.transferred(rate as f64, MB);
+            pace
+        });
+        Scheduler::new(Some(100 * MB), 8 << 20, paces.into())
+    }
+
+    fn needs(arrived: &Extents, seconds: u64) -> Needs<'_> {
+        Needs { arrived, wanted: &[], connections: 2, now: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn useless_endpoint_is_used_while_the_fast_one_is_out_of_order() {
+        let (mut scheduler, arrived) = (unequal(), Extents::default());
+        assert_eq!(scheduler.choose(1, &needs(&arrived, 0)).unwrap().span.end, LEAST_BYTES);
+        scheduler.set_out_of_order(|endpoint| endpoint == 0);
+        assert!(scheduler.choose(1, &needs(&arrived, 0)).unwrap().span.end >= SHORT_SEGMENT / 4);
+    }
+
+    #[test]
+    fn endpoint_that_was_useless_is_used_again_after_a_fast_probe() {
+        for (millis, is_used) in [(10, true), (240, true), (700, false)] {
+            let (mut scheduler, arrived) = (unequal(), Extents::default());
+            let probe = scheduler.take(1, &needs(&arrived, 0)).unwrap();
+            scheduler.answered(probe.ticket, Duration::ZERO);
+            let now = Duration::from_millis(millis);
+            scheduler.received(probe.ticket, LEAST_BYTES, now);
+            scheduler.release(probe.ticket, now);
+            let next = scheduler.choose(1, &needs(&arrived, 1));
+            assert_eq!(next.is_some_and(|next| next.span.end > LEAST_BYTES), is_used, "{millis} ms");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::pace::EndpointPace;
 use super::rate::RateMeter;
+use super::tail::LEAST_BYTES;
 use crate::oci::Span;
 
 /// A rate is used once it has been measured for this long, or over this many bytes.
@@ -61,6 +62,12 @@ impl ActiveConnection {
     pub fn rate(&self, now: Duration) -> Option<f64> {
         let is_measured = |meter: &RateMeter| meter.age(now) >= MEASURED || self.received >= MEASURED_BYTES;
         self.meter.filter(is_measured).map(|meter| meter.rate(now))
+    }
+
+    /// Returns true if the bytes of a segment came at more than twice this rate, however soon.
+    pub fn was_faster_than(&self, rate: Option<f64>, now: Duration) -> bool {
+        let seconds = self.meter.map_or(0.0, |meter| meter.age(now).as_secs_f64()).max(0.001);
+        self.received >= LEAST_BYTES && rate.is_none_or(|rate| self.received as f64 / seconds > rate * 2.0)
     }
 
     /// Returns true if its rate is known, or if it is clear that its answer takes long.

@@ -31,6 +31,11 @@ impl EndpointPace {
         self.rate = Some(self.rate.map_or(rate, |known| known * (1.0 - weight) + rate * weight));
     }
 
+    /// Forgets the rate, since it has changed.
+    pub fn forget_rate(&mut self) {
+        self.rate = None;
+    }
+
     /// Returns the time to the first byte, in seconds; 0 if it is unknown.
     pub fn latency(&self) -> f64 {
         self.latency.unwrap_or(0.0)

@@ -47,6 +47,8 @@ pub struct KnownEndpoint {
     receiving: u32,
     /// The beginning of the last of its requests that were answered.
     answered: Option<Duration>,
+    /// True if it cannot send the blob now, so that it is no measure for the others.
+    pub(super) out_of_order: bool,
 }
 
 impl KnownEndpoint {
@@ -96,6 +98,13 @@ impl Scheduler {
     /// Returns the speed of an endpoint as it is known now.
     pub fn pace(&self, endpoint: usize) -> EndpointPace {
         self.endpoints[endpoint].pace
+    }
+
+    /// Sets which endpoints cannot send the blob now, and are no measure for the others.
+    pub fn set_out_of_order(&mut self, is_out_of_order: impl Fn(usize) -> bool) {
+        for (at, endpoint) in self.endpoints.iter_mut().enumerate() {
+            endpoint.out_of_order = is_out_of_order(at);
+        }
     }
 
     /// Returns the number of open connections to an endpoint.
@@ -220,8 +229,13 @@ impl Scheduler {
             self.endpoints[connection.endpoint].count(now);
             self.endpoints[connection.endpoint].receiving -= 1;
         }
-        if let Some(rate) = connection.rate(now) {
-            self.endpoints[connection.endpoint].pace.transferred(rate, connection.received);
+        let is_useless = self.is_useless(connection.endpoint, now);
+        let pace = &mut self.endpoints[connection.endpoint].pace;
+        match connection.rate(now) {
+            Some(rate) => pace.transferred(rate, connection.received),
+            // A probe is too short to measure a rate. If it was faster than what is known, the next segment measures it.
+            None if is_useless && connection.was_faster_than(pace.rate(), now) => pace.forget_rate(),
+            None => {}
         }
         Some(connection.opened)
     }

@@ -245,6 +245,13 @@ impl Endpoints {
         self.list()[endpoint].fruitless > 0
     }
 
+    /// Returns true if an endpoint cannot send this blob, or if its last connections were not useful, or if it was unhealthy
+    /// and has sent nothing since.
+    pub(super) fn is_out_of_order(&self, endpoint: usize) -> bool {
+        let endpoint = &self.list()[endpoint];
+        endpoint.hopeless || endpoint.unhealthy || endpoint.fruitless > 0
+    }
+
     /// Returns how long it takes until an endpoint can be asked, and `None` if it never can.
     fn remaining_pause(&self, endpoint: &EndpointState) -> Option<Duration> {
         let left = |(since, pause): (Moment, Duration)| pause.saturating_sub(self.clock.since(since));

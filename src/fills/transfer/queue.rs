@@ -35,6 +35,7 @@ impl Queue<'_> {
     pub(super) fn next(&self, awaited: Awaited) -> Option<QueuedConnection> {
         let asked = self.askable()?;
         let endpoint = self.transfer.schedule(self.hosts.most(&self.endpoints.usable()), |scheduler, needs| {
+            scheduler.set_out_of_order(|endpoint| self.endpoints.is_out_of_order(endpoint));
             // While a reader waits for bytes that no connection fetches, there may be one connection more.
             let spare = usize::from(scheduler.is_urgent(needs));
             let has_room = |endpoint: &usize| {

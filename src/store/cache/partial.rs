@@ -297,19 +297,29 @@ pub(super) fn measure(directory: &Path) -> std::io::Result<Option<(u64, SystemTi
     Ok(found)
 }
 
-/// Removes a directory of partial files, unless a fill of this process or another holds one of them. Returns false if
-/// nothing was removed.
+/// Removes a directory of partial files, as far as no fill of this process or another holds them. A fill that has begun
+/// again holds a file beside the one that was left, which goes all the same. Returns false if nothing was removed.
 pub(super) fn remove(directory: &Path) -> std::io::Result<bool> {
-    let mut locked = Vec::new();
+    let (mut free, mut in_use) = (Vec::new(), false);
     for entry in disk::list(directory)?.iter().filter(|entry| entry.name.starts_with("data")) {
-        let Some(file) = disk::optional(disk::open(&directory.join(&entry.name)))? else { continue };
-        if !disk::try_lock(&file)? {
-            return Ok(false);
+        let path = directory.join(&entry.name);
+        let Some(file) = disk::optional(disk::open(&path))? else { continue };
+        match disk::try_lock(&file)? {
+            // Held until the file is gone, so that no fill resumes it meanwhile.
+            true => free.push((path, file)),
+            false => in_use = true,
         }
-        // Held until the directory is gone, so that no fill resumes it meanwhile.
-        locked.push(file);
     }
-    disk::remove_dir(directory)
+    if !in_use {
+        return disk::remove_dir(directory);
+    }
+    let resumable = directory.join("data");
+    if free.iter().any(|(path, _)| *path == resumable) {
+        // The journal goes first, so that it never claims more than the file holds.
+        disk::remove(&directory.join("extents"))?;
+    }
+    free.iter().try_for_each(|(path, _)| disk::remove(path).map(|_| ()))?;
+    Ok(!free.is_empty())
 }
 
 /// Removes the file of a partial blob, and the directory with its journal if no other process uses it.
