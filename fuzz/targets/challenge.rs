@@ -27,9 +27,10 @@ fn written(challenge: &Challenge) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     match challenge {
         Challenge::Basic => "Basic realm=\"here\"".to_owned(),
-        Challenge::Bearer { realm, service: None } => format!("Bearer realm={}", quoted(realm)),
-        Challenge::Bearer { realm, service: Some(service) } => {
-            format!("Bearer realm={},service={}", quoted(realm), quoted(service))
+        Challenge::Bearer { realm, service, scope } => {
+            let parameters = [("service", service), ("scope", scope)];
+            let given = parameters.iter().filter_map(|(name, value)| Some(format!(",{name}={}", quoted(value.as_ref()?))));
+            format!("Bearer realm={}{}", quoted(realm), given.collect::<String>())
         }
     }
 }

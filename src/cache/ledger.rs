@@ -93,7 +93,7 @@ impl Ledger {
             let mut accounts = self.accounts();
             let Some(entry) = accounts.blobs.get_mut(digest) else { return };
             entry.last_used = now;
-            let stale = now.saturating_sub(entry.touched) > TOUCH_AFTER.as_millis() as u64;
+            let stale = now.checked_sub(entry.touched).is_none_or(|age| age > TOUCH_AFTER.as_millis() as u64);
             if stale {
                 entry.touched = now;
             }
@@ -190,6 +190,12 @@ impl Ledger {
         self.metrics.cache_partial_bytes.set(i64::try_from(accounts.leftovers.bytes()).unwrap_or(i64::MAX));
         self.metrics.cache_blobs.set(i64::try_from(accounts.blobs.len()).unwrap_or(i64::MAX));
         self.metrics.cache_links.set(i64::try_from(self.store.link_count()).unwrap_or(i64::MAX));
+    }
+
+    /// Returns the time of a file's last use in milliseconds since 1970. A time from the future counts as the oldest, since it
+    /// would keep the file until the clock reaches it.
+    pub(super) fn last_use(&self, at: SystemTime) -> u64 {
+        if self.machine.clock.age_of(at) == Duration::MAX { 0 } else { millis(at).min(self.now()) }
     }
 
     /// Returns the time in milliseconds since 1970.

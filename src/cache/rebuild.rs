@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ledger::{Ledger, millis};
+use super::ledger::Ledger;
 use super::leftovers::Leftover;
 use crate::store::{CachedBlob, Right, StoreError};
 
@@ -11,11 +11,11 @@ impl Ledger {
     pub async fn rebuild(self: &Arc<Self>) -> Result<(), StoreError> {
         let ledger = Arc::clone(self);
         let visit = move |blob: CachedBlob| {
-            ledger.found(blob.digest, blob.size, millis(blob.last_used));
+            ledger.found(blob.digest, blob.size, ledger.last_use(blob.last_used));
         };
         self.store.walk_blobs(visit).await?;
         for partial in self.store.partials().await? {
-            let leftover = Leftover { bytes: partial.bytes, last_used: millis(partial.last_used) };
+            let leftover = Leftover { bytes: partial.bytes, last_used: self.last_use(partial.last_used) };
             self.accounts().leftovers.add(partial.digest, leftover);
         }
         let swept = self.index_links().await?;

@@ -3,7 +3,7 @@
 use http::Uri;
 
 use super::keys::Notation;
-use crate::oci::HostName;
+use crate::oci::{HostName, RepositoryName};
 
 /// The notation of an optional http:// or https:// URL.
 pub(super) const URL: Notation = Notation::Pattern("^$|^https?://");
@@ -25,7 +25,8 @@ pub(super) fn collide(a: &str, b: &str) -> bool {
     }
 }
 
-/// Returns the base address of a registry, without `/v2` and without a slash at its end.
+/// Returns the base address of a registry, without `/v2` at its end and without a slash there. A prefix of repositories after
+/// `/v2/` stays.
 ///
 /// An error does not repeat the address, since it may hold a password.
 pub(super) fn base(text: &str) -> Result<String, &'static str> {
@@ -39,6 +40,14 @@ pub(super) fn base(text: &str) -> Result<String, &'static str> {
     }
     let text = text.trim_end_matches('/');
     let text = text.strip_suffix("/v2").unwrap_or(text);
+    if let Some((_, prefix)) = text.split_once("/v2/")
+        && prefix.parse::<RepositoryName>().is_err()
+    {
+        return Err(
+            "has a path after /v2/ that cannot be the beginning of a repository's name; write it in lower case, such as \
+             https://harbor.corp/v2/hub-proxy",
+        );
+    }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
@@ -109,13 +118,23 @@ mod tests {
             ("https://ghcr.io/", "https://ghcr.io"),
             ("https://ghcr.io/v2/", "https://ghcr.io"),
             ("http://a:5000/mirror", "http://a:5000/mirror"),
+            ("https://harbor.corp/v2/hub/", "https://harbor.corp/v2/hub"),
+            ("https://r.corp/a/v2/b/c", "https://r.corp/a/v2/b/c"),
             ("http://[::1]:5000", "http://[::1]:5000"),
         ] {
             assert_eq!(base(text).as_deref(), Ok(want), "{text}");
         }
-        for bad in
-            ["", "ghcr.io", "ftp://a", "https://", "https://me:pw@a", "https://a?b", "https://a#b", "https://a b"]
-        {
+        for bad in [
+            "",
+            "ghcr.io",
+            "ftp://a",
+            "https://",
+            "https://me:pw@a",
+            "https://a?b",
+            "https://a#b",
+            "https://a b",
+            "https://a/v2/B",
+        ] {
             assert!(base(bad).is_err(), "{bad:?}");
         }
         for good in ["socks5://127.0.0.1:1080", "http://me:pw@proxy:3128", "socks5h://p:1", "http://proxy"] {

@@ -43,7 +43,7 @@ pub use json_schema::json_schema;
 pub use log::{Log, LogFormat, LogLevel};
 pub use mirror::{
     Cache, Credentials, DayHours, Fill, FillConnections, Follow, Helper, Identity, Link, LinkHours, LinkLimit,
-    LoginMethod, Mirror, MirrorOrigin, Prefetch, Rate, Stale, TimeOfDay, Trust, Unattended, Upstream,
+    LoginMethod, Mirror, MirrorOrigin, NamespaceUse, Prefetch, Rate, Stale, TimeOfDay, Trust, Unattended, Upstream,
 };
 pub use root::Config;
 pub use secret::Secret;

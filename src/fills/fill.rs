@@ -117,7 +117,11 @@ impl Fill {
                 () = async {
                     match unattended {
                         Unattended::Finish => std::future::pending().await,
-                        Unattended::Pause(grace) => self.waiters.absent_for(grace).await,
+                        Unattended::Pause(grace) => {
+                            // A client may give up before the upstream answers. Its next request joins this one.
+                            let _ = self.watch().wait_for(|progress| progress.phase != Phase::Asking).await;
+                            self.waiters.absent_for(grace).await;
+                        }
                     }
                 } => {}
             }

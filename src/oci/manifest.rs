@@ -268,12 +268,12 @@ impl RawDescriptor {
         let urls = raw.urls.unwrap_or_default();
         let foreign = media_type.is_foreign() || !urls.is_empty();
         let attests = raw.annotations.as_ref().and_then(|all| all.get(ATTESTS)?.as_str()?.parse().ok());
-        let platform = raw.platform.as_ref().filter(|value| !value.is_null()).map(platform);
+        let platform = raw.platform.as_ref().filter(|value| !value.is_null()).and_then(platform);
         Ok(Descriptor { media_type, digest, size: raw.size, foreign, urls, platform, attests })
     }
 }
 
-fn platform(value: &Value) -> Platform {
+fn platform(value: &Value) -> Option<Platform> {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     Platform::described(text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
 }
@@ -316,9 +316,11 @@ mod tests {
             child(r#","platform":{"os":"linux","architecture":"arm","variant":"v7"}"#),
             platform("linux/arm/v7")
         );
-        for odd in [r#""linux""#, "7", "{}", r#"{"os":["linux"]}"#] {
-            assert_eq!(child(&format!(r#","platform":{odd}"#)), platform("unknown/unknown"), "{odd}");
+        for empty in [r#""linux""#, "7", "{}", r#"{"os":["linux"]}"#, r#"{"os":"","architecture":""}"#] {
+            assert_eq!(child(&format!(r#","platform":{empty}"#)), (None, false), "{empty}");
         }
+        let odd = r#","platform":{"os":"a b","architecture":"arm"}"#;
+        assert_eq!(child(odd), platform("unknown/unknown"));
         let annotated = format!(r#","annotations":{{"vnd.docker.reference.digest":"{DIGEST}"}}"#);
         assert_eq!(child(&annotated), (None, true));
         assert_eq!(child(r#","annotations":{"vnd.docker.reference.digest":7}"#), (None, false));

@@ -19,9 +19,17 @@ impl Platform {
         Self::spelled("linux", std::env::consts::ARCH, None)
     }
 
-    /// Makes a platform from the description of an index's child. An invalid description gives the unknown platform.
-    pub fn described(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+    /// Makes a platform from the description of an index's child. An invalid description gives the unknown platform, and one
+    /// without a system or an architecture gives none: it may be an image for any machine.
+    pub fn described(os: &str, architecture: &str, variant: Option<&str>) -> Option<Self> {
+        if os.is_empty() || architecture.is_empty() {
+            return None;
+        }
         let variant = variant.filter(|variant| !variant.is_empty());
+        Some(Self::of_words(os, architecture, variant))
+    }
+
+    fn of_words(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         if [os, architecture].into_iter().chain(variant).all(is_word) {
             Self::spelled(os, architecture, variant)
         } else {
@@ -34,11 +42,34 @@ impl Platform {
         self.os == "unknown" || self.architecture == "unknown"
     }
 
-    /// Returns true if an image for `other` satisfies a request for this platform. A platform without a variant accepts
-    /// any variant.
-    pub fn takes(&self, other: &Self) -> bool {
-        let variant = self.variant.is_none() || self.variant == other.variant;
-        self.os == other.os && self.architecture == other.architecture && variant
+    /// Returns the images that a machine of this platform would run, of those that are offered: the ones for the platform
+    /// itself, else the ones for the nearest platform that it can run, as containerd chooses. A platform without a variant
+    /// accepts any variant.
+    pub fn choose<'p>(&self, offered: &[&'p Self]) -> Vec<&'p Self> {
+        let of = |is_meant: &dyn Fn(&Self) -> bool| -> Vec<&'p Self> {
+            offered.iter().copied().filter(|offered| is_meant(offered)).collect()
+        };
+        let any_variant = |wanted: &Self, offered: &Self| {
+            wanted.variant.is_none() && wanted.os == offered.os && wanted.architecture == offered.architecture
+        };
+        let own = [of(&|offered| offered == self), of(&|offered| any_variant(self, offered))];
+        let others = self.fallbacks().into_iter().map(|other| of(&|offered| *offered == other));
+        own.into_iter().chain(others).find(|found| !found.is_empty()).unwrap_or_default()
+    }
+
+    /// Returns the other platforms whose programs a machine of this platform runs, the nearest first.
+    fn fallbacks(&self) -> Vec<Self> {
+        let of = |architecture: &str, variant: Option<&str>| Self::spelled(&self.os, architecture, variant);
+        let number = self.variant.as_deref().and_then(|variant| variant.strip_prefix('v')?.parse::<u8>().ok());
+        let below = |architecture: &str, from: u8, to: u8| -> Vec<Self> {
+            (to..from).rev().map(|number| of(architecture, Some(&format!("v{number}")))).collect()
+        };
+        match self.architecture.as_str() {
+            "amd64" => [below("amd64", number.unwrap_or(1), 1), vec![of("386", None)]].concat(),
+            "arm" => below("arm", number.unwrap_or(7).min(9), 5),
+            "arm64" => [below("arm64", number.unwrap_or(8).min(16), 8), below("arm", 9, 5)].concat(),
+            _ => Vec::new(),
+        }
     }
 
     /// Makes a platform with the architecture names of Go, which the specification uses.
@@ -113,11 +144,11 @@ impl Platforms {
         }
     }
 
-    /// Returns true if the selection includes this platform.
-    pub fn take(&self, platform: &Platform) -> bool {
+    /// Returns the platforms of this selection among those that an index offers.
+    pub fn choose<'p>(&self, offered: &[&'p Platform]) -> Vec<&'p Platform> {
         match self {
-            Self::All => true,
-            Self::These(platforms) => platforms.iter().any(|wanted| wanted.takes(platform)),
+            Self::All => offered.to_vec(),
+            Self::These(platforms) => platforms.iter().flat_map(|wanted| wanted.choose(offered)).collect(),
         }
     }
 }
@@ -156,22 +187,35 @@ mod tests {
             assert!(bad.parse::<Platform>().is_err(), "{bad:?} was taken for a platform");
         }
         assert!(Platform::native().to_string().starts_with("linux/"));
-        assert!(Platform::described("linux", "\u{1b}[31m", None).is_unknown());
+        assert!(Platform::described("linux", "\u{1b}[31m", None).unwrap().is_unknown());
+        assert!(
+            [("", ""), ("linux", ""), ("", "amd64")].iter().all(|(os, of)| Platform::described(os, of, None).is_none())
+        );
     }
 
     #[test]
     fn selections_include_matching_platforms() {
-        for (wanted, platform, want) in [
-            (&["linux/arm64"][..], "linux/arm64/v8", true),
-            (&["linux/arm"], "linux/arm/v6", true),
-            (&["linux/arm/v7"], "linux/arm/v6", false),
-            (&["linux/amd64"], "linux/arm64", false),
-            (&["linux/amd64"], "windows/amd64", false),
-            (&["linux/amd64", "linux/arm64"], "linux/arm64", true),
-            (&["all"], "linux/s390x", true),
+        for (wanted, offered, want) in [
+            (&["linux/arm64"][..], &["linux/arm64/v8", "linux/arm/v7"][..], &["linux/arm64"][..]),
+            (&["linux/arm64"], &["linux/arm/v7", "linux/arm/v6"], &["linux/arm/v7"]),
+            (&["linux/arm64/v9"], &["linux/arm64"], &["linux/arm64"]),
+            (&["linux/arm"], &["linux/arm/v6", "linux/arm/v7"], &["linux/arm/v6", "linux/arm/v7"]),
+            (&["linux/arm/v7"], &["linux/arm/v5", "linux/arm/v6"], &["linux/arm/v6"]),
+            (&["linux/arm/v6"], &["linux/arm/v7", "linux/arm/v5"], &["linux/arm/v5"]),
+            (&["linux/arm/v5"], &["linux/arm/v6"], &[]),
+            (&["linux/amd64/v3"], &["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"], &["linux/amd64/v2"]),
+            (&["linux/amd64/v2"], &["linux/amd64", "linux/386"], &["linux/amd64"]),
+            (&["linux/amd64"], &["linux/amd64", "linux/amd64/v3"], &["linux/amd64"]),
+            (&["linux/amd64"], &["linux/386"], &["linux/386"]),
+            (&["linux/amd64"], &["linux/arm64", "windows/amd64"], &[]),
+            (&["linux/amd64", "linux/arm64"], &["linux/arm64"], &["linux/arm64"]),
+            (&["all"], &["linux/s390x", "linux/386"], &["linux/s390x", "linux/386"]),
         ] {
+            let offered: Vec<Platform> = offered.iter().map(|text| text.parse().unwrap()).collect();
             let platforms = Platforms::parse(wanted.iter().copied()).unwrap();
-            assert_eq!(platforms.take(&platform.parse().unwrap()), want, "{wanted:?} and {platform}");
+            let chosen = platforms.choose(&offered.iter().collect::<Vec<_>>());
+            let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+            assert_eq!(chosen, want, "{wanted:?} of {offered:?}");
         }
         for bad in [&[][..], &["all", "linux/amd64"], &["linux"]] {
             assert!(Platforms::parse(bad.iter().copied()).is_err(), "{bad:?}");

@@ -6,6 +6,7 @@
 //! not know what a registry is.
 
 mod address;
+mod encoding;
 mod error;
 pub mod pem;
 mod proxy;
@@ -19,6 +20,7 @@ mod client;
 pub use address::authority;
 pub use body::ResponseBody;
 pub use client::{Client, FormRequest, Hop, HopOutcome, Limits, Observer, Options, Request, Response};
+pub use encoding::ContentCoding;
 pub use error::{ClientError, PLAIN_HTTP, SendError};
 pub use link::{LinkGovernor, LinkShare, Traffic};
 pub use reqwest::Url;

@@ -9,6 +9,9 @@ use crate::oci::{Digest, HostName, ManifestError, MirroredName, Reference, Repos
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
+/// A client that gave up waiting may ask again after this time. It joins the request that is still running.
+const JOIN_AFTER: Duration = Duration::from_secs(1);
+
 /// The reason why a repository refused or failed to do something.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -71,7 +74,8 @@ pub enum UpstreamFailure {
     /// The upstream answered 429.
     TooManyRequests { retry_after: Option<Duration> },
     /// The upstream answered 5xx, sent a wrong digest or length, or sent an answer that makes no sense.
-    Bad,
+    /// `retry_after` is the wait that a 503 asked for.
+    Bad { retry_after: Option<Duration> },
     /// No connection was made. The upstream is not asked again before `retry_after`, where that is known.
     Unreachable { retry_after: Option<Duration> },
     /// The first byte did not arrive in time, or the transfer stalled. `retry_after` has the same meaning.
@@ -90,13 +94,13 @@ impl RegistryError {
             UpstreamError::Silent { connected: false, retry_in, .. } => {
                 UpstreamFailure::Unreachable { retry_after: Some(*retry_in) }
             }
-            UpstreamError::Timeout { .. } | UpstreamError::Slow { .. } => {
-                UpstreamFailure::TimedOut { retry_after: None }
-            }
+            UpstreamError::Timeout { .. } => UpstreamFailure::TimedOut { retry_after: None },
+            UpstreamError::Slow { .. } => UpstreamFailure::TimedOut { retry_after: Some(JOIN_AFTER) },
             UpstreamError::Silent { connected: true, retry_in, .. } => {
                 UpstreamFailure::TimedOut { retry_after: Some(*retry_in) }
             }
-            _ => UpstreamFailure::Bad,
+            UpstreamError::Status { retry_after, .. } => UpstreamFailure::Bad { retry_after: *retry_after },
+            _ => UpstreamFailure::Bad { retry_after: None },
         };
         let message = match failure {
             UpstreamFailure::Unreachable { .. } | UpstreamFailure::TimedOut { .. } => {
@@ -109,7 +113,11 @@ impl RegistryError {
 
     /// Returns the error for an upstream whose answer cannot be used.
     pub(super) fn bad_answer(upstream: &HostName, message: String) -> Self {
-        Self::Upstream { upstream: Some(upstream.clone()), failure: UpstreamFailure::Bad, message }
+        Self::Upstream {
+            upstream: Some(upstream.clone()),
+            failure: UpstreamFailure::Bad { retry_after: None },
+            message,
+        }
     }
 
     /// Returns the error for an upstream that was asked for a blob.
@@ -141,6 +149,16 @@ impl RegistryError {
                 Self::RepositoryUnknown { repository: name.to_string(), cache: CacheStatus::Miss }
             }
             other => Self::upstream(other, name.upstream()),
+        }
+    }
+
+    /// Returns true if the upstream itself said so: the content is absent, or not for this account. Any other error says
+    /// nothing about the content.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::ManifestUnknown { .. } | Self::BlobUnknown { .. } | Self::RepositoryUnknown { .. } => true,
+            Self::Upstream { failure, .. } => *failure == UpstreamFailure::Denied,
+            _ => false,
         }
     }
 

@@ -64,7 +64,7 @@ impl Repository {
     pub async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.blob(digest).await?.size())),
-            Self::Mirror(mirror) => mirror.head_blob(digest).await,
+            Self::Mirror(mirror) => mirror.for_client(mirror.head_blob(digest)).await,
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }
@@ -73,7 +73,7 @@ impl Repository {
     pub async fn blob(&self, digest: &Digest, range: Option<ByteRange>) -> Result<Found<Blob>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.blob(digest).await?)),
-            Self::Mirror(mirror) => mirror.blob(digest, range).await,
+            Self::Mirror(mirror) => mirror.for_client(mirror.blob(digest, range)).await,
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }

@@ -12,7 +12,7 @@ pub mod disk;
 mod extent;
 pub mod process;
 
-pub use clock::{Clock, Moment};
+pub use clock::{Clock, Moment, age_at};
 pub use descriptors::raise_descriptor_limit;
 pub use extent::{Extent, ReadAt};
 pub use machine::Machine;

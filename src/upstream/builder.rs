@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::client::Upstream;
-use super::endpoint::{Endpoint, EndpointId, Meter};
+use super::endpoint::{Endpoint, EndpointId, Meter, Namespace, has_prefix};
 use super::error::BuildError;
-use super::login::{Account, Files, Keyring, LoginPlaces, LoginSource, RegistryLogin, Tokens};
+use super::login::{Account, Files, Guests, Keyring, LoginPlaces, LoginSource, RegistryLogin, Tokens};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::outbound::{Client, Limits, LinkShare, Options, Url};
@@ -48,7 +48,11 @@ impl Upstream {
         let account = Arc::new(Account::new(spec.name.clone(), source));
         let meter = Arc::new(Meter::new(spec.name.clone(), metrics, clock.clone()));
         let numbered = addresses.into_iter().enumerate();
-        let endpoints = numbered.map(|(at, base)| Endpoint::new(EndpointId(at), base, &clock, &meter)).collect();
+        let endpoint = |(at, base): (usize, Url)| {
+            let namespace = Namespace::of(spec, &base, has_prefix(&base));
+            Endpoint::new(EndpointId(at), base, namespace, &clock, &meter)
+        };
+        let endpoints = numbered.map(endpoint).collect();
         let tokens = Tokens::new(client.clone(), Arc::clone(&account), Arc::clone(&meter), machine);
         let warned_of_withheld_password = AtomicBool::new(false);
         Ok(Self {
@@ -57,6 +61,7 @@ impl Upstream {
             endpoints,
             client,
             tokens,
+            guests: Guests::default(),
             meter,
             clock,
             warned_of_withheld_password,

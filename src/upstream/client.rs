@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::endpoint::{Endpoint, EndpointId, Meter};
-use super::login::{Account, Tokens};
+use super::login::{Account, Guests, Tokens};
 use crate::oci::HostName;
 use crate::outbound::Client;
 use crate::sys::Clock;
@@ -22,6 +22,8 @@ pub struct Upstream {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) client: Client,
     pub(super) tokens: Tokens,
+    /// The tokens that targets of redirects ask for.
+    pub(super) guests: Guests,
     pub(super) meter: Arc<Meter>,
     pub(super) clock: Clock,
     /// The log already says that the password is withheld from the token server.

@@ -30,7 +30,11 @@ pub enum UpstreamError {
     TooManyRequests { host: String, retry_after: Option<Duration> },
     /// 5xx, or another unexpected status.
     #[error("{host} answered {status}: the fault is there, or in the configured endpoint")]
-    Status { host: String, status: u16 },
+    Status { host: String, status: u16, retry_after: Option<Duration> },
+    /// The answer is not that of this registry: a proxy, a captive portal or another registry gave it. It says nothing about
+    /// the content.
+    #[error("{host}: {reason}")]
+    Foreign { host: String, reason: String },
     /// The connection was refused or not up in time, the name is unknown, there is no route, or the certificate is not
     /// trusted. `retry_in` is the rest of the pause, if the endpoint's circuit is open.
     #[error("no connection to {host}: {reason}")]
@@ -42,7 +46,7 @@ pub enum UpstreamError {
     #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
     Timeout { host: String, waited: Duration },
     /// The whole answer did not arrive within the limit. It may still be arriving.
-    #[error("{host} has not sent the whole answer within {}; the next request may get it", humantime::format_duration(*.waited))]
+    #[error("{host} has not answered within {}; the request to it goes on, and the next request joins it", humantime::format_duration(*.waited))]
     Slow { host: String, waited: Duration },
     /// The last requests to this endpoint timed out, so none is sent before `retry_in` has passed; then one request
     /// probes whether it is back. `connected` means that it accepts connections and sends nothing.
@@ -82,7 +86,11 @@ impl UpstreamError {
     /// answer, which other endpoints would give too.
     pub fn is_of_endpoint(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Timeout { .. } | Self::Silent { .. } | Self::Protocol { .. } => true,
+            Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Silent { .. }
+            | Self::Protocol { .. }
+            | Self::Foreign { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }
@@ -90,7 +98,7 @@ impl UpstreamError {
 
     /// Returns true if the body was cut, or was not the expected content. Another endpoint may have it whole.
     pub(in crate::upstream) fn is_of_content(&self) -> bool {
-        matches!(self, Self::Timeout { .. } | Self::Protocol { .. } | Self::Mismatch { .. })
+        matches!(self, Self::Timeout { .. } | Self::Protocol { .. } | Self::Mismatch { .. } | Self::Foreign { .. })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads the header fields `Retry-After`, `ratelimit-…`, `Content-Range` and `Link`.
+//! Reads the header fields `Retry-After`, `ratelimit-…`, `Content-Range`, `Link` and `Warning`.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -69,6 +69,21 @@ impl ContentRange {
 pub(in crate::upstream) fn unsatisfied(text: &str) -> Option<u64> {
     let size = text.trim().strip_prefix("bytes")?.trim_start().strip_prefix("*/")?;
     size.bytes().all(|b| b.is_ascii_digit()).then(|| size.parse().ok()).flatten()
+}
+
+/// Reads the text of a `Warning` (RFC 7234 section 5.5): `299 - "TEXT"`.
+pub(in crate::upstream) fn warning(field: &str) -> Option<String> {
+    let quoted = field.split_once('"')?.1;
+    let mut text = String::new();
+    let mut characters = quoted.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => return Some(text).filter(|text| !text.is_empty()),
+            '\\' => text.extend(characters.next()),
+            other => text.push(other),
+        }
+    }
+    None
 }
 
 /// The decoded parameters of a query.
@@ -166,6 +181,19 @@ mod tests {
             [("bytes */10", Some(10)), ("bytes */*", None), ("bytes 0-1/10", None), ("*/10", None), ("", None)]
         {
             assert_eq!(unsatisfied(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn warning_is_a_quoted_text() {
+        for (field, want) in [
+            (r#"299 - "docker.io has not answered since 10:00""#, Some("docker.io has not answered since 10:00")),
+            (r#"299 r.corp "a \"b\"" "Sun, 06 Nov 1994 08:49:37 GMT""#, Some(r#"a "b""#)),
+            (r#"299 - """#, None),
+            (r#"299 - "open"#, None),
+            ("299 - text", None),
+        ] {
+            assert_eq!(warning(field).as_deref(), want, "{field}");
         }
     }
 

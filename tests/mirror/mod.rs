@@ -1,6 +1,7 @@
 //! Tests of the pull-through mirror.
 
 mod bad_links;
+mod chains;
 mod fills;
 mod follow;
 mod freshness;
@@ -8,10 +9,12 @@ mod link;
 mod links;
 mod lists;
 mod odd_answers;
+mod not_a_registry;
 mod passing;
 mod pull;
 mod ranges;
 mod rights;
 mod sizes;
 mod slow_disk;
+mod waits;
 mod warm;

@@ -293,7 +293,7 @@ fn slow_manifest_does_not_hold_clients_and_arrives() {
     let layers: Vec<Vec<u8>> = (0..8).map(|layer| vec![layer]).collect();
     let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
     upstream.image("library/app", "1", &layers);
-    let mirror = mirror_with(&upstream, ", connecttimeout: 1s, firstbytetimeout: 1s", "");
+    let mirror = mirror_with(&upstream, ", connecttimeout: 1s, clientwait: 2s", "");
     upstream.fault("GET", "/manifests/", Fault::Throttle(200));
     let clients: Vec<_> = (0..3)
         .map(|_| {
@@ -304,7 +304,7 @@ fn slow_manifest_does_not_hold_clients_and_arrives() {
     for client in clients {
         let answer = client.join().unwrap();
         assert_eq!((answer.status, answer.code().as_str()), (504, "UNAVAILABLE"), "{}", answer.text());
-        assert!(answer.text().contains("has not sent the whole answer"), "{}", answer.text());
+        assert!(answer.text().contains("has not answered within"), "{}", answer.text());
     }
     eventually("the manifest", || (mirror.client().get(&manifest("library/app", "1")).status == 200).then_some(()));
     assert_eq!(upstream.requests("GET", "/manifests/"), 1, "the requests joined the one that was running");

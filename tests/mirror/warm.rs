@@ -452,3 +452,51 @@ fn limit_counts_only_blobs_that_are_fetched_for_a_job() {
     eventually("the third image", || (upstream.requests("GET", "/org/i2/blobs/") == 4).then_some(()));
     assert!(images[1].layers.iter().all(|layer| upstream.bytes_sent(layer) < LAYER as u64));
 }
+
+#[test]
+fn platform_is_chosen_as_containerd_chooses_it() {
+    for (offered, wanted, fetched) in [
+        (&[("arm", Some("v6")), ("arm", Some("v5"))][..], "linux/arm/v7", Some(0)),
+        (&[("arm", Some("v7")), ("arm", Some("v5"))], "linux/arm/v6", Some(1)),
+        (&[("arm", Some("v7"))], "linux/arm/v6", None),
+        (&[("amd64", None), ("amd64", Some("v2"))], "linux/amd64/v3", Some(1)),
+        (&[("386", None), ("s390x", None)], "linux/amd64", Some(0)),
+        (&[("arm", Some("v6")), ("arm", Some("v7"))], "linux/arm64", Some(1)),
+        (&[("", None)], "linux/amd64", Some(0)),
+        (&[("unknown", None)], "linux/amd64", None),
+        (&[("s390x", None)], "linux/amd64", None),
+    ] {
+        let upstream = Upstream::start();
+        let images: Vec<Image> = (0..offered.len())
+            .map(|number| {
+                upstream.image("library/app", &format!("image{number}"), &[format!("layer {number}").as_bytes()])
+            })
+            .collect();
+        let children: Vec<Value> = offered
+            .iter()
+            .zip(&images)
+            .map(|((architecture, variant), image)| {
+                let os = if architecture.is_empty() { "" } else { "linux" };
+                let mut platform = json!({"os": os, "architecture": architecture});
+                if let Some(variant) = variant {
+                    platform["variant"] = (*variant).into();
+                }
+                let (digest, size) = (image.manifest_digest.to_string(), image.manifest.len());
+                json!({"mediaType": MediaType::OCI_MANIFEST, "digest": digest, "size": size, "platform": platform})
+            })
+            .collect();
+        let index = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": children}).to_string();
+        upstream.manifest("library/app", "1", MediaType::OCI_INDEX, index.as_bytes());
+        let mirror = mirror(&upstream);
+        let output = warm(&mirror, &["docker.io/library/app:1", "--platform", wanted]);
+        let case = format!("{wanted} of {offered:?}: {}{}", stdout(&output), stderr(&output));
+        assert_eq!(output.status.code(), Some(i32::from(fetched.is_none())), "{case}");
+        let asked: Vec<usize> = (0..images.len())
+            .filter(|number| upstream.requests("GET", &images[*number].layers[0].to_string()) > 0)
+            .collect();
+        assert_eq!(asked, Vec::from_iter(fetched), "{case}");
+        if fetched.is_none() {
+            assert!(case.contains("no image for"), "{case}");
+        }
+    }
+}

@@ -19,8 +19,10 @@ const PIECE: usize = 64 << 10;
 /// A fault. Several may affect one request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// Answers with this status, without a body.
+    /// Answers with this status. A registry's 401 to 404 have the header of its API.
     Status(u16),
+    /// Answers with this status and a web page, as a proxy or a captive portal in the registry's place.
+    Page(u16),
     /// Adds `Retry-After`; used with [`Fault::Status`].
     RetryAfter(&'static str),
     /// Accepts the request and never answers.
@@ -68,7 +70,7 @@ pub(crate) enum Fault {
 pub(crate) struct Rule {
     /// `*` stands for every method.
     method: String,
-    /// A part of the path. Paths of the registry begin with `/v2/`, paths of the CDN with `/cdn/`.
+    /// A part of the path with its query. Paths of the registry begin with `/v2/`, paths of the CDN with `/cdn/`.
     path: String,
     fault: Fault,
     /// The number of matching requests to spare first.

@@ -7,6 +7,7 @@ pub mod listing;
 pub mod mirror;
 pub mod proxy;
 pub mod registry;
+pub mod scripted;
 pub mod slow_disk;
 pub mod tls;
 pub mod upstream;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Credentials, Link, LoginMethod, Secret, Stale, Trust, Upstream as Spec};
+use entrepot::config::{Credentials, Link, LoginMethod, NamespaceUse, Secret, Stale, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Algorithm, Digest, MediaType, Reference, RepositoryName};
 use entrepot::sys::{Clock, Machine, Tasks};
@@ -39,8 +39,10 @@ fn spec(remote: &Remote) -> Spec {
         trust: Trust::System,
         identity: None,
         aliases: Vec::new(),
+        ns: NamespaceUse::Never,
         connect_timeout: NEVER,
         first_byte_timeout: NEVER,
+        client_wait: NEVER,
         link: Link::default(),
     }
 }
@@ -116,7 +118,7 @@ async fn image_arrives_unchanged() {
     let head = upstream.head_manifest(&name, &reference("1")).await.unwrap();
     let media_type = Some(MediaType::known(MediaType::OCI_MANIFEST));
     let (digest, size) = (Some(image.manifest_digest), Some(image.manifest.len() as u64));
-    assert_eq!(head, ManifestHead { digest, media_type: media_type.clone(), size });
+    assert_eq!(head, ManifestHead { digest, media_type: media_type.clone(), size, stale: None });
     let manifest = upstream.get_manifest(&name, &reference("1")).await.unwrap();
     assert_eq!((manifest.body, manifest.digest), (image.manifest, image.manifest_digest));
     assert_eq!(manifest.media_type, media_type);
@@ -138,7 +140,7 @@ async fn image_arrives_unchanged() {
         r#"entrepot_upstream_requests_total{kind="blob",status="200",upstream="test.example"} 2"#,
         r#"registry_proxy_pulled_bytes_total{type="blob"} 9"#,
         r#"entrepot_ratelimit_remaining{upstream="test.example"} 76"#,
-        r#"entrepot_upstream_first_byte_seconds_count{upstream="test.example"} 7"#,
+        r#"entrepot_upstream_first_byte_seconds_count{upstream="test.example"} 8"#,
     ] {
         assert!(counted.contains(line), "{line} is not in\n{counted}");
     }
@@ -202,10 +204,12 @@ async fn tokens_are_renewed_before_they_expire_and_after_they_were_rejected() {
     assert_eq!((remote.requests("GET", "/manifests/"), remote.tokens()), (2, 1), "once");
     remote.heal();
 
+    pull().await.unwrap();
     remote.fault("GET", "/manifests/", Fault::Status(401));
     remote.forget_log();
     assert!(matches!(pull().await, Err(UpstreamError::Denied { status: 401, .. })));
-    assert_eq!(remote.requests("GET", "/manifests/"), 1, "a 401 without a usable challenge is not repeated");
+    let asked = (remote.requests("GET", "/manifests/"), remote.tokens());
+    assert_eq!(asked, (2, 1), "a token that has worked may have expired");
 }
 
 #[tokio::test]
@@ -310,7 +314,7 @@ async fn redirects_carry_the_range_but_no_secret() {
     assert_eq!(upstream.head_blob(&name, layer).await, Ok(Some(10)));
     for refusal in [403, 405] {
         remote.fault_once("HEAD", "/cdn/", Fault::Status(refusal));
-        assert_eq!(upstream.head_blob(&name, layer).await, Ok(None), "{refusal}");
+        assert_eq!(upstream.head_blob(&name, layer).await, Ok(Some(10)), "{refusal}: a GET of one byte tells the size");
     }
 }
 
@@ -360,7 +364,7 @@ async fn early_end_of_a_body_is_an_error() {
     assert!(matches!(blob(&upstream, "a", &layer).await, Err(UpstreamError::Protocol { .. })));
     remote.heal();
     remote.fault_once("GET", "/blobs/", Fault::Encoded);
-    assert!(matches!(blob(&upstream, "a", &layer).await, Err(UpstreamError::Protocol { .. })));
+    assert_eq!(blob(&upstream, "a", &layer).await.unwrap().len(), 1000, "a label does not change the bytes");
 }
 
 #[tokio::test]
@@ -375,10 +379,9 @@ async fn manifests_are_verified() {
     remote.fault("GET", "/manifests/", Fault::Corrupt);
     let error = upstream.get_manifest(&name, &by_digest).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Mismatch { expected: asked, .. } if asked == expected), "{error}");
-    // A tag gives no digest to compare with, so the digest is that of the received bytes.
-    let got = upstream.get_manifest(&name, &reference("1")).await.unwrap();
-    assert_eq!(got.digest, Digest::of(Algorithm::Sha256, &got.body));
-    assert_ne!(got.digest, expected);
+    // A tag gives no digest to compare with, so only the shape of the received bytes tells.
+    let error = upstream.get_manifest(&name, &reference("1")).await.unwrap_err();
+    assert!(matches!(error, UpstreamError::Foreign { .. }), "{error}");
     remote.heal();
 
     let sha512 = Digest::of(Algorithm::Sha512, &image.manifest);

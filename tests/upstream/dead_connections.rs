@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot::config::{Link, Stale, Trust, Upstream as Spec};
+use entrepot::config::{Link, NamespaceUse, Stale, Trust, Upstream as Spec};
 use entrepot::metrics::Metrics;
 use entrepot::oci::{Digest, Reference, RepositoryName};
 use entrepot::sys::{Clock, Machine, Tasks};
@@ -44,8 +44,10 @@ fn setting(first_byte: Duration, stall: Duration) -> Setting {
         trust: Trust::System,
         identity: None,
         aliases: Vec::new(),
+        ns: NamespaceUse::Never,
         connect_timeout: HOUR,
         first_byte_timeout: first_byte,
+        client_wait: first_byte,
         link: Link::default(),
     };
     let metrics = Arc::new(Metrics::new());

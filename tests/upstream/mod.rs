@@ -4,6 +4,8 @@ mod client;
 mod dead_connections;
 mod credentials;
 mod endpoints;
+mod gateways;
+mod hints;
 mod proxies;
 mod secrets;
 mod tls;

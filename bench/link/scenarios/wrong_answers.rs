@@ -66,7 +66,7 @@ pub fn all() -> [Scenario; 6] {
         Scenario {
             title: "silence",
             text: "The upstream accepts every request and never answers. Each client waits 4 s; Entrepot is set to \
-                   3 s for a first byte (`firstbytetimeout`; 15 s by default).",
+                   3 s for a first byte (`firstbytetimeout`; 2 min by default, and a client waits 15 s).",
             alone: Alone::Nobody,
             contestants: &Who::WITHOUT_ARIA2,
             run: silence,

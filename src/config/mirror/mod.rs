@@ -25,5 +25,5 @@ pub use rate::{LinkLimit, Rate};
 pub use settings::{Mirror, MirrorOrigin};
 pub(super) use settings::{SAMPLE, keys};
 pub use time_of_day::TimeOfDay;
-pub use upstream::{Identity, Stale, Trust, Upstream};
+pub use upstream::{Identity, NamespaceUse, Stale, Trust, Upstream};
 pub use week::DayHours;

@@ -20,7 +20,8 @@ use crate::oci::HostName;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub name: HostName,
-    /// Base addresses (`https://ghcr.io`), without `/v2/` and without a slash at the end; at least one.
+    /// Base addresses (`https://ghcr.io`) without a slash at the end; at least one. An address may hold `/v2/` and the
+    /// prefix that repositories have there: `https://harbor.corp/v2/hub`.
     pub endpoints: Vec<String>,
     pub credentials: Option<LoginMethod>,
     /// The time that a tag is trusted before a HEAD confirms it.
@@ -34,10 +35,14 @@ pub struct Upstream {
     /// The client certificate for endpoints that ask for one.
     pub identity: Option<Identity>,
     pub aliases: Vec<HostName>,
+    /// When requests to endpoints name the upstream in `?ns=`.
+    pub ns: NamespaceUse,
     /// The longest time that a connection may take (`connecttimeout`, 5 s).
     pub connect_timeout: Duration,
-    /// The longest time until the first byte of a response (`firstbytetimeout`, 15 s).
+    /// The longest time until the first byte of a response (`firstbytetimeout`, 2 min).
     pub first_byte_timeout: Duration,
+    /// The longest time that a client waits for the beginning of an answer (`clientwait`, 15 s).
+    pub client_wait: Duration,
     /// The part of the link that this upstream may use.
     pub link: Link,
 }
@@ -60,6 +65,15 @@ impl Stale {
             Self::Never => false,
         }
     }
+}
+
+/// When requests to an endpoint name the upstream in `?ns=` (OCI distribution-spec 1.1, "Registry Proxying").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceUse {
+    /// At an endpoint that is not the upstream's own host, while the endpoint answers as a mirror.
+    Auto,
+    Always,
+    Never,
 }
 
 /// The certificates that are trusted.
@@ -91,6 +105,12 @@ const HUB_ADDRESSES: &[&str] = &["registry-1.docker.io", "index.docker.io", "hub
 const STALE_IF: Choices<bool> =
     Choices { words: &["error", "never"], values: &[true, false], write: "write error or never" };
 
+const NAMESPACE: Choices<NamespaceUse> = Choices {
+    words: &["auto", "always", "never"],
+    values: &[NamespaceUse::Auto, NamespaceUse::Always, NamespaceUse::Never],
+    write: "write auto, always or never",
+};
+
 impl Upstream {
     /// Returns an upstream with the defaults.
     pub(super) fn new(name: HostName) -> Self {
@@ -106,8 +126,10 @@ impl Upstream {
             trust: Trust::System,
             identity: None,
             aliases: Vec::new(),
+            ns: NamespaceUse::Auto,
             connect_timeout: Duration::from_secs(5),
-            first_byte_timeout: Duration::from_secs(15),
+            first_byte_timeout: Duration::from_secs(120),
+            client_wait: Duration::from_secs(15),
             link: Link::default(),
         }
     }
@@ -137,8 +159,10 @@ impl Section for Upstream {
         trust(&mut self.trust, keys);
         identity(&mut self.identity, keys);
         keys.list("aliases", &mut self.aliases);
+        keys.choice("ns", &NAMESPACE, &mut self.ns);
         keys.scalar("connecttimeout", &TIMEOUT, &mut self.connect_timeout);
         keys.scalar("firstbytetimeout", &TIMEOUT, &mut self.first_byte_timeout);
+        keys.scalar("clientwait", &TIMEOUT, &mut self.client_wait);
         keys.section("link", &mut self.link);
         warn(self, keys);
     }

@@ -122,7 +122,7 @@ fn defaults_are_as_documented() {
     assert_eq!(ghcr.endpoints, ["https://ghcr.io"]);
     assert_eq!(ghcr.tag_ttl, Duration::from_secs(600));
     assert_eq!((ghcr.negative_ttl, ghcr.stale), (Duration::from_secs(60), Stale::Always));
-    assert_eq!((ghcr.connect_timeout, ghcr.first_byte_timeout), (Duration::from_secs(5), Duration::from_secs(15)));
+    assert_eq!((ghcr.connect_timeout, ghcr.first_byte_timeout), (Duration::from_secs(5), Duration::from_secs(120)));
     assert_eq!(mirror.upstreams[&host("docker.io")].endpoints, ["https://registry-1.docker.io"]);
     assert_eq!(mirror.default, Some(host("docker.io")));
     assert_eq!(mirror.origin, MirrorOrigin::Written);

@@ -68,7 +68,7 @@ const DOUBTFUL: &[(&str, u32, &str)] = &[
     ("upstreams:\n    docker.io: {default: true}\n    r.corp:443: {}", 5, "write `aliases: [r.corp]`"),
     ("upstreams:\n    r.corp: {default: true}\n    r.corp:443: {}", 5, "write `aliases: [r.corp-443]`"),
     ("upstreams:\n    docker.io: {default: true, negativettl: 48h}", 4, "longer than 24h"),
-    ("upstreams:\n    docker.io: {default: true, connecttimeout: 1m}", 4, "longer than `firstbytetimeout` (15s)"),
+    ("upstreams:\n    docker.io: {default: true, connecttimeout: 3m}", 4, "longer than `firstbytetimeout` (2m)"),
     ("upstreams:\n    docker.io: {default: true, username: me, password: \"****\"}", 4, "`check --print`"),
     ("upstreams:\n    docker.io: {default: true, proxy: \"http://****@p:1\"}", 4, "`check --print`"),
     ("upstreams:\n    docker.io: {default: true, username: \"${USER}\", password: pw}", 4, "is not expanded"),

@@ -161,7 +161,7 @@ impl Repository {
             }
         }
         let stated: Option<ImageConfiguration> = serde_json::from_slice(&text).ok();
-        Ok(stated.map(|stated| Platform::described(&stated.os, &stated.architecture, stated.variant.as_deref())))
+        Ok(stated.and_then(|stated| Platform::described(&stated.os, &stated.architecture, stated.variant.as_deref())))
     }
 
     async fn has(&self, digest: &Digest) -> Result<bool, RegistryError> {

@@ -26,7 +26,11 @@ pub enum Refreshed {
     Changed(HeldManifest),
     /// The tag has changed. Its new content is fetched once the upstream allows more pulls.
     Postponed,
-    /// The tag has changed, but its new content could not be fetched.
+    /// The upstream is a mirror and served an old copy, which names the same manifest.
+    Unconfirmed,
+    /// The upstream does not have the tag any more, or refuses it.
+    Refused(RegistryError),
+    /// The tag may have changed, but its content could not be fetched.
     Unfetched(RegistryError),
     Failed(UpstreamError),
 }

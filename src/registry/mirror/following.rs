@@ -34,9 +34,9 @@ impl MirrorRepository {
             let asked = Asked::Manifest(Reference::Tag(tag.clone()));
             match self.refresh(tag, record.digest, self.situation(record.seen, asked)).await {
                 Refreshed::Unchanged | Refreshed::Changed(_) => {}
-                Refreshed::Postponed => return Ok(Confirmed::Postponed),
+                Refreshed::Postponed | Refreshed::Unconfirmed => return Ok(Confirmed::Postponed),
                 Refreshed::Failed(error) => return Err(self.manifest_error(&error, &Reference::Tag(tag.clone()))),
-                Refreshed::Unfetched(error) => return Err(error),
+                Refreshed::Refused(error) | Refreshed::Unfetched(error) => return Err(error),
             }
         }
         let Some(mut record) = self.store().tag(self.name(), tag).await? else { return Ok(Confirmed::Gone) };

@@ -153,7 +153,7 @@ impl MirrorRepository {
     }
 
     pub(super) fn age(&self, seen: u64) -> Duration {
-        Duration::from_secs(self.cached.context.machine.clock.unix_seconds().saturating_sub(seen))
+        self.cached.context.machine.clock.age_of_record(seen)
     }
 
     /// Wraps an old entry, with a warning that says why it was not confirmed.

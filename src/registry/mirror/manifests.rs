@@ -28,7 +28,7 @@ impl MirrorRepository {
         match self.settle(tag, &record).await? {
             Settled::Stands(status) => Ok(Found::mirrored(record.into(), status)),
             Settled::Stale(why) => Ok(self.stale(record.into(), why, tagged(tag))),
-            Settled::Changed(held) => Ok(Found::mirrored(held.info, CacheStatus::Miss)),
+            Settled::Changed(held) => Ok(self.relayed(Found::mirrored(held.info, CacheStatus::Miss), tagged(tag))),
         }
     }
 
@@ -48,11 +48,13 @@ impl MirrorRepository {
         match (self.held(&record.digest).await?, settled) {
             (Some(held), Settled::Stale(why)) => Ok(self.stale(held, why, tagged(tag))),
             (Some(held), Settled::Stands(status)) => Ok(Found::mirrored(held, status)),
-            (_, Settled::Changed(held)) => Ok(Found::mirrored(held, CacheStatus::Miss)),
+            (_, Settled::Changed(held)) => Ok(self.relayed(Found::mirrored(held, CacheStatus::Miss), tagged(tag))),
             // The tag is known from a HEAD only, or its manifest was evicted.
-            (None, _) => match self.fetch(&Reference::Digest(record.digest)).await {
-                Err(RegistryError::ManifestUnknown { .. }) => self.fetch(reference).await,
-                fetched => fetched,
+            (None, settled) => match (self.fetch(&Reference::Digest(record.digest)).await, settled) {
+                // The digest may come from a HEAD, which is only a hint.
+                (Err(_), _) => self.fetch(reference).await,
+                (Ok(fetched), Settled::Stale(why)) => Ok(self.stale(fetched.value, why, tagged(tag))),
+                (Ok(fetched), _) => Ok(fetched),
             },
         }
     }
@@ -116,7 +118,8 @@ impl MirrorRepository {
             {
                 // Another request has just asked.
                 let TagRecord { digest, media_type, size, .. } = record;
-                return Ok(ManifestHead { digest: Some(digest), media_type: Some(media_type), size: Some(size) });
+                let (media_type, size) = (Some(media_type), Some(size));
+                return Ok(ManifestHead { digest: Some(digest), media_type, size, stale: None });
             }
             if mirror.is_absent(Asked::Manifest(reference.clone())).await {
                 return Err(UpstreamError::NotFound);
@@ -128,19 +131,17 @@ impl MirrorRepository {
         self.landed(self.cached.context.flights.manifest_heads.run(key, work).await)
     }
 
-    /// Records the answer to a HEAD.
+    /// Records the answer to a HEAD. An empty answer says nothing; the GET that follows decides.
     async fn learn(&self, reference: &Reference, head: &Result<ManifestHead, UpstreamError>) {
+        let asked = Asked::Manifest(reference.clone());
         match head {
-            Ok(_) => self.note_answer(Asked::Manifest(reference.clone())),
-            Err(error) => self.note_error(Asked::Manifest(reference.clone()), error),
+            Ok(head) if head.digest.is_some() => self.note_freshness(asked, head.stale.as_deref()),
+            Ok(_) => {}
+            Err(error) => self.note_error(asked, error),
         }
-        self.note_absence(Asked::Manifest(reference.clone()), head).await;
         let learnt = match (reference, head) {
             (Reference::Tag(tag), Ok(head)) => self.learn_tag(tag, head).await,
             (Reference::Digest(digest), Ok(head)) => self.learn_digest(digest, head).await,
-            (Reference::Tag(tag), Err(UpstreamError::NotFound)) => {
-                self.store().untag(self.name(), tag).await.map(|_| ())
-            }
             _ => Ok(()),
         };
         if let Err(error) = learnt {
@@ -150,6 +151,8 @@ impl MirrorRepository {
 
     async fn learn_tag(&self, tag: &Tag, head: &ManifestHead) -> Result<(), StoreError> {
         match self.store().tag(self.name(), tag).await? {
+            // An upstream that serves an old copy confirms nothing.
+            Some(known) if head.digest == Some(known.digest) && head.stale.is_some() => return Ok(()),
             Some(known) if head.digest == Some(known.digest) => return self.set_tag(tag, &known.into()).await,
             // The caller fetches the new content first: see `refresh`.
             Some(_) => return Ok(()),
@@ -183,7 +186,7 @@ impl MirrorRepository {
         let (head, status) = self.ask(reference).await;
         let head = head.map_err(failed)?;
         match info_of(&head) {
-            Some(info) => Ok(Found::mirrored(info, status)),
+            Some(info) => Ok(self.relayed(Found::mirrored(info, status), Asked::Manifest(reference.clone()))),
             // The HEAD lacks facts that a client needs, so the manifest itself is fetched.
             None => Ok(self.fetch(reference).await?.map(|held| held.info)),
         }
@@ -191,8 +194,13 @@ impl MirrorRepository {
 
     /// Fetches the new content of a changed tag, and then sets the tag to it.
     pub(super) async fn renew(&self, tag: &Tag, digest: Option<Digest>) -> Result<HeldManifest, RegistryError> {
-        let found = match digest {
-            Some(digest) => self.manifest_by_digest(&digest).await?,
+        let by_digest = match digest {
+            Some(digest) => self.manifest_by_digest(&digest).await.ok(),
+            None => None,
+        };
+        let found = match by_digest {
+            Some(found) => found,
+            // No HEAD has named the digest, or it named one that does not exist.
             None => self.fetch(&Reference::Tag(tag.clone())).await?,
         };
         self.set_tag(tag, &found.value.info).await?;
@@ -218,6 +226,7 @@ impl MirrorRepository {
                 Ok(fetched) => mirror.keep(&asked, fetched).await,
                 Err(error) => {
                     mirror.note_error(Asked::Manifest(asked.clone()), &error);
+                    mirror.forget_absent_tag(&asked, &error).await;
                     Err(failed(error))
                 }
             }
@@ -225,7 +234,16 @@ impl MirrorRepository {
         let flight = self.cached.context.flights.manifests.run(key, work).await;
         let flight =
             flight.map_err(|interrupted| RegistryError::upstream(&self.interrupted(interrupted), self.upstream()))?;
-        Ok(Found::mirrored(flight.value?, CacheStatus::asked(flight.joined)))
+        let found = Found::mirrored(flight.value?, CacheStatus::asked(flight.joined));
+        Ok(self.relayed(found, Asked::Manifest(reference.clone())))
+    }
+
+    /// Removes a tag that the upstream does not have any more.
+    async fn forget_absent_tag(&self, reference: &Reference, error: &UpstreamError) {
+        let (Reference::Tag(tag), UpstreamError::NotFound) = (reference, error) else { return };
+        if let Err(error) = self.store().untag(self.name(), tag).await {
+            tracing::warn!(%error, repository = %self.name(), %tag, "a tag that the upstream does not have any more could not be removed");
+        }
     }
 
     /// Returns the manifest that a reference names, if it is cached and fresh.
@@ -241,7 +259,7 @@ impl MirrorRepository {
 
     /// Stores a manifest that has arrived, and records the content that it names.
     async fn keep(&self, reference: &Reference, fetched: FetchedManifest) -> Result<HeldManifest, RegistryError> {
-        self.note_answer(Asked::Manifest(reference.clone()));
+        self.note_freshness(Asked::Manifest(reference.clone()), fetched.stale.as_deref());
         let parsed = Manifest::parse(&fetched.body, fetched.media_type.as_ref());
         let manifest = parsed.and_then(|manifest| manifest.check_kind().map(|()| manifest)).map_err(|error| {
             let message = format!("the answer of {} for {reference} is not a manifest: {error}", self.name());
@@ -291,7 +309,7 @@ impl MirrorRepository {
 
     async fn set_tag(&self, tag: &Tag, info: &ManifestInfo) -> Result<(), StoreError> {
         self.cached.forget_absence(Asked::Manifest(Reference::Tag(tag.clone()))).await;
-        let seen = self.cached.context.machine.clock.unix_seconds();
+        let seen = self.confirmed_at(tagged(tag));
         let ManifestInfo { digest, media_type, size } = info.clone();
         let record = TagRecord { digest, media_type, size, seen, followed: false };
         self.store().set_tag(self.name(), tag, &record).await

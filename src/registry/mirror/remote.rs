@@ -15,7 +15,7 @@ pub struct Remote {
     pub tag_ttl: Duration,
     pub negative_ttl: Duration,
     pub stale: config::Stale,
-    /// The longest time that a client waits for an answer that is read whole: a manifest or a list.
+    /// The longest time that a client waits for a manifest or a list, or for the beginning of a blob.
     pub patience: Duration,
     silences: Silences,
 }
@@ -27,7 +27,7 @@ impl Remote {
             tag_ttl: spec.tag_ttl,
             negative_ttl: spec.negative_ttl,
             stale: spec.stale,
-            patience: 2 * spec.first_byte_timeout,
+            patience: spec.client_wait,
             silences: Silences::new(clock),
         }
     }
@@ -73,9 +73,22 @@ impl Remote {
         self.silences.since()
     }
 
+    /// Notes that the upstream is a mirror and answered a question with an old copy.
+    pub fn warned(&self, question: &UpstreamQuestion, warning: &str) {
+        self.silences.warned(question, warning);
+    }
+
+    /// Returns the warning of an upstream that answered this question with an old copy last.
+    pub fn upstream_warning(&self, question: &UpstreamQuestion) -> Option<String> {
+        self.silences.warning(question)
+    }
+
     /// Returns the text of a `Warning` field for a stale answer.
     pub fn warning(&self, question: &UpstreamQuestion) -> String {
         let name = self.upstream.name();
+        if let Some(warning) = self.upstream_warning(question) {
+            return warning;
+        }
         match self.silences.question_since(question) {
             Some(since) => format!("{name} has not answered since {}", humantime::format_rfc3339_seconds(since)),
             None => format!("{name} is slow to answer"),

@@ -9,7 +9,7 @@ use super::remote::Remote;
 use super::silence::UpstreamQuestion;
 use crate::fills::BlobSource;
 use crate::oci::{Digest, HostName, Manifest, MirroredName, Reference, Target};
-use crate::registry::answer::{CacheStatus, HeldManifest};
+use crate::registry::answer::{CacheStatus, Found, HeldManifest};
 use crate::registry::error::RegistryError;
 use crate::state::{Flight, Interrupted};
 use crate::store::{CacheStore, Right};
@@ -89,6 +89,34 @@ impl MirrorRepository {
     /// Notes that the upstream answered a question.
     pub(super) fn note_answer(&self, asked: Asked) {
         self.remote.answered(&self.question(asked));
+    }
+
+    /// Notes that the upstream answered a question. `stale` is the warning of an upstream that is a mirror and served an old
+    /// copy.
+    pub(super) fn note_freshness(&self, asked: Asked, stale: Option<&str>) {
+        let question = self.question(asked);
+        self.remote.answered(&question);
+        if let Some(warning) = stale {
+            self.remote.warned(&question, warning);
+        }
+    }
+
+    /// Adds the warning of an upstream that is a mirror and served an old copy.
+    pub(super) fn relayed<T>(&self, found: Found<T>, asked: Asked) -> Found<T> {
+        match self.remote.upstream_warning(&self.question(asked)) {
+            Some(warning) => Found { cache: Some(CacheStatus::Stale), warning: Some(warning), ..found },
+            None => found,
+        }
+    }
+
+    /// Returns the time of the last confirmation of what the upstream has just answered, in seconds since 1970. An old copy
+    /// confirms nothing, so that the next request asks again.
+    pub(super) fn confirmed_at(&self, asked: Asked) -> u64 {
+        let now = self.cached.context.machine.clock.unix_seconds();
+        match self.remote.upstream_warning(&self.question(asked)) {
+            Some(_) => now.saturating_sub(2 * self.remote.tag_ttl.as_secs() + 1),
+            None => now,
+        }
     }
 
     /// Notes whether an error is an answer to a question, or a failure to answer it.

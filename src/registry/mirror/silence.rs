@@ -41,6 +41,8 @@ struct State {
     /// The time of the last answer to each question.
     answers: HashMap<UpstreamQuestion, Moment>,
     silent: HashMap<UpstreamQuestion, Silence>,
+    /// The warnings of an upstream that is a mirror and answered with an old copy.
+    warnings: HashMap<UpstreamQuestion, String>,
     /// Set while the upstream as a whole does not answer.
     whole: Option<Silence>,
 }
@@ -84,9 +86,24 @@ impl Silences {
             }
         }
         state.silent.remove(question);
+        state.warnings.remove(question);
         state.silent.values_mut().for_each(|silence| silence.is_alone = true);
         state.whole = None;
         was_silent
+    }
+
+    /// Notes the warning that came with the last answer to a question.
+    pub fn warned(&self, question: &UpstreamQuestion, warning: &str) {
+        let mut state = self.state();
+        if state.warnings.len() >= MOST {
+            state.warnings.clear();
+        }
+        state.warnings.insert(question.clone(), warning.to_owned());
+    }
+
+    /// Returns the warning that came with the last answer to a question.
+    pub fn warning(&self, question: &UpstreamQuestion) -> Option<String> {
+        self.state().warnings.get(question).cloned()
     }
 
     /// Notes that no answer to a question came in time. Returns true if the upstream was not silent before, and may be now.

@@ -58,6 +58,11 @@ impl MirrorRepository {
             Refreshed::Unchanged => return Ok(Settled::Stands(CacheStatus::Revalidated)),
             Refreshed::Changed(held) => return Ok(Settled::Changed(held)),
             Refreshed::Postponed => return Ok(Settled::Stale(Unconfirmed::Sparing)),
+            Refreshed::Refused(error) => return Err(error),
+            Refreshed::Unconfirmed => {
+                let message = format!("{} has only an old copy of {}:{tag}", self.upstream(), self.name());
+                RegistryError::bad_answer(self.upstream(), message)
+            }
             Refreshed::Failed(error) => {
                 let told = self.manifest_error(&error, &Reference::Tag(tag.clone()));
                 if is_answer(&error) {
@@ -78,6 +83,7 @@ impl MirrorRepository {
         let work = move || async move {
             let head = match mirror.ask(&Reference::Tag(tag.clone())).await.0 {
                 Err(error) => return Refreshed::Failed(error),
+                Ok(head) if head.digest == Some(known) && head.stale.is_some() => return Refreshed::Unconfirmed,
                 Ok(head) if head.digest == Some(known) => return Refreshed::Unchanged,
                 Ok(head) => head,
             };
@@ -87,10 +93,17 @@ impl MirrorRepository {
             }
             match mirror.renew(&tag, head.digest).await {
                 // The HEAD of this upstream names no digest.
-                Ok(held) if held.info.digest == known => Refreshed::Unchanged,
+                Ok(held) if held.info.digest == known => mirror.unchanged(&tag),
                 Ok(held) => Refreshed::Changed(held),
+                Err(error) if error.is_answer() => Refreshed::Refused(error),
                 Err(error) => {
-                    tracing::warn!(%error, repository = %mirror.name(), %tag, "a tag has changed, but its new content could not be fetched");
+                    let repository = mirror.name();
+                    match head.digest {
+                        Some(_) => {
+                            tracing::warn!(%error, %repository, %tag, "a tag has changed, but its new content could not be fetched")
+                        }
+                        None => tracing::debug!(%error, %repository, %tag, "a tag could not be confirmed"),
+                    }
                     Refreshed::Unfetched(error)
                 }
             }
@@ -98,6 +111,16 @@ impl MirrorRepository {
         match self.cached.context.flights.refreshes.run(key, work).await {
             Ok(flight) => flight.value,
             Err(interrupted) => Refreshed::Failed(self.interrupted(interrupted)),
+        }
+    }
+
+    /// Returns the result of a question that was answered with the known content.
+    fn unchanged(&self, tag: &Tag) -> Refreshed {
+        let asked = Asked::Manifest(Reference::Tag(tag.clone()));
+        if self.remote.upstream_warning(&self.question(asked)).is_some() {
+            Refreshed::Unconfirmed
+        } else {
+            Refreshed::Unchanged
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,9 +83,12 @@ impl CacheStore {
     pub async fn pulled_since(&self, name: &MirroredName, since: u64) -> Result<Vec<(Tag, TagPulls)>, StoreError> {
         let (tags, manifests) = (self.paths.all_tag_pulls(name), self.paths.manifest_pulls(name));
         let (listed, pulling) = (tags.clone(), Arc::clone(&self.pulling));
+        let clock = self.clock.clone();
+        // A time from the future was written while the clock was wrong, and tells nothing.
+        let is_since = move |at: u64| at >= since && clock.age_of_record(at) < Duration::MAX;
         on_disk("list", &tags, move || {
             for (_, path) in digests_below(&manifests)? {
-                if read::<ManifestPull>(&path)?.is_none_or(|pull| pull.at < since) {
+                if read::<ManifestPull>(&path)?.is_none_or(|pull| !is_since(pull.at)) {
                     disk::remove(&path)?;
                 }
             }
@@ -93,7 +97,7 @@ impl CacheStore {
                 let Ok(tag) = entry.name.parse::<Tag>() else { continue };
                 let path = listed.join(&entry.name);
                 let _alone = pulling.lock().unwrap_or_else(PoisonError::into_inner);
-                match read::<TagPulls>(&path)?.filter(|pulls| pulls.at >= since) {
+                match read::<TagPulls>(&path)?.filter(|pulls| is_since(pulls.at)) {
                     Some(pulls) => found.push((tag, pulls)),
                     None => drop(disk::remove(&path)?),
                 }
@@ -130,7 +134,6 @@ fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::oci::{Algorithm, MediaType};

@@ -24,7 +24,7 @@ pub struct CacheStore {
     pub(super) paths: Arc<CachePaths>,
     pub(super) names: Names,
     pub(in crate::store) holders: Arc<Holders>,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// The links of a repository are read and then replaced by one caller at a time, so that no right is lowered.
     pub(super) linking: Arc<CacheLocks>,
     settling: Arc<CacheLocks>,

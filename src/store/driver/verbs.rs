@@ -150,9 +150,9 @@ pub struct ObjectStat {
 }
 
 impl ObjectStat {
-    /// Returns how long ago the object was written; zero if that is unknown or in the future.
+    /// Returns how long ago the object was written; zero if that is unknown. A time from the future counts as very old.
     pub fn age(&self, clock: &Clock) -> Duration {
-        self.modified.and_then(|at| clock.now().duration_since(at).ok()).unwrap_or_default()
+        self.modified.map_or(Duration::ZERO, |at| clock.age_of(at))
     }
 }
 

@@ -16,6 +16,7 @@ const MAX_SLICES: usize = 1024;
 
 pub use std::fs::Metadata;
 
+use crate::sys::clock::age_at;
 use crate::sys::random::random_id;
 
 /// The properties of a file that show whether it changed. They also change if the file is replaced, or keeps its
@@ -77,9 +78,9 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
     fs::metadata(path)
 }
 
-/// Returns the time since a file was last modified. `now` is the machine's clock.
+/// Returns the time since a file was last modified. A time far ahead of `now`, the machine's clock, counts as very old.
 pub fn age(metadata: &Metadata, now: SystemTime) -> Duration {
-    metadata.modified().ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default()
+    metadata.modified().map_or(Duration::ZERO, |at| age_at(at, now))
 }
 
 /// Removes a file. Returns false if it does not exist, which is no error.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
+use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::exchange::{Reply, UpstreamRequest, content_length, unencoded};
+use super::evidence::{foreign, is_page};
+use super::exchange::{CONTENT_DIGEST, content_length};
+use super::request::{Reply, UpstreamRequest};
 use super::stream::{BlobStream, ResumeHint};
 use crate::oci::{Digest, RepositoryName};
-use crate::outbound::{Hop, Request, Response, Traffic, Url};
+use crate::outbound::{ContentCoding, Response, Traffic, Url};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
@@ -30,15 +32,35 @@ pub struct BlobRange<'a> {
 }
 
 impl Upstream {
-    /// Asks whether a blob exists and returns its size if the answer states it. Nothing is downloaded.
+    /// Asks whether a blob exists and returns its size if the answer states it. At most one byte is downloaded.
+    ///
+    /// A HEAD only tells that the blob exists. Registries and proxies answer it wrongly in many ways, so that any other
+    /// status is confirmed by a GET of the first byte.
     pub async fn head_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
         let reply = self.ask(&blob_request(Method::HEAD, repository, digest)).await?;
-        let refused = matches!(reply.response.status, StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED);
-        if refused && reply.response.redirected {
-            // The address is signed for GET alone. The registry redirected to it, so the blob exists.
-            return Ok(None);
+        let status = reply.response.status;
+        if status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::OK && is_of(&reply.response, digest)) {
+            return self.judge(reply).map(|response| plain_length(&response));
         }
-        self.judge(reply).map(|response| content_length(&response))
+        self.first_byte(repository, digest).await
+    }
+
+    async fn first_byte(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
+        let mut request = blob_request(Method::GET, repository, digest);
+        request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let response = match self.judge(self.ask(&request).await?) {
+            // An empty blob has no first byte.
+            Err(UpstreamError::Unsatisfiable { total, .. }) => return Ok(total),
+            response => response?,
+        };
+        if is_page(&response) {
+            return Err(foreign(&response));
+        }
+        let range = response.header(&CONTENT_RANGE).and_then(|text| ContentRange::parse(&text));
+        match response.status {
+            StatusCode::PARTIAL_CONTENT => Ok(range.and_then(|range| range.total)),
+            _ => Ok(plain_length(&response)),
+        }
     }
 
     /// Fetches a range of a blob from one endpoint. With the hint of an earlier response the request goes straight to
@@ -56,48 +78,38 @@ impl Upstream {
             let last = range.to.map(|to| (to - 1).to_string()).unwrap_or_default();
             let bytes = format!("bytes={}-{last}", range.from);
             request.headers.insert(RANGE, HeaderValue::try_from(bytes).expect("digits are header characters"));
-            if let Some(validator) = hint.and_then(|hint| hint.validator.clone()) {
-                request.headers.insert(IF_RANGE, validator);
-            }
         }
         let told = |target: &Url, after| {
             if let Some(tell) = range.on_redirect.filter(|_| !endpoint.is_at(target)) {
-                tell(ResumeHint { address: Some(target.clone()), validator: None }, after);
+                tell(ResumeHint { address: Some(target.clone()) }, after);
             }
         };
         request.on_redirect = Some(&told);
-        let response = match hint.and_then(|hint| hint.address.as_ref()) {
-            Some(address) => self.follow(address, request.headers).await?,
+        let reply = match hint.and_then(|hint| hint.address.as_ref()) {
+            Some(address) => {
+                let mut response = self.follow(request.kind, address, &request.headers).await?;
+                let vouched = self.is_vouched(endpoint, &request, &mut response).await?;
+                Reply { response, endpoint, vouched }
+            }
             None => self.ask_for_link(endpoint, &request).await?,
         };
-        let mut response = self.judge(Reply { response, endpoint })?;
+        let mut response = self.judge(reply)?;
         response.body.set_traffic(range.traffic);
-        self.stream(endpoint, unencoded(response)?, range, ranged)
+        self.stream(endpoint, response, range, ranged)
     }
 
     /// Asks an endpoint, and asks once more if the target of its redirect refuses: the link may have expired on the way, or
     /// another connection may have used up a link that is valid once.
-    async fn ask_for_link(
-        &self,
-        endpoint: &Endpoint,
+    async fn ask_for_link<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
         request: &UpstreamRequest<'_>,
-    ) -> Result<Response, UpstreamError> {
-        let response = self.ask_endpoint(endpoint, request).await?.response;
-        if response.redirected && is_refusal(response.status) {
-            return Ok(self.ask_endpoint(endpoint, request).await?.response);
+    ) -> Result<Reply<'a>, UpstreamError> {
+        let reply = self.ask_endpoint(endpoint, request).await?;
+        if reply.response.redirected && is_refusal(reply.response.status) {
+            return self.ask_endpoint(endpoint, request).await;
         }
-        Ok(response)
-    }
-
-    /// Sends a request to the target of an earlier redirect. That server does not know the account, so the request
-    /// carries no credentials.
-    async fn follow(&self, address: &Url, mut headers: HeaderMap) -> Result<Response, UpstreamError> {
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let request = Request { method: Method::GET, url: address.clone(), headers };
-        let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Blob, &Hop { redirected: true, ..*hop });
-        let mut response = self.client.send(request, &observe).await?;
-        response.redirected = true;
-        Ok(response)
+        Ok(reply)
     }
 
     fn stream(
@@ -110,7 +122,6 @@ impl Upstream {
         let (meter, health) = (Arc::clone(&self.meter), Arc::clone(endpoint.health()));
         let resume_hint = ResumeHint {
             address: response.redirected.then(|| response.url.clone()).filter(|url| !endpoint.is_at(url)),
-            validator: response.headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned(),
         };
         let ranged = asked_for_part && response.status == StatusCode::PARTIAL_CONTENT;
         let (start, end, total) = if ranged {
@@ -151,6 +162,17 @@ fn bounds(response: &Response, from: u64) -> Result<(u64, Option<u64>, Option<u6
             Err(UpstreamError::Protocol { host: response.body.host().to_owned(), reason })
         }
     }
+}
+
+/// Returns true if the answer to a HEAD is about this blob, and not a web page or other content.
+fn is_of(response: &Response, digest: &Digest) -> bool {
+    let stated = response.header(&CONTENT_DIGEST).and_then(|text| text.trim().parse::<Digest>().ok());
+    !is_page(response) && stated.is_none_or(|stated| stated.algorithm() != digest.algorithm() || stated == *digest)
+}
+
+/// Returns the length of the content, unless the answer is encoded.
+fn plain_length(response: &Response) -> Option<u64> {
+    content_length(response).filter(|_| ContentCoding::of(&response.headers).is_none())
 }
 
 fn blob_request<'a>(method: Method, repository: &'a RepositoryName, digest: &Digest) -> UpstreamRequest<'a> {

@@ -1,41 +1,32 @@
 //! One request to one endpoint: the credentials it carries, the meaning of the answer's status, and its effect on the
 //! endpoint's health.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER, WARNING};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::oci::RepositoryName;
-use crate::outbound::{Hop, Observer, Request, Response, ResponseBody, Url, authority};
+use super::authorization::Authorization;
+use super::evidence::foreign;
+use super::request::{OnRedirect, Reply, UpstreamRequest};
+use crate::outbound::{ContentCoding, Hop, Observer, Request, Response, ResponseBody, Url};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{
-    Endpoint, EndpointHealth, FailureScope, HealthyAnswer, Meter, RequestKind, Scheme, ThrottleReason,
+    Endpoint, EndpointHealth, FailureScope, HealthyAnswer, Meter, NamespaceVerdict, RequestKind, ThrottleReason,
 };
 use crate::upstream::error::UpstreamError;
 use crate::upstream::header;
-use crate::upstream::login::{PasswordUse, RegistryLogin, Token, TokenRequest, same_site};
+use crate::upstream::login::PasswordUse;
+
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// The most refusals of one request that are answered with better credentials: an unknown scheme, a token whose rights have
+/// changed, and a login that has expired.
+const MOST_REFUSALS: usize = 3;
 
 /// The header with the digest of the answered content (OCI distribution-spec, Pulling manifests).
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-
-/// A request that any endpoint of an upstream can answer.
-pub(super) struct UpstreamRequest<'a> {
-    pub(super) kind: RequestKind,
-    pub(super) method: Method,
-    pub(super) repository: &'a RepositoryName,
-    /// The part of the path after `/v2/NAME/`.
-    pub(super) rest: String,
-    pub(super) query: header::PageQuery,
-    pub(super) headers: HeaderMap,
-    pub(super) on_redirect: OnRedirect<'a>,
-}
-
-/// Called with the target of a redirect, and the time after which the answer came that redirects to it.
-pub(super) type OnRedirect<'a> = Option<&'a (dyn Fn(&Url, Duration) + Sync)>;
 
 /// Follows a request for its metrics, and for the caller that asks for redirects.
 struct Observed<'a> {
@@ -56,43 +47,28 @@ impl Observer for Observed<'_> {
     }
 }
 
-/// A response and the endpoint that gave it.
-#[derive(Debug)]
-pub(super) struct Reply<'a> {
-    pub(super) response: Response,
-    pub(super) endpoint: &'a Endpoint,
-}
-
-/// The credentials that a request carries.
-enum Authorization {
-    Nothing,
-    Basic(Arc<RegistryLogin>),
-    Token { token: Token, cached: bool },
-}
-
 impl Upstream {
     /// Returns the response if its status says that it contains the requested content. Otherwise returns the error that
     /// the status means.
     pub(super) fn judge(&self, reply: Reply<'_>) -> Result<Response, UpstreamError> {
         let response = reply.response;
         let host = response.body.host().to_owned();
-        let status = response.status.as_u16();
+        let (status, retry_after) = (response.status.as_u16(), self.retry_after(&response));
         match response.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            // The target of a redirect does not know the account: its refusal concerns the signed address, not our
-            // rights.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !response.redirected => {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched && response.redirected => {
+                Err(self.account.denied(&host, status, PasswordUse::Redirected))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched => {
                 Err(self.account.denied(&host, status, self.password_for(reply.endpoint)))
             }
-            StatusCode::NOT_FOUND => Err(UpstreamError::NotFound),
+            StatusCode::NOT_FOUND if reply.vouched => Err(UpstreamError::NotFound),
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 let total = response.header(&CONTENT_RANGE).and_then(|text| header::unsatisfied(&text));
                 Err(UpstreamError::Unsatisfiable { host, total })
             }
-            StatusCode::TOO_MANY_REQUESTS => {
-                Err(UpstreamError::TooManyRequests { host, retry_after: self.retry_after(&response) })
-            }
-            _ => Err(UpstreamError::Status { host, status }),
+            StatusCode::TOO_MANY_REQUESTS => Err(UpstreamError::TooManyRequests { host, retry_after }),
+            _ => Err(UpstreamError::Status { host, status, retry_after }),
         }
     }
 
@@ -108,9 +84,9 @@ impl Upstream {
         let _probe = health.begin(request.repository, &endpoint.host())?;
         let began = self.clock.moment();
         match self.exchange(endpoint, request).await {
-            Ok((response, took)) => {
+            Ok((response, took, vouched)) => {
                 self.note(endpoint, request, &response, took);
-                Ok(Reply { response, endpoint })
+                Ok(Reply { response, endpoint, vouched })
             }
             Err(mut error) => {
                 match &error {
@@ -138,27 +114,54 @@ impl Upstream {
         }
     }
 
-    /// Sends the request, and sends it again with better credentials if the endpoint wants them. Returns the final
-    /// response and the time until its head arrived.
+    /// Sends the request, and sends it again if the answer is for another registry than this upstream. Returns the final
+    /// response, the time until its head arrived, and whether a registry gave it. An endpoint's answer to a GET counts only
+    /// if a registry gave it; the target of a redirect may be any server.
     async fn exchange(
         &self,
         endpoint: &Endpoint,
         request: &UpstreamRequest<'_>,
+    ) -> Result<(Response, Duration, bool), UpstreamError> {
+        let sent = endpoint.namespace().is_sent();
+        let (mut response, mut took) = self.exchange_once(endpoint, request, sent).await?;
+        let mut verdict = endpoint.namespace().judge(&response, sent, false);
+        if let NamespaceVerdict::Repeat { with } = verdict {
+            (response, took) = self.exchange_once(endpoint, request, with).await?;
+            verdict = endpoint.namespace().judge(&response, with, true);
+        }
+        if let NamespaceVerdict::Foreign(reason) = verdict {
+            return Err(UpstreamError::Foreign { host: endpoint.host(), reason });
+        }
+        let vouched = self.is_vouched(endpoint, request, &mut response).await?;
+        if !vouched && !response.redirected && request.method != Method::HEAD {
+            return Err(foreign(&response));
+        }
+        Ok((response, took, vouched))
+    }
+
+    /// Sends the request, and sends it again with better credentials if the endpoint wants them. Returns the final
+    /// response and the time until its head arrived.
+    async fn exchange_once(
+        &self,
+        endpoint: &Endpoint,
+        request: &UpstreamRequest<'_>,
+        names_upstream: bool,
     ) -> Result<(Response, Duration), UpstreamError> {
-        let authorization = match endpoint.scheme() {
-            Some(scheme) => self.authorize(endpoint, &scheme, request.repository).await?,
-            None => Authorization::Nothing,
-        };
-        let (response, took) = self.send(endpoint, request, &authorization).await?;
-        let better = match response.status {
-            _ if response.redirected => None,
-            StatusCode::UNAUTHORIZED => self.answer_challenge(endpoint, request, &response, authorization).await?,
-            StatusCode::FORBIDDEN => self.renew(endpoint, request, authorization).await?,
-            _ => None,
-        };
-        match better {
-            Some(better) => self.send(endpoint, request, &better).await,
-            None => Ok((response, took)),
+        let mut authorization = self.credentials(endpoint, request.repository).await?;
+        let mut refusals = 0;
+        loop {
+            let (response, took) = self.send(endpoint, request, &authorization, names_upstream).await?;
+            refusals += 1;
+            if refusals > MOST_REFUSALS {
+                return Ok((response, took));
+            }
+            match self.better_credentials(endpoint, request.repository, &response, authorization).await? {
+                Some(better) => authorization = better,
+                None => {
+                    let asked = (request.kind, &request.method, &request.headers);
+                    return Ok((self.welcome(asked, response).await?, took));
+                }
+            }
         }
     }
 
@@ -168,8 +171,9 @@ impl Upstream {
         let status = response.status;
         // The target of a redirect has limits of its own.
         let retry_after = self.retry_after(response).filter(|_| !response.redirected);
-        if status.is_server_error() {
-            let error = UpstreamError::Status { host, status: status.as_u16() };
+        // A registry without the referrers API may say so by 501.
+        if status.is_server_error() && (response.redirected || !request.is_claim(status)) {
+            let error = UpstreamError::Status { host, status: status.as_u16(), retry_after };
             health.failed(repository, &error, FailureScope::Repository, took);
         } else {
             let is_throttle = status == StatusCode::TOO_MANY_REQUESTS && !response.redirected;
@@ -216,110 +220,24 @@ impl Upstream {
         response.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()))
     }
 
-    /// Returns the credentials for an endpoint whose authentication scheme is known.
-    async fn authorize(
-        &self,
-        endpoint: &Endpoint,
-        scheme: &Scheme,
-        repository: &RepositoryName,
-    ) -> Result<Authorization, UpstreamError> {
-        match scheme {
-            Scheme::Basic => Ok(basic(self.account.login().await)),
-            Scheme::Bearer(bearer) => {
-                let named = self.password_for(endpoint) == PasswordUse::Sent && self.account.login().await.is_some();
-                let scope = format!("repository:{repository}:pull");
-                let wanted = TokenRequest { bearer: bearer.clone(), scope, named };
-                if let Some(token) = self.tokens.cached(&wanted).await {
-                    return Ok(Authorization::Token { token, cached: true });
-                }
-                let token = self.tokens.fetch(wanted).await?;
-                Ok(Authorization::Token { token, cached: false })
-            }
-        }
-    }
-
-    /// Returns better credentials after a 401; `None` if there are no better ones.
-    async fn answer_challenge(
-        &self,
-        endpoint: &Endpoint,
-        request: &UpstreamRequest<'_>,
-        response: &Response,
-        sent: Authorization,
-    ) -> Result<Option<Authorization>, UpstreamError> {
-        let Some(learned) = endpoint.learn(&response.headers) else {
-            return Ok(None);
-        };
-        match (&*learned.scheme, sent) {
-            (Scheme::Basic, Authorization::Basic(refused)) => {
-                let better = basic(self.account.instead_of(&refused).await);
-                return Ok(Some(better).filter(|better| !matches!(better, Authorization::Nothing)));
-            }
-            (Scheme::Bearer(_), Authorization::Token { cached: false, .. }) if !learned.is_new => {
-                return Ok(None);
-            }
-            (_, Authorization::Token { token, .. }) => self.tokens.forget(&token).await,
-            _ => {}
-        }
-        let better = self.authorize(endpoint, &learned.scheme, request.repository).await?;
-        Ok(Some(better).filter(|better| !matches!(better, Authorization::Nothing)))
-    }
-
-    /// Returns a fresh token after a 403 for a cached one. Some registries answer 403 to a token whose rights were
-    /// changed after it was issued.
-    async fn renew(
-        &self,
-        endpoint: &Endpoint,
-        request: &UpstreamRequest<'_>,
-        sent: Authorization,
-    ) -> Result<Option<Authorization>, UpstreamError> {
-        let (Some(scheme), Authorization::Token { token, cached: true }) = (endpoint.scheme(), sent) else {
-            return Ok(None);
-        };
-        self.tokens.forget(&token).await;
-        self.authorize(endpoint, &scheme, request.repository).await.map(Some)
-    }
-
-    /// Decides whether the password for this endpoint may be sent to the server that its credentials are for.
-    fn password_for(&self, endpoint: &Endpoint) -> PasswordUse {
-        let Some(scheme) = endpoint.scheme() else {
-            return PasswordUse::Sent;
-        };
-        let Scheme::Bearer(bearer) = &*scheme else {
-            return PasswordUse::Sent;
-        };
-        if same_site(endpoint.base(), &bearer.realm) {
-            return PasswordUse::Sent;
-        }
-        if !self.account.is_anonymous() && !self.warned_of_withheld_password.swap(true, Ordering::Relaxed) {
-            let (upstream, endpoint, realm) = (self.name(), endpoint.host(), authority(&bearer.realm));
-            tracing::warn!(
-                %upstream, %endpoint, %realm,
-                "the token server of this upstream is on another site, so the password is not sent to it; requesting an \
-                 anonymous token"
-            );
-        }
-        PasswordUse::Withheld
-    }
-
     async fn send(
         &self,
         endpoint: &Endpoint,
         request: &UpstreamRequest<'_>,
         authorization: &Authorization,
+        names_upstream: bool,
     ) -> Result<(Response, Duration), UpstreamError> {
         let mut url = endpoint.url(request.repository, &request.rest);
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.query);
         }
+        if names_upstream {
+            url.query_pairs_mut().append_pair("ns", endpoint.namespace().name());
+        }
         let mut headers = request.headers.clone();
         // A digest names the plain bytes, so the body must not be encoded on the way.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let value = match authorization {
-            Authorization::Nothing => None,
-            Authorization::Basic(login) => login.basic(),
-            Authorization::Token { token, .. } => Some(token.header()),
-        };
-        if let Some(value) = value {
+        if let Some(value) = authorization.header() {
             headers.insert(AUTHORIZATION, value.clone());
         }
         let observe = Observed { meter: &self.meter, kind: request.kind, on_redirect: request.on_redirect };
@@ -341,20 +259,29 @@ fn scope_of(error: &UpstreamError, endpoint: &Endpoint) -> FailureScope {
     }
 }
 
-/// Returns the login if it can be sent with each request. An identity token is only for token servers.
-fn basic(login: Option<Arc<RegistryLogin>>) -> Authorization {
-    login.filter(|login| login.basic().is_some()).map_or(Authorization::Nothing, Authorization::Basic)
+/// Returns the content of a body. `Content-Encoding` is a hint: the bytes count as they were sent if they are right, and
+/// decoded if that makes them right.
+pub(super) fn plain(
+    body: Bytes,
+    coding: Option<ContentCoding>,
+    limit: usize,
+    is_right: impl Fn(&[u8]) -> bool,
+) -> Bytes {
+    let Some(coding) = coding.filter(|_| !is_right(&body)) else { return body };
+    coding.decode(&body, limit).filter(|decoded| is_right(decoded)).unwrap_or(body)
 }
 
-/// Returns the response unless its body is encoded: a digest does not name encoded bytes.
-pub(super) fn unencoded(response: Response) -> Result<Response, UpstreamError> {
-    match response.header(&CONTENT_ENCODING) {
-        Some(coding) if !coding.trim().eq_ignore_ascii_case("identity") => {
-            let reason = format!("it sent a body with Content-Encoding {coding:?}, though the request accepts none");
-            Err(UpstreamError::Protocol { host: response.body.host().to_owned(), reason })
-        }
-        _ => Ok(response),
-    }
+/// Returns true if a body may be a JSON object.
+pub(super) fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{")
+}
+
+/// Returns the warning of an upstream that is a mirror and served an old copy.
+pub(super) fn stale_warning(response: &Response) -> Option<String> {
+    let is_stale = response.header(&X_CACHE).is_some_and(|state| state == "stale");
+    let warning = || response.header(&WARNING).and_then(|field| header::warning(&field));
+    let host = response.body.host();
+    is_stale.then(|| warning().unwrap_or_else(|| format!("{host} has served an old copy")))
 }
 
 /// Reads the number in `Content-Length`. The body of a HEAD does not tell it.

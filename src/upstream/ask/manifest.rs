@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::exchange::{CONTENT_DIGEST, Reply, UpstreamRequest, content_length, unencoded};
+use super::exchange::{CONTENT_DIGEST, content_length, is_object, plain, stale_warning};
+use super::request::{Reply, UpstreamRequest};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, Reference, RepositoryName};
-use crate::outbound::Response;
+use crate::outbound::{ContentCoding, Response};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
@@ -23,6 +24,8 @@ pub struct ManifestHead {
     pub media_type: Option<MediaType>,
     /// In bytes.
     pub size: Option<u64>,
+    /// The upstream is a mirror and served an old copy. The text is its warning.
+    pub stale: Option<String>,
 }
 
 /// A manifest as the upstream sent it, at most 4 MiB.
@@ -34,32 +37,37 @@ pub struct FetchedManifest {
     /// The digest of the body. Its algorithm is that of the requested digest; for a tag it is that of
     /// `Docker-Content-Digest` if the header matches the body, else sha256.
     pub digest: Digest,
+    /// The upstream is a mirror and served an old copy. The text is its warning.
+    pub stale: Option<String>,
 }
 
 impl Upstream {
     /// Asks for the digest, the type and the size of a manifest. Nothing is downloaded, and Docker Hub does not count
     /// the request.
+    ///
+    /// A HEAD denies nothing: registries and proxies refuse it, or answer 404, where a GET brings the content. So any
+    /// refusal is an empty answer, and the caller's GET tells.
     pub async fn head_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestHead, UpstreamError> {
         let reply = self.ask(&manifest_request(Method::HEAD, repository, reference)).await?;
-        if reply.response.status == StatusCode::METHOD_NOT_ALLOWED {
-            // The upstream does not support HEAD; the caller's GET will tell.
+        if !matches!(reply.response.status, StatusCode::OK | StatusCode::TOO_MANY_REQUESTS) {
             return Ok(ManifestHead::default());
         }
         let response = self.judge(reply)?;
         let head = ManifestHead {
             digest: stated_digest(&response),
             media_type: media_type(&response),
-            size: content_length(&response),
+            size: content_length(&response).filter(|_| ContentCoding::of(&response.headers).is_none()),
+            stale: stale_warning(&response),
         };
         match (reference, head.digest) {
             (Reference::Digest(expected), Some(found))
                 if expected.algorithm() == found.algorithm() && *expected != found =>
             {
-                Err(UpstreamError::Mismatch { expected: *expected, found })
+                Ok(ManifestHead::default())
             }
             _ => Ok(head),
         }
@@ -106,9 +114,18 @@ impl Upstream {
         reference: &Reference,
     ) -> Result<FetchedManifest, UpstreamError> {
         let health = reply.endpoint.health();
-        let response = unencoded(self.judge(reply)?)?;
+        let response = self.judge(reply)?;
         let (media_type, stated) = (media_type(&response), stated_digest(&response));
+        let (stale, coding) = (stale_warning(&response), ContentCoding::of(&response.headers));
+        let host = response.body.host().to_owned();
         let body = self.read(health, request, response.body, MAX_MANIFEST_BYTES).await?;
+        let body = plain(body, coding, MAX_MANIFEST_BYTES, |body| match reference {
+            Reference::Digest(expected) => Digest::of(expected.algorithm(), body) == *expected,
+            Reference::Tag(_) => is_object(body),
+        });
+        if matches!(reference, Reference::Tag(_)) && !is_object(&body) {
+            return Err(UpstreamError::Foreign { host, reason: "its answer is not a manifest".to_owned() });
+        }
         let digest = match reference {
             Reference::Digest(expected) => {
                 let found = Digest::of(expected.algorithm(), &body);
@@ -121,7 +138,7 @@ impl Upstream {
                 .filter(|stated| *stated == Digest::of(stated.algorithm(), &body))
                 .unwrap_or_else(|| Digest::of(Algorithm::Sha256, &body)),
         };
-        Ok(FetchedManifest { body, media_type, digest })
+        Ok(FetchedManifest { body, media_type, digest, stale })
     }
 }
 

@@ -1,6 +1,10 @@
-//! Requests to an upstream: one exchange with one endpoint, the order of endpoints, and one file for each kind of
-//! content.
+//! Requests to an upstream: credentials, the targets of redirects, the tests of an answer, one exchange with one endpoint,
+//! the order of endpoints, and one file for each kind of content.
 
+mod request;
+mod authorization;
+mod guest;
+mod evidence;
 mod exchange;
 mod order;
 mod stream;

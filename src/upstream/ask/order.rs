@@ -6,7 +6,8 @@
 //!   by a digest) if it has sent content that did not match its digest. If no other endpoint is left, it is asked all
 //!   the same, since the process must notice at once when the link works again. Requests do not wait for an endpoint
 //!   that hangs ([`Upstream::ask_endpoint`]), and 429 is obeyed, except by requests for blobs.
-//! - A failed connection, a time-out, a 5xx and a 429 lead to the next endpoint; any other response is an answer. A 404
+//! - A failed connection, a time-out, a 5xx, a 429 and an answer that no registry gave lead to the next endpoint; any other
+//!   response is an answer. A 404
 //!   is an answer only if no more trusted endpoint can be asked, or is throttled; otherwise Entrepot might report that
 //!   existing content does not exist.
 //! - If all endpoints fail, the most informative failure is reported: a 429, then a refusal or a 404, then a 5xx, then
@@ -16,10 +17,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::exchange::{Reply, UpstreamRequest};
+use super::request::{Reply, UpstreamRequest};
 use crate::oci::RepositoryName;
 use crate::upstream::client::Upstream;
-use crate::upstream::endpoint::{Endpoint, EndpointId, FailureScope, RequestKind, Score};
+use crate::upstream::endpoint::{Endpoint, EndpointId, FailureScope, Score};
 use crate::upstream::error::UpstreamError;
 
 /// The longest wait for an endpoint that is probed, if another endpoint can be asked or was asked already.
@@ -37,26 +38,6 @@ enum Pass {
     Usable,
     /// The others, after no usable one has answered.
     LastResort,
-}
-
-impl UpstreamRequest<'_> {
-    /// Returns true if a digest names the requested content.
-    fn is_by_digest(&self) -> bool {
-        match self.kind {
-            RequestKind::Blob => true,
-            // A tag holds no colon.
-            RequestKind::Manifest => self.rest.contains(':'),
-            // The content of lists and tokens depends on the server that is asked.
-            RequestKind::Tags | RequestKind::Referrers | RequestKind::Token => false,
-        }
-    }
-
-    /// Returns true for a blob. Registries that count requests do not count those, and a running transfer must be able
-    /// to continue. A HEAD asks for a repository's right to a blob that has arrived for another repository: if it
-    /// waited, a client would get an error that it would not get if the blob had to be fetched.
-    pub(super) fn ignores_throttle(&self) -> bool {
-        self.kind == RequestKind::Blob
-    }
 }
 
 impl Upstream {
@@ -164,6 +145,11 @@ impl<'a> Round<'a, '_> {
     /// Returns true if this outcome answers the request, so that no other endpoint is asked.
     fn settles(&self, id: EndpointId, outcome: &Outcome<'_>) -> bool {
         let status = match outcome {
+            // Another server than a registry gave this refusal.
+            Ok(reply) if !reply.vouched => return false,
+            Ok(reply) if self.request.is_claim(reply.response.status) && reply.response.status.is_server_error() => {
+                return true;
+            }
             Ok(reply) => reply.response.status,
             Err(UpstreamError::TooManyRequests { .. }) => return false,
             Err(error) => return !error.is_of_endpoint(),
@@ -204,10 +190,12 @@ impl<'a> Round<'a, '_> {
 /// Returns how informative a failure is.
 fn weight(outcome: &Outcome<'_>) -> u8 {
     let status = match outcome {
+        Ok(reply) if !reply.vouched => 502,
         Ok(reply) => reply.response.status.as_u16(),
         Err(UpstreamError::TooManyRequests { .. }) => 429,
         Err(UpstreamError::NotFound | UpstreamError::Denied { .. }) => 404,
         Err(UpstreamError::Status { status, .. }) => *status,
+        Err(UpstreamError::Foreign { .. }) => 502,
         Err(UpstreamError::Timeout { .. } | UpstreamError::Silent { .. }) => return 1,
         Err(_) => return 0,
     };
@@ -281,11 +269,12 @@ mod tests {
     #[test]
     fn failures_are_weighed_by_how_informative_they_are() {
         let host = || "hub".to_owned();
-        let failures: [(Outcome<'static>, u8); 6] = [
+        let failures: [(Outcome<'static>, u8); 7] = [
             (Err(UpstreamError::TooManyRequests { host: host(), retry_after: None }), 4),
             (Err(UpstreamError::NotFound), 3),
             (Err(UpstreamError::Denied { upstream: "hub".parse().unwrap(), status: 403, detail: host() }), 3),
-            (Err(UpstreamError::Status { host: host(), status: 502 }), 2),
+            (Err(UpstreamError::Status { host: host(), status: 502, retry_after: None }), 2),
+            (Err(UpstreamError::Foreign { host: host(), reason: host() }), 2),
             (Err(UpstreamError::Timeout { host: host(), waited: NEAR }), 1),
             (Err(UpstreamError::Connect { host: host(), reason: host(), retry_in: None }), 0),
         ];

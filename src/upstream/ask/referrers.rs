@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 
-use super::exchange::{UpstreamRequest, unencoded};
+use super::evidence::foreign;
+use super::exchange::{is_object, plain};
+use super::request::{UpstreamRequest, means_unsupported};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Referrers, RepositoryName};
+use crate::outbound::ContentCoding;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -85,30 +88,22 @@ impl Upstream {
         if means_unsupported(reply.response.status) {
             return Ok(ReferrersAnswer::NotAList);
         }
-        let health = reply.endpoint.health();
-        let response = unencoded(self.judge(reply)?)?;
-        let next = header::next_page(&response.headers);
+        let endpoint = reply.endpoint;
+        let response = self.judge(reply)?;
+        let (next, coding) = (header::next_page(&response.headers), ContentCoding::of(&response.headers));
         let media_type = response.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
-        let body = self.read(health, &request, response.body, MAX_MANIFEST_BYTES).await?;
+        let other = foreign(&response);
+        let body = self.read(endpoint.health(), &request, response.body, MAX_MANIFEST_BYTES).await?;
+        let body = plain(body, coding, MAX_MANIFEST_BYTES, is_object);
         match Referrers::parse(&body, media_type.as_ref()) {
             Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
-            None => Ok(ReferrersAnswer::NotAList),
+            // A registry without the API may answer anything. A portal in its place answers the same at `/v2/`.
+            None if self.is_registry(endpoint).await => Ok(ReferrersAnswer::NotAList),
+            None => Err(other),
         }
     }
 
     fn broken_list(&self, how: &str) -> UpstreamError {
         UpstreamError::Protocol { host: self.name().to_string(), reason: format!("its list of referrers {how}") }
     }
-}
-
-/// Returns true for the statuses that registries without the referrers API answer.
-fn means_unsupported(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NOT_FOUND
-            | StatusCode::BAD_REQUEST
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_ACCEPTABLE
-            | StatusCode::NOT_IMPLEMENTED
-    )
 }

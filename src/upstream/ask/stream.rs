@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 
 use crate::oci::RepositoryName;
 use crate::outbound::{ResponseBody, Url};
@@ -19,9 +18,10 @@ const WORTHWHILE: u64 = 64 << 10;
 #[derive(Clone, Default)]
 pub struct ResumeHint {
     /// The target of a redirect to another host. It may be signed, and expire.
+    ///
+    /// A validator is not kept: the digest verifies the whole, and the servers behind one address may name different
+    /// validators for the same bytes.
     pub(super) address: Option<Url>,
-    /// The strong validator (RFC 9110 section 8.8.3) of the content at that address.
-    pub(super) validator: Option<HeaderValue>,
 }
 
 impl fmt::Debug for ResumeHint {

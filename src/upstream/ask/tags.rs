@@ -7,8 +7,11 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 
-use super::exchange::{UpstreamRequest, unencoded};
+use super::evidence::is_page;
+use super::exchange::{is_object, plain};
+use super::request::UpstreamRequest;
 use crate::oci::{RepositoryName, Tag};
+use crate::outbound::ContentCoding;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -41,9 +44,10 @@ pub enum TagList {
     TooLarge,
 }
 
-/// The JSON of a page. Some registries write `null` for an empty list of tags.
+/// The JSON of a page. Some registries write `null` for an empty list of tags. An object without the field is no list.
 #[derive(Deserialize)]
 struct TagsJson {
+    #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
 
@@ -110,13 +114,15 @@ impl Upstream {
             UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers, on_redirect: None };
         let reply = self.ask(&request).await?;
         let health = reply.endpoint.health();
-        let response = unencoded(self.judge(reply)?)?;
-        answered();
-        let next = header::next_page(&response.headers);
+        let response = self.judge(reply)?;
+        let (next, coding) = (header::next_page(&response.headers), ContentCoding::of(&response.headers));
         let host = response.body.host().to_owned();
+        if !is_page(&response) {
+            answered();
+        }
         let body = self.read(health, &request, response.body, MAX_PAGE).await?;
-        let malformed =
-            |_| UpstreamError::Protocol { host, reason: "its list of tags is not valid JSON for one".to_owned() };
+        let body = plain(body, coding, MAX_PAGE, is_object);
+        let malformed = |_| UpstreamError::Foreign { host, reason: "its answer is not a list of tags".to_owned() };
         let list: TagsJson = serde_json::from_slice(&body).map_err(malformed)?;
         let mut tags = list.tags.unwrap_or_default();
         // A client could not pull a name that is not a valid tag.

@@ -9,6 +9,7 @@ use http::header::WWW_AUTHENTICATE;
 use super::challenge::{Challenge, challenges};
 use super::health::EndpointHealth;
 use super::meter::Meter;
+use super::namespace::Namespace;
 use crate::oci::RepositoryName;
 use crate::outbound::{Url, authority};
 use crate::sys::Clock;
@@ -29,6 +30,11 @@ impl EndpointId {
 pub(in crate::upstream) struct Endpoint {
     id: EndpointId,
     base: Url,
+    /// The path before `/v2/`.
+    root: String,
+    /// The part of the path after `/v2/`, which the names of all repositories begin with here.
+    prefix: Option<String>,
+    namespace: Namespace,
     health: Arc<EndpointHealth>,
     /// The authentication scheme that its last 401 asked for; `None` before the first 401.
     scheme: ArcSwapOption<Scheme>,
@@ -57,11 +63,18 @@ pub(in crate::upstream) struct LearnedScheme {
 }
 
 impl Endpoint {
-    pub(in crate::upstream) fn new(id: EndpointId, base: Url, clock: &Clock, meter: &Meter) -> Self {
+    pub(in crate::upstream) fn new(
+        id: EndpointId,
+        base: Url,
+        namespace: Namespace,
+        clock: &Clock,
+        meter: &Meter,
+    ) -> Self {
         // The path is part of the label, since several endpoints may share a host.
         let label = format!("{}{}", authority(&base), base.path().trim_end_matches('/'));
         let health = Arc::new(EndpointHealth::new(clock.clone(), meter.health_metrics(label)));
-        Self { id, base, health, scheme: ArcSwapOption::empty() }
+        let (root, prefix) = split(base.path());
+        Self { id, base, root, prefix, namespace, health, scheme: ArcSwapOption::empty() }
     }
 
     /// Parses an endpoint's address. The error says why it cannot be one.
@@ -105,8 +118,28 @@ impl Endpoint {
     /// Returns the address of `/v2/NAME/REST` at this endpoint.
     pub(in crate::upstream) fn url(&self, repository: &RepositoryName, rest: &str) -> Url {
         let mut url = self.base.clone();
-        url.set_path(&format!("{}/v2/{repository}/{rest}", self.base.path().trim_end_matches('/')));
+        url.set_path(&format!("{}/v2/{}/{rest}", self.root, self.name_of(repository)));
         url
+    }
+
+    /// Returns the address of `/v2/`, where every registry answers.
+    pub(in crate::upstream) fn ping_url(&self) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/v2/", self.root));
+        url
+    }
+
+    /// Returns the name that a repository has at this endpoint.
+    pub(in crate::upstream) fn name_of(&self, repository: &RepositoryName) -> String {
+        match &self.prefix {
+            Some(prefix) => format!("{prefix}/{repository}"),
+            None => repository.to_string(),
+        }
+    }
+
+    /// Returns whether requests name the upstream in `?ns=`.
+    pub(in crate::upstream) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     pub(in crate::upstream) fn scheme(&self) -> Option<Arc<Scheme>> {
@@ -129,7 +162,7 @@ impl Endpoint {
     }
 
     fn bearer(&self, challenge: &Challenge) -> Option<BearerRealm> {
-        let Challenge::Bearer { realm, service } = challenge else {
+        let Challenge::Bearer { realm, service, .. } = challenge else {
             return None;
         };
         let mut realm = self.base.join(realm).ok().filter(|realm| matches!(realm.scheme(), "http" | "https"))?;
@@ -139,13 +172,29 @@ impl Endpoint {
     }
 }
 
+/// Splits the path of an endpoint's address into the part before `/v2/`, and the prefix of its repositories after it.
+fn split(path: &str) -> (String, Option<String>) {
+    let path = path.trim_end_matches('/');
+    let (root, prefix) = match path.split_once("/v2/") {
+        Some((root, prefix)) => (root, Some(prefix)),
+        None => (path.strip_suffix("/v2").unwrap_or(path), None),
+    };
+    (root.to_owned(), prefix.map(str::to_owned).filter(|prefix| !prefix.is_empty()))
+}
+
+/// Returns true if an endpoint's address has a prefix of repositories.
+pub(in crate::upstream) fn has_prefix(base: &Url) -> bool {
+    split(base.path()).1.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn endpoint(address: &str) -> Endpoint {
         let meter = Meter::new("docker.io".parse().unwrap(), Arc::default(), Clock::system());
-        Endpoint::new(EndpointId(0), Endpoint::parse(address).unwrap(), &Clock::system(), &meter)
+        let namespace = Namespace::never();
+        Endpoint::new(EndpointId(0), Endpoint::parse(address).unwrap(), namespace, &Clock::system(), &meter)
     }
 
     #[test]
@@ -155,6 +204,9 @@ mod tests {
             ("https://registry-1.docker.io", "https://registry-1.docker.io/v2/library/alpine/manifests/1.0"),
             ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/v2/library/alpine/manifests/1.0"),
             ("https://r.corp/hub", "https://r.corp/hub/v2/library/alpine/manifests/1.0"),
+            ("https://r.corp/v2/", "https://r.corp/v2/library/alpine/manifests/1.0"),
+            ("https://r.corp/v2/hub-proxy", "https://r.corp/v2/hub-proxy/library/alpine/manifests/1.0"),
+            ("https://r.corp/x/v2/a/b/", "https://r.corp/x/v2/a/b/library/alpine/manifests/1.0"),
         ] {
             assert_eq!(endpoint(address).url(&name, "manifests/1.0").as_str(), want);
         }

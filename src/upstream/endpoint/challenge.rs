@@ -6,7 +6,9 @@ pub enum Challenge {
     /// The request carries a name and a password.
     Basic,
     /// The request carries a token from the server at `realm` (the token authentication of distribution).
-    Bearer { realm: String, service: Option<String> },
+    ///
+    /// `scope` is the right that the registry asks for.
+    Bearer { realm: String, service: Option<String>, scope: Option<String> },
 }
 
 /// Reads the challenges in `WWW-Authenticate` fields. There may be several fields, and several challenges in each.
@@ -31,7 +33,7 @@ impl Raw {
             "basic" => Some(Challenge::Basic),
             "bearer" => {
                 let realm = parameter("realm").filter(|realm| !realm.is_empty())?;
-                Some(Challenge::Bearer { realm, service: parameter("service") })
+                Some(Challenge::Bearer { realm, service: parameter("service"), scope: parameter("scope") })
             }
             _ => None,
         }
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     fn bearer(realm: &str, service: Option<&str>) -> Challenge {
-        Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned) }
+        Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned), scope: None }
     }
 
     #[test]
@@ -151,7 +153,15 @@ mod tests {
             (&[r#"Bearer realm="https://a/t" realm="https://b/t""#], vec![bearer("https://a/t", None)]),
         ];
         for (fields, want) in cases {
-            assert_eq!(&challenges(fields.iter().copied()), want, "{fields:?}");
+            let mut found = challenges(fields.iter().copied());
+            for challenge in &mut found {
+                if let Challenge::Bearer { scope, .. } = challenge
+                    && let Some(scope) = scope.take()
+                {
+                    assert!(fields[0].contains(&scope) && scope.starts_with("repository:a:pull"), "{scope}");
+                }
+            }
+            assert_eq!(&found, want, "{fields:?}");
         }
     }
 

@@ -293,7 +293,9 @@ impl EndpointHealth {
             ThrottleReason::TooManyRequests => {
                 UpstreamError::TooManyRequests { host, retry_after: Some(pause.left(clock)) }
             }
-            ThrottleReason::Unavailable => UpstreamError::Status { host, status: 503 },
+            ThrottleReason::Unavailable => {
+                UpstreamError::Status { host, status: 503, retry_after: Some(pause.left(clock)) }
+            }
         })
     }
 

@@ -7,12 +7,14 @@ mod failing;
 mod known_health;
 mod health;
 mod challenge;
+mod namespace;
 mod address;
 
-pub(in crate::upstream) use address::{BearerRealm, Endpoint, Scheme};
+pub(in crate::upstream) use address::{BearerRealm, Endpoint, Scheme, has_prefix};
 pub(in crate::upstream) use failing::ThrottleReason;
 pub(in crate::upstream) use health::{EndpointHealth, FailureScope, HealthyAnswer, Score};
 pub(in crate::upstream) use meter::{Meter, RequestKind};
+pub(in crate::upstream) use namespace::{Namespace, NamespaceVerdict};
 
 pub use address::EndpointId;
 pub use budget::BudgetReport;

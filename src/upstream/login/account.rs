@@ -31,6 +31,8 @@ pub(in crate::upstream) enum PasswordUse {
     Sent,
     /// The password was withheld, because the token server is on another site.
     Withheld,
+    /// The server is the target of a redirect, which never gets the password.
+    Redirected,
 }
 
 impl Account {
@@ -78,6 +80,10 @@ impl Account {
             LoginSource::Kept(keyring) => (keyring.username(), keyring.explain()),
         };
         let detail = match (name, password) {
+            (_, PasswordUse::Redirected) => format!(
+                "{host}, to which the endpoint redirects, requires a login, or does not have the repository; it is asked as an \
+                 anonymous client, since an account is not sent to another host: to use one, write {host} in `endpoints`"
+            ),
             (None, _) => format!("{host} requires a login, or does not have the repository; {place}"),
             (Some(name), PasswordUse::Sent) => format!("{host} does not let {name:?} read this; {place}"),
             (Some(_), PasswordUse::Withheld) => format!(

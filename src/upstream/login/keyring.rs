@@ -307,7 +307,8 @@ impl Search {
     fn lifetime(&self) -> Option<Duration> {
         match &self.origin {
             LoginOrigin::File(_) => Some(ANSWER_VALID),
-            LoginOrigin::Program(helper) => helper.lifetime,
+            // A login may expire unnoticed, so a program without a lifetime is asked again too.
+            LoginOrigin::Program(helper) => Some(helper.lifetime.unwrap_or(ANSWER_VALID)),
         }
     }
 

@@ -6,10 +6,12 @@ mod keyring;
 mod account;
 mod realm;
 mod tokens;
+mod guests;
 mod files;
 mod client_login;
 
 pub(in crate::upstream) use account::{Account, LoginSource, PasswordUse};
+pub(in crate::upstream) use guests::Guests;
 pub(in crate::upstream) use keyring::{Keyring, LoginPlaces};
 pub(in crate::upstream) use realm::same_site;
 pub(in crate::upstream) use registry_login::RegistryLogin;

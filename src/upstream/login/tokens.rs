@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -56,6 +56,11 @@ struct Issued {
 impl Token {
     pub(in crate::upstream) fn header(&self) -> &HeaderValue {
         &self.0.header
+    }
+
+    /// Returns true if it was requested with the account's login.
+    pub(in crate::upstream) fn is_named(&self) -> bool {
+        self.0.request.named
     }
 }
 
@@ -139,8 +144,8 @@ impl TokenServer {
         };
         let parsed: TokenJson = serde_json::from_slice(&body).map_err(|_| malformed("is not the JSON of a token"))?;
         let life = parsed.life();
-        let text = parsed.token.or(parsed.access_token).unwrap_or_default();
-        let header = HeaderValue::from_str(&format!("Bearer {text}")).ok().filter(|_| !text.is_empty());
+        let text = parsed.text().ok_or_else(|| malformed("holds no token"))?;
+        let header = HeaderValue::from_str(&format!("Bearer {text}")).ok();
         let mut header = header.ok_or_else(|| malformed("holds no token"))?;
         header.set_sensitive(true);
         let token = Token(Arc::new(Issued { request: request.clone(), header, fetched, life }));
@@ -172,19 +177,31 @@ impl TokenServer {
         let host = response.body.host();
         let status = response.status.as_u16();
         match response.status {
-            StatusCode::OK => Ok(()),
+            _ if response.status.is_success() => Ok(()),
+            // A token server sends no web pages.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_page(response) => {
+                let reason = format!("it answered {status} with a web page in the place of a token server");
+                Err(UpstreamError::Foreign { host: host.to_owned(), reason })
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let password = if request.named { PasswordUse::Sent } else { PasswordUse::Withheld };
                 Err(self.account.denied(host, status, password))
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                let retry_after =
-                    response.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()));
-                Err(UpstreamError::TooManyRequests { host: host.to_owned(), retry_after })
+                Err(UpstreamError::TooManyRequests { host: host.to_owned(), retry_after: self.retry_after(response) })
             }
-            _ => Err(UpstreamError::Status { host: host.to_owned(), status }),
+            _ => Err(UpstreamError::Status { host: host.to_owned(), status, retry_after: self.retry_after(response) }),
         }
     }
+
+    fn retry_after(&self, response: &Response) -> Option<Duration> {
+        response.header(&RETRY_AFTER).and_then(|text| header::retry_after(&text, self.clock.now()))
+    }
+}
+
+/// Returns true if the body is labelled as a web page.
+fn is_page(response: &Response) -> bool {
+    response.header(&CONTENT_TYPE).is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
 /// Builds `GET realm?service=…&scope=…` (the token authentication of distribution).
@@ -227,6 +244,12 @@ struct TokenJson {
 }
 
 impl TokenJson {
+    /// Returns the token: whichever of the two fields is not empty.
+    fn text(&self) -> Option<&str> {
+        let fields = [&self.token, &self.access_token];
+        fields.into_iter().flatten().map(String::as_str).find(|text| !text.is_empty())
+    }
+
     fn life(&self) -> Duration {
         let stated = match &self.expires_in {
             Some(Value::Number(seconds)) => seconds.as_f64(),
@@ -241,6 +264,22 @@ impl TokenJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn either_field_holds_the_token() {
+        for (json, want) in [
+            (r#"{"token":"a"}"#, Some("a")),
+            (r#"{"access_token":"b"}"#, Some("b")),
+            (r#"{"token":"","access_token":"b"}"#, Some("b")),
+            (r#"{"token":null,"access_token":"b"}"#, Some("b")),
+            (r#"{"token":"a","access_token":""}"#, Some("a")),
+            (r#"{"token":"","access_token":""}"#, None),
+            ("{}", None),
+        ] {
+            let parsed: TokenJson = serde_json::from_str(json).unwrap();
+            assert_eq!(parsed.text(), want, "{json}");
+        }
+    }
 
     #[test]
     fn token_is_used_for_most_of_its_lifetime() {

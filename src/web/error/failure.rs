@@ -266,10 +266,11 @@ impl From<RegistryError> for Failure {
                 UpstreamFailure::Unreachable { retry_after } => {
                     failure.retry_after(retry_after.unwrap_or(UNREACHABLE_RETRY))
                 }
-                UpstreamFailure::TimedOut { retry_after: Some(wait) } => failure.retry_after(wait),
-                UpstreamFailure::TimedOut { retry_after: None } | UpstreamFailure::Denied | UpstreamFailure::Bad => {
-                    failure
-                }
+                UpstreamFailure::TimedOut { retry_after: Some(wait) }
+                | UpstreamFailure::Bad { retry_after: Some(wait) } => failure.retry_after(wait),
+                UpstreamFailure::TimedOut { retry_after: None }
+                | UpstreamFailure::Bad { retry_after: None }
+                | UpstreamFailure::Denied => failure,
             },
             // The error of the disk names paths, so only the log gets it.
             RegistryError::Storage(_) => Self {
@@ -355,7 +356,7 @@ fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
     match failure {
         UpstreamFailure::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         UpstreamFailure::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
-        UpstreamFailure::Bad => (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable),
+        UpstreamFailure::Bad { .. } => (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable),
         UpstreamFailure::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
         UpstreamFailure::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable),
     }
@@ -425,7 +426,13 @@ mod tests {
             (throttled(Some(Duration::from_millis(1500))), 429, "TOOMANYREQUESTS", Some("2")),
             (throttled(Some(Duration::ZERO)), 429, "TOOMANYREQUESTS", Some("1")),
             (throttled(None), 429, "TOOMANYREQUESTS", Some("60")),
-            (upstream(UpstreamFailure::Bad), 502, "UNAVAILABLE", None),
+            (upstream(UpstreamFailure::Bad { retry_after: None }), 502, "UNAVAILABLE", None),
+            (
+                upstream(UpstreamFailure::Bad { retry_after: Some(Duration::from_secs(7)) }),
+                502,
+                "UNAVAILABLE",
+                Some("7"),
+            ),
             (unreachable(None), 503, "UNAVAILABLE", Some("30")),
             (unreachable(Some(Duration::from_secs(4))), 503, "UNAVAILABLE", Some("4")),
             (timed_out(None), 504, "UNAVAILABLE", None),

@@ -31,6 +31,16 @@ impl Answer {
         Self { status, headers: Vec::new(), body: Bytes::new() }
     }
 
+    /// Returns the answer of a registry to a request that it refuses, or whose content it does not have.
+    fn refused(status: u16) -> Self {
+        Self::new(status).with("docker-distribution-api-version", "registry/2.0")
+    }
+
+    /// Returns the answer of another server in the place of the registry.
+    fn page(status: u16) -> Self {
+        Self::new(status).with("content-type", "text/html").body("<html>please log in to the network</html>")
+    }
+
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self.headers.push((name, value.to_string()));
         self
@@ -51,11 +61,17 @@ pub(super) async fn handle(state: &State, request: Request<Incoming>, line: &Arc
     let sent = Arc::new(AtomicU64::new(0));
     let (faults, answer, sets_cookies) = {
         let mut inner = state.lock();
-        let faults = Faults::of(&mut inner.rules, &method, &path);
         let query = query.unwrap_or_default();
+        let faults = Faults::of(&mut inner.rules, &method, &format!("{path}?{query}"));
         let logged = Logged { method: method.clone(), path, query, version, headers, form, sent: Arc::clone(&sent) };
         inner.log.push(logged.clone());
-        let answer = pick!(faults, Status).map_or_else(|| answer(state, &mut inner, &logged, &faults), Answer::new);
+        let is_cdn = logged.path.starts_with("/cdn/");
+        let answer = match (pick!(faults, Status), pick!(faults, Page)) {
+            (_, Some(status)) => Answer::page(status),
+            (Some(status @ 401..=404), _) if !is_cdn => Answer::refused(status),
+            (Some(status), _) => Answer::new(status),
+            (None, None) => answer(state, &mut inner, &logged, &faults),
+        };
         (faults, answer, !inner.omits_cookies)
     };
     faults.before_head(line).await;
@@ -101,21 +117,24 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
         return held.map_or(Answer::new(404), |content| ranged(content, request, faults));
     }
     let Some(rest) = request.path.strip_prefix("/v2/") else {
-        return Answer::new(404);
+        return Answer::refused(404);
     };
     let parts: Vec<&str> = rest.rsplitn(3, '/').collect();
     let name = parts.get(2).copied().unwrap_or_default();
     if let Some(refusal) = refuse(state, inner, name, request) {
         return refusal;
     }
+    if rest.is_empty() {
+        return Answer::new(200).with("docker-distribution-api-version", "registry/2.0").body("{}");
+    }
     let Some(repository) = inner.repositories.get(name) else {
-        return Answer::new(404);
+        return Answer::refused(404);
     };
     match parts[..] {
         [reference, "manifests", _] => {
             let digest = repository.tags.get(reference).map_or(reference, String::as_str);
             let Some((body, media_type)) = repository.manifests.get(digest) else {
-                return Answer::new(404);
+                return Answer::refused(404);
             };
             let answer = Answer::new(200).with("content-type", media_type).with("docker-content-digest", digest);
             let answer = answer.body(body.clone());
@@ -132,11 +151,11 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
         }
         [digest, "blobs", _] => match repository.blobs.get(digest) {
             Some(content) => ranged(content, request, faults).with("docker-content-digest", digest),
-            None => Answer::new(404),
+            None => Answer::refused(404),
         },
         ["list", "tags", _] => listing::tags(name, repository, inner.lists, request),
         [subject, "referrers", _] => listing::referrers(repository, subject, inner.lists, request),
-        _ => Answer::new(404),
+        _ => Answer::refused(404),
     }
 }
 
@@ -195,7 +214,7 @@ fn refuse(state: &State, inner: &Inner, name: &str, request: &Logged) -> Option<
                 return None;
             }
             if auth.forbids && !sent.is_empty() {
-                return Some(Answer::new(403));
+                return Some(Answer::refused(403));
             }
             let usual = [r#"Bearer realm="{realm}",service="test",scope="repository:{name}:pull""#];
             let written = if auth.challenges.is_empty() { &usual[..] } else { &auth.challenges };

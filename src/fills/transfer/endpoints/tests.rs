@@ -39,7 +39,7 @@ impl Bench {
 }
 
 fn unavailable() -> UpstreamError {
-    UpstreamError::Status { host: "registry".to_owned(), status: 503 }
+    UpstreamError::Status { host: "registry".to_owned(), status: 503, retry_after: None }
 }
 
 /// Once, a transfer went on waiting beside an endpoint that worked again.

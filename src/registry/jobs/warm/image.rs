@@ -54,7 +54,7 @@ impl ImageJob {
         let plan = self.plan().await?;
         let bytes = plan.blobs.iter().map(|blob| blob.size).sum();
         self.tell(WarmStep::Planned { blobs: plan.blobs.len(), bytes }).await;
-        let absent = self.absent_platforms(&plan.offered);
+        let absent = self.absent_platforms(&plan);
         let mut warmed = plan.warmed;
         let mut failure = None;
         // After a failure no more blobs begin. The ones that have begun are waited for.
@@ -127,17 +127,20 @@ impl ImageJob {
     }
 
     /// Returns an error for wanted platforms that the indexes do not offer. An image without an index is accepted as it is.
-    fn absent_platforms(&self, offered: &[Platform]) -> Option<RegistryError> {
+    fn absent_platforms(&self, plan: &Plan) -> Option<RegistryError> {
         let Platforms::These(wanted) = &*self.platforms else { return None };
+        let offered: Vec<&Platform> = plan.offered.iter().collect();
         let mut known: Vec<String> = offered.iter().filter(|p| !p.is_unknown()).map(ToString::to_string).collect();
         known.sort_unstable();
         known.dedup();
-        let is_absent = |wanted: &&Platform| !offered.iter().any(|offered| wanted.takes(offered));
+        let is_absent = |wanted: &&Platform| wanted.choose(&offered).is_empty();
         let absent: Vec<String> = wanted.iter().filter(is_absent).map(ToString::to_string).collect();
-        (!known.is_empty() && !absent.is_empty()).then(|| RegistryError::NoPlatform {
+        // An index of attestations alone has nothing that could be fetched.
+        let is_empty = known.is_empty() && !offered.is_empty() && plan.blobs.is_empty();
+        (is_empty || (!known.is_empty() && !absent.is_empty())).then(|| RegistryError::NoPlatform {
             image: self.image(),
             wanted: absent.join(", "),
-            offered: known.join(", "),
+            offered: if known.is_empty() { "no platform".to_owned() } else { known.join(", ") },
         })
     }
 
@@ -218,8 +221,10 @@ fn wanted_children<'m>(platforms: &Platforms, children: &'m [Descriptor]) -> Vec
     if *platforms == Platforms::All {
         return children.iter().collect();
     }
-    let is_wanted = |child: &&Descriptor| child.platform.as_ref().is_none_or(|platform| platforms.take(platform));
     let (attestations, images): (Vec<_>, Vec<_>) = children.iter().partition(|child| child.attests.is_some());
+    let offered: Vec<&Platform> = images.iter().filter_map(|child| child.platform.as_ref()).collect();
+    let chosen = platforms.choose(&offered);
+    let is_wanted = |child: &&Descriptor| child.platform.as_ref().is_none_or(|platform| chosen.contains(&platform));
     let mut wanted: Vec<&Descriptor> = images.into_iter().filter(is_wanted).collect();
     let digests: HashSet<Digest> = wanted.iter().map(|child| child.digest).collect();
     let is_about = |child: &&Descriptor| child.attests.is_some_and(|subject| digests.contains(&subject));

@@ -1,0 +1,167 @@
+//! The credentials that a request to an endpoint carries, and better ones after a refusal.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{HeaderValue, StatusCode};
+
+use crate::oci::RepositoryName;
+use crate::outbound::{Response, authority};
+use crate::upstream::client::Upstream;
+use crate::upstream::endpoint::{Endpoint, Scheme};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::login::{PasswordUse, RegistryLogin, Token, TokenRequest, same_site};
+
+/// The credentials that a request carries.
+pub(super) enum Authorization {
+    Nothing,
+    Basic(Arc<RegistryLogin>),
+    Token { token: Token, cached: bool },
+}
+
+impl Authorization {
+    /// Returns the value of `Authorization`.
+    pub(super) fn header(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Nothing => None,
+            Self::Basic(login) => login.basic(),
+            Self::Token { token, .. } => Some(token.header()),
+        }
+    }
+
+    /// Returns the credentials unless they are none.
+    fn given(self) -> Option<Self> {
+        (!matches!(self, Self::Nothing)).then_some(self)
+    }
+}
+
+impl Upstream {
+    /// Returns the credentials for an endpoint, as far as its authentication scheme is known.
+    pub(super) async fn credentials(
+        &self,
+        endpoint: &Endpoint,
+        repository: &RepositoryName,
+    ) -> Result<Authorization, UpstreamError> {
+        match endpoint.scheme() {
+            Some(scheme) => self.authorize(endpoint, &scheme, repository).await,
+            None => Ok(Authorization::Nothing),
+        }
+    }
+
+    /// Returns better credentials after a refusal; `None` if there are no better ones.
+    pub(super) async fn better_credentials(
+        &self,
+        endpoint: &Endpoint,
+        repository: &RepositoryName,
+        response: &Response,
+        sent: Authorization,
+    ) -> Result<Option<Authorization>, UpstreamError> {
+        match response.status {
+            // The target of a redirect does not know the account.
+            _ if response.redirected => Ok(None),
+            StatusCode::UNAUTHORIZED => self.answer_challenge(endpoint, repository, response, sent).await,
+            StatusCode::FORBIDDEN => self.renew(endpoint, repository, sent).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn authorize(
+        &self,
+        endpoint: &Endpoint,
+        scheme: &Scheme,
+        repository: &RepositoryName,
+    ) -> Result<Authorization, UpstreamError> {
+        match scheme {
+            Scheme::Basic => Ok(basic(self.account.login().await)),
+            Scheme::Bearer(bearer) => {
+                let named = self.password_for(endpoint) == PasswordUse::Sent && self.account.login().await.is_some();
+                let scope = format!("repository:{}:pull", endpoint.name_of(repository));
+                let wanted = TokenRequest { bearer: bearer.clone(), scope, named };
+                if let Some(token) = self.tokens.cached(&wanted).await {
+                    return Ok(Authorization::Token { token, cached: true });
+                }
+                let token = self.tokens.fetch(wanted).await?;
+                Ok(Authorization::Token { token, cached: false })
+            }
+        }
+    }
+
+    /// Returns better credentials after a 401; `None` if there are no better ones.
+    async fn answer_challenge(
+        &self,
+        endpoint: &Endpoint,
+        repository: &RepositoryName,
+        response: &Response,
+        sent: Authorization,
+    ) -> Result<Option<Authorization>, UpstreamError> {
+        let Some(learned) = endpoint.learn(&response.headers) else {
+            return self.renew(endpoint, repository, sent).await;
+        };
+        match (&*learned.scheme, sent) {
+            (Scheme::Basic, Authorization::Basic(refused)) => return self.newer_login(&refused).await,
+            (Scheme::Bearer(_), sent @ Authorization::Token { cached: false, .. }) if !learned.is_new => {
+                return self.renew(endpoint, repository, sent).await;
+            }
+            (_, Authorization::Token { token, .. }) => self.tokens.forget(&token).await,
+            _ => {}
+        }
+        Ok(self.authorize(endpoint, &learned.scheme, repository).await?.given())
+    }
+
+    /// Returns fresh credentials for those that were refused: some registries answer 403 to a login that has expired, or to
+    /// a token whose rights were changed after it was issued.
+    async fn renew(
+        &self,
+        endpoint: &Endpoint,
+        repository: &RepositoryName,
+        sent: Authorization,
+    ) -> Result<Option<Authorization>, UpstreamError> {
+        match sent {
+            Authorization::Nothing => return Ok(None),
+            Authorization::Basic(refused) => return self.newer_login(&refused).await,
+            Authorization::Token { token, cached: true } => self.tokens.forget(&token).await,
+            Authorization::Token { token, cached: false } => {
+                // Some token servers give a token without rights to a login that has expired.
+                let login = if token.is_named() { self.account.login().await } else { None };
+                let Some(refused) = login else { return Ok(None) };
+                if self.account.instead_of(&refused).await.is_none() {
+                    return Ok(None);
+                }
+                self.tokens.forget(&token).await;
+            }
+        }
+        let Some(scheme) = endpoint.scheme() else { return Ok(None) };
+        Ok(self.authorize(endpoint, &scheme, repository).await?.given())
+    }
+
+    async fn newer_login(&self, refused: &RegistryLogin) -> Result<Option<Authorization>, UpstreamError> {
+        Ok(basic(self.account.instead_of(refused).await).given())
+    }
+
+    /// Decides whether the password for this endpoint may be sent to the server that its credentials are for.
+    pub(super) fn password_for(&self, endpoint: &Endpoint) -> PasswordUse {
+        let Some(scheme) = endpoint.scheme() else {
+            return PasswordUse::Sent;
+        };
+        let Scheme::Bearer(bearer) = &*scheme else {
+            return PasswordUse::Sent;
+        };
+        if same_site(endpoint.base(), &bearer.realm) {
+            return PasswordUse::Sent;
+        }
+        if !self.account.is_anonymous() && !self.warned_of_withheld_password.swap(true, Ordering::Relaxed) {
+            let (upstream, endpoint, realm) = (self.name(), endpoint.host(), authority(&bearer.realm));
+            tracing::warn!(
+                %upstream, %endpoint, %realm,
+                "the token server of this upstream is on another site, so the password is not sent to it; requesting an \
+                 anonymous token"
+            );
+        }
+        PasswordUse::Withheld
+    }
+}
+
+/// Returns the login if it can be sent with each request. An identity token is only for token servers.
+fn basic(login: Option<Arc<RegistryLogin>>) -> Authorization {
+    login.filter(|login| login.basic().is_some()).map_or(Authorization::Nothing, Authorization::Basic)
+}

@@ -1,0 +1,141 @@
+//! Tells the answers of a registry from those of anything else in its place: a proxy, a captive portal, a web site, or a load
+//! balancer whose back end restarts.
+//!
+//! Such an answer is a failure of the upstream. It never means that content is absent, or that a client may not read it.
+
+use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use super::request::{UpstreamRequest, means_unsupported};
+use crate::outbound::{Hop, Request, Response};
+use crate::upstream::client::Upstream;
+use crate::upstream::endpoint::{Endpoint, RequestKind};
+use crate::upstream::error::UpstreamError;
+
+/// A registry's answers carry it (distribution's API).
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+/// The most bytes of an error that are read.
+const MAX_ERROR: usize = 64 << 10;
+/// The most bytes of the answer of `/v2/` that are read.
+const MAX_PING: usize = 4 << 10;
+
+impl Upstream {
+    /// Returns true if a registry gave this answer to a GET. It may read the body of an error.
+    pub(super) async fn is_vouched(
+        &self,
+        endpoint: &Endpoint,
+        request: &UpstreamRequest<'_>,
+        response: &mut Response,
+    ) -> Result<bool, UpstreamError> {
+        if !request.is_claim(response.status) {
+            return Ok(true);
+        }
+        if request.method == Method::HEAD {
+            return Ok(has_registry_headers(response));
+        }
+        if is_of_registry(response).await? {
+            return Ok(true);
+        }
+        // Registries answer unknown routes in any form, so their `/v2/` tells whether this is one.
+        Ok(request.kind == RequestKind::Referrers
+            && means_unsupported(response.status)
+            && self.is_registry(endpoint).await)
+    }
+
+    /// Returns true if a registry answers at the endpoint's `/v2/` now.
+    pub(super) async fn is_registry(&self, endpoint: &Endpoint) -> bool {
+        let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Referrers, hop);
+        let request = Request { method: Method::GET, url: endpoint.ping_url(), headers: http::HeaderMap::new() };
+        let Ok(mut response) = self.client.send(request, &observe).await else { return false };
+        if response.status == StatusCode::OK && !has_registry_headers(&response) {
+            // Some registries answer only an empty object.
+            return body_start(&mut response, MAX_PING).await.is_ok_and(|body| is_object(&body));
+        }
+        matches!(response.status, StatusCode::OK | StatusCode::UNAUTHORIZED)
+            && is_of_registry(&mut response).await.unwrap_or(false)
+    }
+}
+
+/// Returns the error for an answer that no registry gave.
+pub(super) fn foreign(response: &Response) -> UpstreamError {
+    let kind = response.header(&CONTENT_TYPE).unwrap_or_else(|| "no Content-Type".to_owned());
+    let reason = format!(
+        "it answered {} with {kind}, and not as a registry answers: a proxy, a captive portal or a restarting server is in \
+         its place",
+        response.status.as_u16()
+    );
+    UpstreamError::Foreign { host: response.body.host().to_owned(), reason }
+}
+
+/// Returns true if the body is labelled as a web page.
+pub(super) fn is_page(response: &Response) -> bool {
+    let kind = response.header(&CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+    ["text/html", "application/xhtml"].iter().any(|page| kind.trim_start().starts_with(page))
+}
+
+fn has_registry_headers(response: &Response) -> bool {
+    if response.headers.contains_key(&API_VERSION) {
+        return true;
+    }
+    response.status == StatusCode::UNAUTHORIZED && response.headers.contains_key(WWW_AUTHENTICATE)
+}
+
+async fn is_of_registry(response: &mut Response) -> Result<bool, UpstreamError> {
+    if has_registry_headers(response) {
+        return Ok(true);
+    }
+    Ok(is_registry_error(&body_start(response, MAX_ERROR).await?))
+}
+
+async fn body_start(response: &mut Response, most: usize) -> Result<Vec<u8>, UpstreamError> {
+    let mut start = Vec::new();
+    while start.len() < most {
+        match response.body.chunk().await? {
+            Some(chunk) => start.extend_from_slice(&chunk),
+            None => break,
+        }
+    }
+    Ok(start)
+}
+
+/// Returns true for the JSON of an error (OCI distribution-spec 1.1, "Error Codes").
+fn is_registry_error(body: &[u8]) -> bool {
+    let Ok(Value::Object(error)) = serde_json::from_slice(body) else { return false };
+    let is_entry = |entry: &Value| entry.get("code").is_some() || entry.get("message").is_some();
+    error.get("errors").and_then(Value::as_array).is_some_and(|errors| errors.iter().any(is_entry))
+}
+
+fn is_object(body: &[u8]) -> bool {
+    matches!(serde_json::from_slice(body), Ok(Value::Object(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_of_an_error_is_told_from_other_bodies() {
+        for good in [
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#,
+            r#"{"errors":[{"code":"NAME_UNKNOWN","message":"","detail":{}}]}"#,
+            r#" {"errors" : [ {"status":404,"message":"The named manifest is not known"} ] } "#,
+        ] {
+            assert!(is_registry_error(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "404 page not found\n",
+            "<html></html>",
+            "{}",
+            r#"{"message":"no Route matched with those values"}"#,
+            r#"{"error":"not found"}"#,
+            r#"{"errors":[]}"#,
+            r#"{"errors":["no"]}"#,
+            r#"{"errors":{"code":"X"}}"#,
+            r#"[{"code":"X"}]"#,
+        ] {
+            assert!(!is_registry_error(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Decides whether requests to an endpoint name the upstream in `?ns=` (OCI distribution-spec 1.1, "Registry Proxying").
+//!
+//! A mirror of several registries answers a name without `?ns=` from its default registry, so it would serve the content of
+//! one registry under the name of another. A registry that is no mirror ignores the parameter, or does not know the path any
+//! more. So the first requests to an endpoint on another host than the upstream's own carry the parameter, and its answers
+//! show which of the two it is. An answer for another registry is never used.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use crate::config::{self, NamespaceUse};
+use crate::oci::HostName;
+use crate::outbound::{Response, Url, authority};
+
+/// The registry that an answer is for.
+const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+/// Entrepot sends it with every answer below `/v2/`: it understands `?ns=`.
+const REGISTRY_PROXY: HeaderName = HeaderName::from_static("x-registry-proxy");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// The values of `X-Cache` in answers of Entrepot.
+const CACHE_STATES: [&str; 5] = ["hit", "revalidated", "stale", "miss", "fill"];
+/// The hosts of Docker Hub.
+const HUB: (&str, [&str; 3]) = ("docker.io", ["registry-1.docker.io", "index.docker.io", "docker.io"]);
+
+/// Whether requests to one endpoint name the upstream in `?ns=`.
+#[derive(Debug)]
+pub(in crate::upstream) struct Namespace {
+    /// The value of the parameter.
+    name: String,
+    rule: Rule,
+    known: AtomicU8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    Never,
+    Always,
+    /// As the endpoint's answers show.
+    Learn,
+}
+
+/// The kind of an endpoint, as its answers have shown it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unknown = 0,
+    /// It answers for the registry that `?ns=` names.
+    Mirror = 1,
+    /// It ignores the parameter, or does not answer requests that have it.
+    Plain = 2,
+}
+
+/// The meaning of an answer's headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum NamespaceVerdict {
+    /// The answer is for this upstream, as far as can be told.
+    Ours,
+    /// The answer does not count. The request must be sent with the parameter, or without it.
+    Repeat { with: bool },
+    /// The answer is for another registry. The text says why.
+    Foreign(String),
+}
+
+impl Namespace {
+    /// Returns the rule for an endpoint. `has_prefix` means that its address names repositories after `/v2/`, which tells a
+    /// mirror the registry.
+    pub(in crate::upstream) fn of(spec: &config::Upstream, base: &Url, has_prefix: bool) -> Self {
+        let is_registry = spec.name.as_str().contains(['.', ':']) || spec.name.as_str() == "localhost";
+        let rule = match spec.ns {
+            NamespaceUse::Never => Rule::Never,
+            NamespaceUse::Always => Rule::Always,
+            NamespaceUse::Auto if has_prefix || !is_registry || is_own(&spec.name, base) => Rule::Never,
+            NamespaceUse::Auto => Rule::Learn,
+        };
+        Self { name: spec.name.to_string(), rule, known: AtomicU8::new(Kind::Unknown as u8) }
+    }
+
+    #[cfg(test)]
+    pub(in crate::upstream) fn never() -> Self {
+        Self { name: String::new(), rule: Rule::Never, known: AtomicU8::new(Kind::Unknown as u8) }
+    }
+
+    /// Returns true if the next request should carry the parameter.
+    pub(in crate::upstream) fn is_sent(&self) -> bool {
+        match self.rule {
+            Rule::Never => false,
+            Rule::Always => true,
+            Rule::Learn => self.known() != Kind::Plain,
+        }
+    }
+
+    /// Returns the value of the parameter.
+    pub(in crate::upstream) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Decides about an answer to a request that was sent with the parameter, or without it, and learns from it. `repeated`
+    /// means that the request was sent both ways now.
+    pub(in crate::upstream) fn judge(&self, response: &Response, sent: bool, repeated: bool) -> NamespaceVerdict {
+        if response.redirected || self.rule == Rule::Never {
+            return NamespaceVerdict::Ours;
+        }
+        self.judge_head(response.status, &response.headers, sent, repeated)
+    }
+
+    fn judge_head(&self, status: StatusCode, headers: &HeaderMap, sent: bool, repeated: bool) -> NamespaceVerdict {
+        let echo = headers.get(OCI_NAMESPACE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        if let Some(echo) = echo.as_deref().filter(|echo| !echo.eq_ignore_ascii_case(&self.name)) {
+            return NamespaceVerdict::Foreign(format!("it answered for {echo} when it was asked for {}", self.name));
+        }
+        let is_refusal =
+            status.is_client_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS);
+        let is_proxy = headers.contains_key(REGISTRY_PROXY);
+        match (sent, echo.is_some()) {
+            (true, true) => self.learn(Kind::Mirror),
+            (true, false) if is_proxy && (is_refusal || status.is_success()) => return self.not_mirrored(),
+            (true, false) if self.rule == Rule::Always => {}
+            (true, false) if status.is_success() => self.learn(Kind::Plain),
+            (true, false) if is_refusal && !repeated && self.known() != Kind::Mirror => {
+                return NamespaceVerdict::Repeat { with: false };
+            }
+            (true, false) => {}
+            (false, _) if repeated && (is_proxy || is_cached(headers)) => return self.not_mirrored(),
+            (false, _) if is_proxy || echo.is_some() => {
+                self.learn(Kind::Unknown);
+                return NamespaceVerdict::Repeat { with: true };
+            }
+            (false, _) if status.is_success() => self.learn(Kind::Plain),
+            (false, _) => {}
+        }
+        NamespaceVerdict::Ours
+    }
+
+    fn not_mirrored(&self) -> NamespaceVerdict {
+        let name = &self.name;
+        NamespaceVerdict::Foreign(format!(
+            "it is a mirror, and has no upstream {name}: add the key mirror.upstreams.{name} there, or write the prefix that \
+             {name} has there after /v2/ in `endpoints`"
+        ))
+    }
+
+    fn known(&self) -> Kind {
+        match self.known.load(Ordering::Relaxed) {
+            1 => Kind::Mirror,
+            2 => Kind::Plain,
+            _ => Kind::Unknown,
+        }
+    }
+
+    fn learn(&self, kind: Kind) {
+        if self.rule == Rule::Learn {
+            self.known.store(kind as u8, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Returns true for an answer of a mirrored repository of Entrepot.
+fn is_cached(headers: &HeaderMap) -> bool {
+    headers.get(X_CACHE).and_then(|value| value.to_str().ok()).is_some_and(|state| CACHE_STATES.contains(&state))
+}
+
+/// Returns true if an endpoint is the upstream's own host.
+fn is_own(name: &HostName, base: &Url) -> bool {
+    let (hub, hosts) = HUB;
+    let host = base.host_str().unwrap_or_default();
+    if name.as_str() == hub {
+        return hosts.contains(&host);
+    }
+    let with_port = format!("{host}:{}", base.port_or_known_default().unwrap_or_default());
+    [host, &with_port, &authority(base)].contains(&name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(rule: Rule) -> Namespace {
+        Namespace { name: "ghcr.io".to_owned(), rule, known: AtomicU8::new(Kind::Unknown as u8) }
+    }
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn own_hosts_are_told_from_others() {
+        for (name, base, own) in [
+            ("docker.io", "https://registry-1.docker.io", true),
+            ("docker.io", "https://mirror.lan:5000", false),
+            ("ghcr.io", "https://ghcr.io", true),
+            ("ghcr.io", "https://ghcr.io:443/x", true),
+            ("ghcr.io:443", "https://ghcr.io", true),
+            ("r.corp:5000", "http://r.corp:5000", true),
+            ("r.corp:5000", "http://r.corp:5001", false),
+            ("ghcr.io", "https://pkg.ghcr.io", false),
+        ] {
+            assert_eq!(is_own(&name.parse().unwrap(), &base.parse().unwrap()), own, "{name} {base}");
+        }
+    }
+
+    #[test]
+    fn answers_show_whether_an_endpoint_is_a_mirror() {
+        let (echo, other, proxy) = (
+            &[("oci-namespace", "GHCR.io")][..],
+            &[("oci-namespace", "docker.io")][..],
+            &[("x-registry-proxy", "ns")][..],
+        );
+        let again = |with| NamespaceVerdict::Repeat { with };
+        for (status, fields, sent, repeated, want, known) in [
+            (200, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Mirror),
+            (404, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Mirror),
+            (200, &[][..], true, false, Some(NamespaceVerdict::Ours), Kind::Plain),
+            (404, &[], true, false, Some(again(false)), Kind::Unknown),
+            (400, &[], true, false, Some(again(false)), Kind::Unknown),
+            (401, &[], true, false, Some(NamespaceVerdict::Ours), Kind::Unknown),
+            (503, &[], true, false, Some(NamespaceVerdict::Ours), Kind::Unknown),
+            (200, &[], false, true, Some(NamespaceVerdict::Ours), Kind::Plain),
+            (404, &[], false, true, Some(NamespaceVerdict::Ours), Kind::Unknown),
+            (200, proxy, false, false, Some(again(true)), Kind::Unknown),
+            // It has the name of another registry, or no such upstream.
+            (200, other, true, false, None, Kind::Unknown),
+            (200, other, false, false, None, Kind::Unknown),
+            (404, proxy, true, false, None, Kind::Unknown),
+            (200, proxy, true, false, None, Kind::Unknown),
+            (200, proxy, false, true, None, Kind::Unknown),
+            (200, &[("x-cache", "miss")], false, true, None, Kind::Unknown),
+        ] {
+            let namespace = namespace(Rule::Learn);
+            let verdict = namespace.judge_head(StatusCode::from_u16(status).unwrap(), &headers(fields), sent, repeated);
+            match want {
+                Some(want) => assert_eq!(verdict, want, "{status} {fields:?} {sent}"),
+                None => assert!(matches!(verdict, NamespaceVerdict::Foreign(_)), "{status} {fields:?} {sent}"),
+            }
+            assert_eq!(namespace.known(), known, "{status} {fields:?} {sent}");
+        }
+    }
+
+    #[test]
+    fn parameter_that_is_always_sent_needs_no_answer_with_it() {
+        let always = namespace(Rule::Always);
+        let found = StatusCode::NOT_FOUND;
+        assert_eq!(always.judge_head(found, &headers(&[]), true, false), NamespaceVerdict::Ours);
+        assert!(always.is_sent() && !namespace(Rule::Never).is_sent());
+    }
+}

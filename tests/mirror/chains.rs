@@ -1,0 +1,189 @@
+//! Upstreams that are mirrors themselves: another Entrepot, or a registry that keeps other registries below a prefix.
+
+use std::time::Duration;
+
+use crate::support::client::Answer;
+use crate::support::fault::Fault;
+use crate::support::mirror::{age, blob, cache, manifest};
+use crate::support::registry::Registry;
+use crate::support::upstream::{Auth, Bearer, Image, Upstream};
+
+const OLD: Duration = Duration::from_secs(3600);
+
+/// Starts an Entrepot with these upstreams: name, endpoint and further keys. The first is the default.
+fn entrepot(upstreams: &[(&str, &str, &str)]) -> Registry {
+    let lines: String = upstreams
+        .iter()
+        .enumerate()
+        .map(|(at, (name, endpoint, keys))| {
+            let default = if at == 0 { ", default: true" } else { "" };
+            format!("    {name}: {{endpoints: [\"{endpoint}\"]{default}{keys}}}\n")
+        })
+        .collect();
+    Registry::with(&format!("mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n{lines}"))
+}
+
+fn url(registry: &Registry) -> String {
+    format!("http://{}", registry.addr())
+}
+
+/// Two registries that have different images under the same name.
+fn hub_and_ghcr() -> ([Upstream; 2], [Image; 2]) {
+    let upstreams = [Upstream::start(), Upstream::start()];
+    let images = [(&upstreams[0], "hub"), (&upstreams[1], "ghcr")]
+        .map(|(upstream, layer)| upstream.image("org/app", "1", &[layer.as_bytes()]));
+    (upstreams, images)
+}
+
+#[test]
+fn three_entrepots_in_a_row_keep_the_registries_apart() {
+    let ([hub, ghcr], [of_hub, of_ghcr]) = hub_and_ghcr();
+    let last = entrepot(&[("docker.io", &hub.url(), ""), ("ghcr.io", &ghcr.url(), "")]);
+    let middle = entrepot(&[("docker.io", &url(&last), ""), ("ghcr.io", &url(&last), "")]);
+    let first = entrepot(&[("docker.io", &url(&middle), ""), ("ghcr.io", &url(&middle), "")]);
+    let client = first.client();
+    for (name, image) in [("ghcr.io/org/app", &of_ghcr), ("docker.io/org/app", &of_hub), ("org/app", &of_hub)] {
+        let found = client.get(&manifest(name, "1"));
+        assert_eq!((found.status, found.body.as_slice()), (200, &image.manifest[..]), "{name}");
+        let head = client.head(&manifest(name, "1"));
+        assert_eq!(head.header("docker-content-digest"), Some(image.manifest_digest.to_string().as_str()), "{name}");
+        let layer = client.get(&blob(name, image.layers[0]));
+        assert!(layer.status == 200 && layer.whole, "{name}: {}", layer.text());
+        let tags = client.get(&format!("/v2/{name}/tags/list"));
+        assert_eq!((tags.status, tags.json()["tags"][0].as_str()), (200, Some("1")), "{name}");
+    }
+    assert_eq!(client.get(&blob("ghcr.io/org/app", of_hub.layers[0])).status, 404, "the layer of another registry");
+    assert_eq!(client.get(&manifest("ghcr.io/org/app", "2")).status, 404);
+}
+
+#[test]
+fn mirror_without_that_upstream_is_never_taken_for_it() {
+    let ([hub, _], _) = hub_and_ghcr();
+    let last = entrepot(&[("docker.io", &hub.url(), "")]);
+    let first = entrepot(&[("docker.io", &url(&last), ""), ("ghcr.io", &url(&last), "")]);
+    let client = first.client();
+    for target in [manifest("ghcr.io/org/app", "1"), "/v2/ghcr.io/org/app/tags/list".to_owned()] {
+        let refused = client.get(&target);
+        assert_eq!(refused.status, 502, "{target}: {}", refused.text());
+        assert!(refused.text().contains("mirror.upstreams.ghcr.io"), "{}", refused.text());
+    }
+    assert_eq!(client.get(&manifest("org/app", "1")).status, 200);
+    assert_eq!(
+        client.get(&manifest("ghcr.io/org/app", "1")).status,
+        502,
+        "the other upstream's answers change nothing"
+    );
+}
+
+#[test]
+fn repository_that_a_mirror_hosts_is_not_the_upstreams() {
+    let ([hub, ghcr], [_, of_ghcr]) = hub_and_ghcr();
+    let last = Registry::with(&format!(
+        "mirror:\n  local: [\"org/**\"]\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{endpoints: [\"{}\"], default: true}}\n    ghcr.io: {{endpoints: [\"{}\"]}}\n",
+        hub.url(),
+        ghcr.url()
+    ));
+    last.client().push_image("org/app", "1", b"hosted");
+    let first = entrepot(&[("ghcr.io", &url(&last), "")]);
+    assert_eq!(first.client().get(&manifest("ghcr.io/org/app", "1")).body, of_ghcr.manifest);
+}
+
+#[test]
+fn registries_below_a_prefix_are_asked_there() {
+    let harbor = Upstream::start();
+    harbor.set_auth(Auth::Bearer(Bearer::default()));
+    let of_hub = harbor.image("hub-proxy/library/app", "1", &[b"hub"]);
+    let of_quay = harbor.image("quay-proxy/org/app", "1", &[b"quay"]);
+    let [hub, quay] = ["hub-proxy", "quay-proxy"].map(|prefix| format!("{}/v2/{prefix}", harbor.url()));
+    let last = entrepot(&[("docker.io", &hub, ""), ("quay.io", &quay, "")]);
+    let first = entrepot(&[("docker.io", &url(&last), ""), ("quay.io", &format!("{}/v2/quay.io", url(&last)), "")]);
+    for (name, image) in [("app", &of_hub), ("quay.io/org/app", &of_quay)] {
+        for registry in [&last, &first] {
+            let client = registry.client();
+            assert_eq!(client.get(&manifest(name, "1")).body, image.manifest, "{name}");
+            assert!(client.get(&blob(name, image.layers[0])).whole, "{name}");
+            assert_eq!(client.get(&format!("/v2/{name}/tags/list")).json()["tags"][0], "1", "{name}");
+        }
+    }
+    let log = harbor.log();
+    assert!(log.iter().all(|asked| !asked.query.contains("ns=")), "the prefix names the registry");
+    let scopes = log.iter().filter(|asked| asked.path == "/token" && asked.query.contains("hub-proxy%2Flibrary%2Fapp"));
+    assert_eq!(scopes.count(), 1, "a token is for the name that the repository has there");
+}
+
+#[test]
+fn namespace_is_sent_as_configured() {
+    let name = "org/app";
+    for (keys, ns) in [("", Some("ns=ghcr.io")), (", ns: always", Some("ns=ghcr.io")), (", ns: never", None)] {
+        let upstream = Upstream::start();
+        upstream.image(name, "1", &[b"x"]);
+        let mirror = entrepot(&[("ghcr.io", &upstream.url(), keys)]);
+        for tag in ["1", "none", "1"] {
+            let _ = mirror.client().get(&manifest(name, tag));
+        }
+        let log = upstream.log();
+        assert_eq!(log[0].query.as_str(), ns.unwrap_or_default(), "{keys}: the first request");
+        let later = log.iter().skip(1).all(|asked| asked.query.contains("ns="));
+        assert_eq!(later, keys == ", ns: always", "{keys}: a registry that is no mirror is not asked with it again");
+    }
+}
+
+#[test]
+fn registry_that_does_not_know_the_parameter_is_asked_without_it() {
+    let upstream = Upstream::start();
+    let image = upstream.image("org/app", "1", &[b"x"]);
+    // Each request with a query is refused, as a server may do that matches paths.
+    upstream.fault("*", "ns=", Fault::Page(404));
+    let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+    assert_eq!(mirror.client().get(&manifest("org/app", "1")).body, image.manifest);
+    assert!(mirror.client().get(&blob("org/app", image.layers[0])).whole);
+}
+
+#[test]
+fn stale_answer_of_a_mirror_is_passed_on_with_its_warning() {
+    let ([hub, _], [image, _]) = hub_and_ghcr();
+    let last = entrepot(&[("docker.io", &hub.url(), "")]);
+    let middle = entrepot(&[("docker.io", &url(&last), "")]);
+    let first = entrepot(&[("docker.io", &url(&middle), "")]);
+    let all = [&last, &middle, &first];
+    let get = |registry: &Registry| registry.client().get(&manifest("org/app", "1"));
+    assert_eq!(get(&first).status, 200);
+    hub.gone();
+    let make_old = |registries: &[&Registry]| registries.iter().for_each(|one| age(one, "org/app", "_tags/1", OLD));
+    make_old(&all);
+    let is_stale = |answer: &Answer| {
+        assert_eq!((answer.status, cache(answer)), (200, "stale"), "{}", answer.text());
+        assert_eq!(answer.body, image.manifest);
+        let warning = answer.header("warning").unwrap_or_default();
+        assert!(warning.contains("docker.io has not answered since"), "{warning}");
+    };
+    // Nothing confirms the tag, so it stays stale.
+    (0..3).for_each(|_| is_stale(&get(&first)));
+    // A mirror that has nothing yet passes the warning on too.
+    let new = entrepot(&[("docker.io", &url(&middle), "")]);
+    assert_eq!(cache(&new.client().head(&manifest("org/app", "1"))), "stale");
+    is_stale(&get(&new));
+    is_stale(&get(&new));
+    // With an upstream that answers again, the next request ends it.
+    hub.back();
+    make_old(&[&last, &middle]);
+    crate::support::registry::eventually("a fresh answer", || {
+        make_old(&[&last, &middle]);
+        (cache(&get(&first)) != "stale").then_some(())
+    });
+}
+
+#[test]
+fn wait_that_an_upstream_asks_for_is_passed_through_the_chain() {
+    for (status, told) in [(429, 429), (503, 502)] {
+        let ([hub, _], _) = hub_and_ghcr();
+        let last = entrepot(&[("docker.io", &hub.url(), "")]);
+        let first = entrepot(&[("docker.io", &url(&last), "")]);
+        hub.fault("*", "", Fault::Status(status));
+        hub.fault("*", "", Fault::RetryAfter("77"));
+        let refused = first.client().get(&manifest("org/app", "1"));
+        let wait: u64 = refused.header("retry-after").expect("a Retry-After").parse().unwrap();
+        assert_eq!(refused.status, told, "{}", refused.text());
+        assert!((60..=77).contains(&wait), "{status}: {wait}");
+    }
+}

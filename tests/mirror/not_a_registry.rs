@@ -1,0 +1,228 @@
+//! Answers that no registry gave: of a proxy, a captive portal, a web site, or a load balancer whose registry restarts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use entrepot::oci::MediaType;
+
+use crate::support::client::{digest_of, image_manifest};
+use crate::support::fault::Fault;
+use crate::support::mirror::{age, blob, cache, manifest, mirror, mirror_of, mirror_with};
+use crate::support::registry::Registry;
+use crate::support::scripted::{Asked, Script, Scripted};
+use crate::support::upstream::Upstream;
+
+const APP: &str = "library/app";
+const OLD: Duration = Duration::from_secs(3600);
+
+/// The image of [`registry`]: its manifest, config and layer.
+struct Content {
+    manifest: Vec<u8>,
+    layer: Vec<u8>,
+}
+
+fn content() -> Content {
+    let (config, layer) = (b"{}".to_vec(), b"a layer".to_vec());
+    let manifest = image_manifest((&digest_of(&config), config.len()), (&digest_of(&layer), layer.len()));
+    Content { manifest, layer }
+}
+
+/// Answers as a registry with one image, whose errors are the JSON of the specification.
+fn registry(asked: &Asked) -> Script {
+    let Content { manifest, layer } = content();
+    let (by_digest, by_layer) = (digest_of(&manifest).to_string(), digest_of(&layer).to_string());
+    let path = asked.path();
+    if path == "/v2/" {
+        return Script::new(200, "{}").with("Content-Type", "application/json");
+    }
+    if path.ends_with("/manifests/1") || path.ends_with(&by_digest) {
+        let found = Script::new(200, manifest).with("Content-Type", MediaType::OCI_MANIFEST);
+        return found.with("Docker-Content-Digest", by_digest);
+    }
+    if path.ends_with(&by_layer) {
+        return Script::new(200, layer);
+    }
+    if path.ends_with("/tags/list") {
+        return Script::new(200, r#"{"name":"library/app","tags":["1"]}"#);
+    }
+    Script::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#)
+}
+
+/// Starts a mirror of a registry in whose place `other` answers once the flag is set.
+fn replaced(other: impl Fn(&Asked) -> Script + Send + Sync + 'static) -> (Scripted, Registry, Arc<AtomicBool>) {
+    let flag = Arc::<AtomicBool>::default();
+    let is_replaced = Arc::clone(&flag);
+    let upstream = Scripted::start("127.0.0.1", move |asked| match is_replaced.load(Ordering::SeqCst) {
+        true => other(asked),
+        false => registry(asked),
+    });
+    let mirror = Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\"], ns: never}}\n",
+        upstream.url()
+    ));
+    (upstream, mirror, flag)
+}
+
+#[test]
+fn page_never_drops_or_refuses_what_is_cached() {
+    for (status, kind, body) in [
+        (404, "text/plain", "404 page not found\n"),
+        (404, "text/html", "<html>no such site</html>"),
+        (404, "application/json", r#"{"message":"no Route matched with those values"}"#),
+        (404, "application/json", ""),
+        (403, "text/html", "<html>blocked</html>"),
+        (403, "application/json", r#"{"message":"Forbidden"}"#),
+        (401, "text/html", "<html>log in</html>"),
+        (200, "text/html", "<html>please log in to the network</html>"),
+    ] {
+        let case = format!("{status} {kind} {body}");
+        let (_upstream, mirror, flag) = replaced(move |_| Script::new(status, body).with("Content-Type", kind));
+        let client = mirror.client();
+        assert_eq!(client.get(&manifest(APP, "1")).status, 200, "{case}");
+        assert_eq!(client.get(&format!("/v2/{APP}/tags/list")).status, 200, "{case}");
+        flag.store(true, Ordering::SeqCst);
+        age(&mirror, APP, "_tags/1", OLD);
+        age(&mirror, APP, "_lists/tags", OLD);
+        for _ in 0..2 {
+            let stale = client.get(&manifest(APP, "1"));
+            assert_eq!((stale.status, cache(&stale)), (200, "stale"), "{case}: {}", stale.text());
+            let list = client.get(&format!("/v2/{APP}/tags/list"));
+            assert_eq!((list.status, cache(&list)), (200, "stale"), "{case}: {}", list.text());
+        }
+        // Content that is not cached is an error, and no absence.
+        for target in [manifest(APP, "2"), blob(APP, digest_of(b"other")), "/v2/library/x/tags/list".to_owned()] {
+            let failed = client.get(&target);
+            assert_eq!(failed.status, 502, "{case}: {target}: {}", failed.text());
+            assert_eq!(client.head(&target).status, 502, "{case}: {target}");
+        }
+        flag.store(false, Ordering::SeqCst);
+        assert_eq!(client.get(&blob(APP, digest_of(&content().layer))).body, content().layer, "{case}");
+    }
+}
+
+#[test]
+fn answers_of_a_registry_count() {
+    for (status, header, body, want) in [
+        (404, ("Content-Type", "application/json"), r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#, 404),
+        (404, ("Docker-Distribution-Api-Version", "registry/2.0"), "", 404),
+        (403, ("Content-Type", "application/json"), r#"{"errors":[{"code":"DENIED","message":"no"}]}"#, 403),
+        (401, ("WWW-Authenticate", "Basic realm=\"x\""), "<html>401</html>", 403),
+    ] {
+        let (_upstream, mirror, flag) = replaced(move |_| Script::new(status, body).with(header.0, header.1));
+        let client = mirror.client();
+        assert_eq!(client.get(&manifest(APP, "1")).status, 200);
+        flag.store(true, Ordering::SeqCst);
+        age(&mirror, APP, "_tags/1", OLD);
+        assert_eq!(client.get(&manifest(APP, "1")).status, want, "{status} {body}");
+        assert_eq!(client.get(&manifest(APP, "2")).status, want, "{status} {body}");
+    }
+}
+
+#[test]
+fn page_at_one_endpoint_leads_to_the_next() {
+    for page in [404, 403, 200] {
+        let (first, second) = (Upstream::start(), Upstream::start());
+        let image = second.image(APP, "1", &[b"layer"]);
+        first.fault("*", "", Fault::Page(page));
+        let mirror = mirror_of(&[&first, &second], "", "");
+        assert_eq!(mirror.client().get(&manifest(APP, "1")).body, image.manifest, "{page}");
+        assert!(mirror.client().get(&blob(APP, image.layers[0])).whole, "{page}");
+    }
+}
+
+#[test]
+fn body_that_is_not_what_was_asked_for_is_a_failure() {
+    for body in [r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#, "{}", "[]", r#"{"tags":"1"}"#, "<html></html>", ""] {
+        let (_upstream, mirror, flag) =
+            replaced(move |_| Script::new(200, body).with("Content-Type", "application/json"));
+        flag.store(true, Ordering::SeqCst);
+        let list = mirror.client().get(&format!("/v2/{APP}/tags/list"));
+        assert_eq!(list.status, 502, "{body}: {}", list.text());
+    }
+}
+
+#[test]
+fn token_server_is_not_a_web_page() {
+    for (status, body, want) in [
+        (200, "<html>log in</html>", 502),
+        (403, "<html>blocked</html>", 502),
+        (201, r#"{"token":"t"}"#, 200),
+        (200, r#"{"token":"","access_token":"t"}"#, 200),
+    ] {
+        let page = move |asked: &Asked| {
+            let realm = format!("Bearer realm=\"http://{}/token\"", asked.header("host").unwrap());
+            match asked.path() {
+                "/token" => Script::new(status, body)
+                    .with("Content-Type", if body.starts_with('<') { "text/html" } else { "application/json" }),
+                _ if asked.header("authorization") == Some("Bearer t") => registry(asked),
+                _ => Script::new(401, "").with("WWW-Authenticate", realm),
+            }
+        };
+        let (_upstream, mirror, flag) = replaced(page);
+        flag.store(true, Ordering::SeqCst);
+        let answer = mirror.client().get(&manifest(APP, "1"));
+        assert_eq!(answer.status, want, "{status} {body}: {}", answer.text());
+    }
+}
+
+#[test]
+fn referrers_are_unsupported_only_where_a_registry_answers() {
+    for status in [404, 405, 501] {
+        let other = move |asked: &Asked| match asked.path().contains("/referrers/") {
+            true => Script::new(status, "404 page not found").with("Content-Type", "text/plain"),
+            false => registry(asked),
+        };
+        let (upstream, mirror, flag) = replaced(other);
+        flag.store(true, Ordering::SeqCst);
+        let target = format!("/v2/{APP}/referrers/{}", digest_of(&content().manifest));
+        let list = mirror.client().get(&target);
+        assert_eq!((list.status, list.json()["manifests"].as_array().map(Vec::len)), (200, Some(0)), "{status}");
+        assert!(upstream.requests("GET", "/manifests/sha256-") > 0, "{status}: the fallback tag is asked for");
+        // The same where no registry answers.
+        let (_upstream, mirror, flag) = replaced(move |_| Script::new(status, "404 page not found"));
+        flag.store(true, Ordering::SeqCst);
+        assert_eq!(mirror.client().get(&target).status, 502, "{status}");
+    }
+}
+
+#[test]
+fn cached_referrers_survive_a_page() {
+    let upstream = Upstream::start();
+    let image = upstream.image(APP, "1", &[b"x"]);
+    upstream.refer(APP, image.manifest_digest, "a/sig");
+    let mirror = mirror(&upstream);
+    let target = format!("/v2/{APP}/referrers/{}", image.manifest_digest);
+    assert_eq!(mirror.client().get(&manifest(APP, "1")).status, 200);
+    assert_eq!(mirror.client().get(&target).json()["manifests"].as_array().unwrap().len(), 1);
+    for page in [404, 403, 200] {
+        upstream.heal();
+        upstream.fault("*", "", Fault::Page(page));
+        age(&mirror, APP, &format!("_lists/referrers/sha256/{}", image.manifest_digest.hex()), OLD);
+        let stale = mirror.client().get(&target);
+        assert_eq!((stale.status, stale.json()["manifests"].as_array().unwrap().len()), (200, 1), "{page}");
+    }
+}
+
+#[test]
+fn label_of_an_encoding_does_not_change_the_bytes() {
+    for coding in ["gzip", "x-gzip", "deflate", "aws-chunked", "br", "", "identity"] {
+        let labelled = move |asked: &Asked| registry(asked).with("Content-Encoding", coding);
+        let (_upstream, mirror, flag) = replaced(labelled);
+        flag.store(true, Ordering::SeqCst);
+        let client = mirror.client();
+        assert_eq!(client.get(&manifest(APP, "1")).body, content().manifest, "{coding:?}");
+        assert_eq!(client.get(&manifest(APP, digest_of(&content().manifest))).body, content().manifest, "{coding:?}");
+        assert_eq!(client.get(&blob(APP, digest_of(&content().layer))).body, content().layer, "{coding:?}");
+        assert_eq!(client.get(&format!("/v2/{APP}/tags/list")).json()["tags"][0], "1", "{coding:?}");
+    }
+}
+
+#[test]
+fn upstream_error_of_a_page_names_what_answered() {
+    let upstream = Upstream::start();
+    upstream.fault("*", "", Fault::Page(404));
+    let mirror = mirror_with(&upstream, "", "");
+    let failed = mirror.client().get(&manifest(APP, "1"));
+    assert!(failed.text().contains("text/html") && failed.text().contains("captive portal"), "{}", failed.text());
+}

@@ -1,0 +1,122 @@
+//! Answers to HEAD are hints: a GET decides.
+
+use entrepot::oci::MediaType;
+
+use crate::support::client::{digest_of, image_manifest};
+use crate::support::mirror::{age, blob, cache, manifest};
+use crate::support::registry::Registry;
+use crate::support::scripted::{Asked, Script, Scripted};
+
+const APP: &str = "library/app";
+
+fn image() -> (Vec<u8>, Vec<u8>) {
+    let (config, layer) = (b"{}".to_vec(), b"a layer of some bytes".to_vec());
+    (image_manifest((&digest_of(&config), config.len()), (&digest_of(&layer), layer.len())), layer)
+}
+
+/// Answers GET as a registry with one image in each repository, and HEAD with `head`.
+fn answer(asked: &Asked, head: &dyn Fn() -> Option<Script>) -> Script {
+    let (manifest, layer) = image();
+    if asked.method == "HEAD"
+        && let Some(head) = head()
+    {
+        return head;
+    }
+    let (by_digest, path) = (digest_of(&manifest).to_string(), asked.path());
+    if path.ends_with("/manifests/1") || path.ends_with(&by_digest) {
+        let found = Script::new(200, manifest).with("Content-Type", MediaType::OCI_MANIFEST);
+        return found.with("Docker-Content-Digest", by_digest);
+    }
+    if path.ends_with(&digest_of(&layer).to_string()) {
+        return Script::new(200, layer);
+    }
+    Script::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#)
+}
+
+fn mirror_of(upstream: &Scripted) -> Registry {
+    Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\"], ns: never}}\n",
+        upstream.url()
+    ))
+}
+
+/// Makes the answer to a HEAD; `None` stands for the right one.
+type Head = fn() -> Option<Script>;
+
+/// The wrong answers to HEAD, by name.
+fn wrong_heads() -> Vec<(&'static str, Head)> {
+    vec![
+        ("404", || Some(Script::new(404, "").with("Docker-Distribution-Api-Version", "registry/2.0"))),
+        ("403", || Some(Script::new(403, "").with("Docker-Distribution-Api-Version", "registry/2.0"))),
+        ("400", || Some(Script::new(400, ""))),
+        ("500", || Some(Script::new(500, ""))),
+        ("501", || Some(Script::new(501, ""))),
+        ("a page", || Some(Script::new(200, "<html>some text</html>").with("Content-Type", "text/html"))),
+        ("another digest", || {
+            let other = digest_of(b"other");
+            let head = Script::new(200, "four").with("Content-Type", MediaType::OCI_MANIFEST);
+            Some(head.with("Docker-Content-Digest", other))
+        }),
+    ]
+}
+
+#[test]
+fn wrong_head_refuses_no_get() {
+    for (name, head) in wrong_heads() {
+        let upstream = Scripted::start("127.0.0.1", move |asked| answer(asked, &head));
+        let (client, (body, layer)) = (mirror_of(&upstream), image());
+        let client = client.client();
+        // The HEAD of a client must spoil nothing for the GET that follows.
+        let _ = client.head(&manifest(APP, "1"));
+        let found = client.get(&manifest(APP, "1"));
+        assert_eq!((found.status, found.body.as_slice()), (200, &body[..]), "{name}: {}", found.text());
+        let _ = client.head(&blob(APP, digest_of(&layer)));
+        assert_eq!(client.get(&blob(APP, digest_of(&layer))).body, layer, "{name}");
+    }
+}
+
+#[test]
+fn wrong_head_drops_no_cached_tag() {
+    for (name, head) in wrong_heads() {
+        let upstream = Scripted::start("127.0.0.1", move |asked| answer(asked, &head));
+        let (mirror, (body, _)) = (mirror_of(&upstream), image());
+        let client = mirror.client();
+        assert_eq!(client.get(&manifest(APP, "1")).status, 200, "{name}");
+        for _ in 0..2 {
+            age(&mirror, APP, "_tags/1", std::time::Duration::from_secs(3600));
+            let found = client.get(&manifest(APP, "1"));
+            assert_eq!((found.status, found.body.as_slice()), (200, &body[..]), "{name}");
+            assert_ne!(cache(&found), "stale", "{name}: the GET confirms the tag");
+        }
+    }
+}
+
+#[test]
+fn wrong_head_denies_no_right_to_a_shared_blob() {
+    for (name, head) in wrong_heads() {
+        let upstream = Scripted::start("127.0.0.1", move |asked| answer(asked, &head));
+        let (mirror, (_, layer)) = (mirror_of(&upstream), image());
+        let client = mirror.client();
+        // The blob arrives for one repository. The other's right is asked for by HEAD.
+        for repository in [APP, "library/other"] {
+            let found = client.get(&blob(repository, digest_of(&layer)));
+            assert_eq!(
+                (found.status, found.body.as_slice()),
+                (200, &layer[..]),
+                "{name} {repository}: {}",
+                found.text()
+            );
+        }
+    }
+}
+
+#[test]
+fn page_for_a_head_tells_no_size() {
+    let page = || Some(Script::new(200, "<html></html>").with("Content-Type", "text/html"));
+    let upstream = Scripted::start("127.0.0.1", move |asked| answer(asked, &page));
+    let (mirror, (_, layer)) = (mirror_of(&upstream), image());
+    let head = mirror.client().head(&blob(APP, digest_of(&layer)));
+    assert_eq!(head.header("content-length"), Some(layer.len().to_string().as_str()));
+    let absent = mirror.client().head(&blob(APP, digest_of(b"absent")));
+    assert_eq!(absent.status, 404);
+}
