@@ -134,7 +134,7 @@ fn configuration(place: &Place, plan: &Plan, upstreams: &[Upstream]) -> String {
     let (usual, endpoints, fill, tls) = (place.usual(), endpoints.join(", "), &plan.fill, plan.tls);
     format!(
         "{usual}\nmirror:\n  cache: {{reserve: 0{quota}}}\n  fill: {{{fill}}}\n  upstreams:\n    docker.io: {{default: true, \
-         endpoints: [{endpoints}], insecure: {tls}, negativettl: 1s, connecttimeout: 1s, firstbytetimeout: 2s}}\n"
+         endpoints: [{endpoints}], insecure: {tls}, negativettl: 1s, connecttimeout: 5s, firstbytetimeout: 4s}}\n"
     )
 }
 

@@ -339,6 +339,18 @@ fn wrong_content_that_was_left_gives_way_to_the_right_one() {
     assert!(!partial.exists());
 }
 
+/// The server was killed after a blob had been stored, and before its journal was removed.
+#[test]
+fn journal_without_content_is_removed_at_the_start() {
+    let upstream = Upstream::start();
+    let mut mirror = mirror(&upstream);
+    let partial = mirror.data().join(format!("cache/partial/sha256/{}", "ab".repeat(32)));
+    std::fs::create_dir_all(&partial).unwrap();
+    std::fs::write(partial.join("extents"), "0 1000\n").unwrap();
+    mirror.restart();
+    eventually("the journal is removed", || (!partial.join("extents").exists()).then_some(()));
+}
+
 #[test]
 fn blob_is_fetched_after_a_head_with_a_wrong_length() {
     let upstream = Upstream::start();

@@ -150,6 +150,7 @@ impl Window {
             return false;
         }
         match (want.reach, &want.handed) {
+            (Reach::Early, _) if self.outcome.is_some() => want.position < self.end,
             (Reach::Early, _) => want.position <= self.end + AHEAD,
             (Reach::End, None) => self.head.is_some(),
             (Reach::End, Some(handed)) => {

@@ -286,10 +286,15 @@ impl Drop for Partial {
 }
 
 /// Returns the space that a directory of partial files takes, and when it was last written to; `None` if it holds no
-/// file.
+/// file. A journal without a file is removed: the server was killed after the blob had been stored.
 pub(super) fn measure(directory: &Path) -> std::io::Result<Option<(u64, SystemTime)>> {
     let mut found: Option<(u64, SystemTime)> = None;
-    for entry in disk::list(directory)? {
+    let entries = disk::list(directory)?;
+    if !entries.iter().any(|entry| entry.name.starts_with("data")) {
+        disk::remove(&directory.join("extents"))?;
+        return Ok(None);
+    }
+    for entry in entries {
         let Some(file) = disk::optional(disk::metadata(&directory.join(&entry.name)))? else { continue };
         let (bytes, last) = found.unwrap_or((0, SystemTime::UNIX_EPOCH));
         found = Some((bytes + file.blocks() * 512, last.max(file.modified()?)));

@@ -81,6 +81,18 @@ fn reader_that_has_handed_out_other_bytes_is_not_admitted() {
 }
 
 #[test]
+fn range_that_has_ended_admits_only_readers_of_its_bytes() {
+    let mut range = Window::unverified(0);
+    range.set_capacity(1 << 20);
+    let _ = range.join(0);
+    range.push(bytes(1, 100 * KIB));
+    assert!(range.admits(&want(100 * KIB, Reach::Early, None)), "it may bring more");
+    range.finish(WindowEnd::Range);
+    assert!(range.admits(&want(99 * KIB, Reach::Early, None)));
+    assert!(!range.admits(&want(100 * KIB, Reach::Early, None)));
+}
+
+#[test]
 fn failure_stays_and_an_ended_stream_holds_nothing() {
     let mut window = window(1 << 20);
     let reader = window.join(0);
