@@ -1,5 +1,6 @@
 //! Opens the store in a directory of the local disk.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use super::cache::{CacheStore, on_disk};
 use super::driver::{DiskDriver, Driver};
 use super::hosted::{HostedStore, create_lock_files};
 use super::layout;
-use crate::sys::{Clock, blocking, disk};
+use crate::sys::disk::{self, Lacks};
+use crate::sys::{Clock, blocking};
 
 /// Everything below one root directory.
 #[derive(Clone)]
@@ -30,8 +32,9 @@ impl Store {
         Self { hosted, cache, root: root.into(), clock }
     }
 
-    /// Creates the directories that do not exist. Fails if they cannot be written to.
-    pub async fn prepare(&self) -> Result<(), StoreError> {
+    /// Creates the directories that do not exist, and does what a push does. Fails if that cannot be done; otherwise returns
+    /// what the file systems lack.
+    pub async fn prepare(&self) -> Result<Lacks, StoreError> {
         let (root, driver) = (Arc::clone(&self.root), DiskDriver::new(&self.root));
         on_disk("write to", &self.root, move || {
             disk::make_dir(&root)?;
@@ -40,22 +43,27 @@ impl Store {
             let locks = disk::make_private_dir(&root.join(layout::PRIVATE)).and_then(|()| create_lock_files(&driver));
             disk::probe_writable(&root)?;
             locks?;
-            disk::make_dir(&root.join(layout::CACHE))
+            disk::make_dir(&root.join(layout::CACHE))?;
+            rehearse_pushes(&root)
         })
         .await
     }
 
-    /// Checks that files can be created: one is created, synced and removed.
+    /// Does what a push does, and removes what it has made. Fails if that cannot be done.
     pub async fn probe(&self) -> Result<(), StoreError> {
         let root = Arc::clone(&self.root);
-        on_disk("write to", &self.root, move || disk::probe_writable(&root)).await
+        on_disk("write to", &self.root, move || rehearse_pushes(&root).map(|_| ())).await
     }
 
     /// Checks that [`Store::prepare`] could do its work. If the directory does not exist, one is created in the nearest
-    /// existing directory above it, and removed.
-    pub async fn rehearse(&self) -> Result<(), StoreError> {
+    /// existing directory above it, and removed. Returns what the file systems lack.
+    pub async fn rehearse(&self) -> Result<Lacks, StoreError> {
         let root = Arc::clone(&self.root);
-        on_disk("write to", &self.root, move || disk::probe_makeable(&root)).await
+        on_disk("write to", &self.root, move || {
+            disk::probe_makeable(&root)?;
+            rehearse_pushes(&root)
+        })
+        .await
     }
 
     /// Removes the temporary files that nobody has written to for `age`. Returns their number.
@@ -68,4 +76,12 @@ impl Store {
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// Does what a push and a fill do, in the directories that they use. Any of them may be a file system of its own. Blocks.
+fn rehearse_pushes(root: &Path) -> io::Result<Lacks> {
+    let (hosted, cache) = (root.join(layout::HOSTED), root.join(layout::CACHE));
+    let pushed = disk::rehearse_push(&hosted.join("repositories"), &hosted.join("blobs/sha256"))?;
+    let filled = disk::rehearse_push(&cache.join("partial"), &cache.join("blobs/sha256"))?;
+    Ok(pushed.and(filled))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::disk::LockedFile;
 use super::tasks::blocking;
 
 /// Content that can be read at any offset: an open file, or an object of another storage.
@@ -76,6 +77,16 @@ impl ReadAt for File {
         let read = rustix::io::preadv2(self, slices, offset, rustix::io::ReadWriteFlags::NOWAIT).ok()?;
         buffer.truncate(read);
         (read > 0).then(|| buffer.into())
+    }
+}
+
+impl ReadAt for LockedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        ReadAt::read_at(self.file(), buffer, offset)
+    }
+
+    fn read_cached(&self, offset: u64, most: usize) -> Option<Bytes> {
+        self.file().read_cached(offset, most)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the command line. `runner` starts the binary.
 
-mod runner;
+pub mod runner;
 
 mod check;
 mod client;

@@ -3,6 +3,7 @@
 mod concurrent_changes;
 mod conformance;
 mod damaged_files;
+mod file_systems;
 mod foreign_layers;
 mod lists;
 mod push;

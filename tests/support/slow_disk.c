@@ -4,7 +4,7 @@
  *
  *     OPERATION EFFECT path=TEXT [times=N] [chance=PERCENT]
  *
- * OPERATION  write, sync, rename (also link), remove, open, read, list, truncate, make, stat, or any
+ * OPERATION  write, sync, sync-directory, lock, rename (also link), remove, open, read, list, truncate, make, stat, or any
  * EFFECT     hold           the call waits until the rule is gone from the file
  *            delay=MS       the call waits for this long
  *            fail=ERRNO     the call fails with this number and has no effect
@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -170,6 +171,11 @@ static int affect_at(const char *operation, int dir, const char *name) {
     return affect(operation, path, -1);
 }
 
+static int is_directory(int fd) {
+    struct stat found;
+    return fstat(fd, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
 /* Defines a function of the C library that first applies the rules. */
 #define WRAP(result, failed, name, declared, passed, applied)                     \
     result name declared {                                                        \
@@ -187,7 +193,8 @@ WRAP(ssize_t, -1, pwrite64, (int fd, const void *b, size_t n, off64_t at), (fd, 
 WRAP(ssize_t, -1, pwritev64, (int fd, const struct iovec *v, int n, off64_t at), (fd, v, n, at), affect_fd("write", fd, at))
 WRAP(ssize_t, -1, read, (int fd, void *b, size_t n), (fd, b, n), affect_fd("read", fd, -1))
 WRAP(ssize_t, -1, pread64, (int fd, void *b, size_t n, off64_t at), (fd, b, n, at), affect_fd("read", fd, at))
-WRAP(int, -1, fsync, (int fd), (fd), affect_fd("sync", fd, -1))
+WRAP(int, -1, fsync, (int fd), (fd), affect_fd(is_directory(fd) ? "sync-directory" : "sync", fd, -1))
+WRAP(int, -1, flock, (int fd, int what), (fd, what), affect_fd("lock", fd, -1))
 WRAP(int, -1, fdatasync, (int fd), (fd), affect_fd("sync", fd, -1))
 WRAP(int, -1, ftruncate64, (int fd, off64_t len), (fd, len), affect_fd("truncate", fd, len))
 WRAP(int, -1, rename, (const char *from, const char *to), (from, to), affect_at("rename", AT_FDCWD, to))

@@ -1,6 +1,6 @@
 //! Changing a password file: adding, replacing and removing the line of one user. All other lines stay as they are.
 
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use super::create::create;
 use super::error::with_file_name;
 use super::htpasswd::{BCRYPT_COST, BadLine, LineShape, MAX_BYTES, Users};
 use crate::config::Secret;
+use crate::sys::disk::LockedFile;
 use crate::sys::{disk, random_id};
 
 /// The longest password, in bytes. Bcrypt ignores all bytes after these.
@@ -211,7 +212,7 @@ struct Opened {
     /// The path with symbolic links resolved, so that a link to the file stays a link.
     path: PathBuf,
     /// The open file, which holds the lock.
-    file: File,
+    file: LockedFile,
     content: Vec<u8>,
 }
 
@@ -222,8 +223,9 @@ impl Opened {
         let failed = |source| EditError::Io { path: path.to_owned(), source };
         let Some(path) = disk::optional(disk::resolve(path)).map_err(failed)? else { return Ok(None) };
         let file = disk::open(&path).map_err(failed)?;
-        let locked = disk::try_lock(&file).and_then(|locked| Ok(locked && disk::names(&path, &file)?));
-        if !locked.map_err(failed)? {
+        let locked = disk::try_lock(file).map_err(failed)?;
+        let Some(file) = locked else { return Err(EditError::Busy { path: named }) };
+        if !disk::names(&path, file.file()).map_err(failed)? {
             return Err(EditError::Busy { path: named });
         }
         let content = disk::read_named(&path, MAX_BYTES).map_err(failed)?;
@@ -233,7 +235,7 @@ impl Opened {
     /// Replaces the file at once: a server sees the old content or the new. Mode and owner stay, so that a server may still read it.
     fn replace(self, content: &[u8]) -> Result<(), EditError> {
         let failed = |source| EditError::Io { path: self.named.clone(), source };
-        let old = self.file.metadata().map_err(failed)?;
+        let old = self.file.file().metadata().map_err(failed)?;
         let temporary = disk::parent(&self.path).join(format!(".htpasswd-{}", random_id()));
         let write = || {
             let mut new = disk::make_new(&temporary, 0o600)?;
@@ -373,7 +375,8 @@ mod tests {
         assert_eq!(set_password(&link, "bob", &secret("secret")).unwrap(), Edited::Added);
         assert!(link.is_symlink() && users(&path).find("bob").is_some());
         let held = disk::open(&path).unwrap();
-        assert!(disk::try_lock(&held).unwrap());
+        let held = disk::try_lock(held).unwrap();
+        assert!(held.is_some());
         assert!(matches!(set_password(&path, "carol", &secret("secret")), Err(EditError::Busy { .. })));
     }
 

@@ -11,12 +11,13 @@ use super::banner;
 use crate::auth::Gate;
 use crate::cli::logging;
 use crate::cli::outcome::ErrorMessage;
-use crate::cli::settings::{ROOT_KEY, Settings, unwritable};
+use crate::cli::settings::{ROOT_KEY, Settings, degraded, unwritable};
 use crate::config::LogFormat;
 use crate::metrics::Metrics;
 use crate::registry::{self, Registry};
 use crate::server::Server;
 use crate::store::Store;
+use crate::sys::disk::Lacks;
 use crate::sys::{Machine, Tasks, blocking, raise_descriptor_limit};
 use crate::web::{AccessLog, App, Listener, Parts};
 
@@ -35,7 +36,7 @@ pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> 
     let (stop, abort) =
         stop_signals(&machine.tasks).map_err(|error| ErrorMessage(format!("cannot handle signals: {error}")))?;
     let config = settings.config();
-    let store = prepared_store(&settings, &machine).await?;
+    let store = prepared_store(&settings, &machine, &metrics).await?;
     let descriptors = raise_descriptor_limit();
     tracing::debug!(descriptors, "the limit of open files");
     // The port is opened first: a port in use is the most common mistake, and early clients wait instead of being refused.
@@ -61,10 +62,10 @@ pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> 
 }
 
 /// Returns the store, ready to be written to.
-async fn prepared_store(settings: &Settings, machine: &Machine) -> Result<Store, ErrorMessage> {
+async fn prepared_store(settings: &Settings, machine: &Machine, metrics: &Metrics) -> Result<Store, ErrorMessage> {
     let store = settings.store(machine.clock.clone());
     match store.prepare().await {
-        Ok(()) => {}
+        Ok(lacks) => report_lacks(settings, &store, lacks, metrics),
         // A full disk does not stop the server: stored content can be served, and cached content can be removed.
         Err(error) if error.is_full() => {
             tracing::warn!(%error, "the disk is full; nothing can be stored until space is freed")
@@ -72,6 +73,20 @@ async fn prepared_store(settings: &Settings, machine: &Machine) -> Result<Store,
         Err(error) => return Err(ErrorMessage(format!("{} {}", ROOT_KEY.join("."), unwritable(&store, &error)))),
     }
     Ok(store)
+}
+
+/// Tells what the file systems of the store lack.
+fn report_lacks(settings: &Settings, store: &Store, lacks: Lacks, metrics: &Metrics) {
+    let Lacks { locks, directory_sync, one_disk } = lacks;
+    for (ability, lacking) in [("locks", locks), ("directory_sync", directory_sync), ("one_disk", one_disk)] {
+        metrics.storage_lacks.with_label_values(&[ability]).set(lacking.into());
+    }
+    for message in degraded(store, lacks) {
+        // The directories may not have existed when the settings were checked. Otherwise a warning has said this.
+        if !settings.warnings().iter().any(|warning| warning.message().contains(&message)) {
+            tracing::warn!("{} {message}", ROOT_KEY.join("."));
+        }
+    }
 }
 
 async fn build_app(

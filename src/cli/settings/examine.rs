@@ -6,7 +6,7 @@ use std::path::Path;
 use indicatif::BinaryBytes;
 
 use super::hidden::not_covered;
-use super::storage_root::{ROOT_KEY, unwritable};
+use super::storage_root::{ROOT_KEY, degraded, unwritable};
 use crate::auth::{self, Finding};
 use crate::config::{Config, Draft, MirrorOrigin};
 use crate::oci::RepositoryName;
@@ -25,12 +25,14 @@ pub(in crate::cli) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
     let hidden = if is_right { hidden_by(&config.mirror, &store).await } else { Ok(Vec::new()) };
     // Permission bits do not tell whether a directory can be written to: /proc, read-only mounts and file servers that
     // distrust root refuse it all the same. So a write is tried. A full disk is no error: its content can be served.
-    let error = match &hidden {
-        Ok(_) => store.rehearse().await.err().filter(|error| !error.is_full()),
-        Err(error) => Some(error.clone()),
+    let rehearsed = match &hidden {
+        Ok(_) => store.rehearse().await,
+        Err(error) => Err(error.clone()),
     };
-    if let Some(error) = error {
-        draft.error(&ROOT_KEY, &unwritable(&store, &error));
+    match rehearsed {
+        Ok(lacks) => degraded(&store, lacks).iter().for_each(|message| draft.warn(&ROOT_KEY, message)),
+        Err(error) if error.is_full() => {}
+        Err(error) => draft.error(&ROOT_KEY, &unwritable(&store, &error)),
     }
     let hidden = hidden.unwrap_or_default();
     if !hidden.is_empty() && config.mirror.origin == MirrorOrigin::Written {

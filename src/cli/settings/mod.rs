@@ -9,4 +9,4 @@ mod load;
 pub(super) use examine::examine;
 pub(super) use file::read;
 pub(super) use load::Settings;
-pub(super) use storage_root::{ROOT_KEY, unwritable};
+pub(super) use storage_root::{ROOT_KEY, degraded, unwritable};

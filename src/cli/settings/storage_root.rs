@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::store::{Store, StoreError};
-use crate::sys::disk;
+use crate::sys::disk::{self, Lacks};
 
 /// The configuration key that names the store's directory.
 pub(in crate::cli) const ROOT_KEY: [&str; 3] = ["storage", "filesystem", "rootdirectory"];
@@ -27,6 +27,25 @@ pub(in crate::cli) fn unwritable(store: &Store, error: &StoreError) -> String {
     let parent = existing.display();
     let rest = if is_there { String::new() } else { format!(": no directory can be made in {parent}") };
     format!("cannot be used: {error}{rest}; name a directory that can be written to")
+}
+
+/// Returns what does not work as usual in this store, one message for each ability that its file systems lack. Each message
+/// continues after the name of the key.
+pub(in crate::cli) fn degraded(store: &Store, lacks: Lacks) -> Vec<String> {
+    let root = store.root().display();
+    let locks = format!(
+        "names {root}, whose file system has no file locks (flock): let only one Entrepot process use it, since a second one \
+         would not be noticed"
+    );
+    let directory_sync = format!(
+        "names {root}, whose file system cannot sync a directory: a power cut may undo the pushes of the last seconds"
+    );
+    let one_disk = format!(
+        "names {root}, where arriving and complete content lie on different file systems: each push is copied at its end, \
+         which takes longer and needs its space twice meanwhile; move both to one file system to avoid this"
+    );
+    let messages = [(lacks.locks, locks), (lacks.directory_sync, directory_sync), (lacks.one_disk, one_disk)];
+    messages.into_iter().filter(|(lacking, _)| *lacking).map(|(_, message)| message).collect()
 }
 
 /// Names the thing at `path` that is not a directory, such as a file. Returns `None` for a directory, and if `path` cannot be

@@ -15,6 +15,7 @@ use super::paths::on_disk;
 use super::recent::{ArrivingFile, RecentBatches, RecentMemory};
 use crate::oci::{Digest, Hasher, Span};
 use crate::store::StoreError;
+use crate::sys::disk::LockedFile;
 use crate::sys::{disk, random_id};
 
 /// The journal is written again after a 128th of the blob has arrived, but not earlier and not later than after this
@@ -28,8 +29,8 @@ const JOURNAL_AFTER: std::ops::RangeInclusive<u64> = 256 << 10..=16 << 20;
 pub struct Partial {
     directory: PathBuf,
     data: PathBuf,
-    /// The file of the blob, locked (`flock`) as long as it is open.
-    file: Arc<File>,
+    /// The file of the blob, locked as long as it is open.
+    file: Arc<LockedFile>,
     arrivals: Arc<Arrivals>,
     recent: Arc<RecentBatches>,
     /// The number of bytes in the journal.
@@ -76,12 +77,13 @@ impl Partial {
             let file = disk::open_writable(&data)?;
             // If the lock fails, another process fills the file. If the name differs, another process has just
             // completed it.
-            if !(disk::try_lock(&file)? && disk::names(&data, &file)?) {
+            let locked = disk::try_lock(file)?;
+            let Some(file) = locked.filter(|file| disk::names(&data, file.file()).unwrap_or(false)) else {
                 return Self::open_own(within, memory);
-            }
+            };
             let journal = disk::optional(disk::read(&within.join("extents")))?.unwrap_or_default();
             let mut extents = Extents::from_journal(&String::from_utf8_lossy(&journal));
-            extents.truncate(file.metadata()?.len());
+            extents.truncate(file.file().metadata()?.len());
             Ok(Self::new((within, data), file, extents, Shared::Resumable, memory))
         })
         .await
@@ -96,13 +98,13 @@ impl Partial {
     fn open_own(directory: PathBuf, memory: RecentMemory) -> std::io::Result<Self> {
         let data = directory.join(format!("data-{}", random_id()));
         let file = disk::open_writable(&data)?;
-        disk::try_lock(&file)?;
+        let Some(file) = disk::try_lock(file)? else { return Err(std::io::ErrorKind::ResourceBusy.into()) };
         Ok(Self::new((directory, data), file, Extents::default(), Shared::Own, memory))
     }
 
     fn new(
         (directory, data): (PathBuf, PathBuf),
-        file: File,
+        file: LockedFile,
         extents: Extents,
         shared: Shared,
         memory: RecentMemory,
@@ -149,8 +151,8 @@ impl Partial {
             let mut written = Vec::new();
             for claim in arrivals.claim(batch.span()) {
                 let (span, part) = (claim.span, batch.part(claim.span));
-                let differs = compare(&file, &part)?;
-                disk::write_all_at(&file, span.start, part.pieces())?;
+                let differs = compare(file.file(), &part)?;
+                disk::write_all_at(file.file(), span.start, part.pieces())?;
                 // From here on, the hash takes the bytes from memory. They are the same as those in the file, since no
                 // other write may touch them.
                 recent.keep(part);
@@ -184,7 +186,7 @@ impl Partial {
         let write = move || {
             let _alone = alone;
             let extents = arrivals.snapshot();
-            file.sync_data()?;
+            file.file().sync_data()?;
             disk::write_replace(&journal, extents.to_journal().as_bytes())?;
             journalled.store(extents.total(), Ordering::Relaxed);
             Ok(())
@@ -205,7 +207,7 @@ impl Partial {
         let (forget, file) = (self.forget_all_but(Extents::default()), Arc::clone(&self.file));
         let empty = move || {
             forget()?;
-            file.set_len(0)
+            file.file().set_len(0)
         };
         self.operations.alone("empty partial", &self.data, empty).await
     }
@@ -243,10 +245,10 @@ impl Partial {
         let (shared, whole) = (self.shared, self.arrivals.prefix());
         let store = move || {
             // An earlier, longer attempt may have left a tail that no journal knows.
-            let stored = file.set_len(whole).and_then(|()| file.sync_data());
+            let stored = file.file().set_len(whole).and_then(|()| file.file().sync_data());
             if let Err(error) = stored.and_then(|()| disk::rename_durably(&data, &to)) {
                 // Nothing is kept that may be lost in a crash, and nothing that the ledger does not count.
-                if disk::names(&to, &file).unwrap_or(false) {
+                if disk::names(&to, file.file()).unwrap_or(false) {
                     let _ = disk::remove(&to);
                 }
                 let _ = remove_files(&data, &directory, shared);
@@ -309,10 +311,10 @@ pub(super) fn remove(directory: &Path) -> std::io::Result<bool> {
     for entry in disk::list(directory)?.iter().filter(|entry| entry.name.starts_with("data")) {
         let path = directory.join(&entry.name);
         let Some(file) = disk::optional(disk::open(&path))? else { continue };
-        match disk::try_lock(&file)? {
+        match disk::try_lock(file)? {
             // Held until the file is gone, so that no fill resumes it meanwhile.
-            true => free.push((path, file)),
-            false => in_use = true,
+            Some(file) => free.push((path, file)),
+            None => in_use = true,
         }
     }
     if !in_use {

@@ -2,7 +2,6 @@
 //! need not read them back.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::Batch;
 use crate::sys::ReadAt;
+use crate::sys::disk::LockedFile;
 
 /// The most bytes that are kept of one blob …
 const KEPT: u64 = 4 << 20;
@@ -80,7 +80,7 @@ impl RecentBatches {
 /// The file of an arriving blob, with the bytes that were written last.
 #[derive(Debug)]
 pub(super) struct ArrivingFile {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<LockedFile>,
     pub(super) recent: Arc<RecentBatches>,
 }
 

@@ -1,6 +1,5 @@
 //! The driver for a directory of a local or shared file system.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use super::verbs::{
 };
 use crate::store::StoredBlob;
 use crate::store::key::ObjectKey;
-use crate::sys::disk::{self, Changed, Share};
+use crate::sys::disk::{self, Changed, LockedFile, Share};
 
 /// Keeps each object in a file below one root directory; the key is the path of the file.
 #[derive(Debug)]
@@ -73,11 +72,9 @@ impl Driver for DiskDriver {
     fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter> {
         let path = self.path(key);
         let file = disk::open_writable(&path)?;
-        if !disk::try_lock(&file)? {
-            return Ok(OpenedWriter::Busy);
-        }
+        let Some(file) = disk::try_lock(file)? else { return Ok(OpenedWriter::Busy) };
         // The file may have been committed between its opening and its lock: then the lock is on a published blob.
-        if !disk::names(&path, &file)? {
+        if !disk::names(&path, file.file())? {
             return Ok(OpenedWriter::Moved);
         }
         Ok(OpenedWriter::Writer(Arc::new(file)))
@@ -117,22 +114,21 @@ impl FileLocks for DiskDriver {
 
     fn try_lock(&self, key: &ObjectKey, share: Share) -> io::Result<Option<LockGuard>> {
         let file = disk::open_writable(&self.path(key))?;
-        // The lock (`flock`) lives as long as the file is open.
-        Ok(disk::try_share(&file, share)?.then(|| LockGuard::new(file)))
+        Ok(disk::try_share(file, share)?.map(LockGuard::new))
     }
 }
 
-impl Writer for File {
+impl Writer for LockedFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(self.file().metadata()?.len())
     }
 
     fn write_at(&self, content: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(content, offset)
+        self.file().write_all_at(content, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_all()
+        self.file().sync_all()
     }
 }
 

@@ -16,6 +16,7 @@ const MAX_SLICES: usize = 1024;
 
 pub use std::fs::Metadata;
 
+use super::unsupported::is_unsupported;
 use crate::sys::clock::age_at;
 use crate::sys::random::random_id;
 
@@ -142,8 +143,28 @@ pub fn write_all_at(file: &File, mut offset: u64, pieces: &[Bytes]) -> io::Resul
 /// Renames a synced file and makes the rename itself durable.
 pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     make_durably(parent(to))?;
-    fs::rename(from, to)?;
+    rename_or_copy(from, to)?;
     sync_parent(to)
+}
+
+/// Renames a synced file. If the new name is on another file system, it copies the file beside the new name, syncs the copy
+/// and renames that.
+fn rename_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        renamed => return renamed,
+    }
+    let temporary = sibling(to);
+    let moved = copy_synced(from, &temporary).and_then(|()| fs::rename(&temporary, to));
+    if moved.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    moved.and_then(|()| fs::remove_file(from))
+}
+
+fn copy_synced(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
 }
 
 /// Renames a synced file like [`rename_durably`], unless the new name exists. Then the error has the kind
@@ -153,7 +174,7 @@ pub fn name_durably(from: &Path, to: &Path) -> io::Result<()> {
         Ok(()) => fs::remove_file(from)?,
         // The file system does not support links.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && fs::symlink_metadata(to).is_err() => {
-            fs::rename(from, to)?
+            rename_or_copy(from, to)?
         }
         Err(error) => return Err(error),
     }
@@ -165,8 +186,8 @@ pub fn name_durably(from: &Path, to: &Path) -> io::Result<()> {
 pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let temporary = sibling(to);
     make_durably(parent(to))?;
-    let copy = || fs::copy(from, &temporary).and_then(|_| File::open(&temporary)?.sync_all());
-    let made = fs::hard_link(from, &temporary).or_else(|_| copy()).and_then(|()| rename_durably(&temporary, to));
+    let linked = fs::hard_link(from, &temporary).or_else(|_| copy_synced(from, &temporary));
+    let made = linked.and_then(|()| rename_durably(&temporary, to));
     if made.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -222,7 +243,11 @@ fn make_durably(directory: &Path) -> io::Result<()> {
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(parent(path))?.sync_all()?;
+    match File::open(parent(path))?.sync_all() {
+        // A file system that cannot sync a directory is known by [`super::Lacks`].
+        Err(error) if is_unsupported(&error) => {}
+        synced => synced?,
+    }
     #[cfg(test)]
     super::synced::note(parent(path));
     Ok(())

@@ -3,12 +3,14 @@
 
 #[cfg(test)]
 pub mod synced;
+mod unsupported;
 mod files;
 mod directories;
 mod temporary;
 mod owner;
 mod probe;
 mod locks;
+mod lacks;
 mod named;
 
 pub use directories::{Changed, DirEntry, changed, each, list, make_dir, make_private_dir, remove_dir, remove_empty};
@@ -17,7 +19,8 @@ pub use files::{
     parent, read, remove, rename_durably, resolve, touch, write_all_at, write_atomic, write_into_durable,
     write_replace,
 };
-pub use locks::{Share, names, try_lock, try_share};
+pub use lacks::{Lacks, rehearse_push};
+pub use locks::{LockedFile, Share, names, try_lock, try_share};
 pub use named::{NAMED_BYTES, explain, read_named};
 pub use owner::{give, owner, process_owner};
 pub use probe::{Space, nearest, probe_makeable, probe_writable, space};

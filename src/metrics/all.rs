@@ -1,13 +1,9 @@
-//! Defines every metric, with its type.
-//!
-//! Floor 0. Imports no other module. The metrics are passed as a value and are never global. Metrics named `registry_*`
-//! have the same meaning as in distribution v3, so that its dashboards keep working. Metrics named `entrepot_*` are our
-//! own.
+//! Every metric of a process.
 
-use prometheus::core::Collector;
+use super::register::{counter, counters, gauge, gauges, histograms, seconds_counters};
 use prometheus::{
-    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, exponential_buckets,
+    CounterVec, Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    exponential_buckets,
 };
 
 /// Holds all metrics of one process.
@@ -89,6 +85,8 @@ pub struct Metrics {
     pub first_byte: HistogramVec,
     /// Bytes of whole blobs in the cache.
     pub cache_bytes: IntGauge,
+    /// `ability`: 1 for each ability that the file systems of the store lack.
+    pub storage_lacks: IntGaugeVec,
     /// Bytes of partial blobs that no fill is working on.
     pub cache_partial_bytes: IntGauge,
     /// Whole blobs in the cache.
@@ -302,6 +300,7 @@ impl Metrics {
                 &["cache"],
                 seconds(),
             ),
+            storage_lacks: gauges(r, "entrepot_storage_lacks", "Abilities that the file system lacks", &["ability"]),
             cache_bytes: gauge(r, "entrepot_cache_bytes", "Bytes of whole blobs in the cache"),
             cache_partial_bytes: gauge(
                 r,
@@ -363,36 +362,6 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn add<M: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<M>) -> M {
-    let metric = made.expect("the names and labels above are valid");
-    registry.register(Box::new(metric.clone())).expect("each name above is used once");
-    metric
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    add(registry, IntCounter::new(name, help))
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    add(registry, IntCounterVec::new(Opts::new(name, help), labels))
-}
-
-fn seconds_counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> CounterVec {
-    add(registry, CounterVec::new(Opts::new(name, help), labels))
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    add(registry, IntGauge::new(name, help))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    add(registry, IntGaugeVec::new(Opts::new(name, help), labels))
-}
-
-fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
-    add(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
 }
 
 #[cfg(test)]
