@@ -235,3 +235,16 @@ fn login_that_a_token_server_does_not_know_any_more_is_renewed() {
     let calls = std::fs::read_to_string(directory.join("calls")).unwrap();
     assert_eq!(calls.lines().count(), 2, "the program is asked once more");
 }
+
+#[test]
+fn target_that_does_not_know_the_parameter_is_asked_without_it() {
+    let back = Scripted::start("127.0.0.2", |asked| match asked.target.contains("ns=") {
+        true => Script::new(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
+        false => registry(asked, &content()),
+    });
+    let target = back.url();
+    let front = Scripted::start("127.0.0.1", move |asked| {
+        Script::new(307, "").with("Location", format!("{target}{}", asked.target))
+    });
+    pull_all(&mirror_of(&front.url(), ""));
+}

@@ -97,8 +97,16 @@ impl Namespace {
     /// Decides about an answer to a request that was sent with the parameter, or without it, and learns from it. `repeated`
     /// means that the request was sent both ways now.
     pub(in crate::upstream) fn judge(&self, response: &Response, sent: bool, repeated: bool) -> NamespaceVerdict {
-        if response.redirected || self.rule == Rule::Never {
+        if self.rule == Rule::Never {
             return NamespaceVerdict::Ours;
+        }
+        if response.redirected {
+            // The target says nothing about the endpoint. But it may refuse only because of the parameter, which the redirect kept.
+            let is_refusal = response.status.is_client_error() && response.status != StatusCode::TOO_MANY_REQUESTS;
+            return match sent && !repeated && is_refusal && self.rule == Rule::Learn && self.known() == Kind::Unknown {
+                true => NamespaceVerdict::Repeat { with: false },
+                false => NamespaceVerdict::Ours,
+            };
         }
         self.judge_head(response.status, &response.headers, sent, repeated)
     }
