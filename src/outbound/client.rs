@@ -215,6 +215,11 @@ impl Client {
         Ok(self.response(delivered, &form.url, false))
     }
 
+    /// Returns true if a limit of the governed link holds now, so that all bodies arrive slowly.
+    pub fn is_limited_now(&self) -> bool {
+        self.link.as_ref().is_some_and(LinkShare::is_limited_now)
+    }
+
     fn response(&self, delivered: Delivered, url: &Url, redirected: bool) -> Response {
         let Delivered { mut response, pool, is_reused, lost } = delivered;
         let (pools, clock) = (Arc::clone(&self.pools), self.clock.clone());

@@ -41,6 +41,11 @@ impl Upstream {
         self.endpoint(endpoint).host()
     }
 
+    /// Returns true if `mirror.link` limits the rate at which content of this upstream arrives now.
+    pub fn is_limited_now(&self) -> bool {
+        self.client.is_limited_now()
+    }
+
     /// Returns true if few of the requests that the upstream counts are left, as its last answer said. Requests that
     /// would only refresh stored content should wait then.
     pub fn spares_pulls(&self) -> bool {

@@ -150,6 +150,11 @@ impl Concurrency {
             return;
         }
         refused.regrown = true;
+        if refused.outage && self.first_search != FirstSearch::Over {
+            // The search was growing. It goes on with the next number, since the outage has cost enough time.
+            self.count = (refused.before * 2).min(self.most);
+            return self.measure(Step::Known(Direction::Larger), now);
+        }
         self.count = if refused.outage { refused.before } else { (self.count * 2).min(refused.before) };
         self.mode = match self.count >= refused.before {
             true if self.first_search != FirstSearch::Over => return self.measure(Step::Known(Direction::Larger), now),
@@ -255,9 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn outage_during_the_first_search_does_not_delay_the_search() {
+        let mut concurrency = Concurrency::new(FillConnections::Auto, MAX);
+        concurrency.refused(ms(1000), 0, ms(1000));
+        concurrency.refused(ms(1200), 0, ms(1200));
+        assert_eq!(concurrency.count(), INITIAL);
+        concurrency.answered(ms(1400));
+        concurrency.observe(&load(ms(1400)));
+        assert_eq!(concurrency.count(), INITIAL * 2);
+    }
+
+    #[test]
     fn number_that_is_refused_again_is_not_taken_for_an_outage() {
         let mut concurrency = Concurrency::new(FillConnections::Auto, MAX);
-        concurrency.count = 8;
+        (concurrency.count, concurrency.first_search) = (8, FirstSearch::Over);
         concurrency.refused(ms(1000), 0, ms(1000));
         concurrency.answered(ms(1100));
         concurrency.observe(&load(ms(1100)));

@@ -23,4 +23,4 @@ pub use measurement::Load;
 pub use pace::EndpointPace;
 pub use plan::Delivery;
 pub use scheduler::{Needs, Scheduler};
-pub use watch::Fault;
+pub use watch::{Fault, LinkState};

@@ -6,7 +6,7 @@ use super::connection::{ActiveConnection, Assignment};
 use super::pace::EndpointPace;
 use super::plan::{Delivery, Plan};
 use super::rate::RateMeter;
-use super::watch::{Fault, Watch};
+use super::watch::{Fault, LinkState, Watch};
 use crate::oci::Span;
 use crate::store::Extents;
 
@@ -238,6 +238,11 @@ impl Scheduler {
             None => {}
         }
         Some(connection.opened)
+    }
+
+    /// Records whether this server itself limits the rate of the link now.
+    pub fn observe_link(&mut self, link: LinkState) {
+        self.watch.link = link;
     }
 
     /// Returns the connections that should be replaced: those that are silent or slow while others are not.

@@ -45,9 +45,20 @@ pub enum Fault {
     Slow { rate: f64, expected: f64 },
 }
 
+/// Tells whether this server itself limits the rate at which bytes arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkState {
+    #[default]
+    Unlimited,
+    /// All connections share a limit, so a low rate says nothing about a connection. Only its peers do, which have the same
+    /// limit at the same time.
+    Limited,
+}
+
 /// Watches the connections of one transfer.
 #[derive(Debug, Default)]
 pub struct Watch {
+    pub link: LinkState,
     /// The time of the last replacement.
     replaced: Duration,
     /// The number of new connections in a row that turned out to be slow.
@@ -79,7 +90,7 @@ impl Watch {
             if !old || plan.delivery != Delivery::Ranges || !plan.active[at].assignment.bounded {
                 continue;
             }
-            let slow = slow(plan, at, paces, now);
+            let slow = slow(plan, at, self.earlier(paces, plan.active[at].endpoint), now);
             let first_time = !std::mem::replace(&mut plan.active[at].compared, true);
             let new = plan.active[at].opened >= self.replaced;
             self.slow_in_a_row = match slow {
@@ -92,10 +103,18 @@ impl Watch {
             }
             faults.extend(slow.map(|slow| (ticket, slow)));
         }
-        if faults.is_empty() {
+        if faults.is_empty() && self.link == LinkState::Unlimited {
             faults.extend(self.trial(plan, paces, now));
         }
         faults
+    }
+
+    /// Returns the rate of earlier connections to an endpoint, if the present ones can be compared with it.
+    fn earlier(&self, paces: &[EndpointPace], endpoint: usize) -> Option<f64> {
+        match self.link {
+            LinkState::Unlimited => paces[endpoint].rate(),
+            LinkState::Limited => None,
+        }
     }
 
     /// Returns the connection whose segment ends last, if that is so late that another connection should be tried.
@@ -135,7 +154,7 @@ fn stalled(connection: &ActiveConnection, total: u64, now: Duration) -> Option<D
 }
 
 /// Compares the rate of a connection with that of the other connections to its endpoint, and of earlier ones.
-fn slow(plan: &Plan, at: usize, paces: &[EndpointPace], now: Duration) -> Option<Fault> {
+fn slow(plan: &Plan, at: usize, earlier: Option<f64>, now: Duration) -> Option<Fault> {
     let connection = &plan.active[at];
     let rate = connection.rate(now)?;
     let is_peer = |other: &&ActiveConnection| {
@@ -143,7 +162,7 @@ fn slow(plan: &Plan, at: usize, paces: &[EndpointPace], now: Duration) -> Option
         is_other && other.endpoint == connection.endpoint
     };
     let rates = plan.active.iter().filter(is_peer).filter_map(|other| other.rate(now)).collect();
-    let earlier = paces[connection.endpoint].rate().unwrap_or(0.0) / SLOW_EARLIER;
+    let earlier = earlier.unwrap_or(0.0) / SLOW_EARLIER;
     let peers = median(rates).unwrap_or(0.0) / SLOW;
     let lasts = connection.left() as f64 / rate.max(1.0);
     let expected = peers.max(earlier);
@@ -154,4 +173,38 @@ fn slow(plan: &Plan, at: usize, paces: &[EndpointPace], now: Duration) -> Option
 pub fn median(mut rates: Vec<f64>) -> Option<f64> {
     rates.sort_by(f64::total_cmp);
     rates.get(rates.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fills::schedule::{Needs, Scheduler};
+    use crate::store::Extents;
+
+    /// Runs four equally slow connections to an endpoint that was fast before. Returns the number of those that are replaced.
+    fn replaced(link: LinkState) -> usize {
+        let mut pace = EndpointPace::default();
+        pace.transferred(10_000_000.0, 100_000_000);
+        let mut scheduler = Scheduler::new(Some(1 << 30), 8 << 20, vec![pace]);
+        scheduler.observe_link(link);
+        let ms = Duration::from_millis;
+        let mut replaced = 0;
+        for at in 0..4 {
+            let needs = Needs { arrived: &Extents::default(), wanted: &[], connections: 4, now: ms(at) };
+            let assignment = scheduler.take(0, &needs).unwrap();
+            scheduler.answered(assignment.ticket, ms(at));
+            for tick in 1..=60 {
+                let position = assignment.span.start + tick * 5_000;
+                scheduler.received(assignment.ticket, position, ms(at + tick * 100));
+                replaced += scheduler.faults(ms(at + tick * 100)).len();
+            }
+        }
+        replaced
+    }
+
+    #[test]
+    fn connections_over_a_limited_link_are_not_compared_with_earlier_ones() {
+        assert!(replaced(LinkState::Unlimited) > 0);
+        assert_eq!(replaced(LinkState::Limited), 0);
+    }
 }

@@ -19,7 +19,7 @@ use super::state::Transfer;
 use crate::config::Unattended;
 use crate::fills::host_limits::HostPermit;
 use crate::fills::progress::Phase;
-use crate::fills::schedule::{Fault, Scheduler};
+use crate::fills::schedule::{Fault, LinkState, Scheduler};
 use crate::fills::source::BlobSource;
 use crate::upstream::UpstreamError;
 
@@ -256,6 +256,8 @@ impl<'t> Drive<'t> {
     /// Replaces connections that are silent or slow while others are not, and looks at the load of the hosts.
     fn judge(self, running: &mut Running<'t>) {
         let transfer = self.transfer;
+        let link = if self.source.upstream.is_limited_now() { LinkState::Limited } else { LinkState::Unlimited };
+        transfer.scheduler().observe_link(link);
         let faults = transfer.scheduler().faults(transfer.shared.hosts.now());
         for (ticket, fault) in faults {
             // A connection that has just ended needs no fault.

@@ -21,7 +21,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const MAX_WAIT: Duration = Duration::from_secs(15);
 /// … and between them it is this part of the time since the first such failure. So little time is lost when the endpoint
 /// works again, and it is asked the more seldom the longer it fails.
-const WAIT_PART: u32 = 10;
+const WAIT_PART: u32 = 20;
 
 /// An endpoint that has sent nothing for this long is given up too, regardless of the number of connections.
 const MAX_IDLE: Duration = Duration::from_secs(180);

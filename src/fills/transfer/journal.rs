@@ -7,9 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::TransferError;
 use super::state::Transfer;
 
-/// The journal is written at most once in this time, and for at most a tenth of the time …
+/// The journal is written at most once in this time, and for at most half of the time …
 const JOURNAL_EVERY: Duration = Duration::from_millis(25);
-const JOURNAL_PART: u32 = 10;
 /// … and at least once in this time if anything has arrived.
 const JOURNAL_AFTER: Duration = Duration::from_secs(1);
 
@@ -70,7 +69,7 @@ impl Transfer<'_> {
                 journal = self.partial.journal() => journal,
                 () = done.cancelled() => return,
             };
-            pause = JOURNAL_EVERY.max(self.shared.machine.clock.since(written) * (JOURNAL_PART - 1));
+            pause = JOURNAL_EVERY.max(self.shared.machine.clock.since(written));
             if let Err(error) = journal
                 && !std::mem::replace(&mut warned, true)
             {

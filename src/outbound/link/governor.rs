@@ -130,6 +130,11 @@ impl LinkGovernor {
 }
 
 impl LinkShare {
+    /// Returns true if bytes have to wait for the link now.
+    pub(in crate::outbound) fn is_limited_now(&self) -> bool {
+        !self.governor.state().queue.is_unlimited(self.part)
+    }
+
     /// Begins a transfer.
     pub(in crate::outbound) fn begin(&self, traffic: Traffic) -> LinkUse {
         LinkUse { share: self.clone(), traffic, tag: 0 }
