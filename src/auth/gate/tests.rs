@@ -212,9 +212,17 @@ async fn empty_file_has_no_users() {
     assert!(log_in(&gate, "", "").await.is_none());
 }
 
+#[tokio::test]
+async fn unusable_line_costs_only_its_own_user_the_login() {
+    let gate = Setup::new(&format!("\u{feff}{ALICE}\nmallory:plain\nno colon\n")).gate().unwrap();
+    assert!(log_in(&gate, "alice", "secret").await.is_some());
+    assert!(log_in(&gate, "mallory", "plain").await.is_none());
+    assert!(log_in(&gate, "no colon", "").await.is_none());
+}
+
 #[test]
 fn unusable_file_is_an_error() {
-    let setup = Setup::new(&format!("{ALICE}\nmallory:plain\n"));
+    let setup = Setup::new("# users\n\nmallory:plain\n");
     let error = setup.gate().unwrap_err().to_string();
     let path = setup.path.display();
     assert!(error.starts_with(&format!("{path}:3: ")), "{error}");

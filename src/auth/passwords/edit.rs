@@ -9,7 +9,7 @@ use bcrypt::{HashParts, Version};
 
 use super::create::create;
 use super::error::with_file_name;
-use super::htpasswd::{BCRYPT_COST, BadLine, LineShape, MAX_BYTES, Users};
+use super::htpasswd::{BCRYPT_COST, BadLine, LineShape, MAX_BYTES, Users, without_mark};
 use crate::config::Secret;
 use crate::sys::disk::LockedFile;
 use crate::sys::{disk, random_id};
@@ -124,7 +124,7 @@ pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
         disk::read_named(path, MAX_BYTES).map_err(|source| EditError::Io { path: path.to_owned(), source })?;
     check_lines(path, &content, None)?;
     let mut names: Vec<String> = Vec::new();
-    for name in content.split(|&byte| byte == b'\n').filter_map(name_of) {
+    for name in without_mark(&content).split(|&byte| byte == b'\n').filter_map(name_of) {
         let name = String::from_utf8_lossy(name).into_owned();
         if !names.contains(&name) {
             names.push(name);
@@ -133,7 +133,7 @@ pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
     Ok(names)
 }
 
-/// Returns the first line that a server would refuse, and the reason. Blocks.
+/// Returns the first line that a server cannot use, and the reason. Blocks.
 pub fn first_bad_line(path: &Path) -> Option<String> {
     let content = disk::read_named(path, MAX_BYTES).ok()?;
     let shown = path.display();
@@ -228,7 +228,7 @@ impl Opened {
         if !disk::names(&path, file.file()).map_err(failed)? {
             return Err(EditError::Busy { path: named });
         }
-        let content = disk::read_named(&path, MAX_BYTES).map_err(failed)?;
+        let content = without_mark(&disk::read_named(&path, MAX_BYTES).map_err(failed)?).to_vec();
         Ok(Some(Self { named, path, file, content }))
     }
 

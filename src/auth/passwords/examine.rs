@@ -40,8 +40,9 @@ pub fn examine(auth: &config::Htpasswd) -> Vec<Finding> {
         }
         Err(error) => return vec![Finding::Error(format!("names {shown}: {}", disk::explain(path, &error)))],
     };
-    let line =
-        |bad: BadLine| Finding::Error(format!("names {shown}:{}: {}", bad.line, with_file_name(&bad.problem, path)));
+    // Beside users that can log in, a line that cannot be used is left out.
+    let finding = if Users::parse_usable(&content).is_ok() { Finding::Warning } else { Finding::Error };
+    let line = |bad: BadLine| finding(format!("names {shown}:{}: {}", bad.line, with_file_name(&bad.problem, path)));
     let mut findings: Vec<Finding> = Users::bad_lines(&content).into_iter().map(line).collect();
     if Users::parse(&content).is_ok_and(|users| users.len() == 0) {
         findings.push(Finding::Warning(format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::error::{PasswordFileError, with_file_name};
-use super::htpasswd::{MAX_BYTES, Users};
+use super::htpasswd::{BadLine, MAX_BYTES, Users};
 use super::provision::{self, provision};
 use crate::sys::disk::{self, Stamp};
 use crate::sys::{Clock, Moment, blocking};
@@ -51,7 +51,8 @@ impl WatchedFile {
         }
         Ok(Self {
             path: path.to_owned(),
-            users: ArcSwap::from_pointee(read(path)?),
+            // The check of the configuration has warned of lines that cannot be used.
+            users: ArcSwap::from_pointee(read(path)?.0),
             checking: AtomicBool::new(false),
             checked: Mutex::new(clock.moment()),
             seen: Mutex::new(stamp),
@@ -92,7 +93,11 @@ impl WatchedFile {
         }
         *seen = stamp;
         match read(&self.path) {
-            Ok(users) => {
+            Ok((users, bad)) => {
+                for bad in bad {
+                    let problem = with_file_name(&bad.problem, &self.path);
+                    tracing::warn!(path = %self.path.display(), line = bad.line, problem, "a line of the password file is left out");
+                }
                 tracing::info!(path = %self.path.display(), users = users.len(), "the password file changed and was read again");
                 self.users.store(Arc::new(users));
             }
@@ -103,10 +108,11 @@ impl WatchedFile {
     }
 }
 
-fn read(path: &Path) -> Result<Users, PasswordFileError> {
+/// Reads the file. Returns its users, and the lines that cannot be used.
+fn read(path: &Path) -> Result<(Users, Vec<BadLine>), PasswordFileError> {
     let content = disk::read_named(path, MAX_BYTES)
         .map_err(|source| PasswordFileError::Read { path: path.to_owned(), source })?;
-    Users::parse(&content).map_err(|bad| PasswordFileError::Line {
+    Users::parse_usable(&content).map_err(|bad| PasswordFileError::Line {
         path: path.to_owned(),
         line: bad.line,
         problem: with_file_name(&bad.problem, path),

@@ -30,6 +30,8 @@ pub(in crate::auth) struct BadLine {
     pub(in crate::auth) line: usize,
     pub(in crate::auth) problem: String,
     pub(in crate::auth) shape: LineShape,
+    /// The user of the line, if it names one.
+    user: Option<String>,
 }
 
 /// Tells whether a line that cannot be used is a user's.
@@ -62,14 +64,31 @@ impl Users {
     /// Parses lines of `USER:HASH`, or of `USER:HASH:COMMENT` as nginx allows. Skips empty lines and lines that begin with `#`. If
     /// a user has two lines, the later one counts, as in `registry:2`.
     pub(in crate::auth) fn parse(content: &[u8]) -> Result<Self, BadLine> {
-        let mut hashes = HashMap::new();
+        let (users, bad) = Self::read(content);
+        bad.into_iter().next().map_or(Ok(users), Err)
+    }
+
+    /// Parses like [`Self::parse`], but leaves out lines that cannot be used, and returns them. A user whose last line cannot be used
+    /// has no password. Fails if there are such lines and no user is left.
+    pub(super) fn parse_usable(content: &[u8]) -> Result<(Self, Vec<BadLine>), BadLine> {
+        let (users, mut bad) = Self::read(content);
+        if users.len() == 0 && !bad.is_empty() { Err(bad.swap_remove(0)) } else { Ok((users, bad)) }
+    }
+
+    fn read(content: &[u8]) -> (Self, Vec<BadLine>) {
+        let (mut hashes, mut bad) = (HashMap::new(), Vec::new());
         for entry in entries(content) {
-            let (user, hash) = entry?;
-            hashes.insert(user.to_owned(), Arc::new(hash));
+            match entry {
+                Ok((user, hash)) => drop(hashes.insert(user.to_owned(), Arc::new(hash))),
+                Err(line) => {
+                    line.user.as_ref().map(|user| hashes.remove(user));
+                    bad.push(line);
+                }
+            }
         }
         let work =
             hashes.values().fold(LoginWork::default(), |work: LoginWork, hash: &Arc<Hash>| work.with(hash.scheme));
-        Ok(Self { hashes, work })
+        (Self { hashes, work }, bad)
     }
 
     /// Returns every line that cannot be parsed.
@@ -142,14 +161,20 @@ impl RestOfWork {
 
 /// Parses each line that names a user.
 fn entries(content: &[u8]) -> impl Iterator<Item = Result<(&str, Hash), BadLine>> {
-    content.split(|&b| b == b'\n').enumerate().filter_map(|(index, line)| {
-        let bad = |shape, problem| BadLine { line: index + 1, problem, shape };
+    without_mark(content).split(|&b| b == b'\n').enumerate().filter_map(|(index, line)| {
+        let bad = |shape, problem, user| BadLine { line: index + 1, problem, shape, user };
         let Ok(line) = str::from_utf8(line).map(str::trim) else {
-            return Some(Err(bad(LineShape::Other, format!("this line is not UTF-8; {REMOVE_LINE}"))));
+            return Some(Err(bad(LineShape::Other, format!("this line is not UTF-8; {REMOVE_LINE}"), None)));
         };
         let names_a_user = !line.is_empty() && !line.starts_with('#');
-        names_a_user.then(|| parse_line(line).map_err(|problem| bad(shape(line), problem)))
+        let user = || line.split_once(':').map(|(user, _)| user.to_owned());
+        names_a_user.then(|| parse_line(line).map_err(|problem| bad(shape(line), problem, user())))
     })
+}
+
+/// Removes the byte order mark that editors of Windows write at the beginning of a file.
+pub(super) fn without_mark(content: &[u8]) -> &[u8] {
+    content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
 /// Returns the shape of a line that cannot be parsed.
@@ -344,6 +369,27 @@ long80:$2y$04$rpPvxVrZpZt0PR7vsARP5O2m0vrjQBm2DyvYk37h1Neogc7xgMeM2
         let users = Users::parse(all.as_bytes()).unwrap();
         assert!(users.verify("s", &secret("secret")) && users.verify("b", &secret("secret")));
         assert!(!users.verify("s", &secret("")) && !users.verify("unknown", &secret("secret")));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_used_cost_only_their_own_users_the_password() {
+        const GOOD: &str = "a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";
+        let names = |content: &[u8]| {
+            let (users, bad) = Users::parse_usable(content).map_err(|bad| bad.line)?;
+            let mut names: Vec<String> = users.hashes.keys().cloned().collect();
+            names.sort();
+            Ok::<_, usize>((names.join(" "), bad.iter().map(|bad| bad.line).collect::<Vec<_>>()))
+        };
+        let with = |more: &[u8]| names(&[GOOD.as_bytes(), more].concat());
+        let only_a = |lines: &[usize]| Ok(("a".to_owned(), lines.to_vec()));
+        assert_eq!(with(b"old:ab1Fg.9kQ2xYz\n"), only_a(&[2]));
+        assert_eq!(with(b"plain:secret\n# comment\nno colon\n:empty\n\xff:x\n"), only_a(&[2, 4, 5, 6]));
+        assert_eq!(with(b"b:$6$x$y\nb:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="), Ok(("a b".to_owned(), vec![2])));
+        // The last line of a user counts.
+        assert_eq!(with(b"a:secret\n"), Err(2));
+        assert_eq!(names(b"b:secret\nc:secret\n"), Err(1));
+        assert_eq!(names(&[b"\xef\xbb\xbf", GOOD.as_bytes()].concat()), only_a(&[]));
+        assert_eq!(names(b""), Ok((String::new(), vec![])));
     }
 
     #[test]
