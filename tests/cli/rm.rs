@@ -172,5 +172,6 @@ fn content_of_a_removed_upstream_can_be_managed() {
         assert_eq!(run_at(&server, &["rm", "-y", name]).status.code(), Some(1));
     }
     let asked: Vec<String> = other.log().into_iter().map(|request| request.path).collect();
-    assert_eq!(asked, [format!("/v2/{name}/manifests/1")], "only the pull reaches the other upstream");
+    // A GET confirms the absence that a HEAD has found.
+    assert_eq!(asked, ["/v2/docker.io/library/app/manifests/1"; 2], "only the pull reaches the other upstream");
 }

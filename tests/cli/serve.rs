@@ -41,6 +41,8 @@ fn check_shows_the_place_of_the_built_in_store() {
 #[test]
 fn serve_logs_its_address_mirrors_and_access() {
     let registry = Registry::with("mirror: {upstreams: {docker.io: {default: true}, ghcr.io: {}}}");
+    // The log has a thread of its own, and this is the last line of the start.
+    registry.wait_for_log("without a login");
     let log = registry.log().replace("\\\"", "\"");
     for words in [
         &format!("listens on http://{}", registry.addr()),

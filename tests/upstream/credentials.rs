@@ -239,6 +239,7 @@ fn changed_file_is_read_again() {
     assert!(!setting.registry.log().contains("s3cret"));
     upstream.image("library/app", "2", &[]);
     assert_eq!(setting.registry.client().get(&manifest("app", 2)).status, 200);
+    setting.registry.wait_for_log("asked anonymously");
     assert_eq!(setting.registry.log().matches("asked anonymously").count(), 1);
 }
 

@@ -121,7 +121,7 @@ fn token_server_on_another_site_receives_no_credentials() {
                 let answer = registry.client().get(&manifest("app", 1));
                 // The other site's token is not valid here.
                 assert_eq!(answer.status, 403, "{}", answer.text());
-                assert!(registry.log().contains("another site"), "{}", registry.log());
+                registry.wait_for_log("another site");
             }
         }
         assert!(other_site.tokens() > 0 && (!tls || plain.tokens() > 0));
