@@ -52,7 +52,12 @@ impl Store {
     /// Does what a push does, and removes what it has made. Fails if that cannot be done.
     pub async fn probe(&self) -> Result<(), StoreError> {
         let root = Arc::clone(&self.root);
-        on_disk("write to", &self.root, move || rehearse_pushes(&root).map(|_| ())).await
+        on_disk("write to", &self.root, move || {
+            // A directory that does not exist stands for one above it. This one must exist.
+            disk::probe_writable(&root)?;
+            rehearse_pushes(&root).map(|_| ())
+        })
+        .await
     }
 
     /// Checks that [`Store::prepare`] could do its work. If the directory does not exist, one is created in the nearest
