@@ -13,6 +13,9 @@ use super::layout;
 use crate::sys::disk::{self, Lacks};
 use crate::sys::{Clock, blocking};
 
+/// The longest wait at the start for a disk that is asked what its file system lacks.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Everything below one root directory.
 #[derive(Clone)]
 pub struct Store {
@@ -43,10 +46,20 @@ impl Store {
             let locks = disk::make_private_dir(&root.join(layout::PRIVATE)).and_then(|()| create_lock_files(&driver));
             disk::probe_writable(&root)?;
             locks?;
-            disk::make_dir(&root.join(layout::CACHE))?;
-            rehearse_pushes(&root)
+            disk::make_dir(&root.join(layout::CACHE))
         })
-        .await
+        .await?;
+        self.lacks().await
+    }
+
+    /// Does what a push does. A disk that hangs for longer than [`PATIENCE`] is not waited for: it may serve what it holds.
+    async fn lacks(&self) -> Result<Lacks, StoreError> {
+        let root = Arc::clone(&self.root);
+        let rehearsed = on_disk("write to", &self.root, move || rehearse_pushes(&root));
+        tokio::time::timeout(PATIENCE, rehearsed).await.unwrap_or_else(|_| {
+            tracing::warn!("the disk was too slow to find out what its file system lacks");
+            Ok(Lacks::default())
+        })
     }
 
     /// Does what a push does, and removes what it has made. Fails if that cannot be done.
@@ -64,11 +77,8 @@ impl Store {
     /// existing directory above it, and removed. Returns what the file systems lack.
     pub async fn rehearse(&self) -> Result<Lacks, StoreError> {
         let root = Arc::clone(&self.root);
-        on_disk("write to", &self.root, move || {
-            disk::probe_makeable(&root)?;
-            rehearse_pushes(&root)
-        })
-        .await
+        on_disk("write to", &self.root, move || disk::probe_makeable(&root)).await?;
+        self.lacks().await
     }
 
     /// Removes the temporary files that nobody has written to for `age`. Returns their number.
