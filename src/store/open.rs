@@ -81,7 +81,7 @@ impl Store {
         self.lacks().await
     }
 
-    /// Removes the temporary files that nobody has written to for `age`. Returns their number.
+    /// Removes each temporary file whose last write is longer ago than `age`. Returns the number of removed files.
     pub async fn remove_temporary(&self, age: Duration) -> u64 {
         let (root, before) = (Arc::clone(&self.root), self.clock.now() - age);
         let directories = [layout::CACHE, layout::PRIVATE, layout::HOSTED];

@@ -101,7 +101,7 @@ fn unfinished_manifests_stay_within_the_body_budget() {
     assert_eq!(client.put_manifest("team/app", "after", &body).status, 400, "the budget is free again");
 }
 
-/// Standard error is a pipe that nobody reads. It takes 64 KiB, and each request logs a line of more than 1 KiB.
+/// Standard error is a pipe that nobody reads. The pipe holds 64 KiB, and the server logs more than 1 KiB for each request.
 #[test]
 fn server_answers_while_its_log_is_not_read() {
     const REQUESTS: usize = 300;

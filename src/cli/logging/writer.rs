@@ -17,7 +17,7 @@ pub(super) struct LogWriter {
     reported: AtomicUsize,
 }
 
-/// Ends the thread when it is dropped. The thread first writes what is queued, for a second at most.
+/// Dropping the guard ends the thread. Before it ends, the thread writes the queued lines, for a second at most.
 pub(in crate::cli) struct LogGuard {
     _worker: WorkerGuard,
 }

@@ -233,7 +233,8 @@ impl Scheduler {
         let pace = &mut self.endpoints[connection.endpoint].pace;
         match connection.rate(now) {
             Some(rate) => pace.transferred(rate, connection.received),
-            // A probe is too short to measure a rate. If it was faster than what is known, the next segment measures it.
+            // A probe fetches too few bytes for a measurement. If the probe was faster than the known rate, the next segment
+            // is long enough to measure the endpoint.
             None if is_useless && connection.was_faster_than(pace.rate(), now) => pace.forget_rate(),
             None => {}
         }
