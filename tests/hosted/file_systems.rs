@@ -174,6 +174,26 @@ fn store_that_cannot_take_a_push_is_refused() {
     }
 }
 
+/// The disk hangs where a push would change it. The server starts all the same, since it can serve what the disk holds.
+#[test]
+fn disk_that_hangs_does_not_hold_up_the_start() {
+    for rule in ["rename hold path=/data/cache/blobs", "sync hold path=/data/docker", "lock hold path=/data/docker"] {
+        let Some(disk) = SlowDisk::new() else { return };
+        let upstream = Upstream::start();
+        let mut registry = Registry::configured_in(&disk.environment(), |place| mirrored(place, &upstream));
+        let client = registry.client();
+        let content = noise(4, 1000);
+        let digest = client.push_blob("local/app", &content);
+        client.get(&blob("library/app", upstream.blob("library/app", &content)));
+        wait_until_stored(&registry);
+        disk.set(&[rule]);
+        registry.kill();
+        registry.restart();
+        assert!(client.get(&blob("local/app", digest)).body == content, "{rule}");
+        disk.heal();
+    }
+}
+
 /// Returns a directory on another disk than the one of temporary files. Says so and returns `None` if there is none.
 fn other_disk() -> Option<tempfile::TempDir> {
     let disk = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use super::directories::each;
 use super::files::{TEMPORARY, remove};
 
-/// Removes the temporary files below a directory that nobody has written to since `before`: a crash, or a disk that
-/// failed, has left them. Directories that cannot be read are skipped. Returns the number of removed files.
+/// Removes each temporary file below a directory whose last write was before `before`. A crash, or a disk that failed, has
+/// left such files. Directories that cannot be read are skipped. Returns the number of removed files.
 pub fn remove_temporary(directory: &Path, before: SystemTime) -> u64 {
     let (mut removed, mut within) = (0, Vec::new());
     // What cannot be read now may be readable next time.
