@@ -11,7 +11,7 @@ const MAX_PASSWORD_BYTES: usize = 1024;
 /// Credentials that are not verified yet.
 #[derive(Clone, Debug)]
 pub enum Credentials {
-    /// The request has no `Authorization` header.
+    /// The request has no `Authorization` header, or one without a name, a password or a token.
     None,
     /// A user name and a password (RFC 7617).
     Basic { user: String, password: Secret },
@@ -29,6 +29,8 @@ pub enum Unproven {
     Scheme,
     #[error("the Basic credentials cannot be read: {0}")]
     Malformed(&'static str),
+    #[error("the request has several Authorization headers; send one")]
+    Several,
     #[error("unknown user {user:?} or wrong password")]
     Mismatch { user: String },
     #[error("too many logins are waiting to be checked; log in again later")]
@@ -38,16 +40,17 @@ pub enum Unproven {
 impl Credentials {
     /// Parses the `Authorization` header.
     ///
-    /// A header that cannot be read is an error and is not ignored, because its sender believes to be logged in.
+    /// A header that cannot be read is an error and is not ignored, because its sender believes to be logged in. A header that holds
+    /// nothing is no credentials: clients whose configuration has an empty login send it.
     pub fn from_header(authorization: Option<&str>) -> Result<Self, Unproven> {
         let Some(header) = authorization else { return Ok(Self::None) };
-        let (scheme, value) = header.trim().split_once(' ').ok_or(Unproven::Scheme)?;
-        if scheme.eq_ignore_ascii_case("basic") {
-            Self::from_basic(value.trim())
-        } else if scheme.eq_ignore_ascii_case("bearer") {
-            Ok(Self::Bearer(Secret::new(value.trim().to_owned())))
-        } else {
-            Err(Unproven::Scheme)
+        let header = header.trim();
+        let (scheme, value) = header.split_once(' ').unwrap_or((header, ""));
+        match (scheme.to_ascii_lowercase().as_str(), value.trim()) {
+            ("" | "basic" | "bearer", "") => Ok(Self::None),
+            ("basic", value) => Self::from_basic(value),
+            ("bearer", value) => Ok(Self::Bearer(Secret::new(value.to_owned()))),
+            _ => Err(Unproven::Scheme),
         }
     }
 
@@ -55,6 +58,9 @@ impl Credentials {
         let decoded = STANDARD.decode(encoded).map_err(|_| Unproven::Malformed("they are not base64"))?;
         let text = String::from_utf8(decoded).map_err(|_| Unproven::Malformed("they are not UTF-8"))?;
         let (user, password) = text.split_once(':').ok_or(Unproven::Malformed("they contain no colon"))?;
+        if user.is_empty() && password.is_empty() {
+            return Ok(Self::None);
+        }
         if password.len() > MAX_PASSWORD_BYTES {
             return Err(Unproven::Malformed("the password is longer than 1024 bytes"));
         }
@@ -72,7 +78,6 @@ mod tests {
 
     #[test]
     fn basic_credentials_are_parsed() {
-        assert!(matches!(Credentials::from_header(None), Ok(Credentials::None)));
         for (header, user, password) in [
             (basic(b"alice:secret"), "alice", "secret"),
             (basic(b"bob:pass:word"), "bob", "pass:word"),
@@ -83,6 +88,19 @@ mod tests {
             let parsed = Credentials::from_header(Some(&header)).unwrap();
             let Credentials::Basic { user: found, password: secret } = parsed else { panic!("{header}: {parsed:?}") };
             assert_eq!((found.as_str(), secret.reveal()), (user, password), "{header}");
+        }
+    }
+
+    #[test]
+    fn empty_credentials_are_none() {
+        assert!(matches!(Credentials::from_header(None), Ok(Credentials::None)));
+        for header in ["Basic Og==", "basic  Og== ", "Basic", "Basic ", "Bearer", "bearer  ", "", " "] {
+            let parsed = Credentials::from_header(Some(header));
+            assert!(matches!(parsed, Ok(Credentials::None)), "{header:?}: {parsed:?}");
+        }
+        for header in [basic(b"alice:"), basic(b":secret"), basic(b" : ")] {
+            let parsed = Credentials::from_header(Some(&header));
+            assert!(matches!(parsed, Ok(Credentials::Basic { .. })), "{header:?}: {parsed:?}");
         }
     }
 
@@ -98,19 +116,9 @@ mod tests {
     #[test]
     fn unreadable_headers_are_refused() {
         let long = basic(format!("a:{}", "x".repeat(MAX_PASSWORD_BYTES + 1)).as_bytes());
-        for header in [
-            "",
-            "Basic",
-            "Basic ",
-            "Basic !!!",
-            "Bearer",
-            "Bearer ",
-            "Digest abc",
-            "YWxpY2U6c2VjcmV0",
-            &basic(b"alice"),
-            &basic(b"a:\xff"),
-            &long,
-        ] {
+        for header in
+            ["Basic !!!", "Digest abc", "Digest", "YWxpY2U6c2VjcmV0", &basic(b"alice"), &basic(b"a:\xff"), &long]
+        {
             assert!(Credentials::from_header(Some(header)).is_err(), "{header:?} was taken for credentials");
         }
     }

@@ -25,8 +25,8 @@ pub(super) fn collide(a: &str, b: &str) -> bool {
     }
 }
 
-/// Returns the base address of a registry, without `/v2` at its end and without a slash there. A prefix of repositories after
-/// `/v2/` stays.
+/// Returns the base address of a registry, without `/v2` or `/v1` at its end and without a slash there. A prefix of repositories after
+/// `/v2/` stays. `/v1/` is from the times of Docker's first API: `https://index.docker.io/v1/` is still the name of Docker Hub's login.
 ///
 /// An error does not repeat the address, since it may hold a password.
 pub(super) fn base(text: &str) -> Result<String, &'static str> {
@@ -39,7 +39,7 @@ pub(super) fn base(text: &str) -> Result<String, &'static str> {
         return Err("holds a query or a fragment; write only scheme, host and port");
     }
     let text = text.trim_end_matches('/');
-    let text = text.strip_suffix("/v2").unwrap_or(text);
+    let text = text.strip_suffix("/v2").or_else(|| text.strip_suffix("/v1")).unwrap_or(text);
     if let Some((_, prefix)) = text.split_once("/v2/")
         && prefix.parse::<RepositoryName>().is_err()
     {
@@ -117,6 +117,9 @@ mod tests {
             ("https://ghcr.io", "https://ghcr.io"),
             ("https://ghcr.io/", "https://ghcr.io"),
             ("https://ghcr.io/v2/", "https://ghcr.io"),
+            ("https://index.docker.io/v1/", "https://index.docker.io"),
+            ("https://r.corp/sub/v1", "https://r.corp/sub"),
+            ("https://r.corp/v1/sub", "https://r.corp/v1/sub"),
             ("http://a:5000/mirror", "http://a:5000/mirror"),
             ("https://harbor.corp/v2/hub/", "https://harbor.corp/v2/hub"),
             ("https://r.corp/a/v2/b/c", "https://r.corp/a/v2/b/c"),

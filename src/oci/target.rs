@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use super::name::{NameError, RepositoryName};
 
+/// Docker Hub as the names of its images contain it.
+const HUB: &str = "docker.io";
+/// The hosts that serve Docker Hub, which some clients name instead.
+const HUB_HOSTS: &[&str] = &["index.docker.io", "registry-1.docker.io"];
+
 /// The name of an upstream registry as image names contain it: a host with an optional port (`ghcr.io`,
 /// `registry.corp:443`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +18,23 @@ pub struct HostName(String);
 impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the other spellings of the same registry: without the dot at the end that makes a name absolute, with and without the
+    /// port of HTTPS, and `docker.io` for the hosts of Docker Hub.
+    pub fn spellings(&self) -> impl Iterator<Item = Self> {
+        let after_brackets = self.0.rfind(']').unwrap_or(0);
+        let port_at = self.0[after_brackets..].find(':').map_or(self.0.len(), |at| after_brackets + at);
+        let (host, port) = self.0.split_at(port_at);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let spellings = match port {
+            "" | ":443" => {
+                let hub = HUB_HOSTS.contains(&host).then(|| HUB.to_owned());
+                [Some(host.to_owned()), Some(format!("{host}:443")), hub]
+            }
+            port => [Some(format!("{host}{port}")), None, None],
+        };
+        spellings.into_iter().flatten().filter(|spelling| *spelling != self.0).map(Self).collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -135,6 +157,22 @@ mod tests {
     fn host_names_are_parsed_and_bad_ones_refused() {
         for good in ["docker.io", "localhost", "registry.corp:443", "127.0.0.1:5000", "[::1]:5000", "[::1]"] {
             assert!(good.parse::<HostName>().is_ok(), "{good}");
+        }
+        for (host, spellings) in [
+            ("ghcr.io", &["ghcr.io:443"][..]),
+            ("ghcr.io:443", &["ghcr.io"]),
+            ("ghcr.io.", &["ghcr.io", "ghcr.io:443"]),
+            ("ghcr.io.:443", &["ghcr.io", "ghcr.io:443"]),
+            ("ghcr.io:5000", &[]),
+            ("ghcr.io.:5000", &["ghcr.io:5000"]),
+            ("[::1]", &["[::1]:443"]),
+            ("[::1]:443", &["[::1]"]),
+            ("[::1]:5000", &[]),
+            ("index.docker.io:443", &["index.docker.io", "docker.io"]),
+            ("registry-1.docker.io", &["registry-1.docker.io:443", "docker.io"]),
+        ] {
+            let found: Vec<_> = host.parse::<HostName>().unwrap().spellings().map(|other| other.to_string()).collect();
+            assert_eq!(found, spellings, "{host}");
         }
         assert_eq!("GHCR.io".parse::<HostName>().unwrap().as_str(), "ghcr.io");
         for bad in ["", ":", "a:", "a:0", "a:x", "a:99999", "https://a", "a/b", "..", "[::1", "a b", "::1", "-a"] {

@@ -38,7 +38,7 @@ impl Naming {
         }
         if let Some((first, rest)) = name.as_str().split_once('/')
             && let Ok(host) = first.parse::<HostName>()
-            && let Some(upstream) = self.upstreams.get(&host)
+            && let Some(upstream) = self.upstream(&host)
         {
             let rest = rest.parse().map_err(|_| self.unknown(name))?;
             return Ok(mirrored(upstream, rest));
@@ -64,8 +64,17 @@ impl Naming {
 
     /// Returns the upstream that `?ns=` names, for the `OCI-Namespace` of the answer.
     pub fn namespace(&self, ns: &str) -> Option<&HostName> {
-        let host = ns.parse::<HostName>().ok().filter(|host| !self.ours.contains(host))?;
-        self.upstreams.get(&host)
+        let host = ns.parse::<HostName>().ok().filter(|host| !self.is_ours(host))?;
+        self.upstream(&host)
+    }
+
+    /// Returns the upstream with this name or alias. Another spelling of the same host counts, unless the written one is a name too.
+    fn upstream(&self, host: &HostName) -> Option<&HostName> {
+        self.upstreams.get(host).or_else(|| host.spellings().find_map(|spelling| self.upstreams.get(&spelling)))
+    }
+
+    fn is_ours(&self, host: &HostName) -> bool {
+        self.ours.contains(host) || host.spellings().any(|spelling| self.ours.contains(&spelling))
     }
 
     /// Returns the other names of an upstream, in byte order.
@@ -99,10 +108,10 @@ impl Naming {
 
     fn by_namespace(&self, ns: &str, name: &RepositoryName) -> Result<Option<Target>, RegistryError> {
         let host = ns.parse::<HostName>().map_err(|reason| RegistryError::NameUnknown(format!("in ?ns=: {reason}")))?;
-        if self.ours.contains(&host) {
+        if self.is_ours(&host) {
             return Ok(None);
         }
-        match self.upstreams.get(&host) {
+        match self.upstream(&host) {
             Some(upstream) => Ok(Some(mirrored(upstream, name.clone()))),
             None => {
                 tracing::info!(ns = %host, "a client asked for a registry that is not mirrored; the key mirror.upstreams.{host} would mirror it");
@@ -159,8 +168,18 @@ mod tests {
             (Some("ghcr.io"), "org/app", Some("ghcr.io/org/app")),
             (Some("GHCR.io"), "local/app", Some("ghcr.io/local/app")),
             (Some("registry.corp"), "app", Some("registry.corp:443/app")),
+            (Some("registry.corp."), "app", Some("registry.corp:443/app")),
+            (Some("docker.io:443"), "alpine", Some("docker.io/library/alpine")),
+            (Some("Docker.IO.:443"), "alpine", Some("docker.io/library/alpine")),
+            (Some("index.docker.io"), "alpine", Some("docker.io/library/alpine")),
+            (Some("registry-1.docker.io:443"), "alpine", Some("docker.io/library/alpine")),
+            (Some("ghcr.io."), "org/app", Some("ghcr.io/org/app")),
+            (Some("ghcr.io:444"), "org/app", None),
+            (Some("mirror.lan.:5000"), "local/app", Some("local/app")),
+            (Some("mirror.lan"), "local/app", None),
             (Some("mirror.lan:5000"), "local/app", Some("local/app")),
             (Some("mirror.lan:5000"), "ghcr.io/a/b", Some("ghcr.io/a/b")),
+            (None, "index.docker.io/library/alpine", Some("docker.io/library/alpine")),
             (Some("quay.io"), "org/app", None),
             (Some("not a host"), "org/app", None),
         ] {

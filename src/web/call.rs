@@ -114,9 +114,9 @@ impl Call {
         let mut fields = self.headers().get_all(AUTHORIZATION).iter();
         match (fields.next(), fields.next()) {
             (None, _) => Credentials::from_header(None),
-            (Some(value), None) => Credentials::from_header(Some(value.to_str().unwrap_or_default())),
-            // With two headers, a proxy in front may have checked the other one. Two are refused, like bytes that are not text.
-            (Some(_), Some(_)) => Credentials::from_header(Some("")),
+            (Some(value), None) => Credentials::from_header(Some(value.to_str().map_err(|_| Unproven::Scheme)?)),
+            // With two headers, a proxy in front may have checked the other one.
+            (Some(_), Some(_)) => Err(Unproven::Several),
         }
     }
 

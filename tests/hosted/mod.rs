@@ -6,6 +6,7 @@ mod damaged_files;
 mod file_systems;
 mod foreign_layers;
 mod lists;
+mod ollama;
 mod push;
 mod records;
 mod tags;

@@ -92,7 +92,7 @@ fn sha512_uploads_in_every_form() {
     let wrong = client.begin("team/app");
     let refused = client.request("PUT", &format!("{wrong}?digest={}", sha512(b"other"))).body(b"this").send();
     assert_eq!((refused.status, refused.code().as_str()), (400, "DIGEST_INVALID"));
-    assert_eq!(refused.json()["errors"][0]["detail"]["found"], sha512(b"this").to_string());
+    assert_eq!(refused.detail().split("found: ").nth(1), Some(sha512(b"this").to_string().as_str()));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn repeated_parameter_is_refused() {
     ] {
         let refused = client.request("PUT", &target).body(b"x").send();
         assert_eq!((refused.status, refused.code().as_str()), (400, "DIGEST_INVALID"), "{target}");
-        assert_eq!(refused.json()["errors"][0]["detail"]["parameter"], "digest");
+        assert_eq!(refused.detail(), "parameter: digest");
     }
     // The attempts have no effect, and the upload can still be completed.
     assert_eq!(client.request("PUT", &format!("{location}?digest={digest}")).body(b"x").send().status, 201);

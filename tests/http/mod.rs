@@ -7,4 +7,5 @@ mod errors;
 mod foreign_pages;
 mod load;
 mod protocol;
+mod spellings;
 mod strangers;

@@ -75,7 +75,7 @@ fn ranges_of_a_stored_blob_come_in_parts() {
     let none = ask("bytes=400000-,-0");
     assert_eq!((none.status, none.code().as_str()), (416, "RANGE_INVALID"));
     assert_eq!(none.header("content-range"), Some("bytes */400000"));
-    assert_eq!(none.json()["errors"][0]["detail"]["size"], 400_000);
+    assert_eq!(none.detail(), "size: 400000");
     let head = client.request("HEAD", &target).header("Range", "bytes=0-9,20-29").send();
     assert_eq!((head.status, head.header("content-length")), (200, Some("400000")));
     assert_eq!(head.header("accept-ranges"), Some("bytes"));

@@ -262,6 +262,15 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
+    /// Returns the detail of the first error, which is a text; an error without one has an empty one here.
+    pub fn detail(&self) -> String {
+        match &self.json()["errors"][0]["detail"] {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => panic!("the detail {other} is no text"),
+        }
+    }
+
     /// Returns the code of the first error in the specification's JSON.
     pub fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/json"), "{}", self.text());

@@ -106,7 +106,7 @@ async fn gate_admits_users_of_the_file_only() {
         ("bob", "secret", false),
         ("bob", "", false),
         ("carol", "secret", false),
-        ("", "", false),
+        ("", "secret", false),
         ("Alice", "secret", false),
     ] {
         assert_eq!(log_in(&gate, user, password).await.is_some(), right, "{user}");

@@ -5,6 +5,7 @@ use super::upstream::{HUB, HUB_ENDPOINT, Upstream};
 use crate::config::address;
 use crate::config::keys::KeyShape;
 use crate::config::section::{Keys, Section};
+use crate::oci::HostName;
 
 /// The values of `proxy`.
 #[derive(Default)]
@@ -14,9 +15,9 @@ pub(super) struct Proxy {
     login: Option<LoginMethod>,
 }
 
-/// Hosts that users write for Docker Hub.
-const HUB_HOSTS: &[&str] = &["registry-1.docker.io", "index.docker.io", HUB, "hub.docker.com"];
-/// The hosts among them that are no registries.
+/// The hosts of Docker Hub that are registries.
+const HUB_REGISTRIES: &[&str] = &["registry-1.docker.io", "index.docker.io"];
+/// Hosts that users write for Docker Hub, and that are no registries.
 pub(super) const NOT_REGISTRIES: &[&str] = &[HUB, "hub.docker.com"];
 
 impl Proxy {
@@ -29,10 +30,15 @@ impl Proxy {
     pub(super) fn upstream(self) -> Option<Upstream> {
         let endpoint = self.endpoint?;
         let host = address::host_of(&endpoint);
-        let is_one = |hosts: &[&str]| host.as_ref().is_some_and(|host| hosts.contains(&host.as_str()));
-        let endpoint = if is_one(NOT_REGISTRIES) { HUB_ENDPOINT.to_owned() } else { endpoint };
+        let is_one = |hosts: &[&str]| {
+            let named = |host: &HostName| hosts.contains(&host.as_str());
+            host.as_ref().is_some_and(|host| named(host) || host.spellings().any(|spelling| named(&spelling)))
+        };
+        let is_hub_registry = is_one(HUB_REGISTRIES);
+        let is_hub = is_hub_registry || is_one(NOT_REGISTRIES);
+        let endpoint = if is_hub && !is_hub_registry { HUB_ENDPOINT.to_owned() } else { endpoint };
         let hub = || HUB.parse().ok();
-        let name = if is_one(HUB_HOSTS) { hub() } else { host.or_else(hub) };
+        let name = if is_hub { hub() } else { host.or_else(hub) };
         Some(Upstream { endpoints: vec![endpoint], credentials: self.login, ..Upstream::new(name?) })
     }
 }

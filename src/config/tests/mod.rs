@@ -268,3 +268,24 @@ fn prefetch_is_read_from_files_and_variables() {
     assert_eq!(prefetch[0].image.as_str(), "docker.io/library/debian:stable-*");
     assert_eq!(prefetch[1].platforms.texts(), ["linux/arm64"]);
 }
+
+/// Users copy the address of Docker Hub from many places.
+#[test]
+fn remote_url_of_the_hub_is_the_hub() {
+    for address in [
+        "https://index.docker.io/v1/",
+        "https://index.docker.io/v1",
+        "https://registry-1.docker.io/v2/",
+        "https://registry-1.docker.io:443/",
+        "https://registry-1.docker.io.",
+        "https://hub.docker.com",
+        "https://docker.io/v1/",
+    ] {
+        let mirror = good(&format!("version: 0.1\nproxy: {{remoteurl: {address:?}}}")).config.mirror;
+        assert_eq!(mirror.default, Some(host("docker.io")), "{address}");
+        let endpoint = &mirror.upstreams[&host("docker.io")].endpoints[0];
+        assert!(!endpoint.contains("/v1") && !endpoint.contains("/v2"), "{address}: {endpoint}");
+    }
+    let mirror = good("version: 0.1\nproxy: {remoteurl: https://r.corp/v1/}").config.mirror;
+    assert_eq!(mirror.upstreams[&host("r.corp")].endpoints, ["https://r.corp"]);
+}

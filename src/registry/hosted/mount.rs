@@ -8,7 +8,7 @@ use crate::store::Share;
 impl HostedRepository {
     /// Returns true if the repository already has the blob with its bytes. A link alone is not enough: registry:2's garbage
     /// collection leaves links to bytes that it removed.
-    pub(in crate::registry) async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
         Ok(self.stored_blob(digest).await?.is_some())
     }
 

@@ -127,11 +127,10 @@ impl HostedRepository {
     }
 
     pub(super) async fn manifest_unknown(&self, reference: &Reference) -> Result<RegistryError, RegistryError> {
-        let repository = self.name.to_string();
-        if !self.store().exists(&self.name).await? {
-            return Ok(self.unknown());
-        }
-        let (reference, hint) = (reference.to_string(), String::new());
+        // As in registry:2, an unknown repository makes no other error: clients that look for a tag read the code.
+        let exists = self.store().exists(&self.name).await?;
+        let hint = if exists { String::new() } else { ", to which nothing was pushed yet".to_owned() };
+        let (repository, reference) = (self.name.to_string(), reference.to_string());
         Ok(RegistryError::ManifestUnknown { repository, reference, hint, cache: None })
     }
 

@@ -9,12 +9,13 @@ pub struct ErrorAnswer {
     pub errors: Vec<ErrorEntry>,
 }
 
-/// An error: its code, a message for people, and data for programs.
+/// An error: its code, a message, and the facts that the message is about.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ErrorEntry {
     #[serde(default)]
     pub code: String,
     pub message: String,
+    /// Here a text, such as `name: local/app; reference: 9`, since clients print it. Other registries send an object.
     #[serde(default)]
     pub detail: Value,
 }

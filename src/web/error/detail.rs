@@ -1,4 +1,7 @@
-//! The `detail` of an error: a JSON object with the data that a client program needs to handle the error.
+//! The `detail` of an error: the facts that the error is about, as names and values.
+//!
+//! Clients print a detail as it is. For an object, the clients written in Go print `map[name:local/app reference:9]`, so the facts are
+//! sent as a text.
 
 use serde_json::{Map, Value, json};
 
@@ -8,6 +11,23 @@ use crate::registry::RegistryError;
 use crate::web::exchange::Facts;
 use crate::web::guard::ForeignPage;
 use crate::web::route::{MAX_TAGS, RouteError};
+
+/// Returns the facts as a text, such as `name: local/app; reference: 9`.
+pub(super) fn readable(facts: &Value) -> String {
+    match facts {
+        Value::Object(fields) => {
+            joined(fields.iter().map(|(name, value)| format!("{name}: {}", readable(value))), "; ")
+        }
+        Value::Array(values) => joined(values.iter().map(readable), ", "),
+        Value::String(text) => text.clone(),
+        Value::Null => "none".to_owned(),
+        Value::Bool(_) | Value::Number(_) => facts.to_string(),
+    }
+}
+
+fn joined(parts: impl Iterator<Item = String>, separator: &str) -> String {
+    parts.collect::<Vec<_>>().join(separator)
+}
 
 pub(super) fn of_route(error: &RouteError) -> Option<Value> {
     match error {
@@ -68,15 +88,7 @@ pub(super) fn of_registry(error: &RegistryError) -> Option<Value> {
         RegistryError::NotLocal { repository, patterns } => json!({"name": repository, "patterns": patterns}),
         RegistryError::DeleteDisabled => json!({"key": "storage.delete.enabled"}),
         RegistryError::ManifestInvalid(error) => return of_manifest(error),
-        RegistryError::ManifestBlobUnknown { missing, .. } => {
-            let mut detail = Map::new();
-            let named = missing.named().iter().map(ToString::to_string).collect::<Vec<_>>();
-            detail.insert("missing".to_owned(), named.into());
-            if !missing.is_all_named() {
-                detail.insert("more".to_owned(), true.into());
-            }
-            detail.into()
-        }
+        RegistryError::ManifestBlobUnknown { missing, .. } => json!({"missing": missing.to_string()}),
         RegistryError::DigestMismatch { expected, found } => {
             json!({"expected": expected.to_string(), "found": found.to_string()})
         }
@@ -126,4 +138,21 @@ pub(super) fn of_request(facts: &Facts) -> Option<Value> {
     let known = named.into_iter().chain(upload).filter_map(|(key, value)| Some((key, value.as_deref()?)));
     let known: Map<String, Value> = known.map(|(key, value)| (key.to_owned(), value.into())).collect();
     (!known.is_empty()).then_some(Value::Object(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_readable() {
+        for (facts, text) in [
+            (json!({"name": "local/app", "reference": "9"}), "name: local/app; reference: 9"),
+            (json!({"allow": ["GET", "HEAD"]}), "allow: GET, HEAD"),
+            (json!({"reference": "1", "current": null}), "reference: 1; current: none"),
+            (json!({"size": 7, "supported": []}), "size: 7; supported: "),
+        ] {
+            assert_eq!(readable(&facts), text, "{facts}");
+        }
+    }
 }

@@ -146,7 +146,7 @@ impl Failure {
 
     /// Returns the error for the access log.
     pub(in crate::web) fn logged(&self) -> LoggedError {
-        let detail = self.internal.clone().or_else(|| self.detail.as_ref().map(|detail| detail.to_string()));
+        let detail = self.internal.clone().or_else(|| self.detail.as_deref().map(detail::readable));
         LoggedError { code: self.code, message: self.message.clone(), detail }
     }
 
@@ -156,7 +156,7 @@ impl Failure {
 
     /// Returns the answer with a JSON body (OCI distribution-spec 1.1, "Error Codes").
     pub(in crate::web) fn into_json(self) -> Response<Bytes> {
-        let detail = self.detail.map_or(Value::Null, |detail| *detail);
+        let detail = self.detail.map_or(Value::Null, |detail| detail::readable(&detail).into());
         let error = ErrorEntry { code: self.code.as_str().to_owned(), message: self.message, detail };
         let text = serde_json::to_vec(&ErrorAnswer { errors: vec![error] });
         let mut response = Response::new(Bytes::from(text.expect("the types of an answer are valid JSON")));

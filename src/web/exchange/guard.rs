@@ -12,6 +12,7 @@ use super::access_log::Line;
 use super::facts::{AnswerProgress, Facts};
 use crate::sys::{Moment, random_id};
 use crate::web::app::App;
+use crate::web::guard::own_address;
 
 /// The status that nginx and `registry:2` log for a client that left before the answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -62,6 +63,11 @@ impl Exchange {
     /// Returns the address of the client. It serves a fair share of the server, and never a right.
     pub(in crate::web) fn client(&self) -> IpAddr {
         self.forwarded.unwrap_or(self.peer.ip())
+    }
+
+    /// Returns the address of this server as the client wrote it, such as `https://registry.corp`.
+    pub(in crate::web) fn own_address(&self) -> Option<String> {
+        own_address(&self.app.proxies, self.peer, &self.head)
     }
 
     /// Returns the time since the exchange began.

@@ -38,7 +38,8 @@ impl TrustedProxies {
         client
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Returns true for the address of a trusted proxy.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.contains(address))
     }
 }
@@ -54,15 +55,15 @@ fn listed(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         return usual.into_iter().map(address).collect();
     }
     if !standard.is_empty() {
-        return standard.into_iter().map(|element| node(element).and_then(address)).collect();
+        return standard.into_iter().map(|element| parameter(element, "for").and_then(address)).collect();
     }
     texts(X_REAL_IP).into_iter().map(address).collect()
 }
 
-/// Returns the value of `for` in an element of `Forwarded` (RFC 7239, section 4).
-fn node(element: &str) -> Option<&str> {
+/// Returns the value of a parameter in an element of `Forwarded` (RFC 7239, section 4).
+pub(super) fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
     let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-    let value = pairs.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("for"))?.1;
+    let value = pairs.into_iter().find(|(other, _)| other.eq_ignore_ascii_case(name))?.1;
     Some(value.trim_matches('"'))
 }
 

@@ -35,6 +35,8 @@ pub(in crate::web) struct RequestBody {
     stall: Duration,
     /// The error that ended the body after a piece that was returned.
     failed: Option<BodyError>,
+    /// A piece that was read to find out whether there is a body.
+    peeked: Option<Bytes>,
 }
 
 /// A body that could not be read to its end.
@@ -78,6 +80,7 @@ impl RequestBody {
             received: 0,
             stall,
             failed: None,
+            peeked: None,
             continuation: if waits { Continuation::Waits } else { Continuation::Sends },
         }
     }
@@ -92,9 +95,29 @@ impl RequestBody {
         self.announced
     }
 
+    /// Returns true if the request has no body, or one without a byte. It reads the beginning of a body whose length is not announced.
+    pub(in crate::web) async fn is_empty(&mut self) -> Result<bool, BodyError> {
+        if let Some(len) = self.announced {
+            return Ok(len == 0);
+        }
+        if self.peeked.is_some() {
+            return Ok(false);
+        }
+        while let Some(piece) = self.piece().await? {
+            if !piece.is_empty() {
+                self.peeked = Some(piece);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads the next piece. Returns `None` at the end. Small pieces that have arrived already are joined.
     pub(in crate::web) async fn piece(&mut self) -> Result<Option<Bytes>, BodyError> {
         self.continuation = Continuation::Sends;
+        if let Some(peeked) = self.peeked.take() {
+            return Ok(Some(peeked));
+        }
         if let Some(error) = self.failed.take() {
             return Err(error);
         }

@@ -8,6 +8,8 @@ use crate::oci::Digest;
 pub(in crate::web) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 pub(in crate::web) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(in crate::web) const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+/// The address of an upload with scheme and host. Ollama reads it instead of `Location`, and does not resolve a relative address.
+pub(in crate::web) const UPLOAD_LOCATION: HeaderName = HeaderName::from_static("docker-upload-location");
 pub(in crate::web) const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 pub(in crate::web) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 pub(in crate::web) const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");

@@ -2,6 +2,7 @@
 
 mod at;
 mod refused;
+mod path;
 
 mod api;
 mod routes;

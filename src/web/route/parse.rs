@@ -1,12 +1,10 @@
 //! Parsing a request into a route.
 
-use std::borrow::Cow;
-
 use http::{Method, Uri};
-use percent_encoding::percent_decode_str;
 
 use super::params::{Params, Verb};
 use super::parse_api;
+use super::path::path_of;
 use super::refused::{MAX_TAGS, Refused, RouteError};
 use super::routes::{BlobVerb, ManifestVerb, Route, Start, UploadVerb};
 use super::shape::Shape;
@@ -16,24 +14,13 @@ use crate::oci::{Algorithm, NameError, Reference, Tag};
 impl Route {
     /// Parses a request into a route of this site.
     pub fn parse(site: &Site, method: &Method, uri: &Uri) -> Result<Self, Refused> {
-        let path = match decode(uri.path()) {
+        let path = match path_of(uri) {
             Ok(path) => path,
             Err(why) => return Err(Refused { handler: Shape::Unknown.handler(), why }),
         };
         let shape = Shape::of(site, &path);
         route(&shape, &Params::of(method, uri)).map_err(|why| Refused { handler: shape.handler(), why })
     }
-}
-
-/// Decodes the escapes of a path once. An escaped slash separates like any other, as in `registry:2`.
-fn decode(path: &str) -> Result<Cow<'_, str>, RouteError> {
-    let hex = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
-    let bytes = path.as_bytes();
-    let escapes = bytes.iter().enumerate().filter(|(_, b)| **b == b'%').map(|(at, _)| at);
-    if escapes.into_iter().any(|at| !hex(bytes.get(at + 1)) || !hex(bytes.get(at + 2))) {
-        return Err(RouteError::Escape);
-    }
-    percent_decode_str(path).decode_utf8().map_err(|_| RouteError::Escape)
 }
 
 fn route(shape: &Shape<'_>, params: &Params<'_>) -> Result<Route, RouteError> {

@@ -6,6 +6,11 @@ use super::refused::RouteError;
 
 /// Parses a path below `/api/v1/`.
 pub(super) fn parse(params: &Params<'_>, path: &str) -> Result<Api, RouteError> {
+    let path = match params.verb {
+        // A list may end with a slash. The name of an image that is deleted may not.
+        Verb::Head | Verb::Get => path.strip_suffix('/').unwrap_or(path),
+        _ => path,
+    };
     match path.split_once('/') {
         None if path == "upstreams" => params.read_only().map(|()| Api::Upstreams),
         None if path == "fills" => params.read_only().map(|()| Api::Fills),

@@ -66,7 +66,7 @@ impl<'a> Shape<'a> {
         match path {
             "v1/_ping" => Self::Plain(Route::Ping),
             "v2" | "v2/" => Self::Plain(Route::Base),
-            "v2/_catalog" => Self::Catalog,
+            "v2/_catalog" | "v2/_catalog/" => Self::Catalog,
             _ => match path.strip_prefix("api/v1/") {
                 Some(path) => Self::Api(path),
                 None => path.strip_prefix("v2/").map_or(Self::Unknown, Self::of_repository),
@@ -74,16 +74,19 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Splits from the right, because a repository name may have parts called `blobs` or `manifests`.
+    /// Splits from the right, because a repository name may have parts called `blobs` or `manifests`. A list may end with a slash.
     fn of_repository(path: &'a str) -> Self {
-        let name = |tail: &str| path.strip_suffix(tail);
-        for tail in ["/blobs/uploads/", "/blobs/uploads"] {
-            if let Some(name) = name(tail) {
-                return Self::Uploads { name };
-            }
+        let list = path.strip_suffix('/').unwrap_or(path);
+        if let Some(name) = list.strip_suffix("/blobs/uploads") {
+            return Self::Uploads { name };
         }
-        if let Some(name) = name("/tags/list") {
+        if let Some(name) = list.strip_suffix("/tags/list") {
             return Self::Tags { name };
+        }
+        if let Some((rest, digest)) = list.rsplit_once('/')
+            && let Some(name) = rest.strip_suffix("/referrers")
+        {
+            return Self::Referrers { name, digest };
         }
         let Some((rest, last)) = path.rsplit_once('/') else { return Self::Unknown };
         if let Some(name) = rest.strip_suffix("/blobs/uploads") {
@@ -91,6 +94,7 @@ impl<'a> Shape<'a> {
         }
         match rest.rsplit_once('/') {
             Some((name, "manifests")) => Self::Manifest { name, reference: last },
+            // The digest is missing.
             Some((name, "referrers")) => Self::Referrers { name, digest: last },
             Some((name, "blobs")) => Self::Blob { name, digest: last },
             _ => Self::Unknown,

@@ -2,6 +2,8 @@
 
 use http::Uri;
 
+use super::path::path_or_written;
+
 /// The paths that a listener serves.
 #[derive(Clone, Debug)]
 pub enum Site {
@@ -24,14 +26,21 @@ pub enum MetricsAt {
 
 /// Returns true if the path is below `/v2/` or `/api/v1/`.
 pub(in crate::web) fn is_api(site: &Site, uri: &Uri) -> bool {
-    let Site::Main { prefix, .. } = site else { return false };
-    let below = uri.path().strip_prefix(prefix.as_str());
-    is_registry_api(site, uri) || below.is_some_and(|path| path.starts_with("api/v1/"))
+    below_prefix(site, uri).is_some_and(|path| is_below_v2(&path) || path.starts_with("api/v1/"))
 }
 
 /// Returns true if the path is below `/v2/`, where every answer carries `Docker-Distribution-Api-Version`.
 pub(in crate::web) fn is_registry_api(site: &Site, uri: &Uri) -> bool {
-    let Site::Main { prefix, .. } = site else { return false };
-    let rest = uri.path().strip_prefix(prefix.as_str());
-    rest.is_some_and(|rest| rest == "v2" || rest.starts_with("v2/"))
+    below_prefix(site, uri).is_some_and(|path| is_below_v2(&path))
+}
+
+fn is_below_v2(path: &str) -> bool {
+    path == "v2" || path.starts_with("v2/")
+}
+
+/// Returns the path below `http.prefix`, as the route reads it.
+fn below_prefix(site: &Site, uri: &Uri) -> Option<String> {
+    let Site::Main { prefix, .. } = site else { return None };
+    let path = path_or_written(uri);
+    path.strip_prefix(prefix.as_str()).map(str::to_owned)
 }

@@ -1,6 +1,6 @@
 //! `/v2/NAME/blobs/DIGEST`: whole blobs and ranges of them, stored or still arriving.
 
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::auth::Action;
@@ -23,12 +23,12 @@ pub(in crate::web) async fn answer(call: &mut Call, at: &At, digest: &Digest, ve
     call.count_pull(PulledKind::Blob, &repository);
     match verb {
         // If the client has the blob, a HEAD is enough for 304, so that nothing is fetched from the upstream.
-        BlobVerb::Get if !is_not_modified(call.headers(), digest) => get(call, &repository, digest).await,
-        _ => head(call, &repository, digest).await,
+        BlobVerb::Get if !is_not_modified(call.headers(), digest) => get(call, at, &repository, digest).await,
+        _ => head(call, at, &repository, digest).await,
     }
 }
 
-async fn head(call: &mut Call, repository: &Repository, digest: &Digest) -> Answer {
+async fn head(call: &mut Call, at: &At, repository: &Repository, digest: &Digest) -> Answer {
     let mut headers = HeaderMap::new();
     let found = repository.head_blob(digest).await?;
     let size = call.take_found(found, &mut headers);
@@ -36,6 +36,7 @@ async fn head(call: &mut Call, repository: &Repository, digest: &Digest) -> Answ
     if is_not_modified(call.headers(), digest) {
         return Ok(bare(StatusCode::NOT_MODIFIED, headers));
     }
+    headers.insert(LOCATION, call.app().base.blob(at, digest));
     if let Some(size) = size {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
     }
@@ -43,12 +44,14 @@ async fn head(call: &mut Call, repository: &Repository, digest: &Digest) -> Answ
     Ok(bare(StatusCode::OK, headers))
 }
 
-async fn get(call: &mut Call, repository: &Repository, digest: &Digest) -> Answer {
+async fn get(call: &mut Call, at: &At, repository: &Repository, digest: &Digest) -> Answer {
     let mut headers = HeaderMap::new();
     let asked = requested_ranges(call, digest);
     let found = repository.blob(digest, asked.as_ref().map(RangeSet::first)).await?;
     let blob = call.take_found(found, &mut headers);
     describe(&mut headers, digest, blob.size());
+    // Ollama asks for the address of the content, which it expects a redirect to name.
+    headers.insert(LOCATION, call.app().base.blob(at, digest));
     respond(blob, asked.as_ref(), headers)
 }
 

@@ -23,6 +23,12 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
     let (hosted, caller) = call.hosted(at).await?;
     let algorithm = match start {
         Start::Empty(algorithm) => algorithm,
+        Start::Whole(digest) if is_announced(call, &digest).await? => {
+            if hosted.has_blob(&digest).await? {
+                return Ok(created(call, at, &digest));
+            }
+            digest.algorithm()
+        }
         Start::Whole(digest) => return whole(call, at, &hosted, &digest).await,
         Start::Mount { digest, from } => {
             call.exchange.facts.digest = Some(digest.to_string());
@@ -42,6 +48,12 @@ pub(in crate::web) async fn start(call: &mut Call, at: &At, start: Start) -> Ans
     let mut headers = progress(call, at, &id, 0);
     headers.insert(headers::OCI_CHUNK_MIN_LENGTH, HeaderValue::from_static(MIN_CHUNK_LENGTH));
     Ok(bare(StatusCode::ACCEPTED, headers))
+}
+
+/// Returns true if the POST names the digest of content and has no body. Ollama asks in this way whether the blob is here, and sends
+/// the content to the upload if it is not.
+async fn is_announced(call: &mut Call, digest: &Digest) -> Result<bool, Failure> {
+    Ok(call.body.is_empty().await? && *digest != Digest::of(digest.algorithm(), b""))
 }
 
 /// Stores a blob whose content is the body of the POST.
@@ -98,7 +110,9 @@ async fn finish(call: &mut Call, at: &At, id: &UploadId, digest: &Digest) -> Ans
     call.exchange.facts.digest = Some(digest.to_string());
     let (hosted, _) = call.hosted(at).await?;
     let mut upload = hosted.upload(id).await?;
-    let chunk = chunk(call, at, id, &upload)?;
+    // A range describes a body. Some clients repeat the range of their last chunk here without one.
+    let ranged = call.headers().contains_key(CONTENT_RANGE) && !call.body.is_empty().await?;
+    let chunk = if ranged { chunk(call, at, id, &upload)? } else { None };
     upload.expect(digest.algorithm());
     receive(&mut call.body, &mut upload, chunk).await?;
     upload.commit(digest).await?;
@@ -154,10 +168,24 @@ fn wrong_length(chunk: ChunkRange, len: u64) -> Failure {
 /// expects and `registry:2` sends.
 fn progress(call: &Call, at: &At, id: &UploadId, size: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(LOCATION, call.app().base.upload(at, id));
+    let location = call.app().base.upload(at, id);
+    if let Some(absolute) = absolute(call, &location) {
+        headers.insert(headers::UPLOAD_LOCATION, absolute);
+    }
+    headers.insert(LOCATION, location);
     headers.insert(RANGE, headers::value(format_args!("0-{}", size.saturating_sub(1))));
     headers.insert(headers::UPLOAD_UUID, headers::value(id.as_str()));
     headers
+}
+
+/// Returns a location with scheme and host. Returns `None` if the request names no host.
+fn absolute(call: &Call, location: &HeaderValue) -> Option<HeaderValue> {
+    let location = location.to_str().ok()?;
+    if !location.starts_with('/') {
+        // `http.host` made it absolute.
+        return HeaderValue::try_from(location).ok();
+    }
+    HeaderValue::try_from(format!("{}{location}", call.exchange.own_address()?)).ok()
 }
 
 fn created(call: &Call, at: &At, digest: &Digest) -> Response<Body> {

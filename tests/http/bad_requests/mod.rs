@@ -170,7 +170,7 @@ fn is_json(code: &str, answer: &Answer, kind: Kind) -> Result<(), String> {
     let error = &json["errors"][0];
     ensure(kind == Kind::Below || error["code"] == code, "another code")?;
     ensure(error["message"].as_str().is_some_and(|message| !message.is_empty()), "no message")?;
-    ensure(error.get("detail").is_some(), "no detail")
+    ensure(error["detail"].is_string() || error["detail"].is_null(), "a detail that is no text")
 }
 
 /// Checks that the connection can be used again or is closed, and carries no other answer.

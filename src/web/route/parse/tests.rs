@@ -77,6 +77,10 @@ fn requests_without_digests_are_parsed() {
         ("GET /v2/tags/list/tags/list", "tags tags/list None None"),
         ("GET /v2/a/manifests/tags/list", "tags a/manifests None None"),
         ("GET /v2/v2/manifests/v2", "Get manifest v2 v2"),
+        ("GET //v2//", "base"),
+        ("GET /v2/_catalog/?n=1", "catalog Some(1) None"),
+        ("GET /v2/a//b/tags//list/", "tags a/b None None"),
+        ("GET //v2/a%2F%2fb/manifests//latest", "Get manifest a/b latest"),
     ] {
         assert_eq!(short(&parse(&main, request).unwrap()), want, "{request}");
     }
@@ -103,6 +107,7 @@ fn requests_with_digests_are_parsed() {
             "/v2/referrers/b/referrers/@?artifactType=a%2Fb&ns=ghcr.io",
             "referrers ghcr.io|referrers/b sha256 Some(\"a/b\") None None".to_owned(),
         ),
+        ("GET", "/v2/a//referrers/@/", "referrers a sha256 None None None".to_owned()),
         ("GET", "/v2/a/referrers/@?n=7&last=@", "referrers a sha256 None Some(7) Some(\"sha256\")".to_owned()),
         ("GET", "/v2/a/referrers/@?n=0&last=", "referrers a sha256 None Some(0) None".to_owned()),
         ("POST", "/v2/a/blobs/uploads/", "start a sha256".to_owned()),
@@ -146,11 +151,10 @@ fn bad_paths_and_names_are_refused() {
     assert_refused(&[
         ("GET /v3/", "unknown", "NoSuchPath"),
         ("GET /v2/a", "unknown", "NoSuchPath"),
-        ("GET /v2//", "unknown", "NoSuchPath"),
-        ("GET /v2/_catalog/", "unknown", "NoSuchPath"),
         ("GET /v2/tags/list", "unknown", "NoSuchPath"),
+        ("GET /v2//tags/list", "unknown", "NoSuchPath"),
+        ("GET /v2/a/manifests/x/", "unknown", "NoSuchPath"),
         ("GET /v2/manifests/latest", "unknown", "NoSuchPath"),
-        ("GET /v2/a/tags/list/", "unknown", "NoSuchPath"),
         (&format!("GET /v2/referrers/sha256:{hex}"), "unknown", "NoSuchPath"),
         (&format!("GET /v2/A/referrers/sha256:{hex}"), "referrers", "Name("),
         (&format!("GET /v2/a/referrers/sha256:{hex}?last=latest"), "referrers", "LastReferrer("),
@@ -164,7 +168,6 @@ fn bad_paths_and_names_are_refused() {
         ("GET /v2/../manifests/x", "manifest", "Name("),
         ("GET /v2/a/../b/manifests/x", "manifest", "Name("),
         ("GET /v2/%2e%2e/manifests/x", "manifest", "Name("),
-        ("GET /v2//manifests/x", "manifest", "Name("),
         ("GET /v2/a%252Fb/manifests/x", "manifest", "Name("),
         ("GET /v2/a%00/manifests/x", "manifest", "Name("),
         (&format!("GET /v2/{long}/manifests/x"), "manifest", "Name("),
@@ -231,6 +234,8 @@ fn api_requests_are_parsed_or_refused() {
         ("GET /api/v1/repositories/a/tags/tags", "a/tags"),
         ("GET /api/v1/repositories/r.lan:443/a/usage", "UsageOf"),
         ("GET /api/v1/usage", "Usage"),
+        ("GET //api//v1/usage/repositories/", "UsageByRepository"),
+        ("GET /api/v1/repositories/a/tags/", "a"),
         ("GET /api/v1/usage/repositories", "UsageByRepository"),
         ("DELETE /api/v1/images/a/usage", "reference: None"),
         ("DELETE /api/v1/images/a/b:c", "Tag(Tag(\"c\"))"),
@@ -248,6 +253,7 @@ fn api_requests_are_parsed_or_refused() {
         ("GET /api/v1/repositories/A/tags", "api", "Image"),
         ("DELETE /api/v1/images/A", "api", "Image"),
         ("DELETE /api/v1/images/", "api", "Image"),
+        ("DELETE /api/v1/images/a/", "api", "Image"),
     ]);
 }
 
@@ -288,6 +294,9 @@ fn prefix_is_required_except_for_probes() {
     assert!(is_registry_api(&behind, &"/x/y/v2/nothing".parse().unwrap()));
     assert!(!is_registry_api(&behind, &"/v2/".parse().unwrap()));
     assert!(!is_registry_api(&site("/"), &"/v2x".parse().unwrap()));
+    for path in ["//v2/a", "/%76%32/a", "/v2%2Fa", "//v2//%zz"] {
+        assert!(is_registry_api(&site("/"), &Uri::builder().path_and_query(path).build().unwrap()), "{path}");
+    }
 }
 
 #[test]

@@ -73,7 +73,6 @@ pub const MIRROR: &[Row] = &[
     (404, "NAME_UNKNOWN", "GET /v2/alpine/manifests/latest?ns=https://docker.io"),
     (404, "NAME_UNKNOWN", "GET /v2/alpine/blobs/<absent>?ns=[::1"),
     (404, "NAME_UNKNOWN", "GET /v2/local/app/tags/list"),
-    (400, "NAME_INVALID", "GET /v2/docker.io//alpine/tags/list"),
     (400, "NAME_INVALID", "GET /v2/docker.io/../alpine/manifests/latest"),
     (400, "NAME_INVALID", "GET /v2/Docker.io/alpine/manifests/latest"),
     (404, "MANIFEST_UNKNOWN", "GET /v2/alpine/manifests/.bad?ns=docker.io"),
