@@ -111,6 +111,7 @@ impl CacheStore {
 mod tests {
     use super::*;
     use crate::oci::Algorithm;
+    use crate::store::Share;
     use crate::sys::Clock;
 
     fn digest(content: &[u8]) -> Digest {
@@ -134,7 +135,8 @@ mod tests {
         assert_eq!(holders().await, std::slice::from_ref(&one));
         store.hosted.link_layer(&two, &layer, &layer).await.unwrap();
         assert_eq!(holders().await, [one.clone(), two.clone()]);
-        store.hosted.unlink_layer(&one, &layer).await.unwrap();
+        let lock = store.hosted.lock(&one, Share::Alone).await.unwrap();
+        store.hosted.unlink_layer(lock, &one, &layer).await.unwrap();
         assert_eq!(holders().await, std::slice::from_ref(&two));
         other.hosted.link_layer(&one, &layer, &layer).await.unwrap();
         assert_eq!(

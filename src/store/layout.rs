@@ -139,6 +139,21 @@ pub fn pulls(name: &RepositoryName) -> ObjectKey {
     records(name).join("_pulls")
 }
 
+/// Returns the folder of a deleted manifest, named by the digest of its bytes. It exists until every tag of the manifest is
+/// removed.
+pub fn deleted(name: &RepositoryName, content: &Digest) -> ObjectKey {
+    addressed(&all_deleted(name), content)
+}
+
+pub fn all_deleted(name: &RepositoryName) -> ObjectKey {
+    records(name).join("_deleted")
+}
+
+/// Returns the folder of content that was moved away and is being removed. All of it may be removed at any time.
+pub fn trash() -> ObjectKey {
+    ObjectKey::new(PRIVATE).join("trash")
+}
+
 /// Returns the file that a process locks while it changes repositories.
 pub fn lock(number: u8) -> ObjectKey {
     ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}"))

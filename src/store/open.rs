@@ -46,6 +46,7 @@ impl Store {
             let locks = disk::make_private_dir(&root.join(layout::PRIVATE)).and_then(|()| create_lock_files(&driver));
             disk::probe_writable(&root)?;
             locks?;
+            disk::make_dir(&root.join(layout::trash().as_str()))?;
             disk::make_dir(&root.join(layout::CACHE))
         })
         .await?;
@@ -86,6 +87,11 @@ impl Store {
         let (root, before) = (Arc::clone(&self.root), self.clock.now() - age);
         let directories = [layout::CACHE, layout::PRIVATE, layout::HOSTED];
         blocking(move || directories.iter().map(|name| disk::remove_temporary(&root.join(name), before)).sum()).await
+    }
+
+    /// Removes what an earlier run has moved away and not removed. Returns the number of removed folders.
+    pub async fn empty_trash(&self) -> u64 {
+        self.hosted.empty_trash().await + self.cache.empty_trash().await
     }
 
     pub fn root(&self) -> &Path {

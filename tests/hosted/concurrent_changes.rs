@@ -10,7 +10,8 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::support::client::{Answer, Client, digest_of, noise};
-use crate::support::registry::{Registry, eventually};
+use crate::support::registry::{Place, Registry, eventually};
+use crate::support::slow_disk::SlowDisk;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -25,8 +26,7 @@ fn with_many_tags(registry: &Registry, repository: &str, tags: usize) {
     }
 }
 
-/// Waits until the deletion of a repository made by [`with_many_tags`] has removed a tag. From then on it holds the lock of
-/// the repository until it is complete.
+/// Waits until the deletion of a repository made by [`with_many_tags`] has removed a tag. From then on all of them are gone.
 fn wait_for_deletion(registry: &Registry, repository: &str, tags: usize) {
     let directory = registry.data().join(format!("docker/registry/v2/repositories/{repository}/_manifests/tags"));
     let left = || fs::read_dir(&directory).map_or(0, Iterator::count);
@@ -141,6 +141,61 @@ fn deletion_does_not_block_other_repositories() {
     assert!(!deletion.is_finished(), "the deletion did not wait for the other process");
     drop(held);
     assert_eq!(deletion.join().unwrap(), 200);
+}
+
+/// Returns a repository that shares its lock with `team/app`.
+fn neighbour() -> String {
+    let lock = |name: &str| u8::from_str_radix(&digest_of(name.as_bytes()).hex()[..2], 16).unwrap() % 64;
+    let mut names = (0..).map(|number| format!("team/other{number}"));
+    names.find(|name| lock(name) == lock("team/app")).unwrap()
+}
+
+/// The disk hangs when files are removed. The content is gone for clients, and no other request waits.
+#[test]
+fn removal_of_files_holds_up_no_other_request() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let mut registry = Registry::configured_in(&disk.environment(), Place::usual);
+    let client = registry.client();
+    let neighbour = neighbour();
+    for kind in ["manifests/tag", "manifests/DIGEST", "blobs/LAYER", "repository"] {
+        let image = client.push_image("team/app", "tag", &noise(1, 100));
+        for number in 0..20 {
+            client.put_manifest("team/app", &format!("t{number}"), &image.manifest);
+        }
+        disk.set(&["remove hold path=/entrepot/trash"]);
+        let removed = kind.replace("DIGEST", &image.digest.to_string()).replace("LAYER", &image.layer.to_string());
+        let target = match kind {
+            "repository" => "/api/v1/images/team/app".to_owned(),
+            _ => format!("/v2/team/app/{removed}"),
+        };
+        let deletion = client.request("DELETE", &target).send_head();
+        disk.wait_for(&["begun remove", "/entrepot/trash"]);
+        if kind != "repository" {
+            assert_eq!(client.get(&target).status, 404, "{kind}: it is gone");
+        }
+        client.push_image(&neighbour, "1", &noise(2, 100));
+        client.push_image("team/app", "meanwhile", &noise(3, 100));
+        assert_eq!(client.get("/v2/team/app/manifests/meanwhile").status, 200, "{kind}");
+        disk.heal();
+        let answer = Answer::read(&mut BufReader::new(&deletion), false).unwrap();
+        assert!(matches!(answer.status, 200 | 202), "{kind}: {}", answer.text());
+        assert_eq!(client.get("/v2/team/app/manifests/meanwhile").status, 200, "{kind}");
+        disk.forget();
+    }
+    // A kill leaves files, which the next start removes.
+    let image = client.push_image("team/app", "tag", &noise(1, 100));
+    disk.set(&["remove hold path=/entrepot/trash"]);
+    let _deletion = client.request("DELETE", &format!("/v2/team/app/manifests/{}", image.digest)).send_head();
+    disk.wait_for(&["begun remove", "/entrepot/trash"]);
+    registry.kill();
+    disk.heal();
+    registry.restart();
+    registry.wait_for_log("finished deletions");
+    let left = |folder: &str| fs::read_dir(registry.data().join(folder)).map_or(0, Iterator::count);
+    eventually("an empty trash", || (left("entrepot/trash") == 0).then_some(()));
+    client.push_image("team/app", "tag", &noise(1, 100));
+    let tags = client.get("/v2/team/app/tags/list").json();
+    assert_eq!(tags["tags"], serde_json::json!(["meanwhile", "tag"]));
 }
 
 #[test]

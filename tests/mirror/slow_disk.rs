@@ -250,6 +250,27 @@ fn one_hanging_call_of_the_disk_holds_up_one_request() {
     }
 }
 
+/// The records of an evicted repository are gone for clients before they are removed from the disk, which hangs.
+#[test]
+fn removal_of_an_evicted_repository_holds_up_no_pull() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let mirror = mirror_on(&disk, &upstream);
+    let client = mirror.client();
+    let pull = |seed| client.get(&blob("library/app", upstream.blob("library/app", &noise(seed, 100)))).status;
+    assert!((70..80).all(|seed| pull(seed) == 200));
+    wait_until_stored(&mirror);
+    disk.set(&["remove hold path=/cache/trash"]);
+    let eviction = in_background(&client, "DELETE", "/api/v1/images/docker.io/library/app");
+    disk.wait_for(&["begun remove", "/cache/trash"]);
+    // These write links of the repository that is being evicted.
+    assert!((75..85).all(|seed| pull(seed) == 200));
+    wait_until_stored(&mirror);
+    disk.heal();
+    assert_eq!(eviction.join().unwrap().status, 200);
+    assert!((75..85).all(|seed| pull(seed) == 200));
+}
+
 /// Once, each of these links kept a thread, and 512 of them kept every request that needs the disk.
 #[test]
 fn hanging_links_keep_no_thread_for_each_caller() {

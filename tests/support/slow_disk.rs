@@ -50,6 +50,11 @@ impl SlowDisk {
         log.lines().map(ToOwned::to_owned).collect()
     }
 
+    /// Forgets the calls that rules have affected so far.
+    pub fn forget(&self) {
+        let _ = fs::remove_file(self.directory.path().join("rules.log"));
+    }
+
     /// Waits until a rule has affected a call whose line contains all `words`.
     pub fn wait_for(&self, words: &[&str]) -> String {
         let matching = |line: &String| words.iter().all(|word| line.contains(word));

@@ -63,7 +63,12 @@ impl HostedRepository {
         let named = self.named_content(&manifest).await?;
         // A condition on the current digest needs the repository alone.
         let share = if push.condition.is_none() { Share::Shared } else { Share::Alone };
-        self.change(share, |hosted| async move { hosted.put(&push, &manifest, digest, named).await }).await
+        let content = match algorithm {
+            Algorithm::Sha256 => digest,
+            Algorithm::Sha512 => Digest::of(Algorithm::Sha256, &push.body),
+        };
+        let lock = self.context.with_space(|| self.store().lock_to_push(&self.name, share, &content)).await?;
+        self.finish(lock, |hosted| async move { hosted.put(&push, &manifest, digest, named).await }).await
     }
 
     async fn put(

@@ -9,7 +9,7 @@ use crate::oci::{Digest, Manifest, MediaType, Reference, ReferrersPage, Referrer
 use crate::registry::answer::{HeldManifest, ManifestInfo, PageRequest};
 use crate::registry::blob::Blob;
 use crate::registry::error::RegistryError;
-use crate::store::{HostedStore, Page, Share, StoredBlob, StoredManifest};
+use crate::store::{HostedStore, Page, RepositoryLock, Share, StoredBlob, StoredManifest};
 
 /// A hosted repository. It need not exist: the first push creates it.
 #[derive(Clone)]
@@ -114,6 +114,19 @@ impl HostedRepository {
         F: Future<Output = Result<T, RegistryError>> + Send + 'static,
     {
         let lock = self.context.with_space(|| self.store().lock(&self.name, share)).await?;
+        self.finish(lock, work).await
+    }
+
+    /// Changes the repository under a lock that the caller holds, as [`Self::change`] does.
+    pub(super) async fn finish<T, F>(
+        &self,
+        lock: RepositoryLock,
+        work: impl FnOnce(Self) -> F,
+    ) -> Result<T, RegistryError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RegistryError>> + Send + 'static,
+    {
         let work = work(self.clone());
         let locked = async move {
             let _lock = lock;

@@ -20,6 +20,27 @@ pub(super) async fn purge_temporary(registry: &Registry) {
     }
 }
 
+/// Finishes the deletions that an earlier run of a server has not finished.
+pub(super) async fn finish_deletions(registry: &Registry) {
+    let removed = registry.store.empty_trash().await;
+    let mut finished = 0;
+    let hosted = &registry.store.hosted;
+    match hosted.inhabited().await {
+        Ok(names) => {
+            for name in names {
+                match hosted.finish_deletions(&name).await {
+                    Ok(deletions) => finished += deletions,
+                    Err(error) => tracing::warn!(%error, repository = %name, "a deletion could not be finished"),
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "unfinished deletions could not be looked for"),
+    }
+    if finished > 0 || removed > 0 {
+        tracing::info!(manifests = finished, folders = removed, "finished deletions of an earlier run of a server");
+    }
+}
+
 /// Removes the uploads that were begun longer ago than `age`.
 pub(super) async fn purge_uploads(registry: &Registry, age: Duration) {
     match registry.store.hosted.purge_uploads(age).await {

@@ -26,6 +26,8 @@ pub fn start_jobs(registry: &Arc<Registry>, config: &Config) {
     let own = Arc::clone(registry);
     tasks.spawn(async move { repeat(TEMPORARY_EVERY, || purge::purge_temporary(&own)).await });
     let own = Arc::clone(registry);
+    tasks.spawn(async move { purge::finish_deletions(&own).await });
+    let own = Arc::clone(registry);
     tasks.spawn(async move { index::keep_index(&own).await });
     if let Some(check) = registry.health.check().cloned() {
         let own = Arc::clone(registry);

@@ -36,6 +36,11 @@ impl CachePaths {
         self.cache.join("partial")
     }
 
+    /// Returns the directory of what was moved away and is being removed.
+    pub fn trash(&self) -> PathBuf {
+        self.cache.join("trash")
+    }
+
     pub fn partial(&self, digest: &Digest) -> PathBuf {
         addressed(&self.partials(), digest)
     }

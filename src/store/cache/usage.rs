@@ -1,12 +1,14 @@
 //! The space that cached content takes, and the removal of mirrored repositories.
 
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::paths::on_disk;
 use super::store::{CacheStore, CachedBlob, digests_below};
 use crate::oci::{Digest, MirroredName};
 use crate::store::{Amount, StoreError};
-use crate::sys::disk;
+use crate::sys::{blocking, disk, random_id};
 
 /// The folders of a mirrored repository.
 const PARTS: [&str; 4] = ["_tags", "_lists", "_pulls", "_links"];
@@ -70,22 +72,46 @@ impl CacheStore {
         .await
     }
 
-    /// Forgets a whole repository; the bytes stay. Returns the number of its tags; `None` if there was no record of it.
+    /// Forgets a whole repository; the bytes stay. Returns the number of its tags when that began; `None` if there was no record of it.
     pub async fn remove_repository(&self, name: &MirroredName) -> Result<Option<u64>, StoreError> {
-        let digests = self.digests(name).await?;
-        let path = self.paths.repository(name);
-        let (gone, alone) = (path.clone(), self.linking.lock(name).await);
+        let (digests, tags) = (self.digests(name).await?, self.count_tags(name).await?);
+        let (path, away) = (self.paths.repository(name), self.paths.trash().join(random_id()));
+        let (gone, trash, alone) = (path.clone(), away.clone(), self.linking.lock(name).await);
+        // Other repositories share the lock. Under it the folders are only moved away.
         let removed = on_disk("remove", &path, move || {
             let _alone = alone;
-            let tags = disk::list(&gone.join("_tags"))?.len() as u64;
             let mut removed = false;
             for part in PARTS {
-                removed |= disk::remove_dir(&gone.join(part))?;
+                removed |= move_away(&gone.join(part), &trash.join(part))?;
             }
-            Ok(removed.then_some(tags))
+            Ok(removed)
         })
         .await?;
         self.holders.remove_all(&name.to_string(), &digests);
-        Ok(removed)
+        let trash = away.clone();
+        if let Err(error) = on_disk("remove", &away, move || disk::remove_dir(&trash)).await {
+            tracing::warn!(%error, "evicted records could not be removed from the disk yet");
+        }
+        Ok(removed.then_some(tags))
+    }
+
+    /// Removes what an earlier run has moved away and not removed. Returns the number of removed folders.
+    pub async fn empty_trash(&self) -> u64 {
+        let trash = self.paths.trash();
+        blocking(move || {
+            let left = disk::list(&trash).unwrap_or_default();
+            left.iter().filter(|left| disk::remove_dir(&trash.join(&left.name)).unwrap_or(false)).count() as u64
+        })
+        .await
+    }
+}
+
+/// Moves a folder of a repository away. Returns false if there was none. A folder that cannot be moved is removed at once: it lies
+/// on another file system than the trash, or the disk is full.
+fn move_away(folder: &Path, away: &Path) -> io::Result<bool> {
+    use io::ErrorKind::{CrossesDevices, QuotaExceeded, StorageFull};
+    match disk::move_dir(folder, away) {
+        Err(error) if matches!(error.kind(), CrossesDevices | StorageFull | QuotaExceeded) => disk::remove_dir(folder),
+        moved => moved,
     }
 }

@@ -69,6 +69,10 @@ impl Driver for DiskDriver {
         disk::remove_dir(&self.path(folder))
     }
 
+    fn move_tree(&self, from: &ObjectKey, to: &ObjectKey) -> io::Result<bool> {
+        disk::move_dir(&self.path(from), &self.path(to))
+    }
+
     fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter> {
         let path = self.path(key);
         let file = disk::open_writable(&path)?;

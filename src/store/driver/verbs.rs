@@ -44,6 +44,10 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Removes a folder with everything in it. Returns false if there was none.
     fn remove_tree(&self, folder: &ObjectKey) -> io::Result<bool>;
 
+    /// Moves a folder with everything in it to a key that does not exist, in the same time however much is in it. Returns
+    /// false if there was none. A driver that cannot do that fails with `CrossesDevices` and changes nothing.
+    fn move_tree(&self, from: &ObjectKey, to: &ObjectKey) -> io::Result<bool>;
+
     /// Opens an object for writing at its end; creates it if it does not exist. Excludes other writers where the driver
     /// can.
     fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter>;

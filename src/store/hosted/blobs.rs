@@ -65,15 +65,6 @@ impl HostedStore {
         Ok(())
     }
 
-    /// Removes the right to a blob. Returns false if the repository had none. The bytes stay until garbage collection.
-    pub async fn unlink_layer(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
-        let folder = layout::layer(repository, digest);
-        let link = layout::layer_link(repository, digest);
-        let removed = self.backend.run("remove", &link, move |driver| driver.remove_tree(&folder)).await?;
-        self.holders.remove(repository.as_str(), digest);
-        Ok(removed)
-    }
-
     /// Copies a complete blob from the cache to hosted content, or links it if the driver can. The content is verified
     /// on the way. Returns its sha256; `None` if the cache does not hold the blob any more.
     pub async fn adopt(&self, cache: &CacheStore, digest: &Digest) -> Result<Option<Digest>, StoreError> {

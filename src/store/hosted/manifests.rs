@@ -4,7 +4,6 @@
 //! digest, a second link of ours stands beside that of `registry:2`. If a tag was pushed with such a digest, a record
 //! below `entrepot/` holds the digest; it counts only as long as the tag's link agrees with it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,6 +11,7 @@ use bytes::Bytes;
 
 use super::manifest_file::StoredManifest;
 use super::store::HostedStore;
+use super::trash::forget_record;
 use super::{links, manifest_file};
 use crate::oci::{Algorithm, Digest, MediaType, RepositoryName, Tag};
 use crate::store::driver::{Driver, Durability};
@@ -99,61 +99,6 @@ impl HostedStore {
         self.backend.run("read", &key, move |driver| links::manifest_content(driver, &repository, &digest)).await
     }
 
-    /// Removes a manifest under all its digests, and every tag that names it. Returns false if there was none.
-    pub async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
-        let known = self.revision(repository, digest).await?;
-        let content = known.unwrap_or(*digest);
-        self.untag_all(repository, &content).await?;
-        for name in self.other_digests(repository, &content).await? {
-            self.remove_revision(repository, &name).await?;
-        }
-        let removed = self.remove_revision(repository, &content).await?;
-        Ok(removed && known.is_some())
-    }
-
-    /// Returns the digests of other algorithms under which a repository has a link to these bytes.
-    async fn other_digests(&self, repository: &RepositoryName, content: &Digest) -> Result<Vec<Digest>, StoreError> {
-        let folder = layout::revisions_by(repository, Algorithm::Sha512);
-        let (listed, content) = (folder.clone(), *content);
-        let list = move |driver: &dyn Driver| {
-            let mut same = Vec::new();
-            for digest in links::digests_in(driver, &listed, Algorithm::Sha512)? {
-                if links::read(driver, &listed.join(&digest.hex()).join("link"))? == Some(content) {
-                    same.push(digest);
-                }
-            }
-            Ok(same)
-        };
-        self.backend.run("list", &folder, list).await
-    }
-
-    /// Removes every tag that names these bytes.
-    async fn untag_all(&self, repository: &RepositoryName, content: &Digest) -> Result<(), StoreError> {
-        let (key, repository, content) = (layout::tags(repository), repository.clone(), *content);
-        self.backend
-            .run("remove", &key, move |driver| {
-                for tag in tags_of(driver, &repository, &content)? {
-                    untag(driver, &repository, &tag)?;
-                }
-                Ok(())
-            })
-            .await
-    }
-
-    async fn remove_revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
-        let revision = layout::revision(repository, digest);
-        let (media_type, push) = (layout::media_type(repository, digest), layout::push(repository, digest));
-        let removed = revision.clone();
-        self.backend
-            .run("remove", &revision, move |driver| {
-                driver.remove(&media_type)?;
-                let was_there = driver.remove_tree(&removed)?;
-                forget_record(driver.remove(&push));
-                Ok(was_there)
-            })
-            .await
-    }
-
     /// Returns up to `limit` tags of the repository after `after`, in byte order.
     pub async fn tags(
         &self,
@@ -222,44 +167,10 @@ impl HostedStore {
             .await
     }
 
-    /// Removes a tag. Returns false if there was none.
-    pub async fn untag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, StoreError> {
-        let (key, repository, tag) = (layout::tag(repository, tag), repository.clone(), tag.clone());
-        self.backend.run("remove", &key, move |driver| untag(driver, &repository, &tag)).await
-    }
-
     /// Returns the number of tags of a repository.
     pub async fn count_tags(&self, repository: &RepositoryName) -> Result<u64, StoreError> {
         let folder = layout::tags(repository);
         let listed = folder.clone();
         self.backend.run("list", &folder, move |driver| Ok(driver.children(&listed)?.len() as u64)).await
     }
-}
-
-fn untag(driver: &dyn Driver, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
-    driver.remove(&layout::tag_digest(repository, tag))?;
-    let was_there = driver.remove_tree(&layout::tag(repository, tag))?;
-    forget_record(driver.remove(&layout::pull(repository, tag)));
-    Ok(was_there)
-}
-
-/// Logs a failure to remove the record of a push or a pull. The deletion that it belongs to has succeeded.
-pub(super) fn forget_record(removed: io::Result<bool>) {
-    if let Err(error) = removed {
-        tracing::warn!(%error, "the record of a push or a pull could not be removed");
-    }
-}
-
-/// Returns the tags that name these bytes.
-fn tags_of(driver: &dyn Driver, repository: &RepositoryName, content: &Digest) -> io::Result<Vec<Tag>> {
-    let (mut names, mut failure) = (Vec::new(), None);
-    driver.each_child(&layout::tags(repository), &mut |child| {
-        let Ok(tag) = child.name.parse::<Tag>() else { return };
-        match links::read(driver, &layout::tag_current(repository, &tag)) {
-            Ok(named) if named.as_ref() == Some(content) => names.push(tag),
-            Ok(_) => {}
-            Err(error) => failure = Some(error),
-        }
-    })?;
-    failure.map_or(Ok(names), Err)
 }

@@ -8,6 +8,7 @@ mod upload;
 mod manifest_file;
 mod revisions;
 mod store;
+mod trash;
 mod blobs;
 mod uploads;
 mod manifests;
@@ -15,6 +16,7 @@ mod pulls;
 mod referrers;
 mod missing;
 mod repositories;
+mod removal;
 
 pub use blobs::HostedBlob;
 pub use links::layers;

@@ -3,7 +3,6 @@
 use std::io;
 
 use super::links;
-use super::manifests::forget_record;
 use super::store::HostedStore;
 use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::store::directory::Part;
@@ -41,33 +40,6 @@ impl HostedStore {
     pub async fn digests(&self, repository: &RepositoryName) -> Result<Vec<Digest>, StoreError> {
         let (key, repository) = (layout::repository(repository), repository.clone());
         self.backend.run("list", &key, move |driver| linked(driver, &repository)).await
-    }
-
-    /// Removes a whole repository. Tags are removed first, so that none names a removed manifest. Returns the number of
-    /// its tags; `None` if there was no such repository. Its uploads continue.
-    pub async fn remove_repository(&self, repository: &RepositoryName) -> Result<Option<u64>, StoreError> {
-        let (key, name) = (layout::repository(repository), repository.clone());
-        self.backend
-            .run("remove", &key, move |driver| {
-                if !exists(driver, &name)? {
-                    return Ok(None);
-                }
-                let tags = driver.children(&layout::tags(&name))?.len() as u64;
-                for folder in [
-                    layout::tags(&name),
-                    layout::manifests(&name),
-                    layout::layers(&name),
-                    layout::media_types(&name),
-                    layout::tag_digests(&name),
-                ] {
-                    driver.remove_tree(&folder)?;
-                }
-                for folder in [layout::pushes(&name), layout::pulls(&name)] {
-                    forget_record(driver.remove_tree(&folder));
-                }
-                Ok(Some(tags))
-            })
-            .await
     }
 }
 

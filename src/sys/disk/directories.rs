@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::files::optional;
+use super::files::{optional, parent};
 
 /// An entry of a directory.
 #[derive(Clone, Debug)]
@@ -79,6 +79,13 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
 /// Removes up to `above` directories above `file`, from the innermost one upwards, until one is not empty.
 pub fn remove_empty(file: &Path, above: usize) {
     let _ = file.ancestors().skip(1).take(above).try_for_each(fs::remove_dir);
+}
+
+/// Moves a directory with everything below it to a path that does not exist. That takes the same time however much is below it.
+/// Returns false if there is no such directory. The error `CrossesDevices` means that the paths lie on different file systems.
+pub fn move_dir(from: &Path, to: &Path) -> io::Result<bool> {
+    fs::create_dir_all(parent(to))?;
+    Ok(optional(fs::rename(from, to))?.is_some())
 }
 
 /// Removes a directory and everything below it. Returns false if it does not exist, which is no error.

@@ -13,7 +13,9 @@ mod locks;
 mod lacks;
 mod named;
 
-pub use directories::{Changed, DirEntry, changed, each, list, make_dir, make_private_dir, remove_dir, remove_empty};
+pub use directories::{
+    Changed, DirEntry, changed, each, list, make_dir, make_private_dir, move_dir, remove_dir, remove_empty,
+};
 pub use files::{
     Metadata, Stamp, age, expand_home, link_or_copy, make_new, metadata, name_durably, open, open_writable, optional,
     parent, read, remove, rename_durably, resolve, touch, write_all_at, write_atomic, write_into_durable,

@@ -14,7 +14,7 @@ use super::memory::MemoryDriver;
 use crate::oci::{Algorithm, Digest, MediaType, ReferrersQuery, RepositoryName, Tag};
 use crate::store::cache::CacheStore;
 use crate::store::driver::{DiskDriver, Driver, Durability};
-use crate::store::{HostedStore, Share, StoreError, StoredBlob, UploadId, layout};
+use crate::store::{HostedStore, RepositoryLock, Share, StoreError, StoredBlob, UploadId, layout};
 use crate::sys::Clock;
 
 /// A hosted store over one driver.
@@ -50,6 +50,11 @@ impl Fixture {
     /// Returns a store that shares only the driver, as a restarted process does.
     pub fn restarted(&self) -> HostedStore {
         HostedStore::new(Arc::clone(&self.driver), self.clock.clone())
+    }
+
+    /// Returns the lock of a repository, which is held alone.
+    pub async fn alone(&self, repository: &RepositoryName) -> RepositoryLock {
+        self.store.lock(repository, Share::Alone).await.unwrap()
     }
 
     /// Pushes a blob in one piece.
@@ -126,7 +131,7 @@ over_both_drivers! {
     uploads_that_cannot_be_listed_do_not_keep_the_others
 }
 
-fn sha256(content: &[u8]) -> Digest {
+pub fn sha256(content: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha256, content)
 }
 
@@ -154,7 +159,7 @@ async fn pushed_blob_is_read_back(fixture: Fixture) {
     let digest = fixture.push(&app, b"the content of a layer").await;
     let blob = fixture.store.blob(&app, &digest).await.unwrap().unwrap();
     assert_eq!(blob.size, 22);
-    fixture.store.unlink_layer(&app, &digest).await.unwrap();
+    fixture.store.unlink_layer(fixture.alone(&app).await, &app, &digest).await.unwrap();
     fixture.store.remove_blob(&digest).await.unwrap();
     assert_eq!(read(blob).await, b"the content of a layer", "an open blob outlives its removal");
     assert!(fixture.store.blob(&app, &digest).await.unwrap().is_none());
@@ -294,8 +299,8 @@ async fn mounted_blob_needs_a_link(fixture: Fixture) {
     assert!(fixture.store.blob(&other, &digest).await.unwrap().is_none(), "stored bytes alone give no right");
     fixture.store.link_layer(&other, &digest, &digest).await.unwrap();
     assert!(fixture.store.blob(&other, &digest).await.unwrap().is_some());
-    assert!(fixture.store.unlink_layer(&app, &digest).await.unwrap());
-    assert!(!fixture.store.unlink_layer(&app, &digest).await.unwrap());
+    assert!(fixture.store.unlink_layer(fixture.alone(&app).await, &app, &digest).await.unwrap());
+    assert!(!fixture.store.unlink_layer(fixture.alone(&app).await, &app, &digest).await.unwrap());
     assert!(fixture.store.blob(&app, &digest).await.unwrap().is_none());
     assert!(fixture.store.blob(&other, &digest).await.unwrap().is_some(), "the other repository keeps its right");
 }
@@ -346,8 +351,8 @@ async fn tags_are_paged_moved_and_removed(fixture: Fixture) {
     assert_eq!((page.entries, page.more), (vec!["latest".to_owned(), "v1".to_owned()], true));
     let page = fixture.store.tags(&app, Some("v1"), 2).await.unwrap();
     assert_eq!((page.entries, page.more), (vec!["v2".to_owned()], false));
-    assert!(fixture.store.untag(&app, &tag("v1")).await.unwrap());
-    assert!(!fixture.store.untag(&app, &tag("v1")).await.unwrap());
+    assert!(fixture.store.untag(fixture.alone(&app).await, &app, &tag("v1")).await.unwrap());
+    assert!(!fixture.store.untag(fixture.alone(&app).await, &app, &tag("v1")).await.unwrap());
     assert_eq!(fixture.tags(&app).await, ["latest", "v2"]);
     assert_eq!(fixture.store.count_tags(&app).await.unwrap(), 2);
 }
@@ -361,8 +366,8 @@ async fn deleted_manifest_loses_its_tags_and_digests(fixture: Fixture) {
     fixture.store.set_tag(&app, &tag("kept"), &kept).await.unwrap();
     assert_eq!(fixture.store.tag(&app, &tag("gone")).await.unwrap(), Some(other), "a tag keeps the pushed digest");
     assert_eq!(fixture.store.revision(&app, &other).await.unwrap(), Some(sha256(body.as_bytes())));
-    assert!(fixture.store.delete_manifest(&app, &sha256(body.as_bytes())).await.unwrap());
-    assert!(!fixture.store.delete_manifest(&app, &other).await.unwrap());
+    assert!(fixture.store.delete_manifest(fixture.alone(&app).await, &app, &sha256(body.as_bytes())).await.unwrap());
+    assert!(!fixture.store.delete_manifest(fixture.alone(&app).await, &app, &other).await.unwrap());
     for digest in [other, sha256(body.as_bytes())] {
         assert!(fixture.store.manifest(&app, &digest).await.unwrap().is_none());
     }
@@ -388,7 +393,7 @@ async fn referrers_follow_pushes_and_deletions(fixture: Fixture) {
         fixture.put(&app, &body(n)).await;
         assert_eq!(fixture.referrers(&app, &subject).await, n);
     }
-    fixture.store.delete_manifest(&app, &sha256(body(2).as_bytes())).await.unwrap();
+    fixture.store.delete_manifest(fixture.alone(&app).await, &app, &sha256(body(2).as_bytes())).await.unwrap();
     assert_eq!(fixture.referrers(&app, &subject).await, 2);
     let longer = Digest::of(Algorithm::Sha512, body(4).as_bytes());
     fixture.store.put_manifest(&app, &longer, Bytes::from(body(4)), None).await.unwrap();
@@ -418,8 +423,8 @@ async fn repositories_are_listed_and_removed(fixture: Fixture) {
     let all = fixture.store.inhabited_after(None, 9).await.unwrap();
     assert_eq!(all.entries, ["a", "a-b", "a/b", "b", "layers/only"]);
     assert!(fixture.store.exists(&name("a/b")).await.unwrap() && !fixture.store.exists(&name("c")).await.unwrap());
-    assert_eq!(fixture.store.remove_repository(&name("a")).await.unwrap(), Some(1));
-    assert_eq!(fixture.store.remove_repository(&name("a")).await.unwrap(), None);
+    assert!(fixture.store.remove_repository(fixture.alone(&name("a")).await, &name("a")).await.unwrap());
+    assert!(!fixture.store.remove_repository(fixture.alone(&name("a")).await, &name("a")).await.unwrap());
     let left = fixture.store.repositories(None, 9).await.unwrap();
     assert_eq!(left.entries, ["a-b", "a/b", "b"], "a repository below the removed one stays");
 }

@@ -1,12 +1,15 @@
-//! A driver that calls a hook before each verb. The hook can fail the verb or delay it.
+//! A driver that calls a hook before each verb, and when a lock is taken or released. The hook can fail the verb or delay it.
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::store::StoredBlob;
-use crate::store::driver::{Changes, Child, Driver, Durability, FileLocks, LocalFile, ObjectStat, OpenedWriter};
+use crate::store::driver::{
+    Changes, Child, Driver, Durability, FileLocks, LocalFile, LockGuard, ObjectStat, OpenedWriter,
+};
 use crate::store::key::ObjectKey;
+use crate::sys::disk::Share;
 
 /// Gets the name of the verb and the key.
 type Hook = Arc<dyn Fn(&str, &ObjectKey) -> io::Result<()> + Send + Sync>;
@@ -96,6 +99,11 @@ impl Driver for FaultyDriver {
         self.inner.remove_tree(folder)
     }
 
+    fn move_tree(&self, from: &ObjectKey, to: &ObjectKey) -> io::Result<bool> {
+        self.before("move_tree", from)?;
+        self.inner.move_tree(from, to)
+    }
+
     fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter> {
         self.before("open_writer", key)?;
         self.inner.open_writer(key)
@@ -120,6 +128,37 @@ impl Driver for FaultyDriver {
     }
 
     fn file_locks(&self) -> Option<&dyn FileLocks> {
-        self.inner.file_locks()
+        self.inner.file_locks().map(|_| self as _)
+    }
+}
+
+/// The hook learns when a lock is taken and when it is released.
+impl FileLocks for FaultyDriver {
+    fn create(&self, key: &ObjectKey) -> io::Result<()> {
+        self.inner.file_locks().map_or(Ok(()), |locks| locks.create(key))
+    }
+
+    fn try_lock(&self, key: &ObjectKey, share: Share) -> io::Result<Option<LockGuard>> {
+        let Some(taken) = self.inner.file_locks().map_or(Ok(None), |locks| locks.try_lock(key, share))? else {
+            return Ok(None);
+        };
+        self.before("lock", key)?;
+        let hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Some(LockGuard::new(TakenLock { _taken: taken, key: key.clone(), hook })))
+    }
+}
+
+struct TakenLock {
+    _taken: LockGuard,
+    key: ObjectKey,
+    hook: Option<Hook>,
+}
+
+impl Drop for TakenLock {
+    fn drop(&mut self) {
+        if let Some(hook) = &self.hook {
+            // The lock is released whatever the hook says.
+            let _ = hook("unlock", &self.key);
+        }
     }
 }

@@ -108,6 +108,17 @@ impl Driver for MemoryDriver {
         Ok(objects.len() < before)
     }
 
+    fn move_tree(&self, from: &ObjectKey, to: &ObjectKey) -> io::Result<bool> {
+        let inside = format!("{from}/");
+        let mut objects = self.objects();
+        let names: Vec<String> = objects.keys().filter(|name| name.starts_with(&inside)).cloned().collect();
+        for name in &names {
+            let object = objects.remove(name).expect("the lock is held since the name was found");
+            objects.insert(format!("{to}/{}", &name[inside.len()..]), object);
+        }
+        Ok(!names.is_empty())
+    }
+
     fn open_writer(&self, key: &ObjectKey) -> io::Result<OpenedWriter> {
         if self.stat(key)?.is_none() {
             self.insert(key, Vec::new());

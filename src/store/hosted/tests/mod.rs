@@ -5,3 +5,4 @@ mod faulty;
 mod locks;
 mod memory;
 mod records;
+mod removal;

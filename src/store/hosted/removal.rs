@@ -1,0 +1,307 @@
+//! Removal of the content of a repository. The bytes of blobs and manifests stay until garbage collection.
+//!
+//! Each removal takes the same few steps under the lock, however much it removes: folders are moved away under the lock, and
+//! removed without it. A manifest may have thousands of tags. Its link is moved away first, so no tag names a manifest any more.
+//! The moved link is also the record of the deletion: until the tags are removed too, a push of the same manifest waits, since
+//! it would bring them back. The next start finishes a deletion that was interrupted.
+
+use std::io;
+
+use super::links;
+use super::locks::RepositoryLock;
+use super::store::HostedStore;
+use super::trash::{Trash, forget_record};
+use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+use crate::store::driver::{Driver, Durability};
+use crate::store::{StoreError, layout};
+use crate::sys::disk::Share;
+
+/// The most tags or links that are removed under the lock at a time.
+const STEP: usize = 8;
+
+/// A part of a deleted manifest.
+#[derive(Clone, Debug)]
+enum Remnant {
+    Tag(Tag),
+    /// The link under another digest.
+    Link(Digest),
+}
+
+/// The outcome of one step of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swept {
+    Done,
+    /// Another caller has finished the deletion, and the manifest was pushed again.
+    PushedAgain,
+}
+
+impl HostedStore {
+    /// Removes a tag. Returns false if there was none. The caller holds the repository alone; the lock is released here.
+    pub async fn untag(
+        &self,
+        lock: RepositoryLock,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<bool, StoreError> {
+        let (key, repository, tag) = (layout::tag(repository, tag), repository.clone(), tag.clone());
+        let remove = move |driver: &dyn Driver| {
+            let (_lock, mut trash) = (lock, Trash::default());
+            Ok((untag(driver, &repository, &tag, &mut trash)?, trash))
+        };
+        let (was_there, trash) = self.backend.run("remove", &key, remove).await?;
+        self.remove_trash(trash).await;
+        Ok(was_there)
+    }
+
+    /// Removes the right to a blob. Returns false if the repository had none. Takes the lock as [`HostedStore::untag`] does.
+    pub async fn unlink_layer(
+        &self,
+        lock: RepositoryLock,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let (folder, link) = (layout::layer(repository, digest), layout::layer_link(repository, digest));
+        let remove = move |driver: &dyn Driver| {
+            let (_lock, mut trash) = (lock, Trash::default());
+            Ok((trash.take(driver, &folder)?, trash))
+        };
+        let (was_there, trash) = self.backend.run("remove", &link, remove).await?;
+        self.holders.remove(repository.as_str(), digest);
+        self.remove_trash(trash).await;
+        Ok(was_there)
+    }
+
+    /// Removes a whole repository. Its uploads continue. Returns false if there was no such repository. Takes the lock as
+    /// [`HostedStore::untag`] does.
+    pub async fn remove_repository(
+        &self,
+        lock: RepositoryLock,
+        repository: &RepositoryName,
+    ) -> Result<bool, StoreError> {
+        if !self.exists(repository).await? {
+            return Ok(false);
+        }
+        let (key, name) = (layout::repository(repository), repository.clone());
+        let remove = move |driver: &dyn Driver| {
+            let (_lock, mut trash) = (lock, Trash::default());
+            // The tags go first, so that none names a removed manifest.
+            for folder in [
+                layout::tags(&name),
+                layout::manifests(&name),
+                layout::layers(&name),
+                layout::media_types(&name),
+                layout::tag_digests(&name),
+                layout::all_deleted(&name),
+            ] {
+                trash.take(driver, &folder)?;
+            }
+            for folder in [layout::pushes(&name), layout::pulls(&name)] {
+                forget_record(trash.take(driver, &folder));
+            }
+            Ok(trash)
+        };
+        let trash = self.backend.run("remove", &key, remove).await?;
+        self.remove_trash(trash).await;
+        Ok(true)
+    }
+
+    /// Removes a manifest under all its digests, and every tag that names it. Returns false if there was none. Takes the lock as
+    /// [`HostedStore::untag`] does, and takes it again for each few tags.
+    pub async fn delete_manifest(
+        &self,
+        lock: RepositoryLock,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let known = self.revision(repository, digest).await?;
+        let content = known.unwrap_or(*digest);
+        let (key, name) = (layout::revision(repository, &content), repository.clone());
+        let unlink = move |driver: &dyn Driver| {
+            let (_lock, mut trash) = (lock, Trash::default());
+            // If another program pushed the manifest again during an unfinished deletion, this deletion replaces that one.
+            trash.take(driver, &layout::deleted(&name, &content))?;
+            let was_there = unlink_manifest(driver, &name, &content, &mut trash)?;
+            remove_records(driver, &name, &content)?;
+            Ok((was_there, trash))
+        };
+        let (was_there, trash) = self.backend.run("remove", &key, unlink).await?;
+        self.remove_trash(trash).await;
+        self.finish_deletion(repository, &content).await?;
+        Ok(was_there && known.is_some())
+    }
+
+    /// Waits for the lock of a repository, and until no deletion of this manifest is unfinished.
+    pub async fn lock_to_push(
+        &self,
+        repository: &RepositoryName,
+        share: Share,
+        content: &Digest,
+    ) -> Result<RepositoryLock, StoreError> {
+        let deleted = layout::deleted(repository, content);
+        loop {
+            let lock = self.lock(repository, share).await?;
+            let looked = deleted.clone();
+            if !self.backend.run("read", &deleted, move |driver| driver.exists(&looked)).await? {
+                return Ok(lock);
+            }
+            drop(lock);
+            self.finish_deletion(repository, content).await?;
+        }
+    }
+
+    /// Finishes the deletions in a repository that were interrupted. Returns their number.
+    pub async fn finish_deletions(&self, repository: &RepositoryName) -> Result<usize, StoreError> {
+        let folder = layout::all_deleted(repository);
+        let listed = folder.clone();
+        let list = move |driver: &dyn Driver| {
+            let mut found = Vec::new();
+            for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+                found.extend(links::digests_in(driver, &listed.join(algorithm.as_str()), algorithm)?);
+            }
+            Ok(found)
+        };
+        let unfinished = self.backend.run("list", &folder, list).await?;
+        for content in &unfinished {
+            self.finish_deletion(repository, content).await?;
+        }
+        Ok(unfinished.len())
+    }
+
+    /// Removes what a deleted manifest has left: its tags, and its links under other digests. Several callers may do so at once.
+    async fn finish_deletion(&self, repository: &RepositoryName, content: &Digest) -> Result<(), StoreError> {
+        let mut failed = None;
+        for remnants in self.remnants(repository, content).await?.chunks(STEP) {
+            match self.sweep(repository, content, remnants.to_vec()).await {
+                Ok(Swept::Done) => {}
+                Ok(Swept::PushedAgain) => break,
+                // The others are removed all the same.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        // Pushes of the manifest go on, also if a tag could not be removed.
+        let lock = self.lock(repository, Share::Alone).await?;
+        let deleted = layout::deleted(repository, content);
+        let taken = deleted.clone();
+        let forget = move |driver: &dyn Driver| {
+            let (_lock, mut trash) = (lock, Trash::default());
+            trash.take(driver, &taken)?;
+            Ok(trash)
+        };
+        self.remove_trash(self.backend.run("remove", &deleted, forget).await?).await;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Returns what a deleted manifest has left. Looks at every tag, without the lock.
+    async fn remnants(&self, repository: &RepositoryName, content: &Digest) -> Result<Vec<Remnant>, StoreError> {
+        let (key, repository, content) = (layout::manifests(repository), repository.clone(), *content);
+        let look = move |driver: &dyn Driver| {
+            let tags = tags_of(driver, &repository, &content)?;
+            let links = other_digests(driver, &repository, &content)?;
+            Ok(tags.into_iter().map(Remnant::Tag).chain(links.into_iter().map(Remnant::Link)).collect())
+        };
+        self.backend.run("list", &key, look).await
+    }
+
+    /// Removes a few remnants under the lock, unless they have changed since they were found.
+    async fn sweep(
+        &self,
+        repository: &RepositoryName,
+        content: &Digest,
+        remnants: Vec<Remnant>,
+    ) -> Result<Swept, StoreError> {
+        let lock = self.lock(repository, Share::Alone).await?;
+        let (key, name, content) = (layout::manifests(repository), repository.clone(), *content);
+        let sweep = move |driver: &dyn Driver| {
+            let (_lock, mut trash) = (lock, Trash::default());
+            if links::read(driver, &layout::revision_link(&name, &content))?.is_some() {
+                return Ok((Swept::PushedAgain, trash));
+            }
+            for remnant in &remnants {
+                remove_remnant(driver, &name, (&content, remnant), &mut trash)?;
+            }
+            Ok((Swept::Done, trash))
+        };
+        let (swept, trash) = self.backend.run("remove", &key, sweep).await?;
+        self.remove_trash(trash).await;
+        Ok(swept)
+    }
+}
+
+/// Moves the link to a manifest to the record of its deletion. Returns false if there was none.
+fn unlink_manifest(
+    driver: &dyn Driver,
+    name: &RepositoryName,
+    content: &Digest,
+    trash: &mut Trash,
+) -> io::Result<bool> {
+    use io::ErrorKind::{CrossesDevices, QuotaExceeded, StorageFull};
+    let (revision, deleted) = (layout::revision(name, content), layout::deleted(name, content));
+    match driver.move_tree(&revision, &deleted) {
+        Err(error) if error.kind() == CrossesDevices => {
+            driver.write(&deleted.join("link"), content.to_string().as_bytes(), Durability::Synced)?;
+            trash.take(driver, &revision)
+        }
+        // Content can be deleted from a full disk. Then nothing records the deletion.
+        Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => driver.remove_tree(&revision),
+        moved => moved,
+    }
+}
+
+fn remove_remnant(
+    driver: &dyn Driver,
+    name: &RepositoryName,
+    (content, remnant): (&Digest, &Remnant),
+    trash: &mut Trash,
+) -> io::Result<()> {
+    match remnant {
+        Remnant::Tag(tag) => {
+            if links::read(driver, &layout::tag_current(name, tag))? == Some(*content) {
+                untag(driver, name, tag, trash)?;
+            }
+        }
+        Remnant::Link(digest) => {
+            remove_records(driver, name, digest)?;
+            trash.take(driver, &layout::revision(name, digest))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_records(driver: &dyn Driver, name: &RepositoryName, digest: &Digest) -> io::Result<()> {
+    driver.remove(&layout::media_type(name, digest))?;
+    forget_record(driver.remove(&layout::push(name, digest)));
+    Ok(())
+}
+
+fn untag(driver: &dyn Driver, name: &RepositoryName, tag: &Tag, trash: &mut Trash) -> io::Result<bool> {
+    driver.remove(&layout::tag_digest(name, tag))?;
+    let was_there = trash.take(driver, &layout::tag(name, tag))?;
+    forget_record(driver.remove(&layout::pull(name, tag)));
+    Ok(was_there)
+}
+
+/// Returns the tags that name these bytes.
+fn tags_of(driver: &dyn Driver, repository: &RepositoryName, content: &Digest) -> io::Result<Vec<Tag>> {
+    let (mut names, mut failure) = (Vec::new(), None);
+    driver.each_child(&layout::tags(repository), &mut |child| {
+        let Ok(tag) = child.name.parse::<Tag>() else { return };
+        match links::read(driver, &layout::tag_current(repository, &tag)) {
+            Ok(named) if named.as_ref() == Some(content) => names.push(tag),
+            Ok(_) => {}
+            Err(error) => failure = Some(error),
+        }
+    })?;
+    failure.map_or(Ok(names), Err)
+}
+
+/// Returns the digests of other algorithms under which a repository has a link to these bytes.
+fn other_digests(driver: &dyn Driver, repository: &RepositoryName, content: &Digest) -> io::Result<Vec<Digest>> {
+    let folder = layout::revisions_by(repository, Algorithm::Sha512);
+    let mut same = Vec::new();
+    for digest in links::digests_in(driver, &folder, Algorithm::Sha512)? {
+        if digest != *content && links::read(driver, &folder.join(&digest.hex()).join("link"))? == Some(*content) {
+            same.push(digest);
+        }
+    }
+    Ok(same)
+}
