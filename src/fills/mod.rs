@@ -22,6 +22,7 @@ mod report;
 mod follower;
 mod transfer;
 mod storing;
+mod outcome;
 mod task;
 mod running;
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::candidates::Standing;
 use super::fill::Fill;
+use super::outcome::TaskEnd;
 use super::progress::Phase;
 use super::report::FillReport;
 use super::shared::Shared;
 use super::source::{BlobSource, Proof};
 use super::storing::{Storing, label};
-use super::task::{FillTask, TaskEnd};
+use super::task::FillTask;
 use super::waiting::{Interest, Waiter};
 use crate::config::Unattended;
 use crate::oci::{Digest, MirroredName};

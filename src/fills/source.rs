@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::oci::MirroredName;
+use crate::oci::{Digest, MirroredName};
 use crate::store::Right;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -21,6 +21,14 @@ impl BlobSource {
     pub fn right(&self) -> Right {
         if self.upstream.is_anonymous() { Right::Public } else { Right::Private }
     }
+
+    /// Logs that a descriptor names another size than that of the verified blob, if it does.
+    pub(super) fn warn_of_wrong_size(&self, digest: &Digest, size: u64) {
+        if let Some(named) = self.expected_size.filter(|named| *named != size) {
+            let repository = &self.name;
+            tracing::warn!(%digest, %repository, named, size, "a manifest names a wrong size of a blob; the blob matches its digest, and is served");
+        }
+    }
 }
 
 /// Whether the upstream has confirmed that this repository has the digest.
@@ -33,7 +41,7 @@ pub enum Proof {
 }
 
 /// Returns the size that all of these name, if any does. The error names the first two that differ.
-pub fn agreed_size(sizes: [Option<u64>; 3]) -> Result<Option<u64>, UpstreamError> {
+pub fn agreed_size<const N: usize>(sizes: [Option<u64>; N]) -> Result<Option<u64>, UpstreamError> {
     let mut named = sizes.into_iter().flatten();
     let Some(expected) = named.next() else { return Ok(None) };
     match named.find(|size| *size != expected) {

@@ -49,6 +49,7 @@ impl Storing {
     /// Records the right of each source that has proven it.
     async fn record_rights(&self, size: u64, mut reservation: Option<Reservation>) {
         for source in self.fill.proven_sources() {
+            source.warn_of_wrong_size(&self.fill.digest, size);
             self.shared.ledger.stored(self.fill.digest, size, source.right(), reservation.take());
             if let Err(error) = self.record_right(&source, size).await {
                 let digest = self.fill.digest;

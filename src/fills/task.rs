@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::fill::Fill;
+use super::outcome::{Fetched, Outcome, TaskEnd};
 use super::passing::Prefix;
 use super::progress::Phase;
 use super::shared::Shared;
 use super::storing::{VerifiedBlob, label};
 use super::transfer::{Transfer, TransferError};
-use crate::cache::{EVICTION_STEP, Reservation};
+use crate::cache::EVICTION_STEP;
 use crate::oci::Hasher;
 use crate::store::{Arrivals, CacheStore, Extents, Partial, StoreError, verified};
 use crate::upstream::UpstreamError;
@@ -19,40 +20,6 @@ pub(super) struct FillTask<'a> {
     pub(super) store: &'a CacheStore,
     pub(super) shared: &'a Shared,
     pub(super) fill: &'a Fill,
-}
-
-/// The end of a fill's task.
-pub(super) enum TaskEnd {
-    /// The blob is verified, and readers may read to its end. It has yet to be stored.
-    Verified(VerifiedBlob),
-    /// The fill has ended without a stored blob. The text is the outcome for the metric.
-    Ended(&'static str),
-    /// The blob is not stored, and its file is released. The fill goes on as long as there are readers. They may read the
-    /// stored part of the blob, so its space stays reserved.
-    Passing(Option<Reservation>),
-}
-
-/// The result of asking the sources.
-enum Outcome {
-    /// The blob is complete and matches its digest.
-    Complete,
-    /// No endpoint has the right content.
-    Mismatch(StoreError),
-    /// What an earlier fill has left does not fit to what the source sends, and it is unknown which of them is wrong.
-    Contradicted,
-    /// Every source has failed, or the fill was stopped.
-    Failed,
-    /// The fill was stopped while wrong content was repaired. A later fill may resume only the bytes that the journal names.
-    RepairStopped,
-    /// The disk failed. `None`: the cache has no space.
-    Storage(Option<StoreError>),
-}
-
-/// The result of fetching into one file.
-enum Fetched {
-    Ended(TaskEnd),
-    /// See [`Outcome::Contradicted`].
-    Contradicted(Partial),
 }
 
 impl FillTask<'_> {
@@ -149,6 +116,10 @@ impl FillTask<'_> {
         };
         let reservation = transfer.into_reservation();
         match outcome {
+            // An earlier fill has left the whole blob, so no source was asked.
+            Outcome::Complete if fill.progress().phase == Phase::Asking => {
+                return Fetched::Ended(self.confirm_leftover(partial).await);
+            }
             Outcome::Complete => {
                 fill.verified();
                 return Fetched::Ended(TaskEnd::Verified(VerifiedBlob { partial: Some(partial), reservation }));

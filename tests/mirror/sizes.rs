@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use entrepot::oci::{Digest, MediaType};
 use serde_json::json;
 
-use crate::support::client::noise;
+use crate::support::client::{digest_of, noise};
 use crate::support::fault::{Fault, Rule};
 use crate::support::mirror::{Slow, blob, cache, manifest, mirror, mirror_of, mirror_with, wait_until_stored};
 use crate::support::registry::Registry;
+use crate::support::scripted::{Script, Scripted};
 use crate::support::upstream::Upstream;
 
 const MIB: usize = 1 << 20;
@@ -196,4 +199,149 @@ fn size_in_a_manifest_does_not_refuse_a_stored_blob() {
     upstream.gone();
     let answer = mirror.client().get(&blob("library/wrong", digest));
     assert!((answer.status, cache(&answer)) == (200, "hit") && answer.body == content, "{}", answer.status);
+}
+
+/// The digest decides: the bytes are right, so they are served, and the log tells once that the manifest is wrong.
+#[test]
+fn size_that_contradicts_the_manifest_is_logged_once_and_the_blob_is_served() {
+    for (seed, size) in [LAYER + 1, LAYER - 1, 0, 17, 50 * MIB].into_iter().enumerate() {
+        let upstream = Upstream::start();
+        let content = noise(20 + seed as u64, LAYER);
+        let digest = upstream.blob("library/wrong", &content);
+        claim(&upstream, &digest, size);
+        let mut mirror = mirror(&upstream);
+        assert_eq!(mirror.client().get(&manifest("library/wrong", "1")).status, 200);
+        let target = blob("library/wrong", digest);
+        for want in ["miss", "hit"] {
+            let answer = mirror.client().get(&target);
+            assert_eq!((answer.status, cache(&answer)), (200, want), "{size}: {}", answer.text());
+            assert!(answer.whole && answer.body == content, "{size}");
+            wait_until_stored(&mirror);
+        }
+        mirror.restart();
+        let range = mirror.client().request("GET", &target).header("Range", "bytes=-10").send();
+        assert_eq!((range.status, cache(&range), &range.body[..]), (206, "hit", &content[LAYER - 10..]), "{size}");
+        mirror.wait_for_log("a manifest names a wrong size");
+        let lines = mirror.log().lines().filter(|line| line.contains("wrong size")).count();
+        assert_eq!(lines, 1, "{size}: {}", mirror.log());
+        assert!(upstream.bytes_sent(&digest) < (LAYER + MIB) as u64, "{size}: {}", upstream.bytes_sent(&digest));
+    }
+}
+
+/// Small blobs such as configs are asked for by one plain request.
+#[test]
+fn size_of_a_small_blob_that_contradicts_the_manifest_refuses_nothing() {
+    for (size, wrong) in [(0, 1), (1, 0), (300, 299), (300, 301), (300, 900_000), (70_000, 70_001), (70_000, 10)] {
+        let upstream = Upstream::start();
+        let content = noise(30, size);
+        let digest = upstream.blob("library/wrong", &content);
+        claim(&upstream, &digest, wrong);
+        let mirror = mirror(&upstream);
+        assert_eq!(mirror.client().get(&manifest("library/wrong", "1")).status, 200);
+        let answer = mirror.client().get(&blob("library/wrong", digest));
+        assert!(answer.status == 200 && answer.whole && answer.body == content, "{size} {wrong}: {}", answer.text());
+    }
+}
+
+/// An answer without a size leaves the size of the manifest. A client that was told it is cut, and the next one is served.
+#[test]
+fn blob_without_a_size_is_stored_whatever_the_manifest_names() {
+    for size in [LAYER + 1, LAYER - 1, 2 * LAYER] {
+        let upstream = Upstream::start();
+        let content = noise(31, LAYER);
+        let digest = upstream.blob("library/wrong", &content);
+        claim(&upstream, &digest, size);
+        for fault in [Fault::IgnoreRange, Fault::NoLength] {
+            upstream.arm(Rule::new("GET", "library/wrong/blobs/", fault));
+        }
+        let mirror = mirror(&upstream);
+        assert_eq!(mirror.client().get(&manifest("library/wrong", "1")).status, 200);
+        let target = blob("library/wrong", digest);
+        let first = mirror.client().get(&target);
+        assert!(!first.whole || first.body == content, "{size}: a wrong body ended as if it were whole");
+        wait_until_stored(&mirror);
+        let next = mirror.client().get(&target);
+        assert!(next.status == 200 && next.whole && next.body == content, "{size}: {}", next.text());
+        assert_eq!(cache(&next), "hit", "{size}");
+    }
+}
+
+#[test]
+fn size_that_contradicts_the_manifest_refuses_no_blob_that_cannot_be_stored() {
+    for size in [LAYER + 1, LAYER - 1] {
+        let upstream = Upstream::start();
+        let content = noise(32, LAYER);
+        let digest = upstream.blob("library/wrong", &content);
+        claim(&upstream, &digest, size);
+        let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 1MiB, reserve: 0}");
+        assert_eq!(mirror.client().get(&manifest("library/wrong", "1")).status, 200);
+        for _ in 0..2 {
+            let answer = mirror.client().get(&blob("library/wrong", digest));
+            assert!(answer.status == 200 && answer.whole && answer.body == content, "{size}: {}", answer.text());
+        }
+    }
+}
+
+/// The first endpoint sends wrong bytes, and the manifest names a wrong size.
+#[test]
+fn blob_is_repaired_whatever_size_the_manifest_names() {
+    let (damaged, right) = (Upstream::start(), Upstream::start());
+    let content = noise(33, LAYER);
+    let digest = damaged.blob("library/wrong", &content);
+    right.blob("library/wrong", &content);
+    claim(&damaged, &digest, LAYER + 1);
+    damaged.arm(Rule::new("GET", "/blobs/", Fault::Corrupt));
+    let mirror = mirror_of(&[&damaged, &right], "", "");
+    assert_eq!(mirror.client().get(&manifest("library/wrong", "1")).status, 200);
+    let answer = mirror.client().get(&blob("library/wrong", digest));
+    assert!(answer.status == 200 && answer.whole && answer.body == content, "{}", answer.text());
+}
+
+/// A server that was killed has left the whole blob. Nothing is fetched again, whatever size a manifest names.
+#[test]
+fn complete_blob_that_was_left_is_used_whatever_size_the_manifest_names() {
+    for size in [LAYER + 1000, LAYER - 1000] {
+        let upstream = Upstream::start();
+        let content = noise(34, LAYER);
+        let digest = upstream.blob("library/wrong", &content);
+        claim(&upstream, &digest, size);
+        let mirror = mirror(&upstream);
+        assert_eq!(mirror.client().get(&manifest("library/wrong", "1")).status, 200);
+        let directory = mirror.data().join(format!("cache/partial/sha256/{}", digest.hex()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("data"), &content).unwrap();
+        fs::write(directory.join("extents"), format!("0 {LAYER}\n")).unwrap();
+        let answer = mirror.client().get(&blob("library/wrong", digest));
+        assert!(answer.status == 200 && answer.whole && answer.body == content, "{size}: {}", answer.text());
+        assert_eq!(upstream.bytes_sent(&digest), 0, "{size}");
+    }
+}
+
+/// Each attempt contradicts the one before. The fill ends, and does not ask for ever.
+#[test]
+fn endpoint_that_names_another_size_each_time_is_given_up() {
+    let asked = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&asked);
+    let content = noise(35, LAYER);
+    let (digest, sent) = (digest_of(&content), content.clone());
+    let upstream = Scripted::start("127.0.0.1", move |request| {
+        if !request.path().contains("/blobs/") {
+            return Script::new(200, "{}").with("Docker-Distribution-Api-Version", "registry/2.0");
+        }
+        let number = counted.fetch_add(1, Ordering::SeqCst);
+        let range = request.header("range").unwrap_or("bytes=0-").trim_start_matches("bytes=").to_owned();
+        let (first, last) = range.split_once('-').unwrap();
+        let first: usize = first.parse().unwrap();
+        let last = last.parse().unwrap_or(LAYER - 1).min(LAYER - 1);
+        let part = Script::new(206, &sent[first..=last]);
+        part.with("Content-Range", format!("bytes {first}-{last}/{}", LAYER + number))
+    });
+    let mirror = Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\"], ns: never}}\n",
+        upstream.url()
+    ));
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 502 || !answer.whole || answer.body == content, "{}", answer.status);
+    wait_until_stored(&mirror);
+    assert!(asked.load(Ordering::SeqCst) < 60, "{asked:?} requests");
 }

@@ -132,6 +132,7 @@ impl Pass {
                 Ok(None) => {
                     let outcome = self.verify(source, stream);
                     if matches!(outcome, WindowEnd::Verified) {
+                        source.warn_of_wrong_size(&stream.digest(), stream.position());
                         shared.ledger.refused_has_size(&stream.digest(), stream.position());
                     }
                     return outcome;

@@ -147,7 +147,7 @@ impl PassReader {
         loop {
             let seat = self.passes.join(&self.source, self.joinable, want);
             let answer = seat.answered().await;
-            let sized = answer.and_then(|size| agreed_size([self.source.expected_size, self.size, size]));
+            let sized = answer.and_then(|size| agreed_size([self.size, size]));
             match sized {
                 Ok(size) => {
                     self.size = self.size.or(size);

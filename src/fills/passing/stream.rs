@@ -35,6 +35,10 @@ pub(super) struct PassStream {
     to: Option<u64>,
     /// The size of the blob, once an answer has told it.
     total: Option<u64>,
+    /// The size that a descriptor names. It only decides which endpoints are preferred.
+    expected: Option<u64>,
+    /// An endpoint has named another size than the descriptor.
+    contradicted: bool,
     connection: Option<PassConnection>,
     fruitless: u32,
     /// The time after which the connection is judged.
@@ -50,9 +54,23 @@ pub(super) struct PassStream {
 impl PassStream {
     /// Prepares the stream of the bytes from `from` to `to`. Nothing is asked yet.
     pub(super) fn new(shared: Shared, digest: Digest, source: BlobSource, from: u64, to: Option<u64>) -> Self {
-        let (total, connection, slow, senders) = (None, None, None, Vec::new());
-        let (position, fruitless, patience, replaced) = (from, 0, PATIENCE, 0);
-        Self { shared, digest, source, position, to, total, connection, fruitless, patience, replaced, slow, senders }
+        let expected = source.expected_size;
+        Self {
+            shared,
+            digest,
+            source,
+            position: from,
+            to,
+            total: None,
+            expected,
+            contradicted: false,
+            connection: None,
+            fruitless: 0,
+            patience: PATIENCE,
+            replaced: 0,
+            slow: None,
+            senders: Vec::new(),
+        }
     }
 
     pub(super) fn digest(&self) -> Digest {
@@ -83,8 +101,20 @@ impl PassStream {
         }
     }
 
-    /// Asks each endpoint once, until one answers.
+    /// Asks each endpoint once, until one answers. If none has the size that a descriptor names, the descriptor may be wrong,
+    /// and the endpoints are asked again.
     async fn open(&mut self) -> Result<Option<u64>, UpstreamError> {
+        match self.open_any().await {
+            Err(_) if std::mem::take(&mut self.contradicted) => {
+                self.expected = None;
+                self.open_any().await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Asks each endpoint once, until one answers.
+    async fn open_any(&mut self) -> Result<Option<u64>, UpstreamError> {
         let mut order = self.source.upstream.endpoints(self.source.name.repository());
         let waits = |endpoint| !self.shared.hosts.host(&self.source.upstream.host(endpoint)).may_pass();
         // No connection waits for a permit while another endpoint has one. The stream stays with one endpoint if it can:
@@ -134,7 +164,11 @@ impl PassStream {
             }
         };
         host.answered(opened);
-        self.total = agreed_size([self.source.expected_size, self.total, stream.total()])?;
+        let total = agreed_size([self.total, stream.total()])?;
+        let confirmed = agreed_size([self.expected, total]);
+        self.contradicted |= confirmed.is_err();
+        confirmed?;
+        self.total = total;
         let skip = self.position.saturating_sub(stream.start());
         let (reported, began_where_asked, late) = (hosts.now(), skip == 0, false);
         Ok(PassConnection {

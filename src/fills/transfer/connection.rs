@@ -113,7 +113,11 @@ impl Connection<'_> {
             let batch = Batch::new(position, pieces);
             let end = batch.span().end;
             if let Some(expected) = size.filter(|size| end > *size) {
-                return Err(TransferError::Source(UpstreamError::Length { expected, found: end }));
+                let error = UpstreamError::Length { expected, found: end };
+                return Err(match stream.total() {
+                    None => self.transfer.contradicted(&self.sender(), None, error),
+                    Some(_) => TransferError::Source(error),
+                });
             }
             // From here on the bytes belong to the writer, so no other connection takes them over.
             self.transfer.scheduler().received(ticket, end, hosts.now());
@@ -195,7 +199,7 @@ impl Connection<'_> {
         }
         if !stream.is_ranged() && !transfer.scheduler().takes_all(self.assignment) {
             self.endpoints.leave_to_others(self.endpoint);
-            return Err(self.protocol_error("it ignores ranges".to_owned()));
+            return Err(TransferError::Source(self.protocol_error("it ignores ranges".to_owned())));
         }
         match size {
             Some(size) => transfer.scheduler().set_size(size),
@@ -221,7 +225,8 @@ impl Connection<'_> {
         let known = transfer.scheduler().size();
         if known.is_some_and(|known| total.is_some_and(|total| total != known)) {
             let (expected, found) = (known.unwrap_or_default(), total.unwrap_or_default());
-            return Err(TransferError::Source(UpstreamError::Length { expected, found }));
+            let error = UpstreamError::Length { expected, found };
+            return Err(transfer.contradicted(&self.sender(), total, error));
         }
         if known.is_none() && total.is_none() && self.assignment.span.start != arrivals.prefix() {
             // The wanted range lies beyond the end, and the size is unknown. Requests from the beginning on will find
@@ -245,9 +250,13 @@ impl Connection<'_> {
     /// requested end tells it.
     fn stream_ended(self, stream: &BlobStream, size: Option<u64>, position: u64) -> Result<(), TransferError> {
         match size {
-            // The answer has no length of its own, and its connection was closed early. That is the same as a cut.
+            // The answer has no length of its own, and ends early. That is the same as a cut, unless it ends there again.
             Some(expected) if !stream.is_ranged() && position < expected => {
-                Err(self.protocol_error(format!("it ended after {position} of {expected} bytes")))
+                let error = match self.transfer.has_claimed(&self.sender(), position) {
+                    true => UpstreamError::Length { expected, found: position },
+                    false => self.protocol_error(format!("it ended after {position} of {expected} bytes")),
+                };
+                Err(self.transfer.contradicted(&self.sender(), Some(position), error))
             }
             None if !(stream.is_ranged() && self.assignment.bounded) => {
                 self.transfer.scheduler().set_size(position);
@@ -257,7 +266,7 @@ impl Connection<'_> {
         }
     }
 
-    fn protocol_error(self, reason: String) -> TransferError {
-        TransferError::Source(UpstreamError::Protocol { host: self.source.upstream.name().to_string(), reason })
+    fn protocol_error(self, reason: String) -> UpstreamError {
+        UpstreamError::Protocol { host: self.source.upstream.name().to_string(), reason }
     }
 }

@@ -30,21 +30,29 @@ const TICK: Duration = Duration::from_millis(50);
 /// retried, so that clients get them soon.
 const TRIES_BEFORE_ANSWER: u32 = 3;
 
+/// The sizes of a blob that are tried for one source, if its endpoints name different ones.
+const MOST_SIZES: usize = 4;
+
 /// A connection that is running.
 type RunningConnection<'t> = Pin<Box<dyn Future<Output = ConnectionEnd> + Send + 't>>;
 
 impl Transfer<'_> {
     /// Fetches from one source until everything has arrived.
     pub(in crate::fills) async fn fetch(&self, source: &BlobSource) -> Result<(), TransferError> {
-        let endpoints = Endpoints::of(source, self.shared.machine.clock.clone());
-        let mut fetched = self.fetch_through(source, &endpoints).await;
-        // Endpoints that name another size than the first one may be right.
-        while let (Err(TransferError::Source(_)), None) = (&fetched, source.expected_size)
-            && let Some((size, endpoints)) = self.take_claim(&source.name)
+        let (mut source, mut tried) = (source.clone(), vec![source.expected_size]);
+        let endpoints = Endpoints::of(&source, self.shared.machine.clock.clone());
+        let mut fetched = self.fetch_through(&source, &endpoints).await;
+        // Endpoints that name another size than a descriptor, or than the first endpoint, may be right.
+        while matches!(fetched, Err(TransferError::Source(_)))
+            && tried.len() < MOST_SIZES
+            && let Some((size, endpoints)) = self.take_claim(&source.name, &tried)
         {
-            tracing::warn!(digest = %self.fill.digest, size, "the endpoints of an upstream disagree about the size of a blob; trying another size");
+            let known = tried.iter().flatten().next();
+            tracing::info!(digest = %self.fill.digest, known, size, "an endpoint contradicts the size of a blob that was known before; trying the size that it names");
+            tried.push(size);
+            source.expected_size = size;
             let endpoints = Endpoints::from_ids(endpoints, self.shared.machine.clock.clone());
-            fetched = self.fetch_through(source, &endpoints).await;
+            fetched = self.fetch_through(&source, &endpoints).await;
         }
         fetched
     }

@@ -32,7 +32,9 @@ impl Transfer<'_> {
             self.forget_hash().await;
             self.partial.keep_only(own).await?;
             let endpoints = Endpoints::from_ids(vec![endpoint], self.shared.machine.clock.clone()).with_one_try();
-            match self.fetch_through(source, &endpoints).await {
+            // The size that a descriptor names may be wrong too.
+            let source = BlobSource { expected_size: None, ..source.clone() };
+            match self.fetch_through(&source, &endpoints).await {
                 Err(TransferError::Source(error)) => {
                     tracing::warn!(%digest, %host, %error, "the endpoint could not send the whole blob");
                 }

@@ -27,8 +27,9 @@ pub(in crate::fills) struct Transfer<'a> {
     // Each of the std locks is held for one operation.
     scheduler: Mutex<Scheduler>,
     provenance: Mutex<Provenance>,
-    /// The sizes that endpoints claim, and that others contradict.
-    claims: Mutex<Vec<(Sender, u64)>>,
+    /// The sizes that endpoints claim, and that contradict a size that was known before. `None`: an endpoint names no size,
+    /// and has sent more.
+    claims: Mutex<Vec<(Sender, Option<u64>)>>,
     /// The endpoints whose bytes a repair has replaced.
     suspects: Mutex<Vec<Sender>>,
     /// Notified when an answer has come, since there may be work for more connections.
@@ -93,16 +94,24 @@ impl<'a> Transfer<'a> {
     /// Records that an endpoint claims another size than an endpoint before it or than a descriptor. Returns the error of its
     /// connection.
     pub(super) fn contradicted(&self, sender: &Sender, claim: Option<u64>, error: UpstreamError) -> TransferError {
-        if let Some(size) = claim {
-            self.claims().push((sender.clone(), size));
-        }
+        self.claims().push((sender.clone(), claim));
         TransferError::Source(error)
     }
 
-    /// Takes the claims of a source's endpoints: one of the sizes, and the endpoints that claim it. Returns `None` if there
-    /// are no claims.
-    pub(super) fn take_claim(&self, name: &MirroredName) -> Option<(u64, Vec<EndpointId>)> {
+    /// Returns true if an endpoint has claimed this size before.
+    pub(super) fn has_claimed(&self, sender: &Sender, size: u64) -> bool {
+        self.claims().contains(&(sender.clone(), Some(size)))
+    }
+
+    /// Takes the claims of a source's endpoints: one of the sizes that were not tried yet, and the endpoints that claim it.
+    /// Returns `None` if there are no such claims.
+    pub(super) fn take_claim(
+        &self,
+        name: &MirroredName,
+        tried: &[Option<u64>],
+    ) -> Option<(Option<u64>, Vec<EndpointId>)> {
         let mut claims = self.claims();
+        claims.retain(|((source, _), size)| source != name || !tried.contains(size));
         let size = claims.iter().find(|((source, _), _)| source == name).map(|(_, size)| *size)?;
         let taken = claims.extract_if(.., |((source, _), claim)| source == name && *claim == size);
         let mut endpoints: Vec<_> = taken.map(|((_, endpoint), _)| endpoint).collect();
@@ -110,7 +119,7 @@ impl<'a> Transfer<'a> {
         Some((size, endpoints))
     }
 
-    fn claims(&self) -> MutexGuard<'_, Vec<(Sender, u64)>> {
+    fn claims(&self) -> MutexGuard<'_, Vec<(Sender, Option<u64>)>> {
         // As for the plan.
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
