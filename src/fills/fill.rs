@@ -205,13 +205,14 @@ impl Fill {
         next
     }
 
-    /// Records that a source answered 200. That confirms its right, and tells the size of the blob.
-    pub(super) fn answered(&self, name: &MirroredName, size: Option<u64>) {
+    /// Records that a source answered 200. That confirms its right, and tells the size of the blob. The fill is in the phase
+    /// `arriving` from then on, if no source has answered before.
+    pub(super) fn answered(&self, name: &MirroredName, size: Option<u64>, arriving: Phase) {
         self.sources().set_proven(name);
         self.progress.send_modify(|progress| {
             progress.size = size.or(progress.size);
             if progress.phase == Phase::Asking {
-                progress.phase = Phase::Arriving;
+                progress.phase = arriving;
             }
         });
     }

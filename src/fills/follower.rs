@@ -139,7 +139,7 @@ impl Follower {
                     None if self.end.is_some_and(|end| self.position >= end) && self.next_span() => continue,
                     piece => return piece,
                 },
-                Phase::Asking | Phase::Arriving | Phase::Repairing => {}
+                Phase::Asking | Phase::Arriving | Phase::Encoded | Phase::Repairing => {}
             }
             if self.changed().await.is_err() {
                 return Some(Err(ReadError("the fill was interrupted".to_owned())));
@@ -218,11 +218,11 @@ impl Follower {
 }
 
 /// Returns the offset up to which a reader may read, if everything before `arrived` has arrived. The blob's last bytes
-/// are withheld until they are verified, and a blob under repair is withheld completely.
+/// are withheld until they are verified. A blob under repair or in an encoded form is withheld completely.
 fn visible(progress: &FillProgress, arrived: u64, end: Option<u64>, reach: Reach) -> u64 {
     let arrived = end.map_or(arrived, |end| arrived.min(end));
     match (progress.phase, reach) {
-        (Phase::Repairing, _) => 0,
+        (Phase::Repairing | Phase::Encoded, _) => 0,
         // If storing was given up, the missing part comes from a stream, and is verified there.
         (Phase::Verified | Phase::Complete | Phase::Unkept | Phase::Unstorable, _) | (_, Reach::Early) => arrived,
         (_, Reach::End) => arrived.min(end.unwrap_or(arrived).saturating_sub(WITHHELD)),

@@ -24,6 +24,7 @@ mod transfer;
 mod storing;
 mod outcome;
 mod task;
+mod verdict;
 mod running;
 
 pub use error::FillError;

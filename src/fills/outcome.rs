@@ -3,6 +3,7 @@
 use super::storing::VerifiedBlob;
 use crate::cache::Reservation;
 use crate::store::{Partial, StoreError};
+use crate::upstream::UpstreamError;
 
 /// The end of a fill's task.
 pub(super) enum TaskEnd {
@@ -19,13 +20,15 @@ pub(super) enum TaskEnd {
 pub(super) enum Outcome {
     /// The blob is complete and matches its digest.
     Complete,
+    /// The blob arrived encoded. This is the file of the decoded blob, which matches its digest.
+    Decoded(Partial),
     /// No endpoint has the right content.
-    Mismatch(StoreError),
+    Mismatch(UpstreamError),
     /// What an earlier fill has left does not fit to what the source sends, and it is unknown which of them is wrong.
     Contradicted,
     /// Every source has failed, or the fill was stopped.
     Failed,
-    /// The fill was stopped while wrong content was repaired. A later fill may resume only the bytes that the journal names.
+    /// The fill was stopped while the content was repaired or decoded. A later fill may resume only the bytes that the journal names.
     RepairStopped,
     /// The disk failed. `None`: the cache has no space.
     Storage(Option<StoreError>),

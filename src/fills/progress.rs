@@ -17,6 +17,8 @@ pub enum Phase {
     #[default]
     Asking,
     Arriving,
+    /// The blob arrives in an encoded form, and is decoded at the end. Until then, neither its size nor any byte is known.
+    Encoded,
     /// Everything has arrived and does not match the digest. The fill is finding out which endpoint sent wrong bytes.
     Repairing,
     /// Everything has arrived and matches the digest. The blob is being stored in the cache, and the rights to it are
@@ -40,6 +42,6 @@ impl Phase {
 
     /// Returns true if it is open whether the blob arrives.
     pub fn is_undecided(self) -> bool {
-        matches!(self, Self::Asking | Self::Arriving | Self::Repairing)
+        matches!(self, Self::Asking | Self::Arriving | Self::Encoded | Self::Repairing)
     }
 }

@@ -11,8 +11,7 @@ use super::storing::{VerifiedBlob, label};
 use super::transfer::{Transfer, TransferError};
 use crate::cache::EVICTION_STEP;
 use crate::oci::Hasher;
-use crate::store::{Arrivals, CacheStore, Extents, Partial, StoreError, verified};
-use crate::upstream::UpstreamError;
+use crate::store::{Arrivals, CacheStore, Extents, Partial, StoreError};
 
 /// The parts that the task of one fill works with.
 #[derive(Clone, Copy)]
@@ -64,7 +63,7 @@ impl FillTask<'_> {
                 fill.failed(&source.name, error);
                 continue;
             }
-            fill.answered(&source.name, Some(fill.progress().arrived));
+            fill.answered(&source.name, Some(fill.progress().arrived), Phase::Arriving);
             fill.verified();
             return true;
         }
@@ -111,7 +110,8 @@ impl FillTask<'_> {
         }
         let outcome = self.ask_sources(&transfer, left).await;
         let hashed = match outcome {
-            Outcome::Storage(_) => transfer.hashed().await.ok(),
+            // Readers cannot use the beginning of an encoded blob.
+            Outcome::Storage(_) if fill.progress().phase != Phase::Encoded => transfer.hashed().await.ok(),
             _ => None,
         };
         let reservation = transfer.into_reservation();
@@ -123,6 +123,12 @@ impl FillTask<'_> {
             Outcome::Complete => {
                 fill.verified();
                 return Fetched::Ended(TaskEnd::Verified(VerifiedBlob { partial: Some(partial), reservation }));
+            }
+            Outcome::Decoded(decoded) => {
+                self.leave(partial).await;
+                fill.begin_again(Arc::clone(decoded.arrivals()));
+                fill.verified();
+                return Fetched::Ended(TaskEnd::Verified(VerifiedBlob { partial: Some(decoded), reservation }));
             }
             Outcome::Contradicted => return Fetched::Contradicted(partial),
             Outcome::Storage(error) => self.give_up(partial, hashed, error).await,
@@ -207,46 +213,9 @@ impl FillTask<'_> {
         Outcome::Failed
     }
 
-    /// Compares the hash with the digest. If they differ, tries to repair the blob from other endpoints.
-    async fn verify(self, transfer: &Transfer<'_>, left: u64) -> Outcome {
-        let mismatch = match transfer.hashed().await {
-            Ok((_, hasher)) => match verified(hasher, &self.fill.digest) {
-                Ok(()) => return Outcome::Complete,
-                Err(mismatch) => mismatch,
-            },
-            Err(error) => return Outcome::Storage(Some(error)),
-        };
-        if left > 0 {
-            return Outcome::Contradicted;
-        }
-        match transfer.repair(&self.fill.usable_sources()).await {
-            Ok(true) => Outcome::Complete,
-            Ok(false) | Err(TransferError::Source(_) | TransferError::Unresumable) => Outcome::Mismatch(mismatch),
-            Err(TransferError::Stopped) => Outcome::RepairStopped,
-            Err(TransferError::Storage(error)) => Outcome::Storage(error),
-        }
-    }
-
-    /// Ends the fill because the content does not match the digest. Nothing of it is kept.
-    async fn refuse(self, partial: Partial, mismatch: StoreError) {
-        let fill = self.fill;
-        let error = match mismatch {
-            StoreError::Mismatch { expected, found } => {
-                let sources: Vec<_> = fill.usable_sources().iter().map(|source| source.name.to_string()).collect();
-                tracing::error!(%expected, %found, ?sources, "the content of a blob does not match its digest");
-                UpstreamError::Mismatch { expected, found }
-            }
-            other => return self.give_up(partial, None, Some(other)).await,
-        };
-        fill.end_mismatched(error);
-        if let Err(error) = partial.discard().await {
-            tracing::error!(digest = %fill.digest, %error, "cannot remove content that does not match its digest");
-        }
-    }
-
     /// Ends the fill because the blob cannot be stored. Readers read the stored part up to the first gap, and then
     /// continue from streams that they share.
-    async fn give_up(self, partial: Partial, hashed: Option<(u64, Hasher)>, error: Option<StoreError>) {
+    pub(super) async fn give_up(self, partial: Partial, hashed: Option<(u64, Hasher)>, error: Option<StoreError>) {
         let fill = self.fill;
         let full = || "mirror.cache.maxsize or mirror.cache.reserve leaves no space".to_owned();
         let reason = error.map_or_else(full, |error| error.to_string());

@@ -4,6 +4,7 @@
 //! Floor 0. Imports no other module, does no input or output, and knows no HTTP. Each type has private fields and one
 //! validating constructor, so a string is parsed once and is a typed value from then on.
 
+mod encoding;
 mod digest;
 mod error;
 mod media_type;
@@ -18,6 +19,7 @@ mod manifest;
 mod referrers;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use encoding::ContentCoding;
 pub use error::ErrorCode;
 pub use image::{ImageError, ImageName, ImagePattern, ImageRepository, ImageSelection, TagPattern};
 pub use manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError};

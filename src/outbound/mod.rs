@@ -6,7 +6,6 @@
 //! not know what a registry is.
 
 mod address;
-mod encoding;
 mod error;
 pub mod pem;
 mod proxy;
@@ -20,7 +19,6 @@ mod client;
 pub use address::authority;
 pub use body::ResponseBody;
 pub use client::{Client, FormRequest, Hop, HopOutcome, Limits, Observer, Options, Request, Response};
-pub use encoding::ContentCoding;
 pub use error::{ClientError, PLAIN_HTTP, SendError};
 pub use link::{LinkGovernor, LinkShare, Traffic};
 pub use reqwest::Url;

@@ -21,7 +21,7 @@ mod index;
 
 pub use blob::StoredBlob;
 pub use cache::{
-    Arrivals, Batch, CacheLock, CacheStore, CachedBlob, Extents, LINK_BYTES, LinkRecord, Partial, PrefixHash,
+    Arrivals, Batch, CacheLock, CacheStore, CachedBlob, Decoding, Extents, LINK_BYTES, LinkRecord, Partial, PrefixHash,
     ReferrersRecord, Right, StoredPartial, TagPulls, TagRecord, WrittenSpan, verified,
 };
 pub use error::StoreError;

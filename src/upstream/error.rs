@@ -55,6 +55,12 @@ pub enum UpstreamError {
     /// The content does not match the requested digest.
     #[error("the upstream sent {found} for {expected}: the content is discarded; the next request asks again")]
     Mismatch { expected: Digest, found: Digest },
+    /// The content was sent encoded, and is not right when it is decoded either.
+    #[error(
+        "the upstream sent {digest} with Content-Encoding: {coding}, which {reason}: the content is discarded; the next \
+         request asks again"
+    )]
+    Undecodable { digest: Digest, coding: String, reason: String },
     /// The content has another size than the upstream stated.
     #[error(
         "the upstream sent {found} bytes instead of {expected}: the content is discarded; the next request asks again"
@@ -77,6 +83,7 @@ impl UpstreamError {
                 | Self::Denied { .. }
                 | Self::Length { .. }
                 | Self::Mismatch { .. }
+                | Self::Undecodable { .. }
                 | Self::TooLarge
                 | Self::Unsatisfiable { .. }
         )

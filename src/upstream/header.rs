@@ -1,11 +1,12 @@
-//! Reads the header fields `Retry-After`, `ratelimit-…`, `Content-Range`, `Link` and `Warning`.
+//! Reads the header fields `Retry-After`, `ratelimit-…`, `Content-Range`, `Content-Encoding`, `Link` and `Warning`.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::LINK;
+use http::header::{CONTENT_ENCODING, LINK};
 
+use crate::oci::ContentCoding;
 use crate::outbound::Url;
 
 /// The longest wait that is taken from a header.
@@ -21,6 +22,12 @@ pub(in crate::upstream) fn retry_after(text: &str, now: SystemTime) -> Option<Du
         httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
     };
     Some(wait.min(LONGEST_WAIT))
+}
+
+/// Returns the coding that `Content-Encoding` names (RFC 9110, section 8.4). The field may be wrong: many servers name the
+/// encoding of a file there.
+pub(in crate::upstream) fn content_coding(headers: &HeaderMap) -> Option<ContentCoding> {
+    ContentCoding::named(headers.get(CONTENT_ENCODING)?.to_str().ok()?)
 }
 
 /// The values of Docker Hub's `ratelimit-remaining: 76;w=21600`: a number of requests, and the window that it counts

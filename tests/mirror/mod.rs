@@ -2,6 +2,7 @@
 
 mod bad_links;
 mod chains;
+mod encodings;
 mod fills;
 mod follow;
 mod freshness;

@@ -14,11 +14,12 @@ pub struct Asked {
     headers: Vec<(String, String)>,
 }
 
-/// An answer. `Content-Length` is added.
+/// An answer. `Content-Length` is added, unless it is chunked.
 pub struct Script {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    chunked: bool,
 }
 
 /// A running server. It ends with the process of the tests.
@@ -39,12 +40,17 @@ impl Asked {
 
 impl Script {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self { status, headers: Vec::new(), body: body.into(), chunked: false }
     }
 
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
+    }
+
+    /// Sends the body in one chunk, without a length.
+    pub fn chunked(self) -> Self {
+        Self { chunked: true, ..self }
     }
 }
 
@@ -87,8 +93,16 @@ fn exchange(stream: TcpStream, answer: &dyn Fn(&Asked) -> Script, log: &Mutex<Ve
     let headers = headers.filter_map(|line| line.split_once(": ").map(|(a, b)| (a.to_owned(), b.to_owned()))).collect();
     let asked = Asked { method, target, headers };
     log.lock().unwrap().push(asked.clone());
-    let Script { status, headers, body } = answer(&asked);
-    let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
+    let Script { status, headers, mut body, chunked } = answer(&asked);
+    let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
+    if chunked {
+        head.push_str("Transfer-Encoding: chunked\r\n");
+        let chunk = if body.is_empty() { String::new() } else { format!("{:x}\r\n", body.len()) };
+        let end: &[u8] = if body.is_empty() { b"0\r\n\r\n" } else { b"\r\n0\r\n\r\n" };
+        body = [chunk.as_bytes(), &body, end].concat();
+    } else {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let mut stream = stream;
     let body = if asked.method == "HEAD" { Vec::new() } else { body };

@@ -190,8 +190,9 @@ impl Connection<'_> {
     /// Handles the head of an answer: it confirms the source's right, and tells the size of the blob. Returns the size.
     async fn accept(self, stream: &BlobStream) -> Result<Option<u64>, TransferError> {
         let transfer = self.transfer;
+        let arriving = self.check_coding(stream)?;
         // The size that another source named is nothing to this one. Readers that were told it are cut.
-        let sizes = [self.source.expected_size, transfer.scheduler().size(), stream.total()];
+        let sizes = [transfer.scheduler().size(), stream.total()];
         let size = agreed_size(sizes).map_err(|error| transfer.contradicted(&self.sender(), stream.total(), error))?;
         let is_repair = transfer.fill.progress().phase == Phase::Repairing;
         if !is_repair && size.is_some_and(|size| size < transfer.partial.arrivals().snapshot().end()) {
@@ -212,9 +213,34 @@ impl Connection<'_> {
             *reservation = Some(reserved.map_err(|_| TransferError::Storage(None))?);
         }
         drop(reservation);
-        transfer.fill.answered(&self.source.name, size);
+        let told = size.filter(|_| arriving == Phase::Arriving);
+        transfer.fill.answered(&self.source.name, told, arriving);
         transfer.answered.notify_one();
         Ok(size)
+    }
+
+    /// Returns the phase in which the bytes of an answer arrive. A server may name the encoding of a file that is stored so;
+    /// then the bytes are right as they come. Before the hash, only the size of a descriptor can tell.
+    fn check_coding(self, stream: &BlobStream) -> Result<Phase, TransferError> {
+        let (transfer, expected) = (self.transfer, self.source.expected_size);
+        let Some(coding) = stream.coding() else { return Ok(Phase::Arriving) };
+        *transfer.coding() = Some(coding);
+        if stream.total().is_some() && stream.total() == expected {
+            return Ok(Phase::Arriving);
+        }
+        let error = self.protocol_error(format!("it sends the blob with Content-Encoding: {coding}"));
+        match transfer.fill.progress().phase {
+            // Readers have got bytes that are not encoded.
+            Phase::Arriving => {
+                self.endpoints.leave_to_others(self.endpoint);
+                Err(TransferError::Source(error))
+            }
+            // The size of a descriptor is not that of the encoded form.
+            _ if stream.total().is_none() && transfer.scheduler().size() == expected && expected.is_some() => {
+                Err(transfer.contradicted(&self.sender(), None, error))
+            }
+            _ => Ok(Phase::Encoded),
+        }
     }
 
     /// Handles a 416: the blob ends at or before the requested offset.
@@ -239,7 +265,7 @@ impl Connection<'_> {
             Some(total) if total < arrivals.snapshot().end() && asking => Err(TransferError::Unresumable),
             Some(total) if known.is_none() && total >= arrivals.snapshot().end() => {
                 transfer.scheduler().set_size(total);
-                transfer.fill.answered(&self.source.name, Some(total));
+                transfer.fill.answered(&self.source.name, Some(total), Phase::Arriving);
                 Ok(())
             }
             _ => Err(TransferError::Source(unsatisfiable)),

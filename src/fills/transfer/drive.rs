@@ -39,9 +39,9 @@ type RunningConnection<'t> = Pin<Box<dyn Future<Output = ConnectionEnd> + Send +
 impl Transfer<'_> {
     /// Fetches from one source until everything has arrived.
     pub(in crate::fills) async fn fetch(&self, source: &BlobSource) -> Result<(), TransferError> {
-        let (mut source, mut tried) = (source.clone(), vec![source.expected_size]);
-        let endpoints = Endpoints::of(&source, self.shared.machine.clock.clone());
-        let mut fetched = self.fetch_through(&source, &endpoints).await;
+        let mut tried = vec![source.expected_size];
+        let endpoints = Endpoints::of(source, self.shared.machine.clock.clone());
+        let mut fetched = self.fetch_through(source, source.expected_size, &endpoints).await;
         // Endpoints that name another size than a descriptor, or than the first endpoint, may be right.
         while matches!(fetched, Err(TransferError::Source(_)))
             && tried.len() < MOST_SIZES
@@ -50,17 +50,20 @@ impl Transfer<'_> {
             let known = tried.iter().flatten().next();
             tracing::info!(digest = %self.fill.digest, known, size, "an endpoint contradicts the size of a blob that was known before; trying the size that it names");
             tried.push(size);
-            source.expected_size = size;
             let endpoints = Endpoints::from_ids(endpoints, self.shared.machine.clock.clone());
-            fetched = self.fetch_through(&source, &endpoints).await;
+            fetched = self.fetch_through(source, size, &endpoints).await;
         }
         fetched
     }
 
-    /// Fetches from these endpoints of a source until everything has arrived.
-    pub(super) async fn fetch_through(&self, source: &BlobSource, endpoints: &Endpoints) -> Result<(), TransferError> {
-        // A size that another source named does not count.
-        let size = source.expected_size;
+    /// Fetches from these endpoints of a source until everything has arrived. `size` is the size that is expected. A size that
+    /// another source named does not count.
+    pub(super) async fn fetch_through(
+        &self,
+        source: &BlobSource,
+        size: Option<u64>,
+        endpoints: &Endpoints,
+    ) -> Result<(), TransferError> {
         let hosts = Hosts::of(self, source, endpoints, size);
         *self.scheduler() = Scheduler::new(size, self.shared.settings.segment, hosts.paces());
         // Readers get nothing during a repair, and may leave. The repair is finished all the same.

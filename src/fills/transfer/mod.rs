@@ -16,6 +16,7 @@ mod journal;
 mod queue;
 mod drive;
 mod repair;
+mod decode;
 
 pub(super) use error::TransferError;
 pub(super) use state::Transfer;

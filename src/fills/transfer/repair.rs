@@ -33,8 +33,7 @@ impl Transfer<'_> {
             self.partial.keep_only(own).await?;
             let endpoints = Endpoints::from_ids(vec![endpoint], self.shared.machine.clock.clone()).with_one_try();
             // The size that a descriptor names may be wrong too.
-            let source = BlobSource { expected_size: None, ..source.clone() };
-            match self.fetch_through(&source, &endpoints).await {
+            match self.fetch_through(source, None, &endpoints).await {
                 Err(TransferError::Source(error)) => {
                     tracing::warn!(%digest, %host, %error, "the endpoint could not send the whole blob");
                 }

@@ -11,7 +11,7 @@ use crate::fills::fill::Fill;
 use crate::fills::progress::Phase;
 use crate::fills::schedule::{Needs, Scheduler};
 use crate::fills::shared::Shared;
-use crate::oci::{Hasher, MirroredName, Span};
+use crate::oci::{ContentCoding, Hasher, MirroredName, Span};
 use crate::store::{Partial, PrefixHash, StoreError};
 use crate::upstream::{EndpointId, UpstreamError};
 
@@ -32,6 +32,8 @@ pub(in crate::fills) struct Transfer<'a> {
     claims: Mutex<Vec<(Sender, Option<u64>)>>,
     /// The endpoints whose bytes a repair has replaced.
     suspects: Mutex<Vec<Sender>>,
+    /// The coding that an answer has named.
+    coding: Mutex<Option<ContentCoding>>,
     /// Notified when an answer has come, since there may be work for more connections.
     pub(super) answered: Notify,
 }
@@ -50,6 +52,7 @@ impl<'a> Transfer<'a> {
             provenance: Mutex::default(),
             claims: Mutex::default(),
             suspects: Mutex::default(),
+            coding: Mutex::default(),
             answered: Notify::new(),
         }
     }
@@ -146,6 +149,11 @@ impl<'a> Transfer<'a> {
     pub(super) fn suspects(&self) -> MutexGuard<'_, Vec<Sender>> {
         // As for the plan.
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn coding(&self) -> MutexGuard<'_, Option<ContentCoding>> {
+        // As for the plan.
+        self.coding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the endpoints whose bytes were replaced by different ones.

@@ -45,6 +45,11 @@ impl Arrivals {
         Extent::new(Arc::clone(&self.content), offset, len)
     }
 
+    /// Returns the whole file. Bytes that have not arrived must not be read.
+    pub(super) fn content(&self) -> Arc<dyn ReadAt> {
+        Arc::clone(&self.content)
+    }
+
     /// Returns the number of bytes that have arrived from the beginning on without a hole.
     pub fn prefix(&self) -> u64 {
         self.stretches().arrived.prefix()

@@ -9,6 +9,7 @@ mod records;
 mod batch;
 mod recent;
 mod arrivals;
+mod decoding;
 mod operations;
 mod partial;
 mod locks;
@@ -20,6 +21,7 @@ mod usage;
 
 pub use arrivals::{Arrivals, PrefixHash};
 pub use batch::Batch;
+pub use decoding::Decoding;
 pub use extents::Extents;
 pub use links::LINK_BYTES;
 pub use locks::CacheLock;

@@ -11,11 +11,11 @@ use super::exchange::{CONTENT_DIGEST, content_length};
 use super::request::{Reply, UpstreamRequest};
 use super::stream::{BlobStream, ResumeHint};
 use crate::oci::{Digest, RepositoryName};
-use crate::outbound::{ContentCoding, Response, Traffic, Url};
+use crate::outbound::{Response, Traffic, Url};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
-use crate::upstream::header::ContentRange;
+use crate::upstream::header::{self, ContentRange};
 
 /// A range of a blob that is requested.
 #[derive(Clone, Copy)]
@@ -130,6 +130,7 @@ impl Upstream {
             let total = content_length(&response);
             (0, total, total)
         };
+        let coding = header::content_coding(&response.headers);
         let (body, position, repository) = (response.body, start, range.repository.clone());
         Ok(BlobStream {
             body,
@@ -142,6 +143,7 @@ impl Upstream {
             total,
             position,
             ranged,
+            coding,
             ended: None,
         })
     }
@@ -172,7 +174,7 @@ fn is_of(response: &Response, digest: &Digest) -> bool {
 
 /// Returns the length of the content, unless the answer is encoded.
 fn plain_length(response: &Response) -> Option<u64> {
-    content_length(response).filter(|_| ContentCoding::of(&response.headers).is_none())
+    content_length(response).filter(|_| header::content_coding(&response.headers).is_none())
 }
 
 fn blob_request<'a>(method: Method, repository: &'a RepositoryName, digest: &Digest) -> UpstreamRequest<'a> {

@@ -10,7 +10,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use super::authorization::Authorization;
 use super::evidence::foreign;
 use super::request::{OnRedirect, Reply, UpstreamRequest};
-use crate::outbound::{ContentCoding, Hop, Observer, Request, Response, ResponseBody, Url};
+use crate::oci::ContentCoding;
+use crate::outbound::{Hop, Observer, Request, Response, ResponseBody, Url};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{
     Endpoint, EndpointHealth, FailureScope, HealthyAnswer, Meter, NamespaceVerdict, RequestKind, ThrottleReason,

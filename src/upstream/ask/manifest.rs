@@ -7,10 +7,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::exchange::{CONTENT_DIGEST, content_length, is_object, plain, stale_warning};
 use super::request::{Reply, UpstreamRequest};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, Reference, RepositoryName};
-use crate::outbound::{ContentCoding, Response};
+use crate::outbound::Response;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::header;
 
 /// The `Accept` of every request. It does not depend on the client's own `Accept`, since the stored manifest must serve
 /// every client.
@@ -60,7 +61,7 @@ impl Upstream {
         let head = ManifestHead {
             digest: stated_digest(&response),
             media_type: media_type(&response),
-            size: content_length(&response).filter(|_| ContentCoding::of(&response.headers).is_none()),
+            size: content_length(&response).filter(|_| header::content_coding(&response.headers).is_none()),
             stale: stale_warning(&response),
         };
         match (reference, head.digest) {
@@ -116,7 +117,7 @@ impl Upstream {
         let health = reply.endpoint.health();
         let response = self.judge(reply)?;
         let (media_type, stated) = (media_type(&response), stated_digest(&response));
-        let (stale, coding) = (stale_warning(&response), ContentCoding::of(&response.headers));
+        let (stale, coding) = (stale_warning(&response), header::content_coding(&response.headers));
         let host = response.body.host().to_owned();
         let body = self.read(health, request, response.body, MAX_MANIFEST_BYTES).await?;
         let body = plain(body, coding, MAX_MANIFEST_BYTES, |body| match reference {

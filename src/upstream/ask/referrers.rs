@@ -9,7 +9,6 @@ use super::evidence::foreign;
 use super::exchange::{is_object, plain};
 use super::request::{UpstreamRequest, means_unsupported};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Referrers, RepositoryName};
-use crate::outbound::ContentCoding;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -90,7 +89,7 @@ impl Upstream {
         }
         let endpoint = reply.endpoint;
         let response = self.judge(reply)?;
-        let (next, coding) = (header::next_page(&response.headers), ContentCoding::of(&response.headers));
+        let (next, coding) = (header::next_page(&response.headers), header::content_coding(&response.headers));
         let media_type = response.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
         let other = foreign(&response);
         let body = self.read(endpoint.health(), &request, response.body, MAX_MANIFEST_BYTES).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::oci::RepositoryName;
+use crate::oci::{ContentCoding, RepositoryName};
 use crate::outbound::{ResponseBody, Url};
 use crate::upstream::endpoint::{EndpointHealth, Meter, RequestKind};
 use crate::upstream::error::UpstreamError;
@@ -47,6 +47,7 @@ pub struct BlobStream {
     pub(super) total: Option<u64>,
     pub(super) position: u64,
     pub(super) ranged: bool,
+    pub(super) coding: Option<ContentCoding>,
     /// The stream's outcome, if it arrived while chunks were gathered. It is returned after those chunks.
     pub(super) ended: Option<Result<(), UpstreamError>>,
 }
@@ -70,6 +71,12 @@ impl BlobStream {
     /// Returns true if the stream brings the requested range, and not the whole blob.
     pub fn is_ranged(&self) -> bool {
         self.ranged
+    }
+
+    /// Returns the coding that the response names. The bytes, offsets and sizes are those of the content as it is sent: encoded,
+    /// unless the name is wrong.
+    pub fn coding(&self) -> Option<ContentCoding> {
+        self.coding
     }
 
     /// Returns what the next request for this blob can use.

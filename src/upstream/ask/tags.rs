@@ -11,7 +11,6 @@ use super::evidence::is_page;
 use super::exchange::{is_object, plain};
 use super::request::UpstreamRequest;
 use crate::oci::{RepositoryName, Tag};
-use crate::outbound::ContentCoding;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -115,7 +114,7 @@ impl Upstream {
         let reply = self.ask(&request).await?;
         let health = reply.endpoint.health();
         let response = self.judge(reply)?;
-        let (next, coding) = (header::next_page(&response.headers), ContentCoding::of(&response.headers));
+        let (next, coding) = (header::next_page(&response.headers), header::content_coding(&response.headers));
         let host = response.body.host().to_owned();
         if !is_page(&response) {
             answered();

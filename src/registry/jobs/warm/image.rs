@@ -192,7 +192,7 @@ impl ImageJob {
                 Phase::Complete if fill.is_proven(&source.name)? => return Ok(()),
                 Phase::Complete | Phase::Failed => return Err(fill.failure(&source.name).into()),
                 Phase::Unstorable | Phase::Unkept => return Err(RegistryError::NoRoom(fill.digest)),
-                Phase::Asking | Phase::Arriving | Phase::Repairing | Phase::Verified => {}
+                Phase::Asking | Phase::Arriving | Phase::Encoded | Phase::Repairing | Phase::Verified => {}
             }
             if clock.since(told) >= TELL_EVERY {
                 told = clock.moment();

@@ -1,11 +1,10 @@
-//! Decodes bodies that a server encoded although the request accepts none.
+//! Decodes content that a server encoded although the request accepts no encoding.
 
-use std::io::Read as _;
+use std::fmt;
+use std::io::Read;
 
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
 
 /// A content coding that can be decoded (RFC 9110, section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +14,34 @@ pub enum ContentCoding {
 }
 
 impl ContentCoding {
-    /// Returns the coding that `Content-Encoding` names. The label may be wrong: many servers name the encoding of a file there.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let label = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim().to_ascii_lowercase();
-        match label.as_str() {
+    /// Returns the coding of this name.
+    pub fn named(label: &str) -> Option<Self> {
+        match label.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => Some(Self::Gzip),
             "deflate" => Some(Self::Deflate),
             _ => None,
         }
+    }
+
+    /// Returns a reader of the decoded content. Content that cannot be decoded is an error of a kind that
+    /// [`Self::cannot_decode`] knows.
+    pub fn reader(self, mut encoded: impl Read + Send + 'static) -> Box<dyn Read + Send> {
+        if self == Self::Gzip {
+            return Box::new(MultiGzDecoder::new(encoded));
+        }
+        let mut first = Vec::new();
+        // The error comes again when the content is read.
+        let _ = encoded.by_ref().take(2).read_to_end(&mut first);
+        let is_zlib =
+            matches!(first[..], [method, flags] if method & 15 == 8 && u16::from_be_bytes([method, flags]) % 31 == 0);
+        let encoded = std::io::Cursor::new(first).chain(encoded);
+        if is_zlib { Box::new(ZlibDecoder::new(encoded)) } else { Box::new(DeflateDecoder::new(encoded)) }
+    }
+
+    /// Returns true if an error of [`Self::reader`] means that the content is not encoded so, or is damaged.
+    pub fn cannot_decode(error: &std::io::Error) -> bool {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
     }
 
     /// Returns the decoded body if it has at most `limit` bytes. It blocks for as long as that takes.
@@ -32,6 +51,15 @@ impl ContentCoding {
             // Servers send both forms under this name.
             Self::Deflate => read(ZlibDecoder::new(body), limit).or_else(|| read(DeflateDecoder::new(body), limit)),
         }
+    }
+}
+
+impl fmt::Display for ContentCoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+        })
     }
 }
 
@@ -71,6 +99,15 @@ mod tests {
             assert_eq!(coding.decode(&body, plain.len()).as_deref(), Some(&plain[..]), "{coding:?}");
             assert_eq!(coding.decode(&body, plain.len() - 1), None, "{coding:?}");
             assert_eq!(coding.decode(plain, plain.len()), None, "{coding:?}");
+            let mut read = Vec::new();
+            coding.reader(std::io::Cursor::new(body.clone())).read_to_end(&mut read).unwrap();
+            assert_eq!(read, plain, "{coding:?}");
+            // The other form has no checksum.
+            let damaged = [body[..body.len() - 1].to_vec(), plain.to_vec(), Vec::new()];
+            for damaged in damaged.into_iter().filter(|_| coding == ContentCoding::Gzip) {
+                let error = coding.reader(std::io::Cursor::new(damaged)).read_to_end(&mut Vec::new()).unwrap_err();
+                assert!(ContentCoding::cannot_decode(&error), "{coding:?}: {error:?}");
+            }
         }
     }
 
@@ -85,8 +122,7 @@ mod tests {
             ("br", None),
             ("", None),
         ] {
-            let headers = HeaderMap::from_iter([(CONTENT_ENCODING, label.parse().unwrap())]);
-            assert_eq!(ContentCoding::of(&headers), want, "{label:?}");
+            assert_eq!(ContentCoding::named(label), want, "{label:?}");
         }
     }
 }
