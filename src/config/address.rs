@@ -8,11 +8,32 @@ use crate::oci::{HostName, RepositoryName};
 /// The notation of an optional http:// or https:// URL.
 pub(super) const URL: Notation = Notation::Pattern("^$|^https?://");
 
-/// Returns the host and the port of `HOST:PORT` or `:PORT`. An empty host stands for every address.
+/// The ports that Go knows by name without a file of services (its package `net`).
+const PORT_NAMES: &[(&str, u16)] = &[
+    ("domain", 53),
+    ("ftp", 21),
+    ("ftps", 990),
+    ("gopher", 70),
+    ("http", 80),
+    ("https", 443),
+    ("imap2", 143),
+    ("imap3", 220),
+    ("imaps", 993),
+    ("pop3", 110),
+    ("pop3s", 995),
+    ("smtp", 25),
+    ("submissions", 465),
+    ("ssh", 22),
+    ("telnet", 23),
+];
+
+/// Returns the host and the port of `HOST:PORT` or `:PORT`. An empty host stands for every address. The port may be a name, as in
+/// `registry:2`.
 pub(super) fn listen(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let port = digits.then(|| port.parse::<u16>().ok()).flatten()?;
+    let named = || PORT_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(port)).map(|(_, port)| *port);
+    let port = if digits { port.parse::<u16>().ok() } else { named() }?;
     (host.is_empty() || host.parse::<HostName>().is_ok_and(|name| !has_port(name.as_str()))).then_some((host, port))
 }
 
@@ -96,6 +117,10 @@ mod tests {
     fn listen_addresses_are_parsed_and_compared() {
         for good in [":5000", "0.0.0.0:5000", "localhost:0", "[::1]:5000", "[::]:5000"] {
             assert!(listen(good).is_some(), "{good}");
+        }
+        for (named, port) in [(":http", 80), ("localhost:https", 443), ("[::1]:HTTP", 80), ("0.0.0.0:submissions", 465)]
+        {
+            assert_eq!(listen(named).map(|(_, port)| port), Some(port), "{named}");
         }
         for bad in ["", "5000", ":", ":x", ":70000", "a:b:1", "::1:5000", "http://a:1", "/run/sock", ":+1", "a b:1"] {
             assert!(listen(bad).is_none(), "{bad:?}");

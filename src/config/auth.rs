@@ -49,6 +49,7 @@ pub(super) fn keys(htpasswd: &mut Option<Htpasswd>, keys: &mut Keys<'_, '_>) {
 impl Section for Drivers {
     fn keys(&mut self, keys: &mut Keys<'_, '_>) {
         keys.driver("htpasswd", &mut self.htpasswd);
+        keys.ignored_driver("none", "it means no login, so that every client may do everything");
         keys.refused_drivers(&["token"], "token authentication comes with a later version; use `htpasswd`");
         let instead = "it protects nothing; use `htpasswd`, or remove `auth` to let every client in";
         keys.refused_drivers(&["silly"], instead);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::document::number;
+use super::go_forms;
 use super::keys::Notation;
-use super::scalar_type::{DURATION, FLAG, ScalarType};
+use super::scalar_type::{FLAG, ScalarType};
 use super::section::{Keys, Section};
 
 /// The values of `health`.
@@ -51,7 +52,7 @@ fn storage(check: &mut Option<StorageCheck>, keys: &mut Keys<'_, '_>) {
     let mut enabled = check.is_some();
     let (mut interval, mut threshold) = check.as_ref().map(|check| (check.interval, check.threshold)).unzip();
     keys.scalar("enabled", &FLAG, &mut enabled);
-    keys.scalar("interval", &DURATION, &mut interval);
+    go_forms::duration("interval", &mut interval, keys);
     keys.scalar("threshold", &THRESHOLD, &mut threshold);
     let default = StorageCheck::default();
     let interval = interval.filter(|interval| !interval.is_zero()).unwrap_or(default.interval);

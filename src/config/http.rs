@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use super::address;
 use super::address_range::AddressRange;
 use super::cursor::{Cursor, ReadContext};
-use super::keys::{KeyShape, Notation};
-use super::scalar_type::{DURATION, FLAG, ScalarType, TIMEOUT};
+use super::go_forms;
+use super::keys::{KeyShape, Notation, Support};
+use super::scalar_type::{FLAG, ScalarType, TIMEOUT};
 use super::section::{Keys, Section};
 use crate::oci::HostName;
 
@@ -61,8 +62,19 @@ const MESSAGE_HEADERS: &[&str] = &[
 /// The loopback and private addresses (RFC 1918, RFC 4193).
 const PRIVATE: &[&str] = &["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1", "fc00::/7"];
 
+/// The keys of `tls` that ask for a certificate, or restrict the clients.
+const TLS: &[&str] = &[
+    "certificate",
+    "key",
+    "clientcas",
+    "clientauth",
+    "letsencrypt.cachefile",
+    "letsencrypt.email",
+    "letsencrypt.hosts",
+];
+
 const ADDR: ScalarType<String> = ScalarType {
-    notation: Notation::Pattern(":[0-9]{1,5}$"),
+    notation: Notation::Pattern(":[0-9A-Za-z]{1,11}$"),
     write: "write HOST:PORT or :PORT, such as :5000",
     parse: listen,
     show: |addr| json!(addr),
@@ -70,7 +82,7 @@ const ADDR: ScalarType<String> = ScalarType {
 
 /// The address of the second listener. An empty one counts as not written.
 const DEBUG_ADDR: ScalarType<String> = ScalarType {
-    notation: Notation::Pattern("^$|:[0-9]{1,5}$"),
+    notation: Notation::Pattern("^$|:[0-9A-Za-z]{1,11}$"),
     parse: |text| if text.is_empty() { Some(String::new()) } else { listen(text) },
     ..ADDR
 };
@@ -86,16 +98,19 @@ const HOST: ScalarType<Option<String>> = ScalarType {
 };
 
 const PREFIX: ScalarType<String> = ScalarType {
-    notation: Notation::Pattern("^$|^/$|^/.*/$"),
+    notation: Notation::Text,
     write: "write a path that begins and ends with '/', such as /registry/",
     parse: prefix,
     show: |prefix| json!(prefix),
 };
 
 const METRICS_PATH: ScalarType<String> = ScalarType {
-    notation: Notation::Pattern("^/"),
+    notation: Notation::Text,
     write: "write a path that begins with '/', such as /metrics",
-    parse: |text| (text.starts_with('/') && !text.contains(char::is_whitespace)).then(|| text.to_owned()),
+    parse: |text| {
+        let is_path = !text.is_empty() && !text.contains(char::is_whitespace);
+        is_path.then(|| format!("/{}", text.strip_prefix('/').unwrap_or(text)))
+    },
     show: |path| json!(path),
 };
 
@@ -125,15 +140,21 @@ impl Http {
 impl Section for Http {
     fn keys(&mut self, keys: &mut Keys<'_, '_>) {
         keys.scalar("addr", &ADDR, &mut self.addr);
+        named_port("addr", &self.addr, keys);
         let mut host = self.host.take().map(Some);
         keys.scalar("host", &HOST, &mut host);
         self.host = host.flatten();
         keys.list("names", &mut self.names);
         keys.scalar("prefix", &PREFIX, &mut self.prefix);
+        let is_other = |written: &&str| !written.is_empty() && *written != self.prefix && prefix(written).is_some();
+        if let Some(written) = keys.raw("prefix").filter(is_other) {
+            let message = format!("is {written:?}, which is read as {:?}; write that", self.prefix);
+            keys.warn("prefix", &message);
+        }
         keys.list("trustedproxies", &mut self.trusted_proxies);
         headers(&mut self.headers, keys);
         keys.scalar("stall", &TIMEOUT, &mut self.stall);
-        keys.scalar("draintimeout", &DURATION, &mut self.drain_timeout);
+        go_forms::duration("draintimeout", &mut self.drain_timeout, keys);
         keys.optional("debug", &mut self.debug);
         self.debug = self.debug.take().filter(|debug| !debug.addr.is_empty());
         if let Some(debug) = self.debug.as_ref().filter(|debug| address::collide(&debug.addr, &self.addr)) {
@@ -141,7 +162,9 @@ impl Section for Http {
                 format!("is {:?}, where `http.addr` {:?} listens already; write another port", debug.addr, self.addr);
             keys.error("debug.addr", &message);
         }
-        keys.refused("tls", "TLS comes with a later version; remove it and put a proxy that speaks TLS in front");
+        let instead = "TLS comes with a later version; remove it and put a proxy that speaks TLS in front";
+        let otherwise = "names no certificate, so the server speaks plain HTTP, as registry:2 does; remove it";
+        keys.unsupported("tls", Support::RefusedIf { filled: TLS, instead, otherwise });
         let instead = "the server listens on TCP only; remove it and write HOST:PORT in `http.addr`";
         keys.refused_unless("net", "tcp", instead);
         keys.ignored_unless("relativeurls", "true", "URLs are relative unless `http.host` is set");
@@ -158,6 +181,7 @@ impl Section for Debug {
         let mut addr = Some(std::mem::take(&mut self.addr)).filter(|addr| !addr.is_empty());
         keys.scalar("addr", &DEBUG_ADDR, &mut addr);
         self.addr = addr.unwrap_or_default();
+        named_port("addr", &self.addr, keys);
         if keys.raw("addr").is_none_or(str::is_empty) && keys.is_written("prometheus") {
             keys.warn("prometheus", "has no effect without `http.debug.addr`: /metrics is on the main port");
         }
@@ -165,6 +189,11 @@ impl Section for Debug {
         keys.group("prometheus", |keys| {
             keys.scalar("enabled", &FLAG, &mut enabled);
             keys.scalar("path", &METRICS_PATH, &mut path);
+            let is_bare = |written: &&str| !written.starts_with('/') && (METRICS_PATH.parse)(written).is_some();
+            if let Some(written) = keys.raw("path").filter(is_bare) {
+                let message = format!("is {written:?}, which is read as \"/{written}\"; write that");
+                keys.warn("path", &message);
+            }
             if path.as_deref() == Some("/debug/health") {
                 keys.error("path", "is /debug/health, which has its own response there; write /metrics");
             }
@@ -173,14 +202,24 @@ impl Section for Debug {
     }
 }
 
+/// Reads an address to listen on. A port that is named becomes a number.
 fn listen(text: &str) -> Option<String> {
-    address::listen(text).map(|_| text.to_owned())
+    address::listen(text).map(|(host, port)| format!("{host}:{port}"))
 }
 
+/// Warns of a port that is a name.
+fn named_port(key: &str, read: &str, keys: &mut Keys<'_, '_>) {
+    if let Some(written) = keys.raw(key).filter(|written| listen(written).is_some_and(|read| read != *written)) {
+        let message = format!("is {written:?}, whose port is a name; write {read:?}");
+        keys.warn(key, &message);
+    }
+}
+
+/// Reads a prefix. `registry:2` accepts one without the slash at its end.
 fn prefix(text: &str) -> Option<String> {
-    let whole = text.starts_with('/') && text.ends_with('/') && !text.contains("//");
-    let path = whole && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#%\"<>\\^`{|}".contains(&b));
-    if text.is_empty() { Some("/".to_owned()) } else { path.then(|| text.to_owned()) }
+    let path = !text.contains("//") && text.bytes().all(|b| b.is_ascii_graphic() && !b"?#%\"<>\\^`{|}".contains(&b));
+    let inner = text.trim_matches('/');
+    path.then(|| if inner.is_empty() { "/".to_owned() } else { format!("/{inner}/") })
 }
 
 fn headers(headers: &mut Vec<(String, String)>, keys: &mut Keys<'_, '_>) {

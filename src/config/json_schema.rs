@@ -55,7 +55,9 @@ impl Builder {
             Support::Supported => self.descriptions.get(path).cloned(),
             Support::Silent => Some("A key of registry:2. Nothing is lost without it.".to_owned()),
             Support::Ignored { why, .. } => Some(format!("This key has no effect: {why}.")),
-            Support::Refused { instead, .. } => Some(format!("This key is not supported: {instead}.")),
+            Support::Refused { instead, .. } | Support::RefusedIf { instead, .. } => {
+                Some(format!("This key is not supported: {instead}."))
+            }
         };
         if let Some(description) = description {
             schema.insert("description".to_owned(), json!(description));
@@ -63,6 +65,7 @@ impl Builder {
         match key.support {
             Support::Supported => schema.extend(self.supported(key, path)),
             Support::Silent => {}
+            Support::RefusedIf { filled, .. } => schema.extend(object(empty_at(filled))),
             Support::Ignored { .. } => {
                 schema.insert("deprecated".to_owned(), json!(true));
             }
@@ -80,7 +83,7 @@ impl Builder {
             KeyShape::DriverSection(keys) => {
                 let mut schema = self.section(keys, path);
                 schema.insert("type".to_owned(), json!(["object", "string", "null"]));
-                schema.insert("pattern".to_owned(), json!(format!("^(?:{})$", drivers(keys).join("|"))));
+                schema.insert("pattern".to_owned(), json!(format!("^(?:|{})$", drivers(keys).join("|"))));
                 schema
             }
             KeyShape::Named(keys) => {
@@ -102,10 +105,10 @@ impl Builder {
     }
 }
 
-/// Returns the drivers that a bare word may choose.
-fn drivers(keys: &[Key]) -> Vec<&'static str> {
-    let supported = keys.iter().filter(|key| key.is_driver && matches!(key.support, Support::Supported));
-    supported.map(|key| key.name).collect()
+/// Returns the drivers that a bare word may choose, in any case.
+fn drivers(keys: &[Key]) -> Vec<String> {
+    let accepted = |key: &&Key| key.is_driver && matches!(key.support, Support::Supported | Support::Ignored { .. });
+    keys.iter().filter(accepted).map(|key| in_any_case(key.name)).collect()
 }
 
 /// Allows the values of a refused key that are no mistake: an empty one, and `unless`.
@@ -125,6 +128,18 @@ fn refused(key: &Key, unless: &str) -> Map<String, Value> {
     object(json!({"enum": harmless}))
 }
 
+/// Describes a section in which the keys at these paths are empty.
+fn empty_at(paths: &[&str]) -> Value {
+    let mut properties = Map::new();
+    for path in paths {
+        let key = path.split('.').next().unwrap_or(path);
+        let below: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix(key)?.strip_prefix('.')).collect();
+        properties.entry(key).or_insert_with(|| empty_at(&below));
+    }
+    let empty = json!({"enum": [null, "", [], {}]});
+    if properties.is_empty() { empty } else { json!({"anyOf": [empty, {"type": "object", "properties": properties}]}) }
+}
+
 /// The booleans of YAML 1.1, which are texts in YAML 1.2.
 const YES: &[&str] = &["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"];
 const NO: &[&str] = &["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"];
@@ -141,6 +156,11 @@ fn scalar(notation: Notation) -> Value {
         }
         // A number without a unit can only be 0.
         Notation::Duration => number(0, 0, format!("^\\s*\\+?(?:0|(?:[0-9]+(?:\\.[0-9]+)?(?:{UNITS}))+)\\s*$")),
+        Notation::GoDuration => {
+            let pattern =
+                format!("^\\s*(?:\\+?(?:[0-9]+(?:\\.[0-9]+)?(?:{UNITS}))+|{DIGITS}|[0-9.]+(?:[eE][0-9]+)?)\\s*$");
+            json!({"type": ["number", "string", "null"], "minimum": 0, "pattern": pattern})
+        }
         Notation::Size => {
             number(0, u64::MAX, "^\\s*[0-9]+(?:\\.[0-9]*)?\\s*(?:[kKmMgGtTpPeE]?[iI]?[bB]?)\\s*$".to_owned())
         }

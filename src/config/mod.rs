@@ -15,6 +15,7 @@ mod secret;
 mod cursor;
 mod scalar_type;
 mod section;
+mod go_forms;
 mod address;
 mod address_range;
 mod log;

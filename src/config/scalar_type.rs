@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::document::{boolean, duration, show_duration, show_size, size};
+use super::document::{boolean, duration, nanoseconds, show_duration, show_size, size};
 use super::keys::Notation;
 
 /// The type of a scalar: how it is written, read and printed.
@@ -26,6 +26,13 @@ pub(super) const DURATION: ScalarType<Duration> = ScalarType {
     write: "write a duration with its unit, such as 10s, 10m or 1h30m",
     parse: duration,
     show: |duration| json!(show_duration(*duration)),
+};
+
+/// A duration of `registry:2`, which also reads a number of nanoseconds, as Go's YAML library does.
+pub(super) const GO_DURATION: ScalarType<Duration> = ScalarType {
+    notation: Notation::GoDuration,
+    parse: |text| duration(text).or_else(|| nanoseconds(text)),
+    ..DURATION
 };
 
 /// A duration that is not zero.

@@ -328,6 +328,12 @@ impl Keys<'_, '_> {
         }
     }
 
+    /// Declares a driver that has no effect, with the reason.
+    pub(super) fn ignored_driver(&mut self, name: &'static str, why: &'static str) {
+        let support = Support::Ignored { unless: "", why };
+        self.declare(Key { name, shape: KeyShape::Anything, support, is_driver: true, default: None });
+    }
+
     /// Declares a key by its data alone.
     pub(super) fn declare(&mut self, key: Key) {
         if let Pass::Declare(keys) = &mut self.pass {
@@ -335,7 +341,8 @@ impl Keys<'_, '_> {
         }
     }
 
-    fn unsupported(&mut self, name: &'static str, support: Support) {
+    /// Declares a key with this support.
+    pub(super) fn unsupported(&mut self, name: &'static str, support: Support) {
         self.declare(Key { name, shape: KeyShape::Anything, support, is_driver: false, default: None });
     }
 }

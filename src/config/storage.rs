@@ -75,7 +75,10 @@ fn filesystem(storage: &mut Storage, keys: &mut Keys<'_, '_>) {
             keys.error("rootdirectory", "begins with `~`, which is not expanded here; write the whole path");
         }
     }
-    keys.ignored(&[("maxthreads", "the number of threads follows from the machine")]);
+    keys.ignored(&[
+        ("maxthreads", "the number of threads follows from the machine"),
+        ("maxsize", "pushed content has no limit; the size of the cache is `mirror.cache.maxsize`"),
+    ]);
 }
 
 fn purging(age: &mut Option<Duration>, keys: &mut Keys<'_, '_>) {

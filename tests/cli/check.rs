@@ -160,7 +160,7 @@ fn check_finds_mistakes_in_the_text_and_in_named_files_in_one_run() {
     write("docker.json", "{\"auths\": ");
     write("users", "alice:plain\nbob\n# nobody\n");
     write("config.yml", include_str!("wrong.yml"));
-    let variable = ("REGISTRY_HTTP_DRAINTIMEOUT", "60");
+    let variable = ("REGISTRY_HTTP_DRAINTIMEOUT", "-60");
     let output = entrepot(directory.path(), &["check", "config.yml"], &[variable]);
     assert_eq!(output.status.code(), Some(1));
     let found = message_lines(&output);
@@ -188,7 +188,7 @@ fn check_finds_mistakes_in_the_text_and_in_named_files_in_one_run() {
             "config.yml:26:16: mirror.upstreams.e.io.default: d.io is the default already",
             "write `default: true` only once",
         ),
-        ("REGISTRY_HTTP_DRAINTIMEOUT: http.draintimeout is \"60\"", "with its unit"),
+        ("REGISTRY_HTTP_DRAINTIMEOUT: http.draintimeout is \"-60\"", "with its unit"),
         ("12 mistakes, 2 warnings", ""),
     ];
     for ((place, instead), line) in expected.iter().zip(&found) {

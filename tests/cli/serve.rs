@@ -38,6 +38,29 @@ fn check_shows_the_place_of_the_built_in_store() {
     assert!(shown.lines().any(|shown| shown.trim().replace('"', "") == line), "{shown}");
 }
 
+/// registry:2 starts on this configuration and answers at the same address.
+#[test]
+fn serve_starts_where_registry_2_does() {
+    let registry = Registry::configured(|place| {
+        format!(
+            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}, maxsize: 10GiB}}\nhttp:\n  addr: {}\n  \
+             prefix: /registry\n  draintimeout: 5000000000\n  tls: {{certificate: \"\", key: \"\"}}\nauth: none\n\
+             health: {{storagedriver: {{enabled: true, interval: 10000000000, threshold: 3}}}}\n",
+            place.directory.join("data").display(),
+            place.addr
+        )
+    });
+    let client = registry.client();
+    assert_eq!((client.get("/registry/v2/").status, client.get("/v2/").status), (200, 404));
+    assert!(client.request("POST", "/registry/v2/team/app/blobs/uploads/").body(b"").send().status == 202);
+    for words in
+        ["http.tls names no certificate", "auth.none", "http.prefix is", "draintimeout is 5000000000", "maxsize"]
+    {
+        let line = registry.wait_for_log(words);
+        assert!(line.contains("warn"), "{line}");
+    }
+}
+
 #[test]
 fn serve_logs_its_address_mirrors_and_access() {
     let registry = Registry::with("mirror: {upstreams: {docker.io: {default: true}, ghcr.io: {}}}");

@@ -11,6 +11,6 @@ mod write;
 pub(super) use parse::parse;
 pub(super) use problem::{Location, Report};
 pub use problem::{Problem, Problems};
-pub(super) use scalar::{boolean, duration, number, show_duration, show_size, size};
+pub(super) use scalar::{boolean, duration, nanoseconds, number, show_duration, show_size, size};
 pub(super) use tree::{Member, Node, NodeContent, Scalar, TextOrigin};
 pub(super) use write::write;

@@ -42,6 +42,13 @@ pub(in crate::config) fn duration(text: &str) -> Option<Duration> {
     (parsed <= LONGEST).then_some(parsed)
 }
 
+/// Reads a number of nanoseconds, whole or as a float (`8000000000`, `8e9`). Like Go, it drops a fraction.
+pub(in crate::config) fn nanoseconds(text: &str) -> Option<Duration> {
+    let float =
+        || text.trim().parse::<f64>().ok().filter(|float| (0.0..9.2e18).contains(float)).map(|float| float as u64);
+    number(text).or_else(float).map(Duration::from_nanos).and_then(|found| duration(&show_duration(found)))
+}
+
 /// Reads a size in bytes: `200GiB`, `10GB`, `1048576`.
 pub(in crate::config) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -94,6 +101,18 @@ mod tests {
         }
         for bad in ["", "10", "10M", "-5s", "s", "5 apples", "1h 30", "99999999999999h", "h1", "1000y"] {
             assert_eq!(duration(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nanoseconds_are_read_as_go_does() {
+        for (text, nanos) in
+            [("8000000000", 8_000_000_000), ("8e9", 8_000_000_000), ("8.5", 8), ("60", 60), ("0x10", 16), ("0.0", 0)]
+        {
+            assert_eq!(nanoseconds(text), Some(Duration::from_nanos(nanos)), "{text}");
+        }
+        for bad in ["", "-1", "1e30", "NaN", "inf", "soon", "10s", "99999999999999999999"] {
+            assert_eq!(nanoseconds(bad), None, "{bad:?}");
         }
     }
 

@@ -5,7 +5,10 @@ use super::schema::{Key, KeyShape, Support, join, nearest, walk};
 use crate::config::document::{Member, Node, NodeContent, Report, boolean};
 
 /// The names of drivers that users write under `auth` to mean no authentication.
-const OPEN: &[&str] = &["none", "anonymous", "open", "no", "off", "false", "disabled"];
+const OPEN: &[&str] = &["anonymous", "open", "no", "off", "false", "disabled"];
+
+/// The section whose keys are parameters of a driver, of which `registry:2` ignores the unknown ones.
+const FREE: &str = "storage.filesystem";
 
 /// Reports every mistake in `root` that the declared `keys` show. The sections check the values when they read them.
 pub(in crate::config) fn check(root: &Node, keys: &[Key], report: &mut Report) {
@@ -31,6 +34,10 @@ impl Checker<'_> {
             match keys.iter().find(|key| key.name == member.key) {
                 Some(key) => self.known(member, key, &join(path, key.name)),
                 None if path.is_empty() && member.key.starts_with("x-") => {}
+                None if path == FREE && nearest(&member.key, keys.iter().map(|key| key.name)).is_none() => {
+                    let message = format!("{path}.{} has no effect: the driver has no such parameter", member.key);
+                    self.report.warn(&member.key_location, message);
+                }
                 None => {
                     let hint = self.hint(&member.key, node, keys, path);
                     let within = if path.is_empty() { String::new() } else { format!(" in {path}") };
@@ -53,12 +60,20 @@ impl Checker<'_> {
             Support::Refused { instead, .. } => {
                 self.report.error(&member.key_location, format!("{path} is not supported: {instead}"));
             }
+            Support::RefusedIf { filled, instead, .. } if is_filled(&member.value, filled) => {
+                self.report.error(&member.key_location, format!("{path} is not supported: {instead}"));
+            }
+            Support::RefusedIf { .. } if member.value.is_empty() => {}
+            Support::RefusedIf { otherwise, .. } => {
+                self.report.warn(&member.key_location, format!("{path} {otherwise}"));
+            }
         }
     }
 
     fn supported(&mut self, node: &Node, key: &Key, path: &str) {
         use KeyShape::{Anything, DriverSection, List, Named, Scalar, Section, Sections, Texts};
-        if node.is_null() {
+        // The value of a driver section may be a word, and `""` is no word.
+        if node.is_null() || node.is_empty() && matches!(key.shape, DriverSection(_)) {
             return;
         }
         match &key.shape {
@@ -163,6 +178,13 @@ fn equals(node: &Node, value: &str) -> bool {
     };
     let same = found.text == value || boolean(&found.text).is_some_and(|flag| flag.to_string() == value);
     !value.is_empty() && same
+}
+
+/// Returns true if a key at one of the paths has a value, or the node has one and is no map.
+fn is_filled(node: &Node, paths: &[&str]) -> bool {
+    let value = |path: &str| path.split('.').try_fold(node, |node, key| node.get(key).map(|member| &member.value));
+    let is_map = matches!(node.content, NodeContent::Map(_));
+    !is_map && !node.is_empty() || paths.iter().any(|path| value(path).is_some_and(|value| !value.is_empty()))
 }
 
 /// Describes a valid value of this shape.

@@ -101,9 +101,21 @@ pub(in crate::config) fn expand_drivers(root: &mut Node, keys: &[Key]) {
         return;
     };
     for member in members {
-        let driver = |key: &Key| key.name == member.key && matches!(key.shape, KeyShape::DriverSection(_));
-        if keys.iter().any(driver) {
+        let section = keys.iter().find(|key| key.name == member.key);
+        if let Some(KeyShape::DriverSection(drivers)) = section.map(|key| &key.shape) {
             expand_driver(&mut member.value);
+            spell_drivers(&mut member.value, drivers);
+        }
+    }
+}
+
+/// Spells the names of drivers in lower case, since `registry:2` reads `None` as `none`.
+fn spell_drivers(section: &mut Node, drivers: &[Key]) {
+    let NodeContent::Map(members) = &mut section.content else { return };
+    for member in members {
+        let is_it = |driver: &&Key| driver.is_driver && driver.name.eq_ignore_ascii_case(&member.key);
+        if let Some(driver) = drivers.iter().find(is_it) {
+            driver.name.clone_into(&mut member.key);
         }
     }
 }

@@ -44,6 +44,8 @@ pub(in crate::config) enum Notation {
     Text,
     Flag,
     Duration,
+    /// A duration, or a number of nanoseconds.
+    GoDuration,
     Size,
     /// A number from the first to the second.
     Number(u64, u64),
@@ -72,6 +74,12 @@ pub(in crate::config) enum Support {
     Refused {
         unless: &'static str,
         instead: &'static str,
+    },
+    /// The section is an error if one of the keys at the paths `filled` has a value. Else it means nothing, which is a warning.
+    RefusedIf {
+        filled: &'static [&'static str],
+        instead: &'static str,
+        otherwise: &'static str,
     },
 }
 

@@ -40,6 +40,11 @@ fn key_of(key: &Yaml<'_>) -> String {
 /// Configurations like Debian's and the examples of distribution: caches, notifications, Redis, health checks, a proxy.
 #[rustfmt::skip] // One row per line.
 const VALID: &[&str] = &[
+    "version: 0.1\nhttp: {tls: {certificate: \"\", key: , letsencrypt: {hosts: []}, minimumtls: tls1.2}, prefix: /a, draintimeout: 8000000000}",
+    "version: 0.1\nhttp: {addr: \":https\", draintimeout: 8.5e9, debug: {addr: \"localhost:http\", prometheus: {path: metrics}}}",
+    "version: 0.1\nauth: \"\"\nstorage: {filesystem: {maxsize: 1GiB}}\nhealth: {storagedriver: {enabled: true, interval: 10000000000}}",
+    "version: 0.1\nauth: {none: {realm: a}}",
+    "version: 0.1\nauth: None",
     "version: 0.1\nstorage: filesystem\nauth: htpasswd",
     "version: \"0.1\"\nstorage: {filesystem: {rootdirectory: /a}, cache: {blobdescriptor: inmemory}}\nx-common: {a: [1]}",
     "version: 0.1\nlog: {accesslog: {disabled: true}, level: debug, formatter: text, fields: {service: registry, environment: staging}, hooks: [{type: mail, options: {smtp: {addr: a}}}]}\nloglevel: debug",
@@ -59,7 +64,8 @@ const VALID: &[&str] = &[
 const INVALID: &[&str] = &[
     "log: {level: info}", "- version", "version: 0.2", "version: 0.1\nstorrage: {}", "version: 0.1\nhttp: {adr: \":5000\"}",
     "version: 0.1\nhttp: {addr: 5000}", "version: 0.1\nhttp: \":5000\"", "version: 0.1\nhttp: {x-mine: 1}", "version: 0.1\nhttp: {addr: [a]}",
-    "version: 0.1\nhttp: {prefix: /a}", "version: 0.1\nhttp: {host: registry.lan}", "version: 0.1\nhttp: {draintimeout: 60}",
+    "version: 0.1\nhttp: {host: registry.lan}", "version: 0.1\nhttp: {stall: 60}", "version: 0.1\nhttp: {draintimeout: -60}",
+    "version: 0.1\nhttp: {tls: {letsencrypt: {email: a}}}", "version: 0.1\nhttp: {tls: {certificate: \"\", key: b}}", "version: 0.1\nhttp: {tls: a}",
     "version: 0.1\nhttp: {tls: {certificate: /a}}", "version: 0.1\nhttp: {net: unix}", "version: 0.1\nhttp: {headers: {a: {b: c}}}",
     "version: 0.1\nlog: {level: loud}", "version: 0.1\nlog: {formatter: xml}", "version: 0.1\nlog: {accesslog: {disabled: maybe}}",
     "version: 0.1\nstorage: s3", "version: 0.1\nstorage: {s3: {bucket: b}}", "version: 0.1\nstorage: {inmemory: }",

@@ -289,3 +289,26 @@ fn remote_url_of_the_hub_is_the_hub() {
     let mirror = good("version: 0.1\nproxy: {remoteurl: https://r.corp/v1/}").config.mirror;
     assert_eq!(mirror.upstreams[&host("r.corp")].endpoints, ["https://r.corp"]);
 }
+
+/// registry:2 starts on these values, and they mean the same here.
+#[test]
+fn values_in_the_forms_of_go_mean_the_same() {
+    let http = |text: &str| good(&format!("version: 0.1\nhttp: {{{text}}}")).config.http;
+    assert_eq!(http("prefix: /a/b").prefix, "/a/b/");
+    assert_eq!(http("prefix: registry").prefix, "/registry/");
+    assert_eq!(http("prefix: /").prefix, "/");
+    assert_eq!(http("prefix: \"\"").prefix, "/");
+    assert_eq!(http("draintimeout: 90000000000").drain_timeout, Duration::from_secs(90));
+    assert_eq!(http("draintimeout: 0").drain_timeout, Duration::ZERO);
+    assert_eq!(http("addr: \"0.0.0.0:https\"").addr, "0.0.0.0:443");
+    assert_eq!(http("tls: {certificate: \"\", key: \"\"}").addr, ":5000");
+    assert!(good("version: 0.1\nauth: none").config.auth.is_none());
+    assert!(with("version: 0.1", &[("REGISTRY_AUTH", "none")]).auth.is_none());
+    assert_eq!(
+        with("version: 0.1", &[("REGISTRY_HTTP_DRAINTIMEOUT", "5000000000")]).http.drain_timeout,
+        Duration::from_secs(5)
+    );
+    assert_eq!(with("version: 0.1", &[("REGISTRY_HTTP_ADDR", ":http")]).http.addr, ":80");
+    let health = good("version: 0.1\nhealth: {storagedriver: {enabled: true, interval: 10000000000}}").config.health;
+    assert_eq!(health.storage.unwrap().interval, Duration::from_secs(10));
+}

@@ -14,7 +14,8 @@ const BAD: &[(&str, u32, &str)] = &[
     ("http:\naddr: :5000", 3, "indent it below `http`"),
     ("storage:\n  filesystem:\n  rootdirectory: /a", 4, "indent it below `filesystem`"),
     ("addr: :5000", 2, "it belongs at http.addr or http.debug.addr"),
-    ("auth: none", 2, "remove `auth` to let every client in without a login"),
+    ("auth: anonymous", 2, "remove `auth` to let every client in without a login"),
+    ("auth: {none: {}, htpasswd: {path: /b}}", 2, "second driver"),
     ("auth: banana", 2, "the keys here are htpasswd"),
     ("HTTP: {}", 2, "did you mean `http`?"),
     ("http:\n  addr: :5000\n  x-mine: 1", 4, "x-mine"),
@@ -25,12 +26,21 @@ const BAD: &[(&str, u32, &str)] = &[
     ("http:\n  - addr", 3, "http is a list"),
     ("http:\n  host: registry.lan", 3, "https://registry.example"),
     ("http:\n  host: https://registry.lan/path", 3, "without a path"),
-    ("http:\n  prefix: /registry", 3, "ends with '/'"),
-    ("http:\n  prefix: registry/", 3, "begins"),
-    ("http:\n  draintimeout: 60", 3, "with its unit"),
+    ("http:\n  prefix: /registry//a", 3, "ends with '/'"),
+    ("http:\n  prefix: /a b", 3, "begins"),
+    ("http:\n  draintimeout: -1", 3, "with its unit"),
+    ("http:\n  stall: 60000000000", 3, "with its unit"),
+    ("http:\n  addr: :nosuchservice", 3, "such as :5000"),
+    ("http:\n  addr: \":\"", 3, "such as :5000"),
+    ("storage:\n  maintenance: {uploadpurging: {age: 604800000000000}}", 3, "with its unit"),
+    ("storage:\n  filesystem: {rootdirectroy: /a}", 3, "did you mean `rootdirectory`?"),
     ("http:\n  addr: :5000\n  debug: {addr: \"localhost:5000\"}", 4, "another port"),
     ("http:\n  debug:\n    addr: :5001\n    prometheus: {enabled: maybe}", 5, "true or false"),
-    ("http:\n  debug: {addr: :5001, prometheus: {enabled: true, path: metrics}}", 3, "begins with '/'"),
+    ("http:\n  debug: {addr: :5001, prometheus: {enabled: true, path: \"a b\"}}", 3, "begins with '/'"),
+    ("http:\n  tls: {certificate: \"\", key: /b}", 3, "http.tls is not supported"),
+    ("http:\n  tls: {certificate: \"\", clientcas: [/a]}", 3, "http.tls is not supported"),
+    ("http:\n  tls: {letsencrypt: {email: me@r.corp}}", 3, "http.tls is not supported"),
+    ("http:\n  tls: yes", 3, "http.tls is not supported"),
     ("http:\n  tls:\n    certificate: /a\n    key: /b", 3, "http.tls is not supported"),
     ("http:\n  net: unix", 3, "TCP only"),
     ("http:\n  headers:\n    \"X Y\": [a]", 4, "header's name"),
@@ -210,7 +220,7 @@ fn mistakes_are_reported_with_line_and_words() {
 
 #[test]
 fn all_mistakes_are_reported_sorted_by_line() {
-    let text = "version: 0.1\nhttp: {adr: :1, prefix: x}\nstorage: {delete: {enabled: maybe}}\nlog: {level: loud}\nnotifications: {endpoints: [a]}\n";
+    let text = "version: 0.1\nhttp: {adr: :1, prefix: //}\nstorage: {delete: {enabled: maybe}}\nlog: {level: loud}\nnotifications: {endpoints: [a]}\n";
     let problems = load_text(text, &[("REGISTRY_HTTP_ADDR", "nowhere")]).unwrap_err();
     let shown: Vec<String> =
         problems.to_string().lines().map(|line| line.split(": ").next().unwrap().to_owned()).collect();

@@ -2,9 +2,21 @@
 
 use super::*;
 
+/// Checks that each text causes one warning, with these words.
+fn assert_warned(table: &[(&str, &str)]) {
+    for (text, words) in table {
+        let loaded = good(&format!("version: 0.1\n{text}"));
+        let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert!(
+            shown.len() == 1 && shown[0].contains(words) && shown[0].starts_with("config.yml:2:"),
+            "{text}\n{shown:?}"
+        );
+    }
+}
+
 #[test]
 fn keys_without_effect_are_warned_of() {
-    for (text, words) in [
+    assert_warned(&[
         ("http: {secret: abc}", "http.secret has no effect"),
         ("http: {relativeurls: false}", "http.relativeurls has no effect"),
         ("http: {http2: {disabled: true}}", "http.http2 has no effect"),
@@ -27,14 +39,45 @@ fn keys_without_effect_are_warned_of() {
         ("storage: {maintenance: {uploadpurging: {age: 5m}}}", "shorter than 1h"),
         ("health: {storagedriver: {enabled: true, interval: 10ms}}", "write 10s"),
         ("proxy: {remoteurl: https://a, username: me, password: \"${PASSWORD}\"}", "is not expanded"),
-    ] {
-        let loaded = good(&format!("version: 0.1\n{text}"));
-        let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-        assert!(
-            shown.len() == 1 && shown[0].contains(words) && shown[0].starts_with("config.yml:2:"),
-            "{text}\n{shown:?}"
-        );
-    }
+    ]);
+}
+
+/// registry:2 starts on these: it was run on each of them.
+#[test]
+fn configurations_on_which_registry_2_starts_are_warned_of() {
+    assert_warned(&[
+        (
+            "http: {tls: {certificate: \"\", key: \"\"}}",
+            "http.tls names no certificate, so the server speaks plain HTTP",
+        ),
+        ("http: {tls: {certificate: }}", "http.tls names no certificate"),
+        (
+            "http: {tls: {certificate: \"\", minimumtls: tls1.2, letsencrypt: {cachefile: \"\", hosts: []}}}",
+            "plain HTTP",
+        ),
+        ("auth: none", "auth.none has no effect: it means no login"),
+        ("auth: None", "every client may do everything"),
+        ("auth: {none: {realm: x}}", "every client may do everything"),
+        ("auth: {NONE: }", "every client may do everything"),
+        ("auth: \"\"", "every client may do everything"),
+        ("http: {prefix: /registry}", "is \"/registry\", which is read as \"/registry/\""),
+        ("http: {prefix: /a/b}", "\"/a/b/\""),
+        ("http: {prefix: registry}", "\"/registry/\""),
+        ("http: {draintimeout: 8000000000}", "is 8000000000, a number of nanoseconds, as in registry:2: 8s"),
+        ("http: {draintimeout: 9e10}", "nanoseconds, as in registry:2: 1m30s"),
+        ("http: {draintimeout: 60}", "nanoseconds, as in registry:2: 60ns; write it with its unit"),
+        ("health: {storagedriver: {enabled: true, interval: 10000000000}}", "interval is 10000000000"),
+        ("http: {addr: \":http\"}", "is \":http\", whose port is a name; write \":80\""),
+        ("http: {addr: \"localhost:https\"}", "write \"localhost:443\""),
+        ("http: {debug: {addr: \"127.0.0.1:telnet\"}}", "http.debug.addr is \"127.0.0.1:telnet\""),
+        ("http: {debug: {addr: :5001, prometheus: {enabled: true, path: metrics}}}", "read as \"/metrics\""),
+        (
+            "storage: {filesystem: {maxsize: 10GiB}}",
+            "storage.filesystem.maxsize has no effect: pushed content has no limit",
+        ),
+        ("storage: {filesystem: {quota: 10}}", "storage.filesystem.quota has no effect"),
+        ("storage: {filesystem: {chunksize: 5, }}", "the driver has no such parameter"),
+    ]);
 }
 
 /// Valid values that are surely not meant. Each row has the text under `mirror:` from line 3 on, the line, and words of the warning.
