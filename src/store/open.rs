@@ -84,9 +84,9 @@ impl Store {
 
     /// Removes each temporary file whose last write is longer ago than `age`. Returns the number of removed files.
     pub async fn remove_temporary(&self, age: Duration) -> u64 {
-        let (root, before) = (Arc::clone(&self.root), self.clock.now() - age);
+        let (root, now) = (Arc::clone(&self.root), self.clock.now());
         let directories = [layout::CACHE, layout::PRIVATE, layout::HOSTED];
-        blocking(move || directories.iter().map(|name| disk::remove_temporary(&root.join(name), before)).sum()).await
+        blocking(move || directories.iter().map(|name| disk::remove_temporary(&root.join(name), now, age)).sum()).await
     }
 
     /// Removes what an earlier run has moved away and not removed. Returns the number of removed folders.

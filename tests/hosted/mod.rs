@@ -5,6 +5,7 @@ mod conformance;
 mod damaged_files;
 mod file_systems;
 mod foreign_layers;
+mod full_disk;
 mod lists;
 mod ollama;
 mod push;

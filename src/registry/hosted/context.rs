@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::leavings::Leavings;
 use crate::cache::{EVICTION_STEP, Ledger};
 use crate::config::{Delete, LayerUrls, Sparse};
 use crate::registry::error::RegistryError;
@@ -12,6 +13,8 @@ use crate::sys::Tasks;
 /// The parts that a hosted repository uses: the store of pushed content, and its settings.
 pub(in crate::registry) struct HostedContext {
     pub(in crate::registry) store: HostedStore,
+    /// On a full disk, what is worth nothing is removed from all of the store.
+    pub(in crate::registry) leavings: Leavings,
     /// On a full disk, cached content is evicted to make space for pushes.
     pub(in crate::registry) ledger: Arc<Ledger>,
     pub(in crate::registry) tasks: Tasks,
@@ -21,7 +24,7 @@ pub(in crate::registry) struct HostedContext {
 }
 
 impl HostedContext {
-    /// Writes pushed content. On a full disk it evicts cached content and tries again.
+    /// Writes pushed content. On a full disk it makes space and tries again.
     pub(in crate::registry) async fn with_space<T, F>(&self, write: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -33,10 +36,21 @@ impl HostedContext {
         written
     }
 
-    /// Returns true if a write failed on a full disk and cached content was evicted after that. Evicted files may be open or
-    /// linked elsewhere, and then free nothing, so callers repeat this until the write succeeds or the cache is empty.
+    /// Returns true if a write failed on a full disk and something was removed after that: cached content, then what earlier
+    /// runs have left, then uploads without a request. Evicted files may be open or linked elsewhere, and then free nothing, so
+    /// callers repeat this until the write succeeds or nothing is left to remove.
     pub(super) async fn makes_space_after<T>(&self, written: &Result<T, StoreError>) -> bool {
-        is_full(written) && self.ledger.evict_up_to(EVICTION_STEP).await
+        if !is_full(written) {
+            return false;
+        }
+        self.ledger.evict_up_to(EVICTION_STEP).await || self.leavings.remove().await || self.reclaims_uploads().await
+    }
+
+    async fn reclaims_uploads(&self) -> bool {
+        self.store.reclaim_uploads().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the disk is full, and uploads could not be listed");
+            false
+        })
     }
 
     /// Fails unless `storage.delete.enabled` is set.

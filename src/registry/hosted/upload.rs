@@ -1,4 +1,4 @@
-//! Uploads of blobs to a hosted repository. On a full disk, cached content is evicted for them.
+//! Uploads of blobs to a hosted repository. On a full disk, space is made for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,19 +25,25 @@ impl HostedRepository {
         Ok(self.context.with_space(|| self.store().start_upload(&self.name, algorithm)).await?)
     }
 
-    /// Starts an upload that only this request will write.
+    /// Starts an upload that only this request will write. The first value removes it unless it is committed.
     pub async fn start_single_request_upload(
         &self,
         algorithm: Algorithm,
-    ) -> Result<SingleRequestUpload, RegistryError> {
-        Ok(SingleRequestUpload { repository: Some(self.clone()), id: self.start_upload(algorithm).await? })
+    ) -> Result<(SingleRequestUpload, BlobUpload), RegistryError> {
+        let inner = self.context.with_space(|| self.store().start_held_upload(&self.name, algorithm)).await?;
+        let upload = self.opened(inner);
+        Ok((SingleRequestUpload { repository: Some(self.clone()), id: upload.id.clone() }, upload))
+    }
+
+    fn opened(&self, inner: store::Upload) -> BlobUpload {
+        let (context, repository) = (Arc::clone(&self.context), self.name.clone());
+        BlobUpload { context, repository, id: inner.id().clone(), inner }
     }
 
     /// Opens an upload for writing. Fails with `UploadBusy` while another request writes to it.
     pub async fn upload(&self, id: &UploadId) -> Result<BlobUpload, RegistryError> {
         let opened = self.store().upload(&self.name, id).await;
-        let inner = opened.map_err(|error| upload_error(error, id))?;
-        Ok(BlobUpload { context: Arc::clone(&self.context), repository: self.name.clone(), id: id.clone(), inner })
+        Ok(self.opened(opened.map_err(|error| upload_error(error, id))?))
     }
 
     /// Returns the number of bytes that an upload has received.
@@ -108,10 +114,6 @@ impl SingleRequestUpload {
     /// The number of attempts to remove an upload whose last write still runs, [`Self::PAUSE`] apart.
     const ATTEMPTS: u32 = 100;
     const PAUSE: Duration = Duration::from_millis(100);
-
-    pub fn id(&self) -> &UploadId {
-        &self.id
-    }
 
     /// Notes that the upload was committed, so there is nothing to remove.
     pub fn committed(mut self) {

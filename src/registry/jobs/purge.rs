@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use crate::registry::Registry;
 
-/// A file is written within seconds, so an older temporary file belongs to no writer, in this process or another.
-const TEMPORARY_AGE: Duration = Duration::from_secs(3600);
-
 /// Removes the unfinished blobs of fills that ended longer ago than `age`.
 pub(super) async fn purge_partials(registry: &Registry, age: Duration) {
     registry.mirror.ledger.purge_leftovers(age).await;
@@ -14,10 +11,7 @@ pub(super) async fn purge_partials(registry: &Registry, age: Duration) {
 
 /// Removes temporary files that a crash or a failing disk has left.
 pub(super) async fn purge_temporary(registry: &Registry) {
-    let removed = registry.store.remove_temporary(TEMPORARY_AGE).await;
-    if removed > 0 {
-        tracing::info!(removed, "removed temporary files that an earlier run of a server has left");
-    }
+    registry.hosted.leavings.remove_temporary().await;
 }
 
 /// Finishes the deletions that an earlier run of a server has not finished.

@@ -11,6 +11,7 @@ mod store;
 mod trash;
 mod blobs;
 mod uploads;
+mod reclaim;
 mod manifests;
 mod pulls;
 mod referrers;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::locks::{AllLocks, Locks, RepositoryLock};
 use super::revisions::Revisions;
-use super::upload::UploadTable;
+use super::upload::{Reclaiming, UploadTable};
 use crate::oci::RepositoryName;
 use crate::store::directory::{Holders, Names, TagLists};
 use crate::store::driver::{Backend, Driver};
@@ -22,6 +22,7 @@ pub struct HostedStore {
     pub(in crate::store) holders: Arc<Holders>,
     pub(super) tag_lists: Arc<TagLists>,
     pub(super) uploads: Arc<UploadTable>,
+    pub(super) reclaiming: Arc<Reclaiming>,
     locks: Locks,
     private: PrivateStore,
     pub(in crate::store) clock: Clock,
@@ -37,6 +38,7 @@ impl HostedStore {
             holders: Arc::default(),
             tag_lists: Arc::new(TagLists::new()),
             uploads: Arc::default(),
+            reclaiming: Arc::default(),
             locks: Locks::new(backend.clone()),
             private: PrivateStore::new(backend.clone(), clock.clone()),
             backend,

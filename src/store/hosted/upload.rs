@@ -1,6 +1,7 @@
 //! An upload: append-only and resumable. Its content is found under a digest only once it is complete and verified.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -27,6 +28,11 @@ impl UploadTable {
         self.parked().insert(id, hashed);
     }
 
+    /// Forgets the kept hashes of an upload that was removed.
+    pub fn forget(&self, id: &UploadId) {
+        self.parked().remove(id);
+    }
+
     /// Forgets all kept hashes: resumed uploads are read again.
     pub fn forget_all(&self) {
         self.parked().clear();
@@ -46,6 +52,14 @@ impl UploadTable {
     fn held(&self) -> MutexGuard<'_, HashSet<UploadId>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The callers that free space. One does so at a time, for all that wait meanwhile.
+#[derive(Default)]
+pub struct Reclaiming {
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// The number of times that space was freed.
+    pub(super) rounds: AtomicU64,
 }
 
 /// Keeps other requests of this process from an upload until it is dropped.
@@ -120,9 +134,19 @@ impl Upload {
         id: UploadId,
         table: Arc<UploadTable>,
     ) -> Result<Self, StoreError> {
+        let held = table.hold(&id);
+        Self::open_held(backend, (repository, id), table, held).await
+    }
+
+    /// Opens an upload that the caller has taken; fails with `Busy` if another one has.
+    pub async fn open_held(
+        backend: Backend,
+        (repository, id): (RepositoryName, UploadId),
+        table: Arc<UploadTable>,
+        held: Option<Held>,
+    ) -> Result<Self, StoreError> {
         let folder = layout::upload(&repository, &id);
         let (started, data) = (folder.join("startedat"), folder.join("data"));
-        let held = table.hold(&id);
         let opened = backend.run("open upload", &folder, move |driver| {
             // registry:2 creates the data file with the first byte only.
             if driver.stat(&started)?.is_none() {
@@ -142,6 +166,10 @@ impl Upload {
         let hashed = table.parked().remove(&id).filter(|hashed| hashed.size == size);
         let hashed = hashed.or_else(|| (size == 0).then(|| Hashed::by(Algorithm::Sha256)));
         Ok(Self { id, repository, folder, backend, lease: Arc::new(lease), size, hashed, table })
+    }
+
+    pub fn id(&self) -> &UploadId {
+        &self.id
     }
 
     /// Returns the number of bytes received so far.

@@ -30,17 +30,38 @@ impl HostedStore {
         algorithm: Algorithm,
     ) -> Result<UploadId, StoreError> {
         let id = UploadId::random();
-        let folder = layout::upload(repository, &id);
-        let started = humantime::format_rfc3339_seconds(self.clock.now()).to_string();
-        let key = folder.join("startedat");
-        let write = move |driver: &dyn Driver| driver.write(&key, started.as_bytes(), Durability::Synced);
-        self.backend.run("begin upload", &folder, write).await?;
+        // Held until it has begun, so that it is not taken for abandoned.
+        let _held = self.uploads.hold(&id);
+        self.begin(repository, &id).await?;
         // The algorithm is remembered with the hashes. Without them the upload is read again at the end, when it is
         // known anyway.
         if algorithm != Algorithm::Sha256 {
             self.uploads.park(id.clone(), Hashed::by(algorithm));
         }
         Ok(id)
+    }
+
+    /// Begins an upload and takes it for the same request.
+    pub async fn start_held_upload(
+        &self,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<Upload, StoreError> {
+        let id = UploadId::random();
+        let held = self.uploads.hold(&id);
+        self.begin(repository, &id).await?;
+        let (backend, table) = (self.backend.clone(), Arc::clone(&self.uploads));
+        let mut upload = Upload::open_held(backend, (repository.clone(), id), table, held).await?;
+        upload.expect(algorithm);
+        Ok(upload)
+    }
+
+    async fn begin(&self, repository: &RepositoryName, id: &UploadId) -> Result<(), StoreError> {
+        let folder = layout::upload(repository, id);
+        let started = humantime::format_rfc3339_seconds(self.clock.now()).to_string();
+        let key = folder.join("startedat");
+        let write = move |driver: &dyn Driver| driver.write(&key, started.as_bytes(), Durability::Synced);
+        self.backend.run("begin upload", &folder, write).await
     }
 
     /// Takes an upload to write to it; `Busy` while another request holds it.
@@ -153,7 +174,7 @@ impl HostedStore {
     }
 
     /// Returns every repository that has uploads.
-    async fn uploading(&self) -> Result<Vec<RepositoryName>, StoreError> {
+    pub(super) async fn uploading(&self) -> Result<Vec<RepositoryName>, StoreError> {
         Ok(self.names.all(&[Part::Uploads]).await?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 }
@@ -169,9 +190,10 @@ fn purge(
     let mut purged = 0;
     for child in driver.children(uploads)? {
         let folder = uploads.join(&child.name);
-        let removed = match is_idle(driver, &folder, (clock, age)) {
-            Ok(true) => remove_idle(driver, &folder, &child.name, table),
-            idle => idle,
+        let removed = match idle_for(driver, &folder, clock) {
+            Ok(Some(idle)) if idle > age => remove_idle(driver, &folder, &child.name, table),
+            Ok(_) => Ok(false),
+            Err(error) => Err(error),
         };
         match removed {
             Ok(removed) => purged += usize::from(removed),
@@ -184,15 +206,19 @@ fn purge(
     Ok(purged)
 }
 
-/// Returns true if an upload received nothing for longer than `age`.
-fn is_idle(driver: &dyn Driver, folder: &ObjectKey, (clock, age): (&Clock, Duration)) -> io::Result<bool> {
+/// Returns the time for which an upload has received nothing; `None` if there is no such upload.
+pub(super) fn idle_for(driver: &dyn Driver, folder: &ObjectKey, clock: &Clock) -> io::Result<Option<Duration>> {
     let parts = [driver.stat(&folder.join("data"))?, driver.stat(&folder.join("startedat"))?];
-    let idle = parts.iter().flatten().map(|found| found.age(clock)).min();
-    Ok(idle.is_some_and(|idle| idle > age))
+    Ok(parts.iter().flatten().map(|found| found.age(clock)).min())
 }
 
 /// Removes an upload unless a request holds it. It is held until it is removed, so that no request resumes it meanwhile.
-fn remove_idle(driver: &dyn Driver, folder: &ObjectKey, id: &str, table: &Arc<UploadTable>) -> io::Result<bool> {
+pub(super) fn remove_idle(
+    driver: &dyn Driver,
+    folder: &ObjectKey,
+    id: &str,
+    table: &Arc<UploadTable>,
+) -> io::Result<bool> {
     let held = match id.parse() {
         Ok(id) => table.hold(&id).map(Some),
         Err(_) => Some(None),

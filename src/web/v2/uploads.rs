@@ -59,22 +59,16 @@ async fn is_announced(call: &mut Call, digest: &Digest) -> Result<bool, Failure>
 /// Stores a blob whose content is the body of the POST.
 async fn whole(call: &mut Call, at: &At, hosted: &HostedRepository, digest: &Digest) -> Answer {
     call.exchange.facts.digest = Some(digest.to_string());
-    let upload = hosted.start_single_request_upload(digest.algorithm()).await?;
-    if let Err(failure) = receive_whole(&mut call.body, hosted, upload.id(), digest).await {
-        upload.remove().await;
+    let (single, upload) = hosted.start_single_request_upload(digest.algorithm()).await?;
+    if let Err(failure) = receive_whole(&mut call.body, upload, digest).await {
+        single.remove().await;
         return Err(failure);
     }
-    upload.committed();
+    single.committed();
     Ok(created(call, at, digest))
 }
 
-async fn receive_whole(
-    body: &mut RequestBody,
-    hosted: &HostedRepository,
-    id: &UploadId,
-    digest: &Digest,
-) -> Result<(), Failure> {
-    let mut upload = hosted.upload(id).await?;
+async fn receive_whole(body: &mut RequestBody, mut upload: BlobUpload, digest: &Digest) -> Result<(), Failure> {
     receive(body, &mut upload, None).await?;
     Ok(upload.commit(digest).await?)
 }

@@ -1,0 +1,151 @@
+//! A full disk: what is worth nothing gives way to a push, then uploads without a request, the oldest first. Each test is skipped
+//! where there is no C compiler.
+
+use std::fs::{self, File};
+use std::io::{BufReader, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::support::client::{Answer, Client, Image, digest_of, noise};
+use crate::support::registry::{Place, Registry, eventually};
+use crate::support::slow_disk::SlowDisk;
+
+/// The size of an idle upload. Two of them free enough space for the next writes.
+const LARGE: u64 = 40 << 20;
+
+struct FullDisk {
+    disk: SlowDisk,
+    registry: Registry,
+    client: Client,
+    image: Image,
+    /// Uploads without a request, the oldest first.
+    idle: Vec<String>,
+    /// An upload that a request is writing to. It is older than all others.
+    active: String,
+    writer: TcpStream,
+}
+
+impl FullDisk {
+    fn new() -> Option<Self> {
+        let disk = SlowDisk::new()?;
+        let registry = Registry::configured_in(&disk.environment(), Place::usual);
+        let client = registry.client();
+        let image = client.push_image("team/app", "1", &noise(1, 1000));
+        let idle: Vec<String> = (0..3).map(|_| client.begin("team/idle")).collect();
+        let active = client.begin("team/active");
+        let writer = client.request("PATCH", &active).header("Content-Length", "8").send_head();
+        (&writer).write_all(b"half").unwrap();
+        let full = Self { disk, registry, client, image, idle, active, writer };
+        eventually("the first half", || {
+            (fs::metadata(full.data(&full.active)).is_ok_and(|data| data.len() == 4)).then_some(())
+        });
+        for (age, upload) in full.idle.iter().rev().chain([&full.active]).enumerate() {
+            let old = SystemTime::now() - Duration::from_secs(age as u64);
+            for file in [full.data(upload), full.data(upload).with_file_name("startedat")] {
+                let file = File::options().write(true).create(true).truncate(false).open(file).unwrap();
+                file.set_modified(old).unwrap();
+            }
+            let data = File::options().write(true).open(full.data(upload)).unwrap();
+            if *upload != full.active {
+                data.set_len(LARGE).unwrap();
+                data.set_modified(old).unwrap();
+            }
+        }
+        Some(full)
+    }
+
+    /// Returns the file of an upload.
+    fn data(&self, upload: &str) -> PathBuf {
+        let (repository, id) = upload.strip_prefix("/v2/").unwrap().split_once("/blobs/uploads/").unwrap();
+        let id = id.split(['?', '/']).next().unwrap();
+        let repositories = self.registry.data().join("docker/registry/v2/repositories");
+        repositories.join(repository).join("_uploads").join(id).join("data")
+    }
+
+    /// Returns which idle uploads are left.
+    fn left(&self) -> Vec<bool> {
+        self.idle.iter().map(|upload| self.data(upload).exists()).collect()
+    }
+
+    /// Ends the request that is writing.
+    fn finish_writer(&self, case: &str) {
+        (&self.writer).write_all(b"done").unwrap();
+        let answer = Answer::read(&mut BufReader::new(&self.writer), false).unwrap();
+        assert_eq!(answer.status, 202, "{case}: {}", answer.text());
+        assert_eq!(fs::read(self.data(&self.active)).unwrap(), b"halfdone", "{case}");
+    }
+}
+
+/// The writes of a push, each with the path that has no space once.
+const PUSHES: [(&str, &str); 5] = [
+    ("a blob in one request", "write fail=28 path=team/new/_uploads times=1"),
+    ("a chunk", "write fail=122 path=team/new/_uploads times=1"),
+    ("a manifest", "write fail=28 path=team/app/_manifests times=1"),
+    ("a mount", "write fail=28 path=team/new/_layers times=1"),
+    ("the begin of an upload", "make fail=28 path=team/new times=1"),
+];
+
+fn push(full: &FullDisk, case: &str) -> Answer {
+    let (client, content) = (&full.client, noise(2, 1000));
+    let digest = digest_of(&content);
+    match case {
+        "a blob in one request" => {
+            client.request("POST", &format!("/v2/team/new/blobs/uploads/?digest={digest}")).body(&content).send()
+        }
+        "a chunk" => client.request("PATCH", &client.begin("team/new")).body(&content).send(),
+        "a manifest" => client.put_manifest("team/app", "2", &full.image.manifest),
+        "a mount" => {
+            let target = format!("/v2/team/new/blobs/uploads/?mount={}&from=team/app", full.image.layer);
+            client.request("POST", &target).send()
+        }
+        _ => client.request("POST", "/v2/team/new/blobs/uploads/").send(),
+    }
+}
+
+#[test]
+fn idle_uploads_give_way_to_a_push_and_one_with_a_request_stays() {
+    for (case, rule) in PUSHES {
+        let Some(full) = FullDisk::new() else { return };
+        full.disk.set(&[rule]);
+        let pushed = push(&full, case);
+        assert!(matches!(pushed.status, 201 | 202), "{case}: {} {}", pushed.status, pushed.text());
+        full.disk.wait_for(&["begun"]);
+        assert_eq!(full.left(), [false, false, true], "{case}: the oldest go, until there is space");
+        full.registry.wait_for_log("an upload without a request was removed");
+        full.finish_writer(case);
+        let gone = full.client.request("PATCH", &full.idle[0]).body(b"x").send();
+        assert_eq!((gone.status, gone.code().as_str()), (404, "BLOB_UPLOAD_UNKNOWN"), "{case}");
+    }
+}
+
+#[test]
+fn old_temporary_files_and_deleted_content_go_before_uploads() {
+    let old = SystemTime::now() - Duration::from_secs(2 * 3600);
+    for place in ["docker/registry/v2/repositories/team/app", "cache", "entrepot/locks", "entrepot/trash/deleted"] {
+        let Some(full) = FullDisk::new() else { return };
+        let file = full.registry.data().join(place).join(".tmp-left");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        File::create(&file).unwrap().set_modified(old).unwrap();
+        full.disk.set(&["write fail=28 path=team/app/_manifests times=1"]);
+        assert_eq!(push(&full, "a manifest").status, 201, "{place}");
+        assert!(!file.exists(), "{place}");
+        assert_eq!(full.left(), [true, true, true], "{place}: there is space without them");
+        full.finish_writer(place);
+    }
+}
+
+/// Nothing is left to remove, so the push fails, and the upload with a request stays.
+#[test]
+fn disk_that_stays_full_refuses_pushes_and_keeps_active_uploads() {
+    let Some(full) = FullDisk::new() else { return };
+    full.disk.set(&["write fail=28 path=team/new", "write fail=28 path=team/app/_manifests"]);
+    for case in ["a manifest", "the begin of an upload"] {
+        let refused = push(&full, case);
+        assert_eq!(refused.status, 507, "{case}: {}", refused.text());
+    }
+    assert_eq!(full.left(), [false, false, false]);
+    full.finish_writer("full");
+    full.disk.heal();
+    assert_eq!(push(&full, "a blob in one request").status, 201);
+}
