@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::client::noise;
 use crate::support::mirror::{age, blob, cache, manifest, mirror_with};
-use crate::support::registry::eventually;
+use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::Upstream;
 
 const LAYER: usize = 100_000;
@@ -89,4 +89,63 @@ fn interrupted_content_is_fetched_in_the_next_round() {
     mirror.restart();
     mirror.wait_for_log("a tag has moved and its content was fetched");
     assert_eq!(upstream.bytes_sent(&new.layers[0]), LAYER as u64);
+}
+
+/// Pulls a tag of two images, moves it, restarts the server and lets it follow the tag. Returns the new images.
+fn move_and_follow(upstream: &Upstream, mirror: &mut Registry, pulls_left: u64) {
+    let image = |seed| upstream.image(APP, "", &[&noise(seed, LAYER)]);
+    let old = [image(1), image(2)];
+    upstream.index(APP, "1", &[("amd64", &old[0]), ("arm64", &old[1])]);
+    let client = mirror.client();
+    for target in [manifest(APP, "1"), manifest(APP, old[0].manifest_digest), manifest(APP, old[1].manifest_digest)] {
+        assert_eq!(client.get(&target).status, 200);
+    }
+    let pulls = mirror.data().join("cache/repositories/docker.io").join(APP).join("_pulls");
+    let recorded = |path: String| pulls.join(path).exists();
+    let child = |at: usize| format!("manifests/sha256/{}", old[at].manifest_digest.hex());
+    eventually("the records of the pulls", || {
+        (recorded("tags/1".to_owned()) && recorded(child(0)) && recorded(child(1))).then_some(())
+    });
+    mirror.kill();
+    let new = [image(3), image(4)];
+    upstream.index(APP, "1", &[("amd64", &new[0]), ("arm64", &new[1])]);
+    age(mirror, APP, "_tags/1", Duration::from_secs(60));
+    upstream.forget_log();
+    upstream.set_pulls_left(pulls_left);
+    mirror.restart();
+}
+
+/// The server learns only by its first HEAD that few pulls are left.
+#[test]
+fn follow_does_not_spend_the_last_pulls() {
+    let upstream = Upstream::start();
+    let mut mirror = mirror_with(&upstream, ", tagttl: 1s", ALWAYS);
+    move_and_follow(&upstream, &mut mirror, 3);
+    eventually("a postponed tag", || {
+        let metrics = mirror.client().get("/metrics").text();
+        metrics.contains("entrepot_follow_tags_total{outcome=\"postponed\"} 1").then_some(())
+    });
+    assert_eq!((upstream.requests("HEAD", "/manifests/"), upstream.requests("GET", "/manifests/")), (1, 0));
+    // With enough pulls, the next round follows it.
+    upstream.set_pulls_left(90);
+    mirror.restart();
+    mirror.wait_for_log("a tag has moved and its content was fetched");
+    assert_eq!(upstream.requests("GET", "/manifests/"), 3);
+}
+
+/// The pulls become few while a tag is followed: after the index, 10 of 100 are left.
+#[test]
+fn follow_ends_when_its_own_pulls_make_the_budget_low() {
+    let upstream = Upstream::start();
+    let mut mirror = mirror_with(&upstream, ", tagttl: 1s", ALWAYS);
+    move_and_follow(&upstream, &mut mirror, 11);
+    eventually("a postponed tag", || {
+        let metrics = mirror.client().get("/metrics").text();
+        metrics.contains("entrepot_follow_tags_total{outcome=\"postponed\"} 1").then_some(())
+    });
+    assert_eq!((upstream.requests("HEAD", "/manifests/"), upstream.requests("GET", "/manifests/")), (1, 1));
+    upstream.set_pulls_left(90);
+    mirror.restart();
+    mirror.wait_for_log("a tag has moved and its content was fetched");
+    assert_eq!(upstream.requests("GET", "/manifests/"), 3);
 }

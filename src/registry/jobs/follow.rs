@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::warm::{ImageJob, WarmListener};
+use super::warm::{ImageJob, PullReserve, WarmListener};
 use crate::config::Follow;
 use crate::oci::{MirroredName, Platforms, Reference, Tag, Target};
 use crate::registry::Registry;
@@ -142,7 +142,7 @@ impl Round<'_> {
         Ok(outcome)
     }
 
-    /// Fetches the content of a moved tag. Returns false if the window closed before: no more layers begin then. Those that
+    /// Fetches the content of a moved tag. Returns false if the upstream allows few more pulls, or if the window closed before: no more layers begin then. Those that
     /// have begun are treated as if a client had left (`mirror.fill.unattended`).
     async fn fetch(
         &self,
@@ -154,7 +154,15 @@ impl Round<'_> {
         let (registry, reference) = (Arc::clone(self.registry), Reference::Tag(one.tag.clone()));
         let name = Arc::from(format!("{}:{}", one.name, one.tag));
         let (platforms, listener) = (Arc::new(platforms), WarmListener::none());
-        let job = ImageJob { registry, mirror, name, reference, platforms, listener };
+        let job = ImageJob {
+            registry,
+            mirror: mirror.clone(),
+            name,
+            reference,
+            platforms,
+            listener,
+            pulls: PullReserve::Kept,
+        };
         match tokio::time::timeout(rest, job.run()).await {
             Err(_) => Ok(false),
             Ok(Ok(cost)) => {
@@ -167,6 +175,8 @@ impl Round<'_> {
                 tracing::info!(repository = %one.name, tag = %one.tag, %error, "a tag has moved and lost a platform that clients pulled");
                 Ok(true)
             }
+            // The round has made few of the pulls that were left.
+            Ok(Err(_)) if mirror.renewal_waits(&one.tag) => Ok(false),
             Ok(Err(error)) => Err(error),
         }
     }

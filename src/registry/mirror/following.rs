@@ -26,6 +26,16 @@ impl MirrorRepository {
         self.remote.upstream.spares_pulls() || self.remote.is_avoided(&question)
     }
 
+    /// Returns an error if a manifest would have to be fetched although the upstream allows few more pulls.
+    pub(in crate::registry) async fn check_reserve(&self, manifest: &Digest) -> Result<(), RegistryError> {
+        if !self.remote.upstream.spares_pulls() || self.held(manifest).await?.is_some() {
+            return Ok(());
+        }
+        let upstream = self.upstream();
+        let message = format!("{upstream} allows few more pulls, so the manifest {manifest} is fetched later");
+        Err(RegistryError::bad_answer(upstream, message))
+    }
+
     /// Asks the upstream whether a tag has moved, unless the tag is fresh, and fetches its new manifest. From then on the
     /// tag counts as followed.
     pub(in crate::registry) async fn confirm(&self, tag: &Tag) -> Result<Confirmed, RegistryError> {

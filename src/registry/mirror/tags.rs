@@ -87,6 +87,9 @@ impl MirrorRepository {
                 Ok(head) if head.digest == Some(known) => return Refreshed::Unchanged,
                 Ok(head) => head,
             };
+            // The HEAD may have told that few pulls are left.
+            let mut situation = situation;
+            situation.sparing = mirror.remote.upstream.spares_pulls();
             if mirror.postpones(&known, situation).await {
                 mirror.cached.context.negative.note_postponed(mirror.name().clone(), tag).await;
                 return Refreshed::Postponed;

@@ -138,6 +138,11 @@ fn answer(state: &State, inner: &mut Inner, request: &Logged, faults: &Faults) -
             };
             let answer = Answer::new(200).with("content-type", media_type).with("docker-content-digest", digest);
             let answer = answer.body(body.clone());
+            if let Some(left) = &mut inner.pulls_left {
+                *left = left.saturating_sub(u64::from(request.method == "GET"));
+                let remaining = format!("{left};w=21600");
+                return answer.with("ratelimit-limit", "100;w=21600").with("ratelimit-remaining", remaining);
+            }
             match inner.ratelimit {
                 Some(text) => answer.with("ratelimit-limit", "100;w=21600").with("ratelimit-remaining", text),
                 None => answer,

@@ -122,6 +122,8 @@ pub(super) struct Inner {
     /// The time at which each link was issued, and the number of its uses, by the number of the link.
     given: Vec<(Instant, usize)>,
     ratelimit: Option<&'static str>,
+    /// The pulls that are left; each GET of a manifest takes one.
+    pulls_left: Option<u64>,
     omits_cookies: bool,
     rules: Vec<Rule>,
     log: Vec<Logged>,
@@ -314,6 +316,11 @@ impl Upstream {
     /// Sets the lifetime of links to the CDN.
     pub(crate) fn set_links(&self, links: Links) {
         self.state.lock().links = links;
+    }
+
+    /// Allows this many more GETs of manifests, of 100 in six hours, and states the rest with each manifest.
+    pub(crate) fn set_pulls_left(&self, pulls: u64) {
+        self.state.lock().pulls_left = Some(pulls);
     }
 
     /// Sets `ratelimit-remaining` of manifests; `ratelimit-limit` is 100 in six hours.

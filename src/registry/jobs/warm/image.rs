@@ -33,6 +33,16 @@ pub struct ImageJob {
     pub reference: Reference,
     pub platforms: Arc<Platforms>,
     pub listener: Arc<WarmListener>,
+    pub pulls: PullReserve,
+}
+
+/// Whether a job uses the last pulls that an upstream allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullReserve {
+    /// It does, since a client waits for it.
+    Used,
+    /// They are kept for clients.
+    Kept,
 }
 
 /// The content that the manifests of an image name.
@@ -86,6 +96,9 @@ impl ImageJob {
             if plan.seen.len() > MOST_MANIFESTS {
                 let message = format!("{} names more than {MOST_MANIFESTS} manifests", self.image());
                 return Err(RegistryError::bad_answer(self.mirror.cached.upstream(), message));
+            }
+            if self.pulls == PullReserve::Kept {
+                self.mirror.check_reserve(&child.digest).await?;
             }
             let found = self.mirror.manifest(&Reference::Digest(child.digest)).await?;
             self.add_manifest(found, child.platform, &mut plan).await?;

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use super::event::{WarmEvent, WarmImage, WarmStep, Warmed};
-use super::image::ImageJob;
+use super::image::{ImageJob, PullReserve};
 use super::listener::WarmListener;
 use crate::oci::Platforms;
 use crate::registry::Registry;
@@ -50,7 +50,8 @@ async fn warm_one(registry: Arc<Registry>, image: WarmImage, platforms: Arc<Plat
         Repository::Mirror(mirror) => {
             listener.tell(&name, WarmStep::Begun { target, reference: reference.clone() }).await;
             let (registry, name, listener) = (Arc::clone(&registry), Arc::clone(&name), Arc::clone(&listener));
-            ImageJob { registry, mirror, name, reference, platforms, listener }.run().await
+            let pulls = PullReserve::Used;
+            ImageJob { registry, mirror, name, reference, platforms, listener, pulls }.run().await
         }
         Repository::Hosted(_) => Err(RegistryError::NotMirrored(repository)),
         Repository::Unconfigured(cached) => {

@@ -11,6 +11,6 @@ mod job;
 pub use event::{Presence, WarmEvent, WarmImage, WarmStep, Warmed};
 pub use job::warm;
 
-pub(super) use image::ImageJob;
+pub(super) use image::{ImageJob, PullReserve};
 pub(super) use job::{note_outcome, warm_all};
 pub(super) use listener::WarmListener;
