@@ -1,5 +1,8 @@
 //! Answers to HEAD are hints: a GET decides.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use entrepot::oci::MediaType;
 
 use crate::support::client::{digest_of, image_manifest};
@@ -119,4 +122,40 @@ fn page_for_a_head_tells_no_size() {
     assert_eq!(head.header("content-length"), Some(layer.len().to_string().as_str()));
     let absent = mirror.client().head(&blob(APP, digest_of(b"absent")));
     assert_eq!(absent.status, 404);
+}
+
+/// The servers of a CDN have different validators for the same bytes. A request with `If-Range` would get the whole blob from
+/// each of them.
+#[test]
+fn blob_of_servers_with_different_validators_is_fetched_once() {
+    const PART: usize = 1 << 20;
+    let content = crate::support::client::noise(17, 12 << 20);
+    let (digest, len) = (digest_of(&content), content.len());
+    let (sent, edges) = (Arc::<AtomicUsize>::default(), AtomicUsize::default());
+    let (counted, body) = (Arc::clone(&sent), content.clone());
+    let upstream = Scripted::start("127.0.0.1", move |asked| {
+        if !asked.path().contains("/blobs/") {
+            return Script::new(200, "{}").with("Docker-Distribution-Api-Version", "registry/2.0");
+        }
+        let edge = format!("\"edge-{}\"", edges.fetch_add(1, Ordering::SeqCst));
+        let range = asked.header("range").filter(|_| asked.header("if-range").is_none_or(|known| known == edge));
+        let Some((first, last)) = range.and_then(|range| range.trim_start_matches("bytes=").split_once('-')) else {
+            counted.fetch_add(len, Ordering::SeqCst);
+            return Script::new(200, body.clone()).with("ETag", edge);
+        };
+        let first: usize = first.parse().unwrap();
+        // Each answer ends early, so that the next server is asked.
+        let end = last.parse::<usize>().map_or(len, |last| last + 1).min(first + PART).min(len);
+        counted.fetch_add(end - first, Ordering::SeqCst);
+        let part = Script::new(206, &body[first..end]).with("ETag", edge);
+        part.with("Content-Range", format!("bytes {first}-{}/{len}", end - 1))
+    });
+    let mirror = Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\"], ns: never}}\n",
+        upstream.url()
+    ));
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 200 && answer.whole && answer.body == content, "{}", answer.status);
+    let sent = sent.load(Ordering::SeqCst);
+    assert!(sent <= len + len / 20, "{sent} bytes were sent for a blob of {len}");
 }
