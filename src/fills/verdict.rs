@@ -25,9 +25,13 @@ impl FillTask<'_> {
         if left > 0 {
             return Outcome::Contradicted;
         }
-        match transfer.repair(&self.fill.usable_sources()).await {
+        let sources = self.fill.usable_sources();
+        match transfer.repair(&sources).await {
             Ok(true) => Outcome::Complete,
-            Ok(false) | Err(TransferError::Source(_) | TransferError::Unresumable) => Outcome::Mismatch(error),
+            Ok(false) | Err(TransferError::Source(_) | TransferError::Unresumable) => {
+                transfer.count_wrong_content(&sources);
+                Outcome::Mismatch(error)
+            }
             Err(TransferError::Stopped) => Outcome::RepairStopped,
             Err(TransferError::Storage(error)) => Outcome::Storage(error),
         }

@@ -67,6 +67,8 @@ pub struct Metrics {
     /// The end of the pause that an endpoint asked for (429, or 503 with `Retry-After`), in seconds since 1970, by
     /// `upstream` and `endpoint`.
     pub upstream_throttled_until: IntGaugeVec,
+    /// Failed requests to upstreams, by `upstream`, `endpoint` and `cause`.
+    pub upstream_failures: IntCounterVec,
     /// Downloads whose content did not match the requested digest, by `upstream` and `endpoint`.
     pub upstream_digest_mismatches: IntCounterVec,
     /// The requests that the upstream allows in its window, as it stated (`ratelimit-limit`), by `upstream`.
@@ -250,6 +252,12 @@ impl Metrics {
                 "entrepot_upstream_throttled_until_seconds",
                 "End of the pause that an endpoint asked for, in seconds since 1970",
                 endpoint,
+            ),
+            upstream_failures: counters(
+                r,
+                "entrepot_upstream_failures_total",
+                "Failed requests to upstreams, by what failed",
+                &["upstream", "endpoint", "cause"],
             ),
             upstream_digest_mismatches: counters(
                 r,

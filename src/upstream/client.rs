@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::cause::FailureCause;
 use super::endpoint::{Endpoint, EndpointId, Meter};
 use super::login::{Account, Guests, Tokens};
 use crate::oci::HostName;
@@ -56,6 +57,11 @@ impl Upstream {
     /// matching content, which shows that the fault was not in the digest.
     pub fn report_digest_mismatch(&self, endpoint: EndpointId) {
         self.endpoint(endpoint).health().digest_mismatch();
+    }
+
+    /// Counts content of this endpoint that was wrong, where no other endpoint shows that the fault was not in the digest.
+    pub fn count_wrong_content(&self, endpoint: EndpointId) {
+        self.endpoint(endpoint).health().count_failure(FailureCause::Content);
     }
 
     /// Returns true if no credentials were in use since the process started. Every answer of this upstream is then one

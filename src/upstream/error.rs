@@ -26,8 +26,8 @@ pub enum UpstreamError {
     #[error("the upstream does not have it")]
     NotFound,
     /// 429.
-    #[error("{host} answered 429, too many requests: log in with an account that may do more, or wait{}", wait(*.retry_after))]
-    TooManyRequests { host: String, retry_after: Option<Duration> },
+    #[error("{host} answered 429, too many requests: {}{}", .limited.advice(), wait(*.retry_after))]
+    TooManyRequests { host: String, limited: LimitedBy, retry_after: Option<Duration> },
     /// 5xx, or another unexpected status.
     #[error("{host} answered {status}: the fault is there, or in the configured endpoint")]
     Status { host: String, status: u16, retry_after: Option<Duration> },
@@ -74,6 +74,24 @@ pub enum UpstreamError {
     Protocol { host: String, reason: String },
 }
 
+/// The server that limits requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitedBy {
+    /// The registry, which may allow more to another account.
+    Registry,
+    /// Its token server, or the target of a redirect.
+    Other,
+}
+
+impl LimitedBy {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Registry => "log in with an account that may do more, or wait",
+            Self::Other => "it is not the registry itself, so the account does not matter; wait",
+        }
+    }
+}
+
 impl UpstreamError {
     /// Returns true if the same request may succeed later, or at another endpoint.
     pub fn is_passing(&self) -> bool {
@@ -87,6 +105,27 @@ impl UpstreamError {
                 | Self::TooLarge
                 | Self::Unsatisfiable { .. }
         )
+    }
+
+    /// Returns `HOST:PORT` of the server that failed, where the error names one.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::TooManyRequests { host, .. }
+            | Self::Status { host, .. }
+            | Self::Foreign { host, .. }
+            | Self::Connect { host, .. }
+            | Self::Unsatisfiable { host, .. }
+            | Self::Timeout { host, .. }
+            | Self::Slow { host, .. }
+            | Self::Silent { host, .. }
+            | Self::Protocol { host, .. } => Some(host),
+            Self::Denied { .. }
+            | Self::NotFound
+            | Self::Mismatch { .. }
+            | Self::Undecodable { .. }
+            | Self::Length { .. }
+            | Self::TooLarge => None,
+        }
     }
 
     /// Returns true if the error concerns this endpoint alone, so that another one may succeed. Any other error is an

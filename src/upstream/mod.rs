@@ -5,6 +5,7 @@
 //! or hold a whole blob in memory.
 
 mod error;
+mod cause;
 mod header;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -17,7 +18,8 @@ mod ask;
 pub use crate::outbound::Traffic;
 pub use ask::{BlobRange, BlobStream, EndpointReport, FetchedManifest, ManifestHead, ResumeHint, TagList, TagPage};
 pub use builder::BodyPace;
+pub use cause::FailureCause;
 pub use client::Upstream;
 pub use endpoint::{BudgetReport, Challenge, CircuitState, EndpointId, HealthReport, challenges};
-pub use error::{BuildError, UpstreamError};
+pub use error::{BuildError, LimitedBy, UpstreamError};
 pub use login::{ClientLogin, FileError, Files, client_login};

@@ -109,7 +109,12 @@ fn tag_without_requests_costs_nothing() {
 
 #[test]
 fn stored_content_is_served_stale_when_the_upstream_fails() {
-    for fault in [Fault::Status(500), Fault::Status(429), Fault::Hang] {
+    for (fault, words) in [
+        (Fault::Status(500), "docker.io has answered with errors"),
+        (Fault::Status(429), "docker.io has limited requests (429)"),
+        (Fault::Page(403), "another server has answered in the place of docker.io"),
+        (Fault::Hang, "docker.io has not answered"),
+    ] {
         let upstream = Upstream::start();
         let image = upstream.image("library/app", "1", &[b"old"]);
         let mirror = mirror(&upstream);
@@ -123,7 +128,7 @@ fn stored_content_is_served_stale_when_the_upstream_fails() {
             "{fault:?}"
         );
         let warning = stale.header("warning").unwrap();
-        assert!(warning.starts_with("299 - \"docker.io has not answered since 20"), "{warning}");
+        assert!(warning.starts_with(&format!("299 - \"{words} since 20")), "{warning}");
         let asked = upstream.log().len();
         assert_eq!(cache(&get(&mirror)), "stale");
         assert_eq!(cache(&mirror.client().head(&manifest("library/app", "1"))), "stale");

@@ -1,5 +1,6 @@
 //! Tests of the requests that Entrepot makes to upstreams.
 
+mod causes;
 mod client;
 mod dead_connections;
 mod credentials;

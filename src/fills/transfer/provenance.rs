@@ -34,6 +34,11 @@ impl Provenance {
         before
     }
 
+    /// Returns the only endpoint that has sent anything, if there is only one.
+    pub(super) fn only_sender(&self) -> Option<&Sender> {
+        if let [(only, _)] = &self.sent[..] { Some(only) } else { None }
+    }
+
     /// Returns the spans that an endpoint sent.
     pub(super) fn of(&self, sender: &Sender) -> Extents {
         self.sent.iter().find(|(known, _)| known == sender).map(|(_, extents)| extents.clone()).unwrap_or_default()

@@ -49,6 +49,15 @@ impl Transfer<'_> {
         Ok(false)
     }
 
+    /// Counts wrong content of the only endpoint that has sent any of it. Of several endpoints, it is unknown which is wrong.
+    pub(in crate::fills) fn count_wrong_content(&self, sources: &[BlobSource]) {
+        let provenance = self.provenance();
+        let Some((name, endpoint)) = provenance.only_sender() else { return };
+        if let Some(source) = sources.iter().find(|source| source.name == *name) {
+            source.upstream.count_wrong_content(*endpoint);
+        }
+    }
+
     /// Logs the endpoints that sent wrong bytes, and tells their upstreams.
     fn report_wrong_endpoints(&self, sources: &[BlobSource]) {
         for (name, endpoint) in self.suspects().iter() {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::oci::HostName;
 use crate::registry::mirror::Remote;
 use crate::registry::naming::Naming;
-use crate::upstream::{BudgetReport, EndpointReport};
+use crate::upstream::{BudgetReport, EndpointReport, FailureCause};
 
 /// The present state of an upstream.
 #[derive(Clone, Debug)]
@@ -17,8 +17,8 @@ pub struct UpstreamReport {
     pub is_default: bool,
     /// True if the upstream is asked with an account. The report does not name the account.
     pub has_account: bool,
-    /// The time since when the upstream has not answered, if it does not answer.
-    pub silent_since: Option<SystemTime>,
+    /// The time since when the upstream has not answered as it should, and the cause.
+    pub silent_since: Option<(SystemTime, FailureCause)>,
     /// The endpoints, in the configured order.
     pub endpoints: Vec<EndpointReport>,
     /// The upstream's last statement about the requests that it counts, if it makes one.

@@ -161,11 +161,13 @@ impl MirrorRepository {
         let upstream = self.upstream();
         self.cached.context.metrics.stale_answers.with_label_values(&[upstream.as_str()]).inc();
         let warning = match why {
-            Unconfirmed::Silence => self.remote.warning(&self.question(asked)),
+            Unconfirmed::Silence => self.remote.warning(&self.question(asked.clone())),
             Unconfirmed::Sparing => format!(
                 "{upstream} allows few more pulls; they are reserved for content that is not cached, and this is renewed later"
             ),
         };
+        let question = self.question(asked);
+        tracing::info!(%upstream, %question, reason = warning, "served an old copy, which the upstream has not confirmed");
         Found { value, cache: Some(CacheStatus::Stale), warning: Some(warning) }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::silence::{Silences, UpstreamQuestion};
 use crate::config;
 use crate::sys::{Clock, Moment};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{FailureCause, Upstream, UpstreamError};
 
 /// An upstream, and whether it has answered lately.
 pub struct Remote {
@@ -35,27 +35,34 @@ impl Remote {
     /// Notes that the upstream answered a question.
     pub fn answered(&self, question: &UpstreamQuestion) {
         if self.silences.answered(question) {
-            tracing::info!(upstream = %self.upstream.name(), "the upstream answers again");
+            tracing::info!(upstream = %self.upstream.name(), "the upstream answers questions again");
         }
     }
 
     /// Notes that a question failed: it was not answered, or with 429 or 5xx, or with content that cannot be used.
     pub fn failed(&self, question: &UpstreamQuestion, error: &UpstreamError) {
-        if self.silences.failed(question, error) {
-            self.warn_of_silence(question, error);
+        let upstream = &self.upstream;
+        let is_endpoint = |server: &str| upstream.every_endpoint().iter().any(|id| upstream.host(*id) == server);
+        if self.silences.failed(question, error, is_endpoint)
+            && let Some(cause) = FailureCause::of(error)
+        {
+            let server = error.host().unwrap_or(upstream.name().as_str());
+            self.warn_of_silence(question, &cause.statement(server), error);
         }
     }
 
     /// Notes that no answer to a question came within `waited`.
     pub fn silent(&self, question: &UpstreamQuestion, waited: Duration) {
         if self.silences.silent(question) {
-            self.warn_of_silence(question, &format!("no answer within {}", humantime::format_duration(waited)));
+            let (statement, error) =
+                (FailureCause::Timeout.statement(self.upstream.name().as_str()), humantime::format_duration(waited));
+            self.warn_of_silence(question, &statement, &format!("no answer within {error}"));
         }
     }
 
-    fn warn_of_silence(&self, question: &UpstreamQuestion, error: &dyn fmt::Display) {
+    fn warn_of_silence(&self, question: &UpstreamQuestion, statement: &str, error: &dyn fmt::Display) {
         let upstream = self.upstream.name();
-        tracing::warn!(%upstream, %question, %error, "the upstream does not answer; cached content is served as it is");
+        tracing::warn!(%upstream, %question, %error, "{statement}; cached content is served as it is");
     }
 
     /// Returns true if the upstream has answered this question at or after `moment`.
@@ -68,8 +75,8 @@ impl Remote {
         self.silences.is_avoided(question) || self.upstream.refuses(&question.repository)
     }
 
-    /// Returns the time since when the upstream has not answered.
-    pub fn silent_since(&self) -> Option<SystemTime> {
+    /// Returns the time since when the upstream has not answered as it should, and the cause.
+    pub fn silent_since(&self) -> Option<(SystemTime, FailureCause)> {
         self.silences.since()
     }
 
@@ -90,8 +97,19 @@ impl Remote {
             return warning;
         }
         match self.silences.question_since(question) {
-            Some(since) => format!("{name} has not answered since {}", humantime::format_rfc3339_seconds(since)),
-            None => format!("{name} is slow to answer"),
+            Some((since, cause)) => {
+                format!("{} since {}", cause.lasting(name.as_str()), humantime::format_rfc3339_seconds(since))
+            }
+            None => self.reason_not_to_ask(question).unwrap_or_else(|| format!("{name} is slow to answer")),
         }
+    }
+
+    /// Returns the reason why this question is not sent, although it has not failed itself.
+    fn reason_not_to_ask(&self, question: &UpstreamQuestion) -> Option<String> {
+        let (upstream, name) = (&self.upstream, self.upstream.name().as_str());
+        let refusal = upstream.refusal(&question.repository).as_ref().and_then(FailureCause::of);
+        let paused = || format!("{name} has failed several times in a row, and is asked again soon");
+        let reason = refusal.map_or_else(paused, |cause| cause.statement(name));
+        upstream.refuses(&question.repository).then_some(reason)
     }
 }

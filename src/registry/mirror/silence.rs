@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::negative_cache::Asked;
 use crate::oci::RepositoryName;
 use crate::sys::{Clock, Moment};
-use crate::upstream::UpstreamError;
+use crate::upstream::{FailureCause, UpstreamError};
 
 /// The time for which no request waits for an answer after none came.
 const RETRY_AFTER_SILENCE: Duration = Duration::from_secs(30);
@@ -52,6 +52,8 @@ struct State {
 struct Silence {
     since: SystemTime,
     noticed: Moment,
+    /// The cause of the last failure.
+    cause: FailureCause,
     /// Another question was answered meanwhile.
     is_alone: bool,
 }
@@ -108,12 +110,20 @@ impl Silences {
 
     /// Notes that no answer to a question came in time. Returns true if the upstream was not silent before, and may be now.
     pub fn silent(&self, question: &UpstreamQuestion) -> bool {
-        self.note(question, Evidence::Possible)
+        self.note(question, Evidence::Possible, FailureCause::Timeout)
     }
 
-    /// Notes that a question failed. Returns true if the upstream was not silent before, and may be now.
-    pub fn failed(&self, question: &UpstreamQuestion, error: &UpstreamError) -> bool {
+    /// Notes that a question failed. `is_endpoint` tells whether a server is an endpoint of the upstream. Returns true if the
+    /// upstream was not silent before, and may be now.
+    pub fn failed(
+        &self,
+        question: &UpstreamQuestion,
+        error: &UpstreamError,
+        is_endpoint: impl Fn(&str) -> bool,
+    ) -> bool {
         let evidence = match error {
+            // A token server that cannot be reached may concern one repository.
+            UpstreamError::Connect { host, .. } if !is_endpoint(host) => Evidence::Possible,
             UpstreamError::Connect { .. } => Evidence::Unreachable,
             // The question was not sent, since earlier ones had failed. Those were noted.
             UpstreamError::Silent { .. } => Evidence::None,
@@ -122,7 +132,7 @@ impl Silences {
             error if error.is_passing() => Evidence::Possible,
             _ => Evidence::None,
         };
-        self.note(question, evidence)
+        self.note(question, evidence, FailureCause::of(error).unwrap_or(FailureCause::Content))
     }
 
     /// Returns true if the question was answered at or after `moment`.
@@ -137,18 +147,18 @@ impl Silences {
         silences.into_iter().flatten().any(|silence| self.clock.since(silence.noticed) < RETRY_AFTER_SILENCE)
     }
 
-    /// Returns the time since when this question has not been answered.
-    pub fn question_since(&self, question: &UpstreamQuestion) -> Option<SystemTime> {
+    /// Returns the time since when this question has not been answered, and the cause.
+    pub fn question_since(&self, question: &UpstreamQuestion) -> Option<(SystemTime, FailureCause)> {
         let state = self.state();
-        state.silent.get(question).or(state.whole.as_ref()).map(|silence| silence.since)
+        state.silent.get(question).or(state.whole.as_ref()).map(|silence| (silence.since, silence.cause))
     }
 
-    /// Returns the time since when no question has been answered, if some were asked.
-    pub fn since(&self) -> Option<SystemTime> {
+    /// Returns the time since when no question has been answered, if some were asked, and the cause.
+    pub fn since(&self) -> Option<(SystemTime, FailureCause)> {
         self.state().since()
     }
 
-    fn note(&self, question: &UpstreamQuestion, evidence: Evidence) -> bool {
+    fn note(&self, question: &UpstreamQuestion, evidence: Evidence, cause: FailureCause) -> bool {
         let (mut state, now) = (self.state(), self.clock.moment());
         let was_silent = state.since().is_some();
         let known = state.silent.get(question).copied();
@@ -157,13 +167,13 @@ impl Silences {
         }
         let since = known.map_or_else(|| self.clock.now(), |known| known.since);
         let is_alone = known.is_some_and(|known| known.is_alone);
-        state.silent.insert(question.clone(), Silence { since, noticed: now, is_alone });
+        state.silent.insert(question.clone(), Silence { since, noticed: now, cause, is_alone });
         // Repeated requests for the same question do not prolong the silence of the upstream.
         let is_new = known.is_none();
         if is_new && (evidence == Evidence::Unreachable || (evidence == Evidence::Possible && self.are_several(&state)))
         {
             let since = state.whole.map_or(since, |whole| whole.since);
-            state.whole = Some(Silence { since, noticed: now, is_alone: false });
+            state.whole = Some(Silence { since, noticed: now, cause, is_alone: false });
         }
         !was_silent && !is_alone && evidence != Evidence::None
     }
@@ -198,10 +208,11 @@ impl Silences {
 }
 
 impl State {
-    /// Returns the time since when no question has been answered.
-    fn since(&self) -> Option<SystemTime> {
-        let suspects = self.silent.values().filter(|silence| !silence.is_alone).map(|silence| silence.since);
-        self.whole.map(|whole| whole.since).or(suspects.min())
+    /// Returns the time since when no question has been answered, and the cause.
+    fn since(&self) -> Option<(SystemTime, FailureCause)> {
+        let suspects = self.silent.values().filter(|silence| !silence.is_alone);
+        let first = self.whole.as_ref().or_else(|| suspects.min_by_key(|silence| silence.since));
+        first.map(|silence| (silence.since, silence.cause))
     }
 }
 
@@ -255,7 +266,7 @@ mod tests {
         for _ in 0..3 {
             clock.advance(Duration::from_secs(11));
             silences.silent(&question("a", "1"));
-            silences.failed(&question("b", "1"), &unreachable());
+            silences.failed(&question("b", "1"), &unreachable(), |host| host == "hub");
         }
         assert!(!silences.is_avoided(&other));
         assert!(silences.answered(&other) && silences.since().is_none());
@@ -269,12 +280,12 @@ mod tests {
     #[test]
     fn unreachable_upstream_is_avoided_for_all_questions() {
         let silences = Silences::new(Clock::system());
-        assert!(silences.failed(&question("a", "1"), &unreachable()));
+        assert!(silences.failed(&question("a", "1"), &unreachable(), |host| host == "hub"));
         assert!(silences.is_avoided(&question("b", "1")));
         let wrong = UpstreamError::TooLarge;
         let silences = Silences::new(Clock::system());
         for repository in ["a", "b", "c"] {
-            assert!(!silences.failed(&question(repository, "1"), &wrong), "a bad answer is an answer");
+            assert!(!silences.failed(&question(repository, "1"), &wrong, |_| true), "a bad answer is an answer");
         }
         assert!(!silences.is_avoided(&question("d", "1")) && silences.is_avoided(&question("a", "1")));
     }

@@ -12,6 +12,7 @@ use super::request::{Reply, UpstreamRequest};
 use super::stream::{BlobStream, ResumeHint};
 use crate::oci::{Digest, RepositoryName};
 use crate::outbound::{Response, Traffic, Url};
+use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
@@ -87,7 +88,11 @@ impl Upstream {
         request.on_redirect = Some(&told);
         let reply = match hint.and_then(|hint| hint.address.as_ref()) {
             Some(address) => {
-                let mut response = self.follow(request.kind, address, &request.headers).await?;
+                let followed = self.follow(request.kind, address, &request.headers).await;
+                if followed.as_ref().map_or(true, |response| !response.status.is_success()) {
+                    endpoint.health().count_failure(FailureCause::Redirect);
+                }
+                let mut response = followed?;
                 let vouched = self.is_vouched(endpoint, &request, &mut response).await?;
                 Reply { response, endpoint, vouched }
             }
@@ -131,6 +136,7 @@ impl Upstream {
             (0, total, total)
         };
         let coding = header::content_coding(&response.headers);
+        let redirected = response.redirected;
         let (body, position, repository) = (response.body, start, range.repository.clone());
         Ok(BlobStream {
             body,
@@ -143,6 +149,7 @@ impl Upstream {
             total,
             position,
             ranged,
+            redirected,
             coding,
             ended: None,
         })

@@ -12,11 +12,12 @@ use super::evidence::foreign;
 use super::request::{OnRedirect, Reply, UpstreamRequest};
 use crate::oci::ContentCoding;
 use crate::outbound::{Hop, Observer, Request, Response, ResponseBody, Url};
+use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{
     Endpoint, EndpointHealth, FailureScope, HealthyAnswer, Meter, NamespaceVerdict, RequestKind, ThrottleReason,
 };
-use crate::upstream::error::UpstreamError;
+use crate::upstream::error::{LimitedBy, UpstreamError};
 use crate::upstream::header;
 use crate::upstream::login::PasswordUse;
 
@@ -68,7 +69,10 @@ impl Upstream {
                 let total = response.header(&CONTENT_RANGE).and_then(|text| header::unsatisfied(&text));
                 Err(UpstreamError::Unsatisfiable { host, total })
             }
-            StatusCode::TOO_MANY_REQUESTS => Err(UpstreamError::TooManyRequests { host, retry_after }),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let limited = if response.redirected { LimitedBy::Other } else { LimitedBy::Registry };
+                Err(UpstreamError::TooManyRequests { host, limited, retry_after })
+            }
             _ => Err(UpstreamError::Status { host, status, retry_after }),
         }
     }
@@ -90,13 +94,16 @@ impl Upstream {
                 Ok(Reply { response, endpoint, vouched })
             }
             Err(mut error) => {
+                if let Some(cause) = cause_at(endpoint, &error) {
+                    health.count_failure(cause);
+                }
                 match &error {
                     // The token server answered 429.
                     UpstreamError::TooManyRequests { retry_after, .. } => {
                         let is_throttle = true;
                         health
                             .answered(request.repository, HealthyAnswer { took: None, is_counted: false, is_throttle });
-                        health.throttle(request.repository, ThrottleReason::TooManyRequests, *retry_after);
+                        health.throttle(request.repository, ThrottleReason::TokenServer, *retry_after);
                     }
                     of_endpoint if of_endpoint.is_of_endpoint() => {
                         let scope = scope_of(of_endpoint, endpoint);
@@ -170,6 +177,9 @@ impl Upstream {
     fn note(&self, endpoint: &Endpoint, request: &UpstreamRequest<'_>, response: &Response, took: Duration) {
         let (health, host, repository) = (endpoint.health(), endpoint.host(), request.repository);
         let status = response.status;
+        if let Some(cause) = cause_of_status(request, response) {
+            health.count_failure(cause);
+        }
         // The target of a redirect has limits of its own.
         let retry_after = self.retry_after(response).filter(|_| !response.redirected);
         // A registry without the referrers API may say so by 501.
@@ -210,7 +220,10 @@ impl Upstream {
             Err(error) => {
                 // A connection that died while it was kept open says nothing about the endpoint.
                 if error != UpstreamError::TooLarge && !is_reused {
-                    health.body_failed(request.repository);
+                    health.body_failed(request.repository, &error);
+                }
+                if let Some(cause) = FailureCause::of(&error) {
+                    health.count_failure(cause);
                 }
                 Err(error)
             }
@@ -248,6 +261,32 @@ impl Upstream {
         let took = self.clock.since(began).saturating_sub(response.lost);
         Ok((response, took))
     }
+}
+
+/// Returns the cause of a failed request: its error tells which server failed.
+fn cause_at(endpoint: &Endpoint, error: &UpstreamError) -> Option<FailureCause> {
+    let cause = FailureCause::of(error)?;
+    Some(match error.host() {
+        Some(host) if host == endpoint.host() => cause,
+        Some(host) if endpoint.token_server().is_some_and(|server| server == host) => FailureCause::Token,
+        Some(_) => FailureCause::Redirect,
+        None => cause,
+    })
+}
+
+/// Returns the cause of an answer that is a failure. Absent content is none, and neither is a list that is not supported. A
+/// HEAD is only a hint, so of its answers only those that concern every request count.
+fn cause_of_status(request: &UpstreamRequest<'_>, response: &Response) -> Option<FailureCause> {
+    let status = response.status;
+    let cause = match status {
+        StatusCode::TOO_MANY_REQUESTS => FailureCause::Throttled,
+        _ if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => return None,
+        _ if request.method == Method::HEAD && !status.is_server_error() => return None,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FailureCause::Refused,
+        _ if request.is_claim(status) => return None,
+        _ => FailureCause::Status,
+    };
+    Some(if response.redirected { FailureCause::Redirect } else { cause })
 }
 
 /// Returns the requests that a failure says something about. Only a failure to connect to the endpoint itself concerns

@@ -8,6 +8,7 @@ use super::exchange::{CONTENT_DIGEST, content_length, is_object, plain, stale_wa
 use super::request::{Reply, UpstreamRequest};
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, Reference, RepositoryName};
 use crate::outbound::Response;
+use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{EndpointId, RequestKind};
 use crate::upstream::error::UpstreamError;
@@ -87,7 +88,10 @@ impl Upstream {
         loop {
             let reply = match (self.ask_except(&request, &broken).await, failed.clone()) {
                 (Ok(reply), _) => reply,
-                (Err(_), Some(first)) => return Err(first),
+                (Err(_), Some(first)) => {
+                    mismatched.into_iter().for_each(|endpoint| self.count_wrong_content(endpoint));
+                    return Err(first);
+                }
                 (Err(error), None) => return Err(error),
             };
             let endpoint = reply.endpoint.id();
@@ -97,8 +101,12 @@ impl Upstream {
                     return Ok(fetched);
                 }
                 (Err(error), first) if error.is_of_content() => {
-                    if matches!(error, UpstreamError::Mismatch { .. }) {
-                        mismatched.push(endpoint);
+                    match &error {
+                        UpstreamError::Mismatch { .. } => mismatched.push(endpoint),
+                        UpstreamError::Foreign { .. } => {
+                            self.endpoint(endpoint).health().count_failure(FailureCause::Foreign);
+                        }
+                        _ => {}
                     }
                     broken.push(endpoint);
                     failed = first.or(Some(error));

@@ -63,6 +63,11 @@ impl Upstream {
         self.endpoints.iter().all(|endpoint| !endpoint.health().is_usable(repository, false))
     }
 
+    /// Returns the answer by which an endpoint asked for a pause that still lasts.
+    pub fn refusal(&self, repository: &RepositoryName) -> Option<UpstreamError> {
+        self.endpoints.iter().find_map(|endpoint| endpoint.health().refusal(repository, &endpoint.host()))
+    }
+
     /// Returns all endpoints in the configured order, whatever their health.
     pub fn every_endpoint(&self) -> Vec<EndpointId> {
         self.endpoints.iter().map(Endpoint::id).collect()
@@ -233,6 +238,7 @@ fn rank(scores: &[Score]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::error::LimitedBy;
 
     #[test]
     fn rank_prefers_healthy_endpoints_and_keeps_the_configured_order_among_equals() {
@@ -270,7 +276,7 @@ mod tests {
     fn failures_are_weighed_by_how_informative_they_are() {
         let host = || "hub".to_owned();
         let failures: [(Outcome<'static>, u8); 7] = [
-            (Err(UpstreamError::TooManyRequests { host: host(), retry_after: None }), 4),
+            (Err(UpstreamError::TooManyRequests { host: host(), limited: LimitedBy::Registry, retry_after: None }), 4),
             (Err(UpstreamError::NotFound), 3),
             (Err(UpstreamError::Denied { upstream: "hub".parse().unwrap(), status: 403, detail: host() }), 3),
             (Err(UpstreamError::Status { host: host(), status: 502, retry_after: None }), 2),

@@ -9,6 +9,7 @@ use super::evidence::foreign;
 use super::exchange::{is_object, plain};
 use super::request::{UpstreamRequest, means_unsupported};
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Referrers, RepositoryName};
+use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -98,7 +99,10 @@ impl Upstream {
             Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
             // A registry without the API may answer anything. A portal in its place answers the same at `/v2/`.
             None if self.is_registry(endpoint).await => Ok(ReferrersAnswer::NotAList),
-            None => Err(other),
+            None => {
+                endpoint.health().count_failure(FailureCause::Foreign);
+                Err(other)
+            }
         }
     }
 

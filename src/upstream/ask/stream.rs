@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::oci::{ContentCoding, RepositoryName};
 use crate::outbound::{ResponseBody, Url};
+use crate::upstream::cause::FailureCause;
 use crate::upstream::endpoint::{EndpointHealth, Meter, RequestKind};
 use crate::upstream::error::UpstreamError;
 
@@ -47,6 +48,8 @@ pub struct BlobStream {
     pub(super) total: Option<u64>,
     pub(super) position: u64,
     pub(super) ranged: bool,
+    /// The target of a redirect sends the bytes.
+    pub(super) redirected: bool,
     pub(super) coding: Option<ContentCoding>,
     /// The stream's outcome, if it arrived while chunks were gathered. It is returned after those chunks.
     pub(super) ended: Option<Result<(), UpstreamError>>,
@@ -90,12 +93,16 @@ impl BlobStream {
         let chunk = match self.body.chunk().await {
             Ok(chunk) => chunk,
             Err(error) => {
+                let error = UpstreamError::from(error);
+                if let Some(cause) = FailureCause::of(&error) {
+                    self.health.count_failure(if self.redirected { FailureCause::Redirect } else { cause });
+                }
                 // Some links cut every connection. An endpoint that makes progress each time stays in use. A connection
                 // that died while it was kept open says nothing about the endpoint.
                 if self.position - self.start < WORTHWHILE && !self.body.is_on_reused_connection() {
-                    self.health.body_failed(&self.repository);
+                    self.health.body_failed(&self.repository, &error);
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         if let Some(chunk) = &chunk {
@@ -104,10 +111,12 @@ impl BlobStream {
         }
         let wrong = self.end.is_some_and(|end| self.position > end || (chunk.is_none() && self.position < end));
         if wrong {
-            self.health.body_failed(&self.repository);
             let end = self.end.unwrap_or_default();
             let reason = format!("it announced bytes up to {end} and sent bytes up to {}", self.position);
-            return Err(UpstreamError::Protocol { host: self.body.host().to_owned(), reason });
+            let error = UpstreamError::Protocol { host: self.body.host().to_owned(), reason };
+            self.health.count_failure(FailureCause::Content);
+            self.health.body_failed(&self.repository, &error);
+            return Err(error);
         }
         if chunk.is_none() {
             self.health.body_completed(&self.repository);

@@ -11,6 +11,7 @@ use super::evidence::is_page;
 use super::exchange::{is_object, plain};
 use super::request::UpstreamRequest;
 use crate::oci::{RepositoryName, Tag};
+use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -121,7 +122,10 @@ impl Upstream {
         }
         let body = self.read(health, &request, response.body, MAX_PAGE).await?;
         let body = plain(body, coding, MAX_PAGE, is_object);
-        let malformed = |_| UpstreamError::Foreign { host, reason: "its answer is not a list of tags".to_owned() };
+        let malformed = |_| {
+            health.count_failure(FailureCause::Foreign);
+            UpstreamError::Foreign { host, reason: "its answer is not a list of tags".to_owned() }
+        };
         let list: TagsJson = serde_json::from_slice(&body).map_err(malformed)?;
         let mut tags = list.tags.unwrap_or_default();
         // A client could not pull a name that is not a valid tag.

@@ -70,7 +70,26 @@ impl Budget {
             seen: self.clock.now(),
             noticed: self.clock.moment(),
         };
+        let was_near_zero = self.is_near_zero();
         *self.stated.lock().unwrap_or_else(PoisonError::into_inner) = Some(stated);
+        if self.is_near_zero() != was_near_zero {
+            self.log_change(stated, was_near_zero);
+        }
+    }
+
+    /// Logs that the budget has become low, or is not low any more.
+    fn log_change(&self, stated: StatedBudget, was_near_zero: bool) {
+        let StatedBudget { limit, remaining, .. } = stated;
+        let window = stated.window.map(|window| humantime::format_duration(window).to_string());
+        let (upstream, window) = (&self.upstream, window.as_deref());
+        match was_near_zero {
+            false => {
+                tracing::warn!(%upstream, remaining, limit, window, "the upstream allows few more pulls; they are kept for content that is not cached, and cached tags are renewed later");
+            }
+            true => {
+                tracing::info!(%upstream, remaining, limit, window, "the upstream allows enough pulls again; cached tags are renewed as usual");
+            }
+        }
     }
 
     /// Returns true if few requests are left, as far as the last statement is still valid.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::circuit::{Circuit, Pause};
 use crate::oci::RepositoryName;
 use crate::sys::{Clock, Moment};
+use crate::upstream::error::{LimitedBy, UpstreamError};
 
 /// A repository is forgotten after this long without a failure.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -30,6 +31,20 @@ pub(in crate::upstream) enum ThrottleReason {
     TooManyRequests,
     /// 503 with `Retry-After`.
     Unavailable,
+    /// 429 of the token server. It concerns the repository, since other ones may have a token.
+    TokenServer,
+}
+
+impl ThrottleReason {
+    /// Returns the error for a request that is not sent during the pause.
+    pub(super) fn refusal(self, host: &str, left: Duration) -> UpstreamError {
+        let limited = |host, limited| UpstreamError::TooManyRequests { host, limited, retry_after: Some(left) };
+        match self {
+            Self::TooManyRequests => limited(host.to_owned(), LimitedBy::Registry),
+            Self::TokenServer => limited(format!("the token server of {host}"), LimitedBy::Other),
+            Self::Unavailable => UpstreamError::Status { host: host.to_owned(), status: 503, retry_after: Some(left) },
+        }
+    }
 }
 
 /// The failing repositories of one endpoint.

@@ -16,6 +16,7 @@ use super::known_health::{KnownHealth, Latency, hanging};
 use super::meter::HealthMetrics;
 use crate::oci::RepositoryName;
 use crate::sys::Clock;
+use crate::upstream::cause::FailureCause;
 use crate::upstream::error::UpstreamError;
 
 /// After content that did not match its digest, the endpoint is not asked for content named by a digest for this long.
@@ -91,6 +92,11 @@ impl EndpointHealth {
         Self { clock, metrics, state: Mutex::default() }
     }
 
+    /// Counts a failure in the metric.
+    pub(in crate::upstream) fn count_failure(&self, cause: FailureCause) {
+        self.metrics.failed(cause);
+    }
+
     /// Records a response that is not a fault of the endpoint.
     pub(in crate::upstream) fn answered(&self, repository: &RepositoryName, answer: HealthyAnswer) {
         let (mut state, clock) = (self.state(), &self.clock);
@@ -144,19 +150,19 @@ impl EndpointHealth {
             failing.unanswered += 1;
             if failing.is_alone {
                 failing.hang = hang(failing.hang);
-                self.count_alone(repository, failing);
+                self.count_alone(repository, failing, error);
                 return;
             }
             let is_new = failing.failures() == 1;
             state.unanswered += 1;
             state.hang = hang(state.hang);
-            self.count(&mut state, is_new);
+            self.count(&mut state, is_new, error);
             return;
         }
         state.unreachable = true;
         state.unanswered += 1;
         state.hang = hang(state.hang);
-        self.count(&mut state, true);
+        self.count(&mut state, true, error);
     }
 
     /// Returns the rest of the circuit's pause for this repository; `None` if it is not paused.
@@ -166,18 +172,18 @@ impl EndpointHealth {
     }
 
     /// Records a body that was cut, or stalled.
-    pub(in crate::upstream) fn body_failed(&self, repository: &RepositoryName) {
+    pub(in crate::upstream) fn body_failed(&self, repository: &RepositoryName, error: &UpstreamError) {
         let (mut state, clock) = (self.state(), &self.clock);
         let failing = state.failing.failed(repository, clock);
         failing.cuts += 1;
         if failing.is_alone {
-            self.count_alone(repository, failing);
+            self.count_alone(repository, failing, error);
             return;
         }
         let is_new = failing.failures() == 1;
         state.cuts = state.cuts(clock) + 1;
         state.last_cut = Some(clock.moment());
-        self.count(&mut state, is_new);
+        self.count(&mut state, is_new, error);
     }
 
     /// Records a body that was complete.
@@ -205,7 +211,13 @@ impl EndpointHealth {
         let (mut state, clock) = (self.state(), &self.clock);
         let failing = state.failing.failed(repository, clock);
         failing.throttle(length, LONGEST_THROTTLE, reason, clock);
-        if !failing.is_alone && length > state.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default() {
+        // Other repositories may have a token already.
+        let is_own = failing.is_alone || reason == ThrottleReason::TokenServer;
+        let left = state.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default();
+        if left.is_zero() {
+            self.metrics.throttled(reason, length);
+        }
+        if !is_own && length > left {
             state.throttled = Some((Pause::begin(clock, length), reason));
             self.metrics.throttled_until(clock.now() + length);
         }
@@ -288,15 +300,7 @@ impl EndpointHealth {
         let (state, clock) = (self.state(), &self.clock);
         let throttled = state.throttles(repository).max_by_key(|(pause, _)| pause.left(clock));
         let (pause, reason) = throttled.filter(|(pause, _)| !pause.left(clock).is_zero())?;
-        let host = host.to_owned();
-        Some(match reason {
-            ThrottleReason::TooManyRequests => {
-                UpstreamError::TooManyRequests { host, retry_after: Some(pause.left(clock)) }
-            }
-            ThrottleReason::Unavailable => {
-                UpstreamError::Status { host, status: 503, retry_after: Some(pause.left(clock)) }
-            }
-        })
+        Some(reason.refusal(host, pause.left(clock)))
     }
 
     pub(in crate::upstream) fn score(&self, repository: &RepositoryName) -> Score {
@@ -323,7 +327,7 @@ impl EndpointHealth {
     }
 
     /// Counts a failure of the endpoint. `is_new` means that it is the first of its repository.
-    fn count(&self, state: &mut KnownHealth, is_new: bool) {
+    fn count(&self, state: &mut KnownHealth, is_new: bool, error: &UpstreamError) {
         let failures = state.failures(&self.clock);
         let was_closed = state.circuit.is_closed();
         let opened = state.circuit.fail(failures, &self.clock);
@@ -331,7 +335,7 @@ impl EndpointHealth {
             state.offered = None;
             self.metrics.circuit(CircuitState::Open);
             if was_closed {
-                self.metrics.circuit_opened(length);
+                self.metrics.circuit_opened(length, error);
             }
         }
         let begins = is_new || (was_closed && opened.is_some());
@@ -341,11 +345,11 @@ impl EndpointHealth {
     }
 
     /// Counts a failure of a repository that fails alone.
-    fn count_alone(&self, repository: &RepositoryName, failing: &mut FailingRepository) {
+    fn count_alone(&self, repository: &RepositoryName, failing: &mut FailingRepository, error: &UpstreamError) {
         let was_closed = failing.circuit.is_closed();
         let opened = failing.circuit.fail(failing.failures(), &self.clock);
         if let Some(length) = opened.filter(|_| was_closed) {
-            self.metrics.repository_paused(repository, length);
+            self.metrics.repository_paused(repository, length, error);
         }
     }
 
@@ -450,7 +454,7 @@ mod tests {
     fn failures_in_a_row_are_counted_until_an_answer_or_a_whole_body() {
         type Step = fn(&Setting);
         let answer: Step = |s| s.answer(&one());
-        let cut: Step = |s| s.health.body_failed(&one());
+        let cut: Step = |s| s.health.body_failed(&one(), &UpstreamError::TooLarge);
         let whole: Step = |s| s.health.body_completed(&one());
         let refuse: Step = Setting::refuse;
         let hang: Step = Setting::hang;

@@ -5,10 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::budget::Budget;
 use super::circuit::CircuitState;
+use super::failing::ThrottleReason;
 use crate::metrics::Metrics;
 use crate::oci::{HostName, RepositoryName};
 use crate::outbound::{Hop, HopOutcome, authority};
 use crate::sys::Clock;
+use crate::upstream::cause::FailureCause;
+use crate::upstream::error::UpstreamError;
 
 /// The kind of content that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,18 +118,45 @@ impl HealthMetrics {
         gauge.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
-    /// Logs that the circuit was opened for `pause`.
-    pub(in crate::upstream) fn circuit_opened(&self, pause: Duration) {
+    /// Counts a failure.
+    pub(in crate::upstream) fn failed(&self, cause: FailureCause) {
+        let [upstream, endpoint] = self.labels();
+        self.metrics.upstream_failures.with_label_values(&[upstream, endpoint, cause.as_str()]).inc();
+    }
+
+    /// Logs that the circuit was opened for `pause`, after this failure.
+    pub(in crate::upstream) fn circuit_opened(&self, pause: Duration, error: &UpstreamError) {
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let millis = pause.as_millis();
-        tracing::warn!(%upstream, %endpoint, millis, "the endpoint failed several times in a row and is paused");
+        tracing::warn!(%upstream, %endpoint, millis, %error, "requests to the endpoint failed several times in a row; it is paused");
     }
 
     /// Logs that requests for one repository are paused, while others are answered.
-    pub(in crate::upstream) fn repository_paused(&self, repository: &RepositoryName, pause: Duration) {
+    pub(in crate::upstream) fn repository_paused(
+        &self,
+        repository: &RepositoryName,
+        pause: Duration,
+        error: &UpstreamError,
+    ) {
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let millis = pause.as_millis();
-        tracing::warn!(%upstream, %endpoint, %repository, millis, "requests for this repository failed several times in a row and are paused; the endpoint answers for others");
+        tracing::warn!(%upstream, %endpoint, %repository, millis, %error, "requests for this repository failed several times in a row and are paused; the endpoint answers for others");
+    }
+
+    /// Logs that the endpoint has asked for a pause.
+    pub(in crate::upstream) fn throttled(&self, reason: ThrottleReason, pause: Duration) {
+        let (upstream, endpoint, seconds) = (&self.upstream, &self.endpoint, pause.as_secs());
+        match reason {
+            ThrottleReason::TooManyRequests => {
+                tracing::warn!(%upstream, %endpoint, seconds, "the endpoint answered 429, too many requests of this account or address; no manifest is requested from it for a while");
+            }
+            ThrottleReason::TokenServer => {
+                tracing::warn!(%upstream, %endpoint, seconds, "the token server of the endpoint answered 429, too many requests; repositories without a token wait");
+            }
+            ThrottleReason::Unavailable => {
+                tracing::warn!(%upstream, %endpoint, seconds, "the endpoint answered 503 and asked for a pause");
+            }
+        }
     }
 
     /// Logs that the circuit was closed again.
@@ -136,6 +166,7 @@ impl HealthMetrics {
 
     pub(in crate::upstream) fn digest_mismatch(&self, distrust: Duration) {
         self.metrics.upstream_digest_mismatches.with_label_values(&self.labels()).inc();
+        self.failed(FailureCause::Content);
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let seconds = distrust.as_secs();
         tracing::error!(%upstream, %endpoint, seconds, "the endpoint sent content that does not match its digest; nothing named by a digest is requested from it for a while");

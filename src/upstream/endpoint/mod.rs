@@ -2,8 +2,8 @@
 
 mod budget;
 mod circuit;
-mod meter;
 mod failing;
+mod meter;
 mod known_health;
 mod health;
 mod challenge;

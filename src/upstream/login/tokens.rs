@@ -14,7 +14,7 @@ use crate::outbound::{Client, FormRequest, Hop, Request, Response, SendError, au
 use crate::state::SingleFlight;
 use crate::sys::{Clock, Machine, Moment};
 use crate::upstream::endpoint::{BearerRealm, Meter, RequestKind};
-use crate::upstream::error::UpstreamError;
+use crate::upstream::error::{LimitedBy, UpstreamError};
 use crate::upstream::header;
 
 /// The most bytes of a token server's answer.
@@ -188,7 +188,8 @@ impl TokenServer {
                 Err(self.account.denied(host, status, password))
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                Err(UpstreamError::TooManyRequests { host: host.to_owned(), retry_after: self.retry_after(response) })
+                let (host, limited) = (host.to_owned(), LimitedBy::Other);
+                Err(UpstreamError::TooManyRequests { host, limited, retry_after: self.retry_after(response) })
             }
             _ => Err(UpstreamError::Status { host: host.to_owned(), status, retry_after: self.retry_after(response) }),
         }

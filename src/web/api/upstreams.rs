@@ -25,6 +25,7 @@ pub struct UpstreamList {
 ///   "default": true,
 ///   "account": true,
 ///   "silent_since": null,
+///   "silent_cause": null,
 ///   "endpoints": [{
 ///     "address": "https://registry-1.docker.io",
 ///     "circuit": "closed",
@@ -50,6 +51,9 @@ pub struct UpstreamStatus {
     pub account: bool,
     /// The time since which the upstream has not answered, so that cached tags are served unchecked.
     pub silent_since: Option<String>,
+    /// The cause of that: a value of the label `cause` of `entrepot_upstream_failures_total`.
+    #[serde(default)]
+    pub silent_cause: Option<String>,
     /// The endpoints in their configured order.
     #[serde(default)]
     pub endpoints: Vec<EndpointStatus>,
@@ -113,7 +117,8 @@ impl From<&UpstreamReport> for UpstreamStatus {
             aliases: report.aliases.iter().map(HostName::as_str).map(str::to_owned).collect(),
             default: report.is_default,
             account: report.has_account,
-            silent_since: report.silent_since.map(rfc3339),
+            silent_since: report.silent_since.map(|(since, _)| rfc3339(since)),
+            silent_cause: report.silent_since.map(|(_, cause)| cause.as_str().to_owned()),
             endpoints: report.endpoints.iter().map(EndpointStatus::from).collect(),
             budget: report.budget.as_ref().map(|budget| BudgetStatus::new(budget, report.spares_pulls)),
         }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::*;
+use crate::upstream::LimitedBy;
 
 const FIRST: EndpointIndex = EndpointIndex(0);
 
@@ -45,7 +46,11 @@ fn unavailable() -> UpstreamError {
 /// Once, a transfer went on waiting beside an endpoint that worked again.
 #[test]
 fn success_clears_every_wait() {
-    let throttled = UpstreamError::TooManyRequests { host: String::new(), retry_after: Some(Duration::from_secs(50)) };
+    let throttled = UpstreamError::TooManyRequests {
+        host: String::new(),
+        limited: LimitedBy::Registry,
+        retry_after: Some(Duration::from_secs(50)),
+    };
     let silent = UpstreamError::Silent {
         host: String::new(),
         since: SystemTime::UNIX_EPOCH,
