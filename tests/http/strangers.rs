@@ -128,6 +128,7 @@ fn missing_protection_is_said_at_every_log_level() {
     closed.wait_for_log(readable);
     assert!(!closed.log().contains(account), "{}", closed.log());
     let local = guarded("", "");
+    local.wait_for_log("listens on");
     assert!(!local.log().contains(readable), "{}", local.log());
 }
 

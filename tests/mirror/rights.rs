@@ -170,9 +170,9 @@ fn everything_requires_a_login_with_a_password_file() {
     }
     assert_eq!(alice.get("/v2/library/app/manifests/1").status, 200);
     alice.push_image("local/app", "1", b"mine");
-    let log = registry.log();
-    assert!(!log.contains("secret") && log.contains("\"auth.user.name\":\"alice\""));
-    assert!(log.contains("dockerd sends no login to a mirror"), "the warning comes at the start");
+    registry.wait_for_log("\"auth.user.name\":\"alice\"");
+    registry.wait_for_log("dockerd sends no login to a mirror");
+    assert!(!registry.log().contains("secret"));
 }
 
 /// Access rules do not exist yet, so only a test inside the process can deny a pull.
