@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use crate::aria2::Aria2;
@@ -166,21 +166,26 @@ impl Curl {
         Pulled { end, step: Step::Layer, asked, first, last: begun.elapsed() }
     }
 
-    /// Pipes the layer into `openssl dgst -sha256`, since a digest must be computed in any case.
-    pub fn pull_and_hash(&self, wanted: &Wanted, deadline: Instant) -> Pulled {
+    /// Pipes the layer into `openssl dgst -sha256`, since a digest must be computed in any case. With `store`, `tee` also
+    /// writes the layer into a file, as a registry has to.
+    pub fn pull_and_hash(&self, wanted: &Wanted, deadline: Instant, store: bool) -> Pulled {
         let begun = Instant::now();
         let Ok(link) = upstream::link(&self.url, wanted) else {
             return Pulled::failed(End::Refused, Step::Layer, begun);
         };
-        let asked = begun.elapsed();
+        let (asked, directory) = (begun.elapsed(), tempfile::tempdir().unwrap());
         let mut curl = Command::new("curl");
         let limit = deadline.saturating_duration_since(Instant::now()).as_secs_f64().max(0.01);
         curl.args(["--silent", "--fail", "--noproxy", "*", "--max-time", &format!("{limit:.3}")]).arg(link);
-        let mut curl = curl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let pipe = curl.stdout.take().unwrap();
-        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
+        let (mut curl, mut pipe) = piped(&mut curl, Stdio::null());
+        let mut tee = None;
+        if store {
+            let (child, copy) = piped(Command::new("tee").arg(directory.path().join("layer")), pipe.into());
+            (tee, pipe) = (Some(child), copy);
+        }
         let hashed = Command::new("openssl").args(["dgst", "-sha256", "-r"]).stdin(pipe).output().unwrap();
-        let is_right = hashed.stdout.starts_with(wanted.image.layers[0].hex().as_bytes());
+        let is_stored = tee.is_none_or(|mut tee| tee.wait().unwrap().success());
+        let is_right = is_stored && hashed.stdout.starts_with(wanted.image.layers[0].hex().as_bytes());
         let end = match (curl.wait().unwrap().code(), is_right) {
             (Some(0), true) => End::Whole,
             (Some(0), false) => End::Wrong,
@@ -213,4 +218,13 @@ impl Curl {
             _ => End::Cut,
         }
     }
+}
+
+/// Starts a program whose output goes into a large pipe.
+fn piped(program: &mut Command, input: Stdio) -> (Child, ChildStdout) {
+    let mut child = program.stdin(input).stdout(Stdio::piped()).spawn().unwrap();
+    let pipe = child.stdout.take().unwrap();
+    // A small pipe only makes the comparison slower.
+    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
+    (child, pipe)
 }

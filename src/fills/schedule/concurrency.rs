@@ -15,13 +15,14 @@ use crate::config::FillConnections;
 
 /// `auto` begins with this many connections …
 const INITIAL: usize = 4;
-/// … or with this many if the host answers late: each change of the number then takes long to show.
-const INITIAL_IF_LATE: usize = 8;
+/// … or with this many if the host answers late: each change of the number then takes long to show, and each connection
+/// brings little, since so long a link needs many bytes on their way.
+const INITIAL_IF_LATE: usize = MAX;
 /// A host that takes at least this long to answer, in seconds, answers late.
 const LATE: f64 = 0.2;
 /// `auto` never uses more connections than this.
 const MAX: usize = 16;
-/// A number that such short measurements have led to is checked after this time.
+/// A number that such short measurements have led to is checked after this time, and ten times the time to the first byte.
 const CHECK_AFTER: Duration = Duration::from_secs(3);
 /// A measurement that has not begun or ended after this time, and ten times the time to the first byte, is given up.
 const GIVEN_UP: Duration = Duration::from_secs(5);
@@ -185,7 +186,7 @@ impl Concurrency {
                 self.count = count;
                 self.measure(step, load.now);
             }
-            Some(Verdict::Keep(kept)) => self.keep(kept, load.now),
+            Some(Verdict::Keep(kept)) => self.keep(kept, load),
             None if load.now.saturating_sub(since) >= GIVEN_UP + load.latency() * 10 => self.give_up(step, load.now),
             None => {}
         }
@@ -198,6 +199,11 @@ impl Concurrency {
             return Some(step.judge(trial(rate)));
         }
         let short = measurement.short_rate(load).filter(|_| self.first_search != FirstSearch::Over)?;
+        if self.count == self.most && step == Step::Known(Direction::Larger) {
+            // The search has begun with the largest number. A smaller one is tried when the transfers have got something.
+            self.first_search = FirstSearch::Hasty;
+            return Some(Verdict::Keep(Kept { count: self.count, moved: true, next: Direction::Larger }));
+        }
         let verdict = step.judge_early(trial(short))?;
         if matches!(step, Step::Up { .. }) {
             self.first_search = FirstSearch::Hasty;
@@ -212,12 +218,13 @@ impl Concurrency {
         self.measure(Step::Known(Direction::Larger), now);
     }
 
-    fn keep(&mut self, kept: Kept, now: Duration) {
+    fn keep(&mut self, kept: Kept, load: &Load) {
+        let now = load.now;
         (self.count, self.next) = (kept.count, kept.next);
         self.rest = if kept.moved { FIRST_REST } else { (self.rest * 2).min(LONGEST_REST) };
         let mut until = now + self.rest;
         if self.first_search == FirstSearch::Hasty {
-            (self.next, until) = (Direction::Check, now + CHECK_AFTER);
+            (self.next, until) = (Direction::Check, now + CHECK_AFTER + load.latency() * 10);
         }
         self.first_search = FirstSearch::Over;
         self.mode = Mode::Resting { until };
@@ -268,6 +275,23 @@ mod tests {
         concurrency.answered(ms(1400));
         concurrency.observe(&load(ms(1400)));
         assert_eq!(concurrency.count(), INITIAL * 2);
+    }
+
+    /// Otherwise the search would measure the largest number, find no larger one, and try a smaller one at once.
+    #[test]
+    fn largest_number_after_an_outage_is_kept_until_it_is_checked() {
+        let mut concurrency = Concurrency::new(FillConnections::Auto, MAX);
+        concurrency.count = MAX / 2;
+        concurrency.refused(ms(1000), 0, ms(1000));
+        concurrency.answered(ms(1400));
+        let at = |now| Load { open: MAX, receiving: MAX, bytes: now * 1000, busy: ms(now * 16), ..load(ms(now)) };
+        let mut counts = vec![];
+        for now in (1400..8000).step_by(50) {
+            concurrency.observe(&at(now));
+            counts.push((now, concurrency.count()));
+        }
+        let left = counts.iter().find(|(_, count)| *count != MAX).map(|(now, _)| *now);
+        assert!(left.is_some_and(|left| left >= 1400 + 3000), "{counts:?}");
     }
 
     #[test]

@@ -7,9 +7,9 @@ const MEASURED: Duration = Duration::from_millis(500);
 /// … after all connections have had this time to reach their rate, and the time to the first byte.
 const RAMP: Duration = Duration::from_millis(200);
 /// A short measurement is enough if its result is clear. It takes this time …
-const SHORT_MEASURED: Duration = Duration::from_millis(150);
+const SHORT_MEASURED: Duration = Duration::from_millis(90);
 /// … after all connections have had this time to reach their rate.
-const SHORT_RAMP: Duration = Duration::from_millis(100);
+const SHORT_RAMP: Duration = Duration::from_millis(40);
 
 /// The load of a host at one time.
 #[derive(Clone, Copy, Debug)]

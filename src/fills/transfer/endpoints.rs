@@ -17,7 +17,7 @@ const MAX_FAILING: Duration = Duration::from_secs(50);
 const SECOND_CHANCE: Duration = Duration::from_secs(60);
 
 /// The shortest and the longest wait after a connection that was not useful …
-const FIRST_WAIT: Duration = Duration::from_millis(200);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(15);
 /// … and between them it is this part of the time since the first such failure. So little time is lost when the endpoint
 /// works again, and it is asked the more seldom the longer it fails.
