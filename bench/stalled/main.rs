@@ -96,10 +96,15 @@ fn pulls(client: &Client, target: &str) -> f64 {
 
 /// Returns the bytes per second that one client pushes. Every blob is new.
 fn pushes(client: &Client, pushed: &AtomicUsize) -> f64 {
-    rate(|| drop(client.push_blob(REPOSITORY, &noise(1000 + pushed.fetch_add(1, Ordering::Relaxed) as u64, BLOB))))
+    let mut content = noise(2, BLOB);
+    rate(|| {
+        let number = pushed.fetch_add(1, Ordering::Relaxed);
+        content[..8].copy_from_slice(&number.to_le_bytes());
+        client.push_blob(REPOSITORY, &content);
+    })
 }
 
-fn rate(transfer: impl Fn()) -> f64 {
+fn rate(mut transfer: impl FnMut()) -> f64 {
     let (begun, mut count) = (Instant::now(), 0);
     while begun.elapsed() < MEASURED {
         transfer();
