@@ -41,19 +41,17 @@ pub fn measured() -> Guessed {
     let (before, meanwhile) = users.split_at(LOGINS);
     let alone = before.iter().map(|user| login(user, "203.0.113.1")).max().unwrap();
     let (next, refused, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let guess = |number: usize| {
+        let guesser = registry.client().login("user0", &format!("guess{number}"));
+        let answer = guesser.request("GET", "/v2/").header("X-Forwarded-For", "203.0.113.9").send();
+        assert!([401, 429].contains(&answer.status), "{}", answer.status);
+        refused.fetch_add(usize::from(answer.status == 429), Ordering::Relaxed);
+    };
+    let number = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < GUESSES);
     let beside = thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
             scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= GUESSES {
-                        break;
-                    }
-                    let guesser = registry.client().login("user0", &format!("guess{number}"));
-                    let answer = guesser.request("GET", "/v2/").header("X-Forwarded-For", "203.0.113.9").send();
-                    assert!([401, 429].contains(&answer.status), "{}", answer.status);
-                    refused.fetch_add(usize::from(answer.status == 429), Ordering::Relaxed);
-                }
+                std::iter::from_fn(number).for_each(guess);
                 over.fetch_add(1, Ordering::Relaxed);
             });
         }
