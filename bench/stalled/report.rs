@@ -35,7 +35,9 @@ pub fn page(alone: &Rates, beside: &Rates, guessed: &Guessed) -> String {
     format!(
         "# Clients that take nothing or guess passwords, measured
 
-Measured on {}. The page is written by `cargo bench --bench stalled`.
+Measured on {}.
+
+The page is written by `cargo bench --bench stalled`.
 
 ## Clients that take nothing
 
