@@ -4,9 +4,9 @@ use http::Method;
 use indicatif::HumanBytes;
 
 use super::outcome::CommandError;
-use super::output::{Output, Table, json_line};
+use super::output::{Output, Table, json_line, remark};
 use super::remote::{Lines, RemoteServer, ServerArguments, repository};
-use crate::web::{BlobUsage, UnlinkedUsage, UsageEntry, UsageLine, UsageTotals};
+use crate::web::{BadEntryUsage, BlobUsage, UnlinkedUsage, UsageEntry, UsageLine, UsageTotals};
 
 /// The longest line that is accepted from the server, in bytes.
 const MAX_LINE: usize = 1 << 16;
@@ -105,7 +105,7 @@ impl UsageReport {
             self.output.line("")?;
         }
         let bytes = |bytes: u64| HumanBytes(bytes).to_string();
-        let UsageTotals { hosted, uploads, cache, unfinished, disk } = totals;
+        let UsageTotals { hosted, uploads, cache, unfinished, disk, bad_entries } = totals;
         let mut lines = vec![
             ("private store", bytes(hosted.bytes), format!("{} blobs", hosted.blobs)),
             ("uploads", bytes(uploads.bytes), format!("{} begun", uploads.count)),
@@ -127,6 +127,9 @@ impl UsageReport {
         }
         for (name, bytes, details) in lines {
             self.output.line(format!("{name:<13}  {bytes:>12}  {details}"))?;
+        }
+        for BadEntryUsage { place, problem } in bad_entries {
+            remark(format!("warning: {place} cannot be used and is not counted: {problem}"));
         }
         Ok(())
     }

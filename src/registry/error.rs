@@ -61,6 +61,9 @@ pub enum RegistryError {
     /// The disk failed. The text goes to the log, not to the client.
     #[error("storage: {0}")]
     Storage(String),
+    /// One entry of the storage cannot be used. The text goes to the log, not to the client.
+    #[error("storage: {0}")]
+    BadEntry(String),
     /// The disk has no space left for a push.
     #[error("the registry's disk is full; free some space or enlarge the file system")]
     DiskFull,
@@ -215,6 +218,7 @@ impl From<StoreError> for RegistryError {
         match error {
             StoreError::Mismatch { expected, found } => Self::DigestMismatch { expected, found },
             full if full.is_full() => Self::DiskFull,
+            one if one.path().is_some() => Self::BadEntry(one.to_string()),
             other => Self::Storage(other.to_string()),
         }
     }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use crate::fills::{FillReport, Phase};
-pub use crate::store::{Amount, Page, Piece, ReadError, UploadId};
+pub use crate::store::{Amount, BadEntry, Page, Piece, ReadError, UploadId};
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, PageRequest};
 pub use blob::{Blob, Reader};
@@ -139,8 +139,14 @@ impl Registry {
             return Ok(false);
         }
         for candidate in self.holders(digest).await? {
-            if Some(&candidate) != from && may_pull(&candidate) && self.mount_from(into, digest, &candidate).await? {
-                return Ok(true);
+            if Some(&candidate) == from || !may_pull(&candidate) {
+                continue;
+            }
+            match self.mount_from(into, digest, &candidate).await {
+                Ok(true) => return Ok(true),
+                // Another repository may have the blob.
+                Ok(false) | Err(RegistryError::BadEntry(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         self.reindex.notify_one();

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use super::bad_entries::Wanted;
 use super::cache::CacheStore;
 use super::hosted::{HostedStore, layers};
-use super::{Store, StoreError};
+use super::{Store, StoreError, layout};
 use crate::oci::{Digest, MirroredName, RepositoryName};
 use crate::sys::blocking;
 
@@ -65,7 +66,7 @@ impl HostedStore {
     /// Enters one repository. A repository that cannot be read is left out: nothing could be served of it either.
     fn enter(&self, name: &RepositoryName, sum: &mut Indexed) {
         let driver = self.backend.driver();
-        let manifests = self.revisions.enter(driver, name, &self.clock);
+        let manifests = self.revisions.enter((driver, &self.bad), name, &self.clock);
         match (layers(driver, name), manifests) {
             (Ok(layers), Ok(manifests)) => {
                 self.holders.add(name.as_str(), &layers);
@@ -74,7 +75,8 @@ impl HostedStore {
                 sum.links += layers.len();
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, repository = %name, "a repository cannot be read")
+                let place = || driver.describe(&layout::repository(name));
+                self.bad.accept(Wanted::Folder, place, Err::<(), _>(error));
             }
         }
     }
@@ -99,6 +101,7 @@ impl CacheStore {
                     indexed.repositories += 1;
                     indexed.links += digests.len();
                 }
+                Err(error) if self.bad.explains(&error) => {}
                 Err(error) => tracing::warn!(%error, repository = name, "a repository of the cache cannot be read"),
             }
         }

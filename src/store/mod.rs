@@ -11,6 +11,7 @@ mod upload_id;
 mod layout;
 mod blob;
 mod piece;
+mod bad_entries;
 mod driver;
 mod directory;
 mod private;
@@ -19,6 +20,7 @@ mod hosted;
 mod open;
 mod index;
 
+pub use bad_entries::BadEntry;
 pub use blob::StoredBlob;
 pub use cache::{
     Arrivals, Batch, CacheLock, CacheStore, CachedBlob, Decoding, Extents, LINK_BYTES, LinkRecord, Partial, PrefixHash,

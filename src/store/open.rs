@@ -99,10 +99,16 @@ impl Store {
     }
 }
 
-/// Does what a push and a fill do, in the directories that they use. Any of them may be a file system of its own. Blocks.
+/// Does what a push, a deletion and a fill do, in the directories that they use. Any of them may be a file system of its own. Blocks.
 fn rehearse_pushes(root: &Path) -> io::Result<Lacks> {
-    let (hosted, cache) = (root.join(layout::HOSTED), root.join(layout::CACHE));
+    let (hosted, cache, private) = (root.join(layout::HOSTED), root.join(layout::CACHE), root.join(layout::PRIVATE));
+    let (locks, lock) = (private.join("locks"), root.join(layout::lock(0).as_str()));
+    let locked = disk::rehearse_push(&locks, &locks)?;
+    if disk::exists(&lock) {
+        disk::open_writable(&lock)?;
+    }
+    let deleted = disk::rehearse_push(&private.join("repositories"), &private.join("trash"))?;
     let pushed = disk::rehearse_push(&hosted.join("repositories"), &hosted.join("blobs/sha256"))?;
     let filled = disk::rehearse_push(&cache.join("partial"), &cache.join("blobs/sha256"))?;
-    Ok(pushed.and(filled))
+    Ok(pushed.and(filled).and(locked).and(deleted))
 }

@@ -24,9 +24,10 @@ mod handle;
 pub mod fuzzing;
 
 pub use api::{
-    BlobState, BlobUsage, BudgetStatus, CacheTotals, CircuitStatus, DeletedImage, DiskUsage, EndpointStatus, FillList,
-    FillState, FillStatus, RepositoryEntry, RepositoryKind, RepositoryList, StoredTags, TagEntry, UnfinishedUsage,
-    UnlinkedUsage, UploadUsage, UpstreamList, UpstreamStatus, UsageEntry, UsageLine, UsageTotals, WarmLine, WarmOrder,
+    BadEntryUsage, BlobState, BlobUsage, BudgetStatus, CacheTotals, CircuitStatus, DeletedImage, DiskUsage,
+    EndpointStatus, FillList, FillState, FillStatus, RepositoryEntry, RepositoryKind, RepositoryList, StoredTags,
+    TagEntry, UnfinishedUsage, UnlinkedUsage, UploadUsage, UpstreamList, UpstreamStatus, UsageEntry, UsageLine,
+    UsageTotals, WarmLine, WarmOrder,
 };
 pub use app::{AccessLog, App, AppError, Listener, Parts, RequestRoom};
 pub use bad_request::{Greeting, bad_request, overloaded};

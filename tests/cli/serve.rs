@@ -193,7 +193,7 @@ fn error_suggests_ownership_changes_only_for_stores() {
     let ours = std::fs::metadata(directory.path()).unwrap().uid() != 0;
     let place = directory.path().join("lib").display().to_string();
     let [new, empty, store] = if ours {
-        ["`mkdir -p ", "`chmod u+rwx ", "`chmod u+rwx "]
+        ["`mkdir -p ", "`chmod u+rwx ", "`chmod -R u+rwX "]
     } else {
         [
             "`mkdir -p PLACE/new/deep && chown 65534:65534 PLACE/new/deep` as root",
@@ -220,6 +220,74 @@ fn error_suggests_ownership_changes_only_for_stores() {
         }
     }
     mode("lib", 0o755);
+}
+
+/// Runs the command that a message gives between backticks, as an operator with all rights would.
+fn follow(message: &str) {
+    let command = message.split('`').nth(1).unwrap_or_else(|| panic!("no advice in {message}"));
+    assert!(command.starts_with("chown ") || command.starts_with("chmod "), "{message}");
+    let status = Command::new("sh").args(["-c", command]).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+/// The message names the directory that cannot be used, and one step makes the store usable. Once, it named the directory above,
+/// and the advice led to the same message again.
+#[test]
+fn advice_for_a_directory_without_permission_works_when_it_is_followed() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let is_root = rustix::process::geteuid().is_root();
+    // With a false, the server works and a warning names the directory.
+    for (part, is_fatal) in [
+        ("", true),
+        ("entrepot", true),
+        ("entrepot/locks", true),
+        ("cache", true),
+        ("cache/partial", true),
+        ("cache/blobs/sha256", true),
+        ("docker/registry/v2/repositories", true),
+        ("docker/registry/v2/blobs/sha256", true),
+        ("docker/registry/v2/repositories/team", false),
+        ("docker/registry/v2/repositories/team/app", false),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let store = directory.path().join("store");
+        let mut all = vec![store.clone()];
+        for path in ["entrepot/locks", "cache/partial", "cache/blobs/sha256", "docker/registry/v2/blobs/sha256"] {
+            std::fs::create_dir_all(store.join(path)).unwrap();
+        }
+        std::fs::create_dir_all(store.join("docker/registry/v2/repositories/team/app/_layers")).unwrap();
+        while let Some(path) = all.pop() {
+            if is_root {
+                chown(&path, Some(65534), Some(65534)).unwrap();
+            }
+            all.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        let damaged = if part.is_empty() { store.clone() } else { store.join(part) };
+        if is_root {
+            chown(&damaged, Some(0), Some(0)).unwrap();
+        }
+        // The root itself can be read, so that it is known to be a store.
+        let mode = match (part, is_root) {
+            ("", true) => 0o755,
+            ("", false) => 0o555,
+            (_, true) => 0o700,
+            (_, false) => 0,
+        };
+        std::fs::set_permissions(&damaged, std::fs::Permissions::from_mode(mode)).unwrap();
+        let config = "version: 0.1\nstorage: {filesystem: {rootdirectory: store}}\nhttp: {addr: \"127.0.0.1:0\"}\n";
+        let config = config.replace("store}}", &format!("{}}}}}", store.display()));
+        std::fs::write(directory.path().join("config.yml"), config).unwrap();
+        let check = || as_nobody(directory.path(), &["check", "config.yml"]);
+        let before = check();
+        let words = all_output(&before);
+        assert_eq!(before.status.success(), !is_fatal, "{part}: {words}");
+        assert!(words.contains(damaged.to_str().unwrap()), "{part}: {words}");
+        follow(&words);
+        let after = check();
+        let words = all_output(&after);
+        assert!(after.status.success() && !words.contains("cannot be used"), "{part}: {words}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the private registry.
 
+mod bad_entries;
 mod concurrent_changes;
 mod conformance;
 mod damaged_files;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::store::{Store, StoreError};
+use crate::store::{BadEntry, Store, StoreError};
 use crate::sys::disk::{self, Lacks};
 
 /// The configuration key that names the store's directory.
 pub(in crate::cli) const ROOT_KEY: [&str; 3] = ["storage", "filesystem", "rootdirectory"];
 
-/// The directory for pushed content inside a store. A directory that contains it is a store.
-const PUSHED: &str = "docker/registry";
+/// The directories inside a store. A directory that contains one of them is a store.
+const STORE: [&str; 3] = ["docker/registry", "entrepot/locks", "cache/blobs"];
 
 /// Returns why the store cannot be written to, and what to do. The message continues after the name of the key.
 pub(in crate::cli) fn unwritable(store: &Store, error: &StoreError) -> String {
@@ -60,26 +60,47 @@ fn obstacle(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Returns advice for a directory that exists. `chown -R` is suggested for a store only: another directory may have been named
-/// by mistake, and its content must not change hands.
+/// Returns advice for a directory that exists. Everything in a store belongs to the server, so `chown -R` mends all of it at once.
+/// Another directory may have been named by mistake, and its content must not change hands.
 fn no_permission(root: &Path, error: &StoreError) -> String {
     let (user, group) = disk::process_owner();
-    let (place, owner) = (root.display(), disk::owner(root).ok());
+    let failed = error.path().unwrap_or(root);
+    let (place, failed_place, owner) = (root.display(), failed.display(), disk::owner(failed).ok());
     if user == 0 {
-        return format!("not even root may write to {place}; name another directory");
+        return format!("not even root may write to {failed_place}; name another directory");
     }
-    let is_root_itself = matches!(error, StoreError::Io { place, .. } if *place == root.display().to_string());
-    if is_root_itself && owner.is_some_and(|(owner, _)| owner == user) {
+    let recursive = if is_store(root) || failed != root { "-R " } else { "" };
+    if owner.is_some_and(|(owner, _)| owner == user) {
+        let mode = if recursive.is_empty() { "u+rwx" } else { "u+rwX" };
         return format!(
-            "it belongs to user {user}, as which this process runs; run `chmod u+rwx {place}`, or name another directory"
+            "{failed_place} belongs to user {user}, as which this process runs; run `chmod {recursive}{mode} {place}`, or name another \
+             directory"
         );
     }
-    let belongs = owner.map_or_else(String::new, |(uid, gid)| format!("it belongs to {uid}:{gid}, and "));
-    let recursive = if disk::metadata(&root.join(PUSHED)).is_ok() { "-R " } else { "" };
+    let belongs = owner.map_or_else(String::new, |(uid, gid)| format!("{failed_place} belongs to {uid}:{gid}, and "));
     format!(
         "{belongs}this process runs as {user}:{group}. Run `chown {recursive}{user}:{group} {place}` as root, run this process as \
          the owner (docker run --user), or name another directory"
     )
+}
+
+/// Returns true if a directory holds what a store holds.
+fn is_store(root: &Path) -> bool {
+    STORE.iter().any(|name| disk::exists(&root.join(name)))
+}
+
+/// Returns the warning about an entry of the store that cannot be used. It continues after the name of the key.
+pub(in crate::cli) fn unusable(entry: &BadEntry) -> String {
+    let BadEntry { place, problem } = entry;
+    let path = Path::new(place);
+    let is_forbidden = disk::list(path).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    let (user, group) = disk::process_owner();
+    let advice = match disk::owner(path) {
+        Ok((owner, _)) if is_forbidden && owner == user => format!("run `chmod -R u+rwX {place}`"),
+        Ok(_) if is_forbidden => format!("run `chown -R {user}:{group} {place}` as root"),
+        _ => "look at it, and move it away if it is not needed".to_owned(),
+    };
+    format!("holds {place}, which cannot be used: {problem}. Everything else is served; {advice}")
 }
 
 /// Returns advice for a directory that does not exist. `parent` is the nearest existing directory above it. It belongs to

@@ -67,7 +67,8 @@ impl Inventory {
                 if entries.len() == limit {
                     return Ok(Page { entries, more: true });
                 }
-                entries.push(RepositoryReport { tags: self.count_tags(&target).await?, target });
+                let tags = self.unless_bad(self.count_tags(&target).await)?.unwrap_or_default();
+                entries.push(RepositoryReport { tags, target });
             }
             if is_last {
                 return Ok(Page { entries, more: false });
@@ -94,7 +95,12 @@ impl Repository {
             let mut entries = Vec::new();
             for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
                 // A tag without a report was deleted meanwhile, or an interrupted push left it behind.
-                entries.extend(self.tag_report(tag).await?);
+                match self.tag_report(tag).await {
+                    Ok(report) => entries.extend(report),
+                    // The store has noted the entry that cannot be read. The other tags are listed.
+                    Err(RegistryError::BadEntry(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
             if !entries.is_empty() || !more || tags.is_empty() {
                 let more = more && !entries.is_empty();

@@ -13,7 +13,7 @@ use super::walk::Inventory;
 use crate::cache::CacheUsage;
 use crate::oci::{Digest, Target};
 use crate::registry::error::RegistryError;
-use crate::store::Amount;
+use crate::store::{Amount, BadEntry};
 
 /// A receiver that takes no line for this long gets no more lines, because other callers wait for the walk.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_IN_ALL: Duration = Duration::from_secs(300);
 
 /// The use of the disk in total.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct UsageReport {
     /// The pushed content.
     pub hosted: Amount,
@@ -33,6 +33,8 @@ pub struct UsageReport {
     pub total: u64,
     /// The free space of the file system, in bytes.
     pub free: u64,
+    /// The entries of the store that cannot be used, sorted by place.
+    pub bad_entries: Vec<BadEntry>,
 }
 
 /// The use of the disk by one repository.
@@ -117,10 +119,27 @@ impl Inventory {
     /// Returns the use of the disk in total. Reads every file of the private store.
     pub(in crate::registry) async fn usage(&self) -> Result<UsageReport, RegistryError> {
         let _walk = self.walking.lock().await;
+        self.survey().await?;
         let (hosted, uploads) = (self.store.hosted.amount().await?, self.store.hosted.uploads_amount().await?);
         let space = self.store.cache.space().await?;
         let cache = self.ledger.usage(space).await?;
-        Ok(UsageReport { hosted, uploads, cache, total: space.total, free: space.free })
+        let bad_entries = [self.store.hosted.bad_entries().await, self.store.cache.bad_entries().await].concat();
+        Ok(UsageReport { hosted, uploads, cache, total: space.total, free: space.free, bad_entries })
+    }
+
+    /// Looks at the links and tags of every repository, so that entries which cannot be used are known.
+    async fn survey(&self) -> Result<(), RegistryError> {
+        let mut last = None;
+        while let Some(batch) = self.next_batch(&mut last).await? {
+            for target in batch {
+                let surveyed = match &target {
+                    Target::Hosted(name) => self.store.hosted.survey(name).await,
+                    Target::Mirror(name) => self.store.cache.survey(name).await,
+                };
+                self.unless_bad(surveyed.map_err(RegistryError::from))?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the use by each repository that `may_pull` allows, sorted by canonical name, and then the content that no
@@ -163,7 +182,7 @@ impl Inventory {
         let (mut census, mut last) = (Census::default(), None);
         while let Some(batch) = self.next_batch(&mut last).await? {
             for target in batch {
-                census.count(&target, &self.digests_of(&target).await?);
+                census.count(&target, &self.unless_bad(self.digests_of(&target).await)?.unwrap_or_default());
             }
         }
         let census = Arc::new(census);
@@ -172,7 +191,7 @@ impl Inventory {
         let mut last = None;
         while let Some(batch) = self.next_batch(&mut last).await? {
             for target in batch.into_iter().filter(may_pull) {
-                let digests = self.digests_of(&target).await?;
+                let digests = self.unless_bad(self.digests_of(&target).await)?.unwrap_or_default();
                 let is_shared = |digest: &Digest| census.is_shared(&target, digest);
                 let usage = self.usage_with(target.clone(), digests, is_shared).await?;
                 lines.send(UsageStep::Repository(usage)).await?;
@@ -195,7 +214,8 @@ impl Inventory {
         digests: Vec<Digest>,
         is_shared: impl Fn(&Digest) -> bool,
     ) -> Result<RepositoryUsage, RegistryError> {
-        let (tags, sizes) = (self.count_tags(&target).await?, self.sizes_of(&target, digests.clone()).await?);
+        let tags = self.unless_bad(self.count_tags(&target).await)?.unwrap_or_default();
+        let sizes = self.sizes_of(&target, digests.clone()).await?;
         let (mut held, mut own) = (Amount::default(), Amount::default());
         for (digest, size) in digests.iter().zip(sizes).filter(|(_, size)| *size > 0) {
             held.add(size);

@@ -76,6 +76,15 @@ impl Inventory {
         })
     }
 
+    /// Returns `None` if the outcome is that one entry of this repository cannot be used, which is noted. A walk then goes on.
+    pub(super) fn unless_bad<T>(&self, outcome: Result<T, RegistryError>) -> Result<Option<T>, RegistryError> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(RegistryError::BadEntry(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns those of these digests that no other repository of the same kind has. Reads all repositories.
     pub(super) async fn exclusive(
         &self,
@@ -87,7 +96,7 @@ impl Inventory {
             && let Some(batch) = self.next_batch(&mut last).await?
         {
             for other in batch.iter().filter(|other| *other != target && is_hosted(other) == is_hosted(target)) {
-                for digest in self.digests_of(other).await? {
+                for digest in self.unless_bad(self.digests_of(other).await)?.unwrap_or_default() {
                     digests.remove(&digest);
                 }
             }

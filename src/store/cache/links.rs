@@ -2,11 +2,13 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::paths::on_disk;
 use super::records::{LinkRecord, Right, TagRecord};
 use super::store::{CacheStore, digests_below};
 use crate::oci::{Digest, MirroredName, Tag};
+use crate::store::bad_entries::Wanted;
 use crate::store::directory::Part;
 use crate::store::{Page, StoreError};
 use crate::sys::disk;
@@ -92,14 +94,15 @@ impl CacheStore {
         self.holders.add(&name.to_string(), digests);
     }
 
-    /// Returns every link of a repository.
+    /// Returns every link of a repository that can be read.
     pub async fn links(&self, name: &MirroredName) -> Result<Vec<(Digest, LinkRecord)>, StoreError> {
-        let path = self.paths.links(name);
+        let (path, bad) = (self.paths.links(name), Arc::clone(&self.bad));
         let listed = path.clone();
         on_disk("list", &path, move || {
             let mut found = Vec::new();
-            for (digest, path) in digests_below(&listed)? {
-                let json = disk::optional(disk::read(&path))?;
+            for (digest, path) in digests_below(&listed, &bad) {
+                let read = disk::optional(disk::read(&path));
+                let json = bad.accept(Wanted::Object, || path.display().to_string(), read).flatten();
                 found.extend(json.and_then(|json| LinkRecord::from_json(&json)).map(|link| (digest, link)));
             }
             Ok(found)
@@ -110,8 +113,10 @@ impl CacheStore {
     /// Returns true if an upstream gave these bytes to a caller without credentials. Looks through all repositories.
     pub async fn is_public(&self, digest: &Digest) -> Result<bool, StoreError> {
         for name in self.repositories().await? {
-            if self.link(&name, digest).await?.is_some_and(|link| link.right == Right::Public) {
-                return Ok(true);
+            match self.link(&name, digest).await {
+                Ok(link) if link.as_ref().is_some_and(|link| link.right == Right::Public) => return Ok(true),
+                Err(error) if !self.bad.explains(&error) => return Err(error),
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(false)
@@ -132,10 +137,19 @@ impl CacheStore {
 
     /// Returns every tag that has a record, in byte order.
     pub async fn tags(&self, name: &MirroredName) -> Result<Vec<Tag>, StoreError> {
-        let path = self.paths.tags(name);
+        let (path, bad) = (self.paths.tags(name), Arc::clone(&self.bad));
         let listed = path.clone();
-        let entries = on_disk("list", &path, move || disk::list(&listed)).await?;
-        Ok(entries.into_iter().filter_map(|entry| entry.name.parse().ok()).collect())
+        let tags = move || {
+            let mut tags = Vec::new();
+            for entry in disk::list(&listed)? {
+                match entry.name.parse() {
+                    Ok(tag) if !entry.is_dir => tags.push(tag),
+                    _ => bad.foreign(listed.join(&entry.name).display().to_string(), &entry.name),
+                }
+            }
+            Ok(tags)
+        };
+        on_disk("list", &path, tags).await.inspect_err(|error| _ = self.bad.explains(error))
     }
 
     /// Forgets a tag. Returns false if it had no record.

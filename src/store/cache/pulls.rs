@@ -15,6 +15,7 @@ use super::paths::on_disk;
 use super::store::{CacheStore, digests_below};
 use crate::oci::{Digest, MirroredName, Reference, Tag};
 use crate::store::StoreError;
+use crate::store::bad_entries::Wanted;
 use crate::sys::disk;
 
 /// The pulls of a tag. All times are in seconds since 1970.
@@ -86,10 +87,15 @@ impl CacheStore {
         let clock = self.clock.clone();
         // A time from the future was written while the clock was wrong, and tells nothing.
         let is_since = move |at: u64| at >= since && clock.age_of_record(at) < Duration::MAX;
+        let bad = Arc::clone(&self.bad);
         on_disk("list", &tags, move || {
-            for (_, path) in digests_below(&manifests)? {
-                if read::<ManifestPull>(&path)?.is_none_or(|pull| !is_since(pull.at)) {
-                    disk::remove(&path)?;
+            let place = |path: &Path| path.display().to_string();
+            for (_, path) in digests_below(&manifests, &bad) {
+                let Some(pull) = bad.accept(Wanted::Object, || place(&path), read::<ManifestPull>(&path)) else {
+                    continue;
+                };
+                if pull.is_none_or(|pull| !is_since(pull.at)) {
+                    bad.accept(Wanted::Object, || place(&path), disk::remove(&path));
                 }
             }
             let mut found = Vec::new();
@@ -97,9 +103,12 @@ impl CacheStore {
                 let Ok(tag) = entry.name.parse::<Tag>() else { continue };
                 let path = listed.join(&entry.name);
                 let _alone = pulling.lock().unwrap_or_else(PoisonError::into_inner);
-                match read::<TagPulls>(&path)?.filter(|pulls| is_since(pulls.at)) {
+                let Some(pulls) = bad.accept(Wanted::Object, || place(&path), read::<TagPulls>(&path)) else {
+                    continue;
+                };
+                match pulls.filter(|pulls| is_since(pulls.at)) {
                     Some(pulls) => found.push((tag, pulls)),
-                    None => drop(disk::remove(&path)?),
+                    None => drop(bad.accept(Wanted::Object, || place(&path), disk::remove(&path))),
                 }
             }
             Ok(found)

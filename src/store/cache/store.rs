@@ -13,6 +13,7 @@ use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, on_disk};
 use super::recent::RecentMemory;
 use crate::oci::{Digest, HostName, MirroredName};
+use crate::store::bad_entries::{BadEntries, BadEntry, Wanted};
 use crate::store::directory::{Holders, Names};
 use crate::store::driver::{Backend, Driver, LocalFile};
 use crate::store::{StoreError, StoredBlob, layout};
@@ -31,6 +32,7 @@ pub struct CacheStore {
     recent: RecentMemory,
     /// The record of a tag's pulls is read and then replaced, one at a time. A std `Mutex`, held only by blocking threads.
     pub(super) pulling: Arc<Mutex<()>>,
+    pub(in crate::store) bad: Arc<BadEntries>,
 }
 
 /// A complete blob of the cache, as a walk finds it.
@@ -45,17 +47,24 @@ impl CacheStore {
     /// Returns the cache of the store at `root`, which `driver` can list.
     pub(in crate::store) fn new(root: &Path, driver: Arc<dyn Driver>, clock: Clock) -> Self {
         let backend = Backend::new(driver);
-        let names = Names::new(backend, layout::mirrored_repositories(), is_mirrored_name, clock.clone());
+        let (root_key, bad) = (layout::mirrored_repositories(), Arc::clone(backend.bad()));
+        let names = Names::new(backend, root_key, is_mirrored_name, clock.clone(), Arc::clone(&bad));
         let paths = Arc::new(CachePaths::new(root));
         let (linking, settling, pulling) = (Arc::new(CacheLocks::new()), Arc::new(CacheLocks::new()), Arc::default());
-        Self { paths, names, holders: Arc::default(), clock, linking, settling, recent: RecentMemory::new(), pulling }
+        let (holders, recent) = (Arc::default(), RecentMemory::new());
+        Self { paths, names, holders, clock, linking, settling, recent, pulling, bad }
+    }
+
+    /// Returns the entries of the cache that walks have found and that still cannot be used.
+    pub async fn bad_entries(&self) -> Vec<BadEntry> {
+        self.bad.list().await
     }
 
     /// Opens a complete blob.
     pub async fn blob(&self, digest: &Digest) -> Result<Option<StoredBlob>, StoreError> {
         let file = self.local_file(digest);
         let path = self.paths.blob(digest);
-        on_disk("open", &path, move || file.open()).await
+        on_disk("open", &path, move || file.open()).await.inspect_err(|error| _ = self.bad.explains(error))
     }
 
     /// Returns the file of a complete blob, for [`HostedStore::adopt`](crate::store::HostedStore::adopt). It need not
@@ -129,12 +138,14 @@ impl CacheStore {
 
     /// Returns every partial blob, whether or not a fill holds it.
     pub async fn partials(&self) -> Result<Vec<StoredPartial>, StoreError> {
-        let root = self.paths.partials();
+        let (root, bad) = (self.paths.partials(), Arc::clone(&self.bad));
         let listed = root.clone();
         on_disk("list", &root, move || {
             let mut found = Vec::new();
-            for (digest, directory) in digests_below(&listed)? {
-                if let Some((bytes, last_used)) = partial::measure(&directory)? {
+            for (digest, directory) in digests_below(&listed, &bad) {
+                let place = || directory.display().to_string();
+                let measured = bad.accept(Wanted::Folder, place, partial::measure(&directory)).flatten();
+                if let Some((bytes, last_used)) = measured {
                     found.push(StoredPartial { digest, bytes, last_used });
                 }
             }
@@ -152,13 +163,14 @@ impl CacheStore {
 
     /// Walks over all complete blobs, a directory at a time, and calls `visit` with each.
     pub async fn walk_blobs(&self, visit: impl Fn(CachedBlob) + Send + Sync + 'static) -> Result<(), StoreError> {
-        let root = self.paths.blobs();
+        let (root, bad) = (self.paths.blobs(), Arc::clone(&self.bad));
         let walked = root.clone();
         on_disk("list", &root, move || {
-            for algorithm in disk::list(&walked)? {
-                let algorithm_dir = walked.join(&algorithm.name);
-                for first in disk::list(&algorithm_dir)? {
-                    visit_blobs(&algorithm.name, &algorithm_dir.join(&first.name), &visit)?;
+            // Without this directory nothing is known of any blob.
+            for algorithm in directories(disk::list(&walked)?, &walked, &bad) {
+                let within = walked.join(&algorithm);
+                for first in directories(bad.entries(&within), &within, &bad) {
+                    visit_blobs(&algorithm, &within.join(first), &bad, &visit);
                 }
             }
             Ok(())
@@ -180,7 +192,8 @@ impl CacheStore {
 
     pub(super) async fn read_record(&self, path: PathBuf) -> Result<Option<Vec<u8>>, StoreError> {
         let read = path.clone();
-        on_disk("read", &path, move || disk::optional(disk::read(&read))).await
+        let record = on_disk("read", &path, move || disk::optional(disk::read(&read))).await;
+        record.inspect_err(|error| _ = self.bad.explains(error))
     }
 }
 
@@ -189,26 +202,48 @@ fn is_mirrored_name(name: &str) -> bool {
     if name.contains('/') { name.parse::<MirroredName>().is_ok() } else { name.parse::<HostName>().is_ok() }
 }
 
-/// Returns the files `DIRECTORY/ALGORITHM/HEX`.
-pub(super) fn digests_below(directory: &Path) -> io::Result<Vec<(Digest, PathBuf)>> {
+/// Returns the files `DIRECTORY/ALGORITHM/HEX`. Entries that cannot be used are noted.
+pub(super) fn digests_below(directory: &Path, bad: &BadEntries) -> Vec<(Digest, PathBuf)> {
     let mut found = Vec::new();
-    for algorithm in disk::list(directory)? {
-        let within = directory.join(&algorithm.name);
-        for entry in disk::list(&within)? {
-            if let Ok(digest) = Digest::from_parts(&algorithm.name, &entry.name) {
-                found.push((digest, within.join(&entry.name)));
+    for algorithm in directories(bad.entries(directory), directory, bad) {
+        let within = directory.join(&algorithm);
+        for entry in bad.entries(&within) {
+            let path = within.join(&entry.name);
+            match Digest::from_parts(&algorithm, &entry.name) {
+                Ok(digest) => found.push((digest, path)),
+                Err(_) => bad.foreign(path.display().to_string(), &entry.name),
             }
         }
     }
-    Ok(found)
+    found
 }
 
-fn visit_blobs(algorithm: &str, directory: &Path, visit: &impl Fn(CachedBlob)) -> io::Result<()> {
-    for entry in disk::list(directory)? {
-        let Ok(digest) = Digest::from_parts(algorithm, &entry.name) else { continue };
-        if let Some(file) = disk::optional(disk::metadata(&directory.join(&entry.name)))? {
-            visit(CachedBlob { digest, size: file.len(), last_used: file.modified()? });
+/// Returns the names of the directories among these entries. The others are noted.
+fn directories(entries: Vec<disk::DirEntry>, within: &Path, bad: &BadEntries) -> Vec<String> {
+    let is_directory = |entry: disk::DirEntry| {
+        if !entry.is_dir {
+            bad.foreign(within.join(&entry.name).display().to_string(), &entry.name);
+        }
+        entry.is_dir.then_some(entry.name)
+    };
+    entries.into_iter().filter_map(is_directory).collect()
+}
+
+fn visit_blobs(algorithm: &str, directory: &Path, bad: &BadEntries, visit: &impl Fn(CachedBlob)) {
+    for entry in bad.entries(directory) {
+        let path = directory.join(&entry.name);
+        let place = || path.display().to_string();
+        let Ok(digest) = Digest::from_parts(algorithm, &entry.name) else {
+            bad.foreign(place(), &entry.name);
+            continue;
+        };
+        let found = disk::optional(disk::metadata(&path)).and_then(|file| match file {
+            Some(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Some(found) => found.modified().map(|last_used| Some((found.len(), last_used))),
+            None => Ok(None),
+        });
+        if let Some((size, last_used)) = bad.accept(Wanted::Object, place, found).flatten() {
+            visit(CachedBlob { digest, size, last_used });
         }
     }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::paths::on_disk;
 use super::store::{CacheStore, CachedBlob, digests_below};
 use crate::oci::{Digest, MirroredName};
+use crate::store::bad_entries::Wanted;
 use crate::store::{Amount, StoreError};
 use crate::sys::{blocking, disk, random_id};
 
@@ -34,27 +35,44 @@ impl CacheStore {
 
     /// Returns the digests that a repository has a link to, whether or not they are cached.
     pub async fn digests(&self, name: &MirroredName) -> Result<Vec<Digest>, StoreError> {
-        let path = self.paths.links(name);
+        let (path, bad) = (self.paths.links(name), Arc::clone(&self.bad));
         let listed = path.clone();
-        let digests = move || Ok(digests_below(&listed)?.into_iter().map(|(digest, _)| digest).collect());
+        let digests = move || Ok(digests_below(&listed, &bad).into_iter().map(|(digest, _)| digest).collect());
         on_disk("list", &path, digests).await
+    }
+
+    /// Looks at the links and the tags of a repository. Notes those that cannot be used.
+    pub async fn survey(&self, name: &MirroredName) -> Result<(), StoreError> {
+        let (path, bad) = (self.paths.links(name), Arc::clone(&self.bad));
+        let listed = path.clone();
+        let look = move || {
+            for (_, link) in digests_below(&listed, &bad) {
+                bad.accept(Wanted::Object, || link.display().to_string(), is_file(&link));
+            }
+            Ok(())
+        };
+        on_disk("list", &path, look).await?;
+        self.count_tags(name).await.map(drop)
     }
 
     /// Returns the sizes of complete blobs, in bytes; 0 for those that are not cached.
     pub async fn sizes(&self, digests: Vec<Digest>) -> Result<Vec<u64>, StoreError> {
         let paths: Vec<_> = digests.iter().map(|digest| self.paths.blob(digest)).collect();
+        let bad = Arc::clone(&self.bad);
         on_disk("read", &self.paths.blobs(), move || {
-            let size = |path| Ok(disk::optional(disk::metadata(path))?.map_or(0, |file| file.len()));
-            paths.iter().map(|path| size(path)).collect()
+            let found = |path: &Path| {
+                let found = disk::optional(disk::metadata(path));
+                bad.accept(Wanted::Object, || path.display().to_string(), found).flatten()
+            };
+            let size = |path| found(path).filter(|found| found.is_file()).map_or(0, |found| found.len());
+            Ok(paths.iter().map(|path| size(path)).collect())
         })
         .await
     }
 
     /// Returns the number of tags that have a record.
     pub async fn count_tags(&self, name: &MirroredName) -> Result<u64, StoreError> {
-        let path = self.paths.tags(name);
-        let listed = path.clone();
-        on_disk("list", &path, move || Ok(disk::list(&listed)?.len() as u64)).await
+        Ok(self.tags(name).await?.len() as u64)
     }
 
     /// Returns true if there is any record of the repository.
@@ -113,5 +131,13 @@ fn move_away(folder: &Path, away: &Path) -> io::Result<bool> {
     match disk::move_dir(folder, away) {
         Err(error) if matches!(error.kind(), CrossesDevices | StorageFull | QuotaExceeded) => disk::remove_dir(folder),
         moved => moved,
+    }
+}
+
+/// Fails if there is anything but a file at a path.
+fn is_file(path: &Path) -> io::Result<()> {
+    match disk::optional(disk::metadata(path))? {
+        Some(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Ok(()),
     }
 }

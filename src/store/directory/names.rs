@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::state::{Comparison, FolderState};
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::driver::{Backend, Driver};
 use crate::store::key::ObjectKey;
 use crate::store::{Page, StoreError};
@@ -26,6 +27,7 @@ pub struct Names {
     /// An async lock: a page holds it while it compares folders.
     tree: Arc<Mutex<Tree>>,
     clock: Clock,
+    bad: Arc<BadEntries>,
 }
 
 /// A part of a repository that has a folder of its own.
@@ -71,14 +73,21 @@ struct Folder {
 struct Reader<'r> {
     driver: &'r dyn Driver,
     clock: &'r Clock,
+    bad: &'r BadEntries,
 }
 
 impl Names {
     /// Returns the repositories below `root`. A folder whose path is no name (`is_name`) is left out with everything in
     /// it.
-    pub fn new(backend: Backend, root: ObjectKey, is_name: fn(&str) -> bool, clock: Clock) -> Self {
+    pub fn new(
+        backend: Backend,
+        root: ObjectKey,
+        is_name: fn(&str) -> bool,
+        clock: Clock,
+        bad: Arc<BadEntries>,
+    ) -> Self {
         let tree = Arc::new(Mutex::new(Tree::new(root.clone(), is_name)));
-        Self { backend, root, is_name, tree, clock }
+        Self { backend, root, is_name, tree, clock, bad }
     }
 
     /// Returns up to `limit` repositories after `after` that have one of `parts`.
@@ -88,14 +97,16 @@ impl Names {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<String>, StoreError> {
-        let (after, clock) = (after.unwrap_or_default().to_owned(), self.clock.clone());
+        let (after, clock, bad) = (after.unwrap_or_default().to_owned(), self.clock.clone(), Arc::clone(&self.bad));
         if self.backend.driver().changes().is_none() {
             let mut tree = Tree::new(self.root.clone(), self.is_name);
-            let list = move |driver: &dyn Driver| tree.page(parts, after, limit, &Reader { driver, clock: &clock });
+            let list =
+                move |driver: &dyn Driver| tree.page(parts, after, limit, &Reader { driver, clock: &clock, bad: &bad });
             return self.backend.run("list", &self.root, list).await;
         }
         let mut tree = Arc::clone(&self.tree).lock_owned().await;
-        let list = move |driver: &dyn Driver| tree.page(parts, after, limit, &Reader { driver, clock: &clock });
+        let list =
+            move |driver: &dyn Driver| tree.page(parts, after, limit, &Reader { driver, clock: &clock, bad: &bad });
         self.backend.run("list", &self.root, list).await
     }
 
@@ -141,13 +152,23 @@ impl Tree {
         Ok(found)
     }
 
-    /// Brings one folder up to date and returns the parts in it.
+    /// Brings one folder up to date and returns the parts in it. A folder that cannot be read is noted and has none. The root must
+    /// be readable.
     fn refresh(&mut self, name: &str, reader: &Reader) -> io::Result<Parts> {
+        let refreshed = self.try_refresh(name, reader);
+        if name.is_empty() {
+            return refreshed;
+        }
+        let place = || reader.driver.describe(&self.root.join(name));
+        Ok(reader.bad.accept(Wanted::Folder, place, refreshed).unwrap_or_default())
+    }
+
+    fn try_refresh(&mut self, name: &str, reader: &Reader) -> io::Result<Parts> {
         let Some(known) = self.known.get(name).copied() else { return Ok(Parts::default()) };
         let folder = if name.is_empty() { self.root.clone() } else { self.root.join(name) };
         match known.state.compare(reader.driver, &folder, reader.clock.now())? {
             Comparison::Unchanged => Ok(known.parts),
-            Comparison::Stale(state) => self.list(name, &folder, state, reader.driver),
+            Comparison::Stale(state) => self.list(name, &folder, state, reader),
             Comparison::Gone => {
                 self.forget(name);
                 Ok(Parts::default())
@@ -155,16 +176,20 @@ impl Tree {
         }
     }
 
-    fn list(&mut self, name: &str, folder: &ObjectKey, state: FolderState, driver: &dyn Driver) -> io::Result<Parts> {
+    fn list(&mut self, name: &str, folder: &ObjectKey, state: FolderState, reader: &Reader) -> io::Result<Parts> {
         let (mut parts, mut inner) = (Parts::default(), Vec::new());
-        driver.each_child(folder, &mut |child| match Part::of(&child.name) {
+        let foreign = |name: &str| reader.bad.foreign(reader.driver.describe(&folder.join(name)), name);
+        reader.driver.each_child(folder, &mut |child| match Part::of(&child.name) {
+            _ if !child.is_folder => foreign(&child.name),
             Some(part) => parts.add(part),
             // A repository's own entries begin with an underscore; names cannot.
-            None if !child.is_folder || child.name.starts_with('_') => {}
+            None if child.name.starts_with('_') => {}
             None => {
                 let inside = if name.is_empty() { child.name } else { format!("{name}/{}", child.name) };
                 if (self.is_name)(&inside) {
                     inner.push(inside.into_boxed_str());
+                } else {
+                    foreign(inside.rsplit('/').next().unwrap_or(&inside));
                 }
             }
         })?;

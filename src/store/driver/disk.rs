@@ -49,8 +49,12 @@ impl Driver for DiskDriver {
     }
 
     fn stat(&self, key: &ObjectKey) -> io::Result<Option<ObjectStat>> {
-        let found = disk::optional(disk::metadata(&self.path(key)))?;
-        Ok(found.map(|file| ObjectStat { size: file.len(), modified: file.modified().ok() }))
+        let path = self.path(key);
+        let Some(found) = disk::optional(disk::metadata(&path))? else { return Ok(None) };
+        if found.is_dir() {
+            return disk::located(&path, Err(io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(Some(ObjectStat { size: found.len(), modified: found.modified().ok() }))
     }
 
     fn exists(&self, key: &ObjectKey) -> io::Result<bool> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::store::StoredBlob;
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::key::ObjectKey;
 use crate::sys::disk::{self, Changed, Share};
 use crate::sys::{Clock, ReadAt};
@@ -80,6 +81,11 @@ impl dyn Driver + '_ {
         self.each_child(folder, &mut |child| children.push(child))?;
         children.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(children)
+    }
+
+    /// Returns the children of a folder, sorted by name; none if it cannot be read, which is noted.
+    pub fn readable_children(&self, folder: &ObjectKey, bad: &BadEntries) -> Vec<Child> {
+        bad.accept(Wanted::Folder, || self.describe(folder), self.children(folder)).unwrap_or_default()
     }
 }
 
@@ -177,7 +183,10 @@ impl LocalFile {
     /// Opens the file for reading. Blocks.
     pub fn open(&self) -> io::Result<Option<StoredBlob>> {
         let Some(file) = disk::optional(disk::open(&self.0))? else { return Ok(None) };
-        let size = file.metadata()?.len();
-        Ok(Some(StoredBlob::new(Arc::new(file), size)))
+        let found = file.metadata()?;
+        if found.is_dir() {
+            return disk::located(&self.0, Err(io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(Some(StoredBlob::new(Arc::new(file), found.len())))
     }
 }

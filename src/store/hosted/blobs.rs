@@ -2,11 +2,13 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::links;
 use super::store::HostedStore;
 use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::cache::CacheStore;
 use crate::store::driver::Driver;
 use crate::store::key::ObjectKey;
@@ -94,7 +96,8 @@ impl HostedStore {
         &self,
         mut visit: impl FnMut(HostedBlob) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.backend.run("list", &layout::blobs(), move |driver| walk(driver, &|_| true, &mut visit)).await
+        let bad = Arc::clone(&self.bad);
+        self.backend.run("list", &layout::blobs(), move |driver| walk((driver, &bad), &|_| true, &mut visit)).await
     }
 
     /// Removes stored bytes. The caller makes sure, under all locks, that no repository has a link to them. Returns
@@ -112,10 +115,11 @@ impl HostedStore {
 
     /// Returns the amount of the pushed content that `counts` accepts. Looks at every object of it.
     pub async fn amount_of(&self, counts: impl Fn(&Digest) -> bool + Send + 'static) -> Result<Amount, StoreError> {
+        let bad = Arc::clone(&self.bad);
         self.backend
             .run("list", &layout::blobs(), move |driver| {
                 let mut amount = Amount::default();
-                walk(driver, &counts, &mut |blob| {
+                walk((driver, &bad), &counts, &mut |blob| {
                     amount.add(blob.size);
                     ControlFlow::Continue(())
                 })?;
@@ -124,27 +128,40 @@ impl HostedStore {
             .await
     }
 
-    /// Returns the sizes of stored bytes; 0 for those that are gone.
+    /// Returns the sizes of stored bytes; 0 for those that are gone or cannot be read.
     pub async fn sizes(&self, digests: Vec<Digest>) -> Result<Vec<u64>, StoreError> {
+        let bad = Arc::clone(&self.bad);
         self.backend
             .run("read", &layout::blobs(), move |driver| {
-                let size = |digest| Ok(driver.stat(&layout::blob(digest))?.map_or(0, |found| found.size));
-                digests.iter().map(size).collect()
+                let stat =
+                    |key: &ObjectKey| bad.accept(Wanted::Object, || driver.describe(key), driver.stat(key)).flatten();
+                Ok(digests.iter().map(|digest| stat(&layout::blob(digest)).map_or(0, |found| found.size)).collect())
             })
             .await
     }
 }
 
-/// Walks over `blobs/ALGORITHM/AB/HEX/data` and visits the blobs that `counts` accepts.
+/// A driver, and the entries that cannot be used.
+type Survey<'d> = (&'d dyn Driver, &'d BadEntries);
+
+/// Walks over `blobs/ALGORITHM/AB/HEX/data` and visits the blobs that `counts` accepts. Entries that cannot be used are noted.
 fn walk(
-    driver: &dyn Driver,
+    (driver, bad): Survey,
     counts: &dyn Fn(&Digest) -> bool,
     visit: &mut dyn FnMut(HostedBlob) -> ControlFlow<()>,
 ) -> io::Result<()> {
+    // Without this folder nothing is known of any blob.
     for algorithm in driver.children(&layout::blobs())? {
         let folder = layout::blobs().join(&algorithm.name);
-        for first in driver.children(&folder)? {
-            if walk_folder(driver, &algorithm.name, &folder.join(&first.name), (counts, visit))?.is_break() {
+        if !algorithm.is_folder {
+            bad.foreign(driver.describe(&folder), &algorithm.name);
+            continue;
+        }
+        for first in driver.readable_children(&folder, bad) {
+            let within = folder.join(&first.name);
+            if !first.is_folder || !is_prefix(&first.name) {
+                bad.foreign(driver.describe(&within), &first.name);
+            } else if walk_folder((driver, bad), &algorithm.name, &within, (counts, visit)).is_break() {
                 return Ok(());
             }
         }
@@ -154,22 +171,30 @@ fn walk(
 
 type Visitor<'v> = (&'v dyn Fn(&Digest) -> bool, &'v mut dyn FnMut(HostedBlob) -> ControlFlow<()>);
 
+/// Returns true for the two digits that the blobs of a folder begin with.
+fn is_prefix(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn walk_folder(
-    driver: &dyn Driver,
+    (driver, bad): Survey,
     algorithm: &str,
     folder: &ObjectKey,
     (counts, visit): Visitor,
-) -> io::Result<ControlFlow<()>> {
-    for child in driver.children(folder)? {
-        let Ok(digest) = Digest::from_parts(algorithm, &child.name) else { continue };
+) -> ControlFlow<()> {
+    for child in driver.readable_children(folder, bad) {
+        let inside = folder.join(&child.name);
+        let Ok(digest) = Digest::from_parts(algorithm, &child.name) else {
+            bad.foreign(driver.describe(&inside), &child.name);
+            continue;
+        };
         if !counts(&digest) {
             continue;
         }
-        let Some(found) = driver.stat(&folder.join(&child.name).join("data"))? else { continue };
-        let blob = HostedBlob { digest, size: found.size, stored_at: found.modified };
-        if visit(blob).is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
+        let data = inside.join("data");
+        let found = bad.accept(Wanted::Object, || driver.describe(&data), driver.stat(&data)).flatten();
+        let Some(found) = found else { continue };
+        visit(HostedBlob { digest, size: found.size, stored_at: found.modified })?;
     }
-    Ok(ControlFlow::Continue(()))
+    ControlFlow::Continue(())
 }

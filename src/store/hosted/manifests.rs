@@ -170,7 +170,18 @@ impl HostedStore {
     /// Returns the number of tags of a repository.
     pub async fn count_tags(&self, repository: &RepositoryName) -> Result<u64, StoreError> {
         let folder = layout::tags(repository);
-        let listed = folder.clone();
-        self.backend.run("list", &folder, move |driver| Ok(driver.children(&listed)?.len() as u64)).await
+        let (listed, bad) = (folder.clone(), Arc::clone(&self.bad));
+        let count = move |driver: &dyn Driver| {
+            let mut count = 0;
+            driver.each_child(&listed, &mut |child| {
+                if child.is_folder && child.name.parse::<Tag>().is_ok() {
+                    count += 1;
+                } else {
+                    bad.foreign(driver.describe(&listed.join(&child.name)), &child.name);
+                }
+            })?;
+            Ok(count)
+        };
+        self.backend.run("list", &folder, count).await
     }
 }

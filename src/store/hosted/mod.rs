@@ -17,6 +17,7 @@ mod pulls;
 mod referrers;
 mod missing;
 mod repositories;
+mod survey;
 mod removal;
 
 pub use blobs::HostedBlob;

@@ -9,6 +9,7 @@ use super::revisions::{Revision, hash_type};
 use super::store::HostedStore;
 use super::{links, manifest_file};
 use crate::oci::{Algorithm, Digest, Manifest, Referrers, ReferrersPage, ReferrersQuery, RepositoryName};
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::driver::Driver;
 use crate::store::{StoreError, layout};
 
@@ -22,15 +23,16 @@ impl HostedStore {
         let asked_at = self.clock.moment();
         let mut known = self.revisions.of(repository).lock_owned().await;
         let (clock, query, name) = (self.clock.clone(), query.clone(), repository.clone());
+        let bad = Arc::clone(&self.bad);
         let answer = move |driver: &dyn Driver| {
             // Another request may have brought the list up to date while this one waited for it.
             if !known.is_newer_than(asked_at) {
-                known.refresh(driver, &name, &clock)?;
+                known.refresh((driver, &bad), &name, &clock)?;
             }
             let held = known.all();
             drop(known);
             let is_empty = held.iter().all(|revisions| revisions.is_empty());
-            Ok((page(driver, &name, &held, &query)?, is_empty))
+            Ok((page((driver, &bad), &name, &held, &query), is_empty))
         };
         let (page, is_empty) = self.backend.run("list", &layout::repository(repository), answer).await?;
         if is_empty {
@@ -40,20 +42,22 @@ impl HostedStore {
     }
 }
 
-/// Makes the requested page. Each entry is read from the storage.
+/// Makes the requested page. Each entry is read from the storage. One that cannot be read is left out.
 fn page(
-    driver: &dyn Driver,
+    (driver, bad): (&dyn Driver, &BadEntries),
     repository: &RepositoryName,
     held: &[Arc<[Revision]>],
     query: &ReferrersQuery,
-) -> io::Result<ReferrersPage> {
+) -> ReferrersPage {
+    let place = |digest: &Digest| driver.describe(&layout::revision_link(repository, digest));
     let refers = |revision: &&Revision| revision.may_refer_to(&query.subject);
     // A manifest that was pushed by its sha512 is linked by its sha256 too. It is listed once, by the digest that it
     // was pushed with.
     let mut listed_otherwise = HashSet::new();
     for revision in held.iter().flat_map(|revisions| revisions.iter()).filter(refers) {
         if revision.digest.algorithm() != Algorithm::Sha256 {
-            listed_otherwise.extend(links::manifest_content(driver, repository, &revision.digest)?);
+            let content = links::manifest_content(driver, repository, &revision.digest);
+            listed_otherwise.extend(bad.accept(Wanted::Object, || place(&revision.digest), content).flatten());
         }
     }
     let wanted_type = query.artifact_type.as_deref().map(|wanted| hash_type(Some(wanted)));
@@ -63,7 +67,9 @@ fn page(
     let mut filling = query.begin();
     let wanted = held.iter().flat_map(|revisions| revisions.iter()).filter(refers).filter(is_wanted);
     for revision in wanted.filter(|revision| !listed_otherwise.contains(&revision.digest)) {
-        let Some((stored, manifest)) = read(driver, repository, &revision.digest)? else { continue };
+        let found = read(driver, repository, &revision.digest);
+        let found = bad.accept(Wanted::Object, || place(&revision.digest), found).flatten();
+        let Some((stored, manifest)) = found else { continue };
         if manifest.subject().is_none_or(|subject| subject.digest != query.subject) {
             continue;
         }
@@ -72,7 +78,7 @@ fn page(
             break;
         }
     }
-    Ok(filling.finish())
+    filling.finish()
 }
 
 /// Reads and parses a manifest that the repository holds; `None` also if it cannot be parsed.

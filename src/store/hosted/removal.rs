@@ -6,12 +6,14 @@
 //! it would bring them back. The next start finishes a deletion that was interrupted.
 
 use std::io;
+use std::sync::Arc;
 
 use super::links;
 use super::locks::RepositoryLock;
 use super::store::HostedStore;
 use super::trash::{Trash, forget_record};
 use crate::oci::{Algorithm, Digest, RepositoryName, Tag};
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::driver::{Driver, Durability};
 use crate::store::{StoreError, layout};
 use crate::sys::disk::Share;
@@ -194,9 +196,10 @@ impl HostedStore {
     /// Returns what a deleted manifest has left. Looks at every tag, without the lock.
     async fn remnants(&self, repository: &RepositoryName, content: &Digest) -> Result<Vec<Remnant>, StoreError> {
         let (key, repository, content) = (layout::manifests(repository), repository.clone(), *content);
+        let bad = Arc::clone(&self.bad);
         let look = move |driver: &dyn Driver| {
-            let tags = tags_of(driver, &repository, &content)?;
-            let links = other_digests(driver, &repository, &content)?;
+            let tags = tags_of((driver, &bad), &repository, &content)?;
+            let links = other_digests((driver, &bad), &repository, &content)?;
             Ok(tags.into_iter().map(Remnant::Tag).chain(links.into_iter().map(Remnant::Link)).collect())
         };
         self.backend.run("list", &key, look).await
@@ -280,28 +283,36 @@ fn untag(driver: &dyn Driver, name: &RepositoryName, tag: &Tag, trash: &mut Tras
     Ok(was_there)
 }
 
-/// Returns the tags that name these bytes.
-fn tags_of(driver: &dyn Driver, repository: &RepositoryName, content: &Digest) -> io::Result<Vec<Tag>> {
-    let (mut names, mut failure) = (Vec::new(), None);
+/// Returns the tags that name these bytes. A tag that cannot be read is noted and left alone.
+fn tags_of(
+    (driver, bad): (&dyn Driver, &BadEntries),
+    repository: &RepositoryName,
+    content: &Digest,
+) -> io::Result<Vec<Tag>> {
+    let mut names = Vec::new();
     driver.each_child(&layout::tags(repository), &mut |child| {
         let Ok(tag) = child.name.parse::<Tag>() else { return };
-        match links::read(driver, &layout::tag_current(repository, &tag)) {
-            Ok(named) if named.as_ref() == Some(content) => names.push(tag),
-            Ok(_) => {}
-            Err(error) => failure = Some(error),
+        let link = layout::tag_current(repository, &tag);
+        let named = bad.accept(Wanted::Object, || driver.describe(&link), links::read(driver, &link)).flatten();
+        if named.as_ref() == Some(content) {
+            names.push(tag);
         }
     })?;
-    failure.map_or(Ok(names), Err)
+    Ok(names)
 }
 
 /// Returns the digests of other algorithms under which a repository has a link to these bytes.
-fn other_digests(driver: &dyn Driver, repository: &RepositoryName, content: &Digest) -> io::Result<Vec<Digest>> {
+fn other_digests(
+    (driver, bad): (&dyn Driver, &BadEntries),
+    repository: &RepositoryName,
+    content: &Digest,
+) -> io::Result<Vec<Digest>> {
     let folder = layout::revisions_by(repository, Algorithm::Sha512);
-    let mut same = Vec::new();
-    for digest in links::digests_in(driver, &folder, Algorithm::Sha512)? {
-        if digest != *content && links::read(driver, &folder.join(&digest.hex()).join("link"))? == Some(*content) {
-            same.push(digest);
-        }
-    }
+    let mut same = links::digests_in(driver, &folder, Algorithm::Sha512)?;
+    same.retain(|digest| {
+        let link = layout::revision_link(repository, digest);
+        let named = bad.accept(Wanted::Object, || driver.describe(&link), links::read(driver, &link)).flatten();
+        digest != content && named.as_ref() == Some(content)
+    });
     Ok(same)
 }

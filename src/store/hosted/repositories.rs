@@ -1,10 +1,12 @@
 //! Hosted repositories as a whole: their list, their content, their removal.
 
 use std::io;
+use std::sync::Arc;
 
 use super::links;
 use super::store::HostedStore;
 use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::directory::Part;
 use crate::store::driver::Driver;
 use crate::store::{Page, StoreError, layout};
@@ -36,10 +38,11 @@ impl HostedStore {
         self.backend.run("read", &key, move |driver| exists(driver, &repository)).await
     }
 
-    /// Returns the digests that the content of a repository lies under, each once.
+    /// Returns the digests that the content of a repository lies under, each once. Links that cannot be read are left out.
     pub async fn digests(&self, repository: &RepositoryName) -> Result<Vec<Digest>, StoreError> {
         let (key, repository) = (layout::repository(repository), repository.clone());
-        self.backend.run("list", &key, move |driver| linked(driver, &repository)).await
+        let bad = Arc::clone(&self.bad);
+        self.backend.run("list", &key, move |driver| Ok(linked(driver, &bad, &repository))).await
     }
 }
 
@@ -48,17 +51,28 @@ fn exists(driver: &dyn Driver, repository: &RepositoryName) -> io::Result<bool> 
 }
 
 /// Returns the digests that the links of a repository name.
-fn linked(driver: &dyn Driver, repository: &RepositoryName) -> io::Result<Vec<Digest>> {
+fn linked(driver: &dyn Driver, bad: &BadEntries, repository: &RepositoryName) -> Vec<Digest> {
     let mut found = Vec::new();
     for folder in [layout::layers(repository), layout::revisions(repository)] {
-        // Under sha256 the name of the link is the digest of the bytes. Under another algorithm the link tells it.
-        found.extend(links::digests_in(driver, &folder.join(Algorithm::Sha256.as_str()), Algorithm::Sha256)?);
-        let other = folder.join(Algorithm::Sha512.as_str());
-        for digest in links::digests_in(driver, &other, Algorithm::Sha512)? {
-            found.extend(links::read(driver, &other.join(&digest.hex()).join("link"))?);
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let folder = folder.join(algorithm.as_str());
+            for child in driver.readable_children(&folder, bad) {
+                let place = folder.join(&child.name);
+                let link = place.join("link");
+                match Digest::from_parts(algorithm.as_str(), &child.name) {
+                    // Under sha256 the name of the link is the digest of the bytes.
+                    Ok(digest) if algorithm == Algorithm::Sha256 => found.push(digest),
+                    // Under another algorithm the link tells it.
+                    Ok(_) => {
+                        let named = links::read(driver, &link);
+                        found.extend(bad.accept(Wanted::Object, || driver.describe(&link), named).flatten());
+                    }
+                    Err(_) => bad.foreign(driver.describe(&place), &child.name),
+                }
+            }
         }
     }
     found.sort_unstable();
     found.dedup();
-    Ok(found)
+    found
 }

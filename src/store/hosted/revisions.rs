@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{links, manifest_file};
 use crate::oci::{Algorithm, Digest, Manifest, RepositoryName};
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::directory::{Comparison, FolderState};
 use crate::store::driver::Driver;
 use crate::store::layout;
@@ -91,10 +92,15 @@ impl Revisions {
     }
 
     /// Reads the manifests of a repository into memory. Returns how many it has. Blocks.
-    pub fn enter(&self, driver: &dyn Driver, repository: &RepositoryName, clock: &Clock) -> io::Result<usize> {
+    pub fn enter(
+        &self,
+        (driver, bad): (&dyn Driver, &BadEntries),
+        repository: &RepositoryName,
+        clock: &Clock,
+    ) -> io::Result<usize> {
         let shared = self.of(repository);
         let mut known = shared.blocking_lock();
-        known.refresh(driver, repository, clock)?;
+        known.refresh((driver, bad), repository, clock)?;
         let count = known.sha256.revisions.len() + known.sha512.revisions.len();
         if count == 0 {
             self.forget(repository);
@@ -115,11 +121,16 @@ impl KnownRevisions {
     }
 
     /// Brings the manifests up to date with the storage. Blocks.
-    pub fn refresh(&mut self, driver: &dyn Driver, repository: &RepositoryName, clock: &Clock) -> io::Result<()> {
+    pub fn refresh(
+        &mut self,
+        (driver, bad): (&dyn Driver, &BadEntries),
+        repository: &RepositoryName,
+        clock: &Clock,
+    ) -> io::Result<()> {
         let begun = clock.moment();
         for (algorithm, folder) in [(Algorithm::Sha256, &mut self.sha256), (Algorithm::Sha512, &mut self.sha512)] {
             folder.list(driver, repository, algorithm, clock)?;
-            folder.read_unknown(driver, repository)?;
+            folder.read_unknown((driver, bad), repository);
         }
         self.checked = Some(begun);
         Ok(())
@@ -154,16 +165,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Reads the manifests whose role is not known yet.
-    fn read_unknown(&mut self, driver: &dyn Driver, repository: &RepositoryName) -> io::Result<()> {
+    /// Reads the manifests whose role is not known yet. The role of one that cannot be read stays unknown.
+    fn read_unknown(&mut self, (driver, bad): (&dyn Driver, &BadEntries), repository: &RepositoryName) {
         let is_unknown = |revision: &Revision| revision.role == Role::Unknown;
         for at in (0..self.revisions.len()).filter(|at| is_unknown(&self.revisions[*at])).collect::<Vec<_>>() {
-            let role = Role::read(driver, repository, &self.revisions[at].digest)?;
+            let digest = self.revisions[at].digest;
+            let place = || driver.describe(&layout::revision_link(repository, &digest));
+            let read = Role::read(driver, repository, &digest);
+            let role = bad.accept(Wanted::Object, place, read).unwrap_or(Role::Unknown);
             if role != Role::Unknown {
                 Arc::make_mut(&mut self.revisions)[at].role = role;
             }
         }
-        Ok(())
     }
 }
 

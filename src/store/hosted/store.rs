@@ -6,6 +6,7 @@ use super::locks::{AllLocks, Locks, RepositoryLock};
 use super::revisions::Revisions;
 use super::upload::{Reclaiming, UploadTable};
 use crate::oci::RepositoryName;
+use crate::store::bad_entries::{BadEntries, BadEntry};
 use crate::store::directory::{Holders, Names, TagLists};
 use crate::store::driver::{Backend, Driver};
 use crate::store::private::PrivateStore;
@@ -25,15 +26,17 @@ pub struct HostedStore {
     pub(super) reclaiming: Arc<Reclaiming>,
     locks: Locks,
     private: PrivateStore,
+    pub(in crate::store) bad: Arc<BadEntries>,
     pub(in crate::store) clock: Clock,
 }
 
 impl HostedStore {
     pub(in crate::store) fn new(driver: Arc<dyn Driver>, clock: Clock) -> Self {
         let backend = Backend::new(driver);
+        let bad = Arc::clone(backend.bad());
         let is_name = |name: &str| name.parse::<RepositoryName>().is_ok();
         Self {
-            names: Names::new(backend.clone(), layout::repositories(), is_name, clock.clone()),
+            names: Names::new(backend.clone(), layout::repositories(), is_name, clock.clone(), Arc::clone(&bad)),
             revisions: Arc::default(),
             holders: Arc::default(),
             tag_lists: Arc::new(TagLists::new()),
@@ -42,6 +45,7 @@ impl HostedStore {
             locks: Locks::new(backend.clone()),
             private: PrivateStore::new(backend.clone(), clock.clone()),
             backend,
+            bad,
             clock,
         }
     }
@@ -55,6 +59,11 @@ impl HostedStore {
     /// uploads.
     pub async fn lock_all(&self) -> Result<AllLocks, StoreError> {
         self.locks.lock_all().await
+    }
+
+    /// Returns the entries of pushed content that walks have found and that still cannot be used.
+    pub async fn bad_entries(&self) -> Vec<BadEntry> {
+        self.bad.list().await
     }
 
     /// Returns the records of pushes and pulls.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::store::HostedStore;
 use super::upload::{Hashed, Upload, UploadTable};
 use crate::oci::{Algorithm, Digest, RepositoryName};
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::directory::Part;
 use crate::store::driver::{Driver, Durability, OpenedWriter};
 use crate::store::key::ObjectKey;
@@ -159,14 +160,9 @@ impl HostedStore {
         for repository in self.uploading().await? {
             let uploads = layout::uploads(&repository);
             let listed = uploads.clone();
-            let found = self.backend.run("list", &uploads, move |driver| {
-                let mut found = Amount::default();
-                for upload in driver.children(&listed)?.into_iter().filter(|child| child.is_folder) {
-                    let data = driver.stat(&listed.join(&upload.name).join("data"))?;
-                    found.add(data.map_or(0, |data| data.size));
-                }
-                Ok(found)
-            });
+            let bad = Arc::clone(&self.bad);
+            let count = move |driver: &dyn Driver| Ok(count(driver, &listed, &bad));
+            let found = self.backend.run("list", &uploads, count);
             let found = found.await?;
             amount = Amount { count: amount.count + found.count, bytes: amount.bytes + found.bytes };
         }
@@ -177,6 +173,22 @@ impl HostedStore {
     pub(super) async fn uploading(&self) -> Result<Vec<RepositoryName>, StoreError> {
         Ok(self.names.all(&[Part::Uploads]).await?.iter().filter_map(|name| name.parse().ok()).collect())
     }
+}
+
+/// Returns the amount of the uploads below `_uploads`.
+fn count(driver: &dyn Driver, uploads: &ObjectKey, bad: &BadEntries) -> Amount {
+    let mut found = Amount::default();
+    for upload in driver.readable_children(uploads, bad) {
+        let folder = uploads.join(&upload.name);
+        if !upload.is_folder {
+            bad.foreign(driver.describe(&folder), &upload.name);
+            continue;
+        }
+        let data = folder.join("data");
+        let data = bad.accept(Wanted::Object, || driver.describe(&data), driver.stat(&data));
+        found.add(data.flatten().map_or(0, |data| data.size));
+    }
+    found
 }
 
 /// Removes the uploads below `_uploads` that are older than `age` and that no request holds. An upload that cannot be

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::files::{optional, parent};
+use super::located::located;
+use super::nearest::nearest;
 
 /// An entry of a directory.
 #[derive(Clone, Debug)]
@@ -28,11 +30,11 @@ pub fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
 /// Passes each entry of a directory to `visit`, in no order, while the directory is read: there may be millions.
 /// Otherwise it does the same as [`list`].
 pub fn each(path: &Path, mut visit: impl FnMut(DirEntry)) -> io::Result<()> {
-    let Some(directory) = optional(fs::read_dir(path))? else { return Ok(()) };
+    let Some(directory) = optional(located(path, fs::read_dir(path)))? else { return Ok(()) };
     for entry in directory {
-        let entry = entry?;
+        let entry = located(path, entry)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        visit(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
+        visit(DirEntry { name, is_dir: located(path, entry.file_type())?.is_dir() });
     }
     Ok(())
 }
@@ -59,7 +61,7 @@ impl Changed {
 
 /// Returns the time of a directory's last change; `None` if there is no such directory.
 pub fn changed(directory: &Path) -> io::Result<Option<Changed>> {
-    let found = optional(fs::metadata(directory))?.filter(Metadata::is_dir);
+    let found = optional(located(directory, fs::metadata(directory)))?.filter(Metadata::is_dir);
     let nanos = |found: Metadata| found.ctime().saturating_mul(1_000_000_000).saturating_add(found.ctime_nsec());
     // The epoch itself would be zero. Another constant serves as well, since times are only compared.
     Ok(found.map(|found| Changed(NonZeroI64::new(nanos(found)).unwrap_or(NonZeroI64::MIN))))
@@ -67,13 +69,13 @@ pub fn changed(directory: &Path) -> io::Result<Option<Changed>> {
 
 /// Makes a directory and its ancestors.
 pub fn make_dir(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
+    located(nearest(path), fs::create_dir_all(path))
 }
 
 /// Makes a directory that only its owner may enter.
 pub fn make_private_dir(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    located(nearest(path), fs::DirBuilder::new().recursive(true).mode(0o700).create(path))
 }
 
 /// Removes up to `above` directories above `file`, from the innermost one upwards, until one is not empty.

@@ -16,6 +16,7 @@ const MAX_SLICES: usize = 1024;
 
 pub use std::fs::Metadata;
 
+use super::located::located;
 use super::unsupported::is_unsupported;
 use crate::sys::clock::age_at;
 use crate::sys::random::random_id;
@@ -49,19 +50,19 @@ pub fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Reads a file that Entrepot wrote. Use [`super::read_named`] for files that a user names.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    fs::read(path)
+    located(path, fs::read(path))
 }
 
 /// Opens a file for reading.
 pub fn open(path: &Path) -> io::Result<File> {
-    File::open(path)
+    located(path, File::open(path))
 }
 
 /// Opens a file for reading and writing without truncating it. The file and its directories are made if they do not
 /// exist.
 pub fn open_writable(path: &Path) -> io::Result<File> {
-    make_parent(path)?;
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    located(path, make_parent(path))?;
+    located(path, OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path))
 }
 
 /// Makes a new file with this mode from the first moment on. It is an error if the file exists.
@@ -76,7 +77,7 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 /// Returns the metadata of a file or directory.
 pub fn metadata(path: &Path) -> io::Result<Metadata> {
-    fs::metadata(path)
+    located(path, fs::metadata(path))
 }
 
 /// Returns the time since a file was last modified. A time far ahead of `now`, the machine's clock, counts as very old.

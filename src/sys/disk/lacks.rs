@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::files::{TEMPORARY, parent, rename_durably, write_new};
+use super::located::located_step;
 use super::locks::{Share, lock_for_all};
 use super::unsupported::is_unsupported;
 use crate::sys::random::random_id;
@@ -45,19 +46,15 @@ pub fn rehearse_push(from: &Path, to: &Path) -> io::Result<Lacks> {
 }
 
 fn steps(arriving: &Path, complete: &Path) -> io::Result<Lacks> {
-    step("create and sync a file in", parent(arriving), write_new(arriving, b"probe"))?;
-    let file = step("open a file in", parent(arriving), File::open(arriving))?;
-    let locks = step("lock a file in", parent(arriving), lacking(lock_for_all(&file, Share::Alone).map(drop)))?;
-    step("move a file to", parent(complete), rename_durably(arriving, complete))?;
-    let sync = |path: &Path| step("sync", path, lacking(File::open(path).and_then(|directory| directory.sync_all())));
+    located_step("create and sync a file in", parent(arriving), write_new(arriving, b"probe"))?;
+    let file = located_step("open a file in", parent(arriving), File::open(arriving))?;
+    let locks = located_step("lock a file in", parent(arriving), lacking(lock_for_all(&file, Share::Alone).map(drop)))?;
+    located_step("move a file to", parent(complete), rename_durably(arriving, complete))?;
+    let sync =
+        |path: &Path| located_step("sync", path, lacking(File::open(path).and_then(|directory| directory.sync_all())));
     let directory_sync = sync(parent(arriving))? || sync(parent(complete))?;
-    let disk = |path: &Path| step("examine", path, fs::metadata(path)).map(|found| found.dev());
+    let disk = |path: &Path| located_step("examine", path, fs::metadata(path)).map(|found| found.dev());
     Ok(Lacks { locks, directory_sync, one_disk: disk(parent(arriving))? != disk(parent(complete))? })
-}
-
-/// Adds the step and the path to an error. The kind stays.
-fn step<T>(action: &str, path: &Path, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| io::Error::new(error.kind(), format!("cannot {action} {}: {error}", path.display())))
 }
 
 /// Returns true if the operation is not supported.

@@ -4,6 +4,8 @@
 #[cfg(test)]
 pub mod synced;
 mod unsupported;
+mod located;
+mod nearest;
 mod files;
 mod directories;
 mod temporary;
@@ -11,6 +13,7 @@ mod owner;
 mod probe;
 mod locks;
 mod lacks;
+mod usable;
 mod named;
 
 pub use directories::{
@@ -22,8 +25,11 @@ pub use files::{
     write_replace,
 };
 pub use lacks::{Lacks, rehearse_push};
+pub use located::{located, place_of};
 pub use locks::{LockedFile, Share, names, try_lock, try_share};
 pub use named::{NAMED_BYTES, explain, read_named};
+pub use nearest::nearest;
 pub use owner::{give, owner, process_owner};
-pub use probe::{Space, nearest, probe_makeable, probe_writable, space};
+pub use probe::{Space, probe_makeable, probe_writable, space};
 pub use temporary::remove_temporary;
+pub use usable::{exists, is_usable_directory, is_usable_file};

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::files::write_new;
+use super::located::located;
+use super::nearest::nearest;
 use crate::sys::random::random_id;
 
 /// The space of a file system, in bytes.
@@ -26,7 +28,7 @@ pub fn probe_writable(directory: &Path) -> io::Result<()> {
     let path = directory.join(format!(".probe-{}", random_id()));
     let probed = write_new(&path, b"probe");
     let _ = fs::remove_file(&path);
-    probed
+    located(directory, probed)
 }
 
 /// Checks that this directory can be made or, if it exists, that a file can be made in it. Everything that the check
@@ -38,11 +40,6 @@ pub fn probe_makeable(directory: &Path) -> io::Result<()> {
         return if found.is_dir() { probe_writable(directory) } else { Err(io::ErrorKind::NotADirectory.into()) };
     }
     let trial = existing.join(format!(".probe-{}", random_id()));
-    fs::create_dir(&trial)?;
+    located(existing, fs::create_dir(&trial))?;
     fs::remove_dir(&trial)
-}
-
-/// Returns the path itself if it exists, even as a link to nothing; otherwise its nearest existing ancestor.
-pub fn nearest(path: &Path) -> &Path {
-    path.ancestors().find(|path| fs::symlink_metadata(path).is_ok()).unwrap_or(Path::new("."))
 }

@@ -18,7 +18,8 @@ pub use images::DeletedImage;
 pub use repositories::{RepositoryEntry, RepositoryList, StoredTags, TagEntry};
 pub use upstreams::{BudgetStatus, CircuitStatus, EndpointStatus, UpstreamList, UpstreamStatus};
 pub use usage::{
-    BlobUsage, CacheTotals, DiskUsage, UnfinishedUsage, UnlinkedUsage, UploadUsage, UsageEntry, UsageLine, UsageTotals,
+    BadEntryUsage, BlobUsage, CacheTotals, DiskUsage, UnfinishedUsage, UnlinkedUsage, UploadUsage, UsageEntry,
+    UsageLine, UsageTotals,
 };
 pub use values::RepositoryKind;
 pub use warm::{BlobState, WarmLine, WarmOrder};

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::values::RepositoryKind;
 use crate::auth::{Action, Caller};
 use crate::oci::ImageRepository;
-use crate::registry::{Amount, RegistryError, RepositoryUsage, Unlinked, UsageReport, UsageStep};
+use crate::registry::{Amount, BadEntry, RegistryError, RepositoryUsage, Unlinked, UsageReport, UsageStep};
 use crate::web::call::{Answer, Call};
 use crate::web::response::{Body, Cut, object};
 
@@ -25,7 +25,8 @@ use crate::web::response::{Body, Cut, object};
 ///   "uploads": {"count": 1, "bytes": 1048576},
 ///   "cache": {"blobs": 4300, "bytes": 57015322214, "links": 9120, "link_bytes": 37355520, "limit": 214748364800, "reserve": 10737418240},
 ///   "unfinished": {"blobs": 2, "bytes": 125829120, "arriving": 4194304},
-///   "disk": {"total": 999653638144, "free": 322122547200}
+///   "disk": {"total": 999653638144, "free": 322122547200},
+///   "bad_entries": [{"place": "/var/lib/registry/cache/blobs/sha256/ab", "problem": "Permission denied (os error 13)"}]
 /// }
 /// ```
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +41,17 @@ pub struct UsageTotals {
     pub unfinished: UnfinishedUsage,
     /// The file system.
     pub disk: DiskUsage,
+    /// The entries of the store that cannot be read or do not belong there. Everything else is served and counted.
+    #[serde(default)]
+    pub bad_entries: Vec<BadEntryUsage>,
+}
+
+/// An entry of the store that cannot be used.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BadEntryUsage {
+    /// The path.
+    pub place: String,
+    pub problem: String,
 }
 
 /// A number of blobs and their size.
@@ -197,7 +209,14 @@ impl From<UsageReport> for UsageTotals {
                 arriving: cache.arriving,
             },
             disk: DiskUsage { total: usage.total, free: usage.free },
+            bad_entries: usage.bad_entries.into_iter().map(BadEntryUsage::from).collect(),
         }
+    }
+}
+
+impl From<BadEntry> for BadEntryUsage {
+    fn from(BadEntry { place, problem }: BadEntry) -> Self {
+        Self { place, problem }
     }
 }
 

@@ -273,7 +273,7 @@ impl From<RegistryError> for Failure {
                 | UpstreamFailure::Denied => failure,
             },
             // The error of the disk names paths, so only the log gets it.
-            RegistryError::Storage(_) => Self {
+            RegistryError::Storage(_) | RegistryError::BadEntry(_) => Self {
                 message: "the registry's storage failed; its log has the reason, under the X-Request-Id of this answer"
                     .to_owned(),
                 internal: Some(error.to_string()),
@@ -345,7 +345,9 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
         RegistryError::NoPlatform { .. } => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
         RegistryError::NoRoom(_) => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable),
         RegistryError::Upstream { failure, .. } => classify_upstream(*failure),
-        RegistryError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown),
+        RegistryError::Storage(_) | RegistryError::BadEntry(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown)
+        }
         RegistryError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unavailable),
     }
 }

@@ -10,7 +10,13 @@ const MANIFESTS: &[Part] = &[Part::Manifests];
 
 fn names(root: &Path, clock: &Clock) -> Names {
     let backend = Backend::new(Arc::new(DiskDriver::new(root)));
-    Names::new(backend, ObjectKey::default(), |name| name.parse::<RepositoryName>().is_ok(), clock.clone())
+    Names::new(
+        backend,
+        ObjectKey::default(),
+        |name| name.parse::<RepositoryName>().is_ok(),
+        clock.clone(),
+        Arc::default(),
+    )
 }
 
 /// Reads all names in pages of `limit`, and checks them against all names at once.

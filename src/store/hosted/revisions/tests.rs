@@ -96,7 +96,8 @@ async fn known_revision_is_small() {
     both.put(&both.ours, &body(&both.subject, 1)).await;
     let (store, name) = (both.ours.clone(), both.name.clone());
     let entered =
-        crate::sys::blocking(move || store.revisions.enter(store.backend.driver(), &name, &store.clock)).await;
+        crate::sys::blocking(move || store.revisions.enter((store.backend.driver(), &store.bad), &name, &store.clock))
+            .await;
     assert_eq!(entered.unwrap(), 1);
     assert!(matches!(both.known()[..], [Role::Refers { .. }]), "the index read it without a question");
 }

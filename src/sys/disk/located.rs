@@ -1,0 +1,50 @@
+//! Errors that know the path that they are about. A walk over many directories fails at one of them.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error about one path.
+#[derive(Debug)]
+struct LocatedError {
+    path: PathBuf,
+    /// The step that failed. Without one, the text is that of the system alone.
+    step: Option<&'static str>,
+    source: io::Error,
+}
+
+impl fmt::Display for LocatedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Some(step) => write!(f, "cannot {step} {}: {}", self.path.display(), self.source),
+            None => self.source.fmt(f),
+        }
+    }
+}
+
+impl Error for LocatedError {}
+
+/// Adds the path to an error. Errors that mean "not found" stay as they are: in most cases they are no errors.
+pub fn located<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    result.map_err(|source| match source.kind() {
+        NotFound | NotADirectory | InvalidFilename => source,
+        _ if place_of(&source).is_some() => source,
+        _ => wrap(path, None, source),
+    })
+}
+
+/// Adds the path and the step that failed to an error.
+pub(super) fn located_step<T>(step: &'static str, path: &Path, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|source| wrap(path, Some(step), source))
+}
+
+fn wrap(path: &Path, step: Option<&'static str>, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), LocatedError { path: path.to_owned(), step, source })
+}
+
+/// Returns the path that an error is about, if it is known.
+pub fn place_of(error: &io::Error) -> Option<&Path> {
+    Some(&error.get_ref()?.downcast_ref::<LocatedError>()?.path)
+}

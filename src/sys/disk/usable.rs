@@ -1,0 +1,19 @@
+//! Checks whether an entry of a directory can be used.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+/// Returns true if a path names a directory that can be listed, or nothing.
+pub fn is_usable_directory(path: &Path) -> bool {
+    !exists(path) || fs::read_dir(path).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok()))
+}
+
+/// Returns true if a path names a file that can be opened for reading, or nothing.
+pub fn is_usable_file(path: &Path) -> bool {
+    !exists(path) || File::open(path).and_then(|file| file.metadata()).is_ok_and(|found| found.is_file())
+}
+
+/// Returns true if a path names anything, also if it is not known what.
+pub fn exists(path: &Path) -> bool {
+    super::files::optional(fs::symlink_metadata(path)).map_or(true, |found| found.is_some())
+}
