@@ -121,6 +121,9 @@ impl Fill {
                             // A client may give up before the upstream answers. Its next request joins this one.
                             let _ = self.watch().wait_for(|progress| progress.phase != Phase::Asking).await;
                             self.waiters.absent_for(grace).await;
+                            if let Some(given_up) = self.given_up.get() {
+                                given_up.passes.settled().await;
+                            }
                         }
                     }
                 } => {}

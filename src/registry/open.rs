@@ -78,7 +78,7 @@ pub async fn open(
         store: store.cache.clone(),
         ledger: Arc::clone(&ledger),
         fills,
-        flights: Flights::new(&machine.tasks),
+        flights: Flights::new(&machine),
         negative: NegativeCache::new(&machine.clock),
         pulls: config.mirror.follow.as_ref().map(|_| PullLog::new(&machine.clock)),
         machine: machine.clone(),

@@ -366,3 +366,50 @@ fn stream_of_another_repository_is_shared_only_with_a_right() {
     assert_eq!(mirror.client().get(&blob("library/three", digest)).status, 404);
     assert!([first, slow.rest()].concat() == content);
 }
+
+/// Requests a blob until it is answered otherwise than by 504. Returns the number of 504s.
+fn tries(mirror: &Registry, target: &str, range_of: Option<&str>, content: &[u8]) -> usize {
+    for tries in 0..50 {
+        let client = mirror.client();
+        let request = client.request("GET", target);
+        let answer = if let Some(range) = range_of { request.header("Range", range).send() } else { request.send() };
+        if answer.status != 504 {
+            assert!(answer.whole && answer.body == content, "{}: {}", answer.status, answer.text());
+            return tries;
+        }
+    }
+    panic!("{target} is never answered");
+}
+
+/// Each answer of the upstream takes longer than a client waits. The request for which the client did not wait goes on, and the
+/// next request joins it.
+#[test]
+fn stream_that_a_client_gave_up_is_joined_by_the_next() {
+    let content = noise(60, 4 * MIB);
+    for (asked, part) in [(None, &content[..]), (Some("bytes=1000-1999"), &content[1000..2000])] {
+        let upstream = Upstream::start();
+        let digest = upstream.blob("library/app", &content);
+        let mirror = mirror_with(&upstream, ", clientwait: 500ms", SMALL);
+        let target = blob("library/app", digest);
+        upstream.fault("GET", "/blobs/", Fault::Latency(Duration::from_millis(1800)));
+        assert!(tries(&mirror, &target, asked, part) > 0, "{asked:?}");
+        // The fill asks, and then the stream.
+        assert!(upstream.requests("GET", "/blobs/") <= 3, "{asked:?}: {}", upstream.requests("GET", "/blobs/"));
+        wait_until_stored(&mirror);
+        assert_eq!(metric(&mirror, "entrepot_passthrough_connections"), 0);
+    }
+}
+
+/// No client asks again, so that the connection of the answer is given up.
+#[test]
+fn stream_that_no_client_joins_ends() {
+    let upstream = Upstream::start();
+    let digest = upstream.blob("library/app", &noise(61, 4 * MIB));
+    let mirror = mirror_with(&upstream, ", clientwait: 500ms", SMALL);
+    upstream.fault("GET", "/blobs/", Fault::Latency(Duration::from_millis(800)));
+    while upstream.requests("GET", "/blobs/") < 2 {
+        assert_eq!(mirror.client().get(&blob("library/app", digest)).status, 504);
+    }
+    wait_until_stored(&mirror);
+    assert_eq!(metric(&mirror, "entrepot_passthrough_connections"), 0);
+}

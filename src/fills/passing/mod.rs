@@ -12,6 +12,7 @@ mod slow;
 mod connection;
 mod stream;
 mod pass;
+mod attendance;
 mod passes;
 mod reader;
 

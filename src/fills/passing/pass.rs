@@ -1,14 +1,13 @@
 //! One stream that passes through: its task fills the window, and its readers follow the window.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::patience::Patience;
 use super::reach::PassRange;
 use super::stream::PassStream;
-use super::window::{Room, Taken, Want, Window, WindowEnd};
+use super::window::{Taken, Want, Window, WindowEnd};
 use crate::fills::shared::{Shared, WINDOW_STEP};
 use crate::fills::source::BlobSource;
 use crate::oci::{Digest, MirroredName};
@@ -16,9 +15,6 @@ use crate::upstream::UpstreamError;
 
 /// The most steps of one window.
 const WINDOW_STEPS: usize = 8;
-
-/// A stream from which no reader has taken anything for this long ends. Its readers open another one when they read on.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// The answer of an upstream to a stream's request: the size of the blob, if it is stated.
 type PassAnswer = Result<Option<u64>, UpstreamError>;
@@ -31,8 +27,10 @@ pub(super) struct Pass {
     /// Tells readers that the window has changed.
     changed: watch::Sender<()>,
     /// Tells the task that a reader has taken something, waits, or has left.
-    moved: watch::Sender<()>,
+    pub(super) moved: watch::Sender<()>,
     answer: watch::Sender<Option<PassAnswer>>,
+    /// True until the stream has been answered and has a reader, or has waited for one.
+    pub(super) waits: watch::Sender<bool>,
 }
 
 /// A reader's place at a stream. Dropping it leaves the stream.
@@ -51,17 +49,14 @@ impl Pass {
         };
         let (name, window) = (source.name.clone(), Mutex::new(window));
         let (changed, moved, answer) = (watch::Sender::new(()), watch::Sender::new(()), watch::Sender::new(None));
-        let pass = Arc::new(Self { source: name, window, changed, moved, answer });
+        let waits = watch::Sender::new(true);
+        let pass = Arc::new(Self { source: name, window, changed, moved, answer, waits });
         let seat = pass.sit(want);
         let (ended, shared) = (EndOfPass(pass), shared.clone());
         let tasks = shared.machine.tasks.clone();
         tasks.spawn(async move {
-            let pass = &ended.0;
             let stream = PassStream::new(shared.clone(), digest, source.clone(), from, to);
-            tokio::select! {
-                () = pass.run(&shared, &source, stream) => {}
-                () = pass.deserted() => {}
-            }
+            ended.0.run(&shared, &source, stream).await;
         });
         seat
     }
@@ -85,16 +80,23 @@ impl Pass {
 
     fn sit(self: &Arc<Self>, want: &Want) -> Seat {
         let number = self.window().join(want.position);
+        self.moved.send_replace(());
         Seat { pass: Arc::clone(self), number, changed: self.changed.subscribe() }
     }
 
-    /// Asks the upstream, and fills the window until the stream ends.
+    /// Asks the upstream, and fills the window until the stream ends. A request for which the readers did not wait goes on:
+    /// the next reader joins it.
     async fn run(&self, shared: &Shared, source: &BlobSource, mut stream: PassStream) {
         let memory = self.grant_memory(shared).await;
         let outcome = match stream.begin().await {
             Ok(total) => {
                 self.answer.send_replace(Some(Ok(total)));
-                self.fill_window(shared, source, &mut stream).await
+                self.is_joined().await;
+                self.waits.send_replace(false);
+                tokio::select! {
+                    end = self.fill_window(shared, source, &mut stream) => end,
+                    () = self.deserted() => WindowEnd::Over,
+                }
             }
             Err(error) => {
                 self.answer.send_replace(Some(Err(error.clone())));
@@ -166,64 +168,13 @@ impl Pass {
         }
     }
 
-    /// Waits until the window has room. Returns false if no reader takes anything any more.
-    async fn room(&self, shared: &Shared, patience: &mut Patience) -> bool {
-        let mut moved = self.moved.subscribe();
-        loop {
-            moved.borrow_and_update();
-            let room = self.window().room();
-            let began = shared.hosts.now();
-            let limit = match room {
-                Room::Free => return true,
-                Room::Deserted => return false,
-                Room::Held => patience.left(began),
-                Room::Enough => IDLE,
-            };
-            // The sender belongs to this stream.
-            let waited = tokio::time::timeout(limit, moved.changed()).await;
-            match room {
-                Room::Enough if waited.is_err() => return false,
-                Room::Held => {
-                    patience.spend(began, shared.hosts.now());
-                    if waited.is_err() {
-                        self.window().drop_oldest();
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Waits until the last readers of a verified blob have finished, or take nothing any more.
-    async fn linger(&self) {
-        let mut moved = self.moved.subscribe();
-        while !self.window().is_deserted() {
-            moved.borrow_and_update();
-            if tokio::time::timeout(IDLE, moved.changed()).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Completes when no reader is left that this stream can serve.
-    async fn deserted(&self) {
-        let mut moved = self.moved.subscribe();
-        loop {
-            moved.borrow_and_update();
-            if self.window().is_deserted() {
-                return;
-            }
-            // The sender belongs to this stream.
-            let _ = moved.changed().await;
-        }
-    }
-
     fn finish(&self, outcome: WindowEnd) {
+        self.waits.send_replace(false);
         self.window().finish(outcome);
         self.changed.send_replace(());
     }
 
-    fn window(&self) -> MutexGuard<'_, Window> {
+    pub(super) fn window(&self) -> MutexGuard<'_, Window> {
         // A panic within an operation ends the stream, whose task finishes the window.
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }

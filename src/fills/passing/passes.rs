@@ -60,6 +60,14 @@ impl Passes {
         seat
     }
 
+    /// Completes when no stream waits for its answer, nor for its first reader after that.
+    pub async fn settled(&self) {
+        let streams = self.list().clone();
+        for stream in streams {
+            stream.settled().await;
+        }
+    }
+
     fn list(&self) -> MutexGuard<'_, Vec<Arc<Pass>>> {
         // Each change is one list operation, so a poisoned lock holds a complete list.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::negative_cache::Asked;
 use super::repository::MirrorRepository;
 use crate::fills::{ArrivingBlob, BlobSource, Fill, Interest, Joined, Phase, Proof, Waiter};
 use crate::oci::{ByteRange, Digest, MediaType, Reference};
@@ -35,6 +36,11 @@ impl MirrorRepository {
         {
             let progress = fill.progress();
             return Ok(Found::mirrored(progress.size, status_of(progress.phase)));
+        }
+        // A client may have given up waiting for this answer.
+        if let Some(late) = self.cached.context.flights.late_blob_heads.take(&(self.name().clone(), *digest)).await {
+            let size = late.map_err(|error| self.blob_error(&error, digest))?;
+            return Ok(Found::mirrored(size, CacheStatus::Fill));
         }
         let size = self.unless_absent(digest, self.prove(digest)).await?;
         Ok(Found::mirrored(size, CacheStatus::Miss))
@@ -161,9 +167,18 @@ impl MirrorRepository {
     async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
         let (mirror, asked) = (self.clone(), *digest);
         let work = move || async move {
-            let size = mirror.remote.upstream.head_blob(mirror.name().repository(), &asked).await?;
-            mirror.record_proof(&asked).await;
-            Ok(size)
+            let clock = &mirror.cached.context.machine.clock;
+            let began = clock.moment();
+            let answer = mirror.remote.upstream.head_blob(mirror.name().repository(), &asked).await;
+            match &answer {
+                Ok(_) => mirror.record_proof(&asked).await,
+                Err(_) => mirror.note_absence(Asked::Blob(asked), &answer).await,
+            }
+            if clock.since(began) >= mirror.remote.patience {
+                let late = &mirror.cached.context.flights.late_blob_heads;
+                late.keep((mirror.name().clone(), asked), answer.clone()).await;
+            }
+            answer
         };
         let flight = self.cached.context.flights.blob_heads.run((self.name().clone(), *digest), work).await;
         let asked = flight.map_err(|interrupted| self.interrupted(interrupted)).and_then(|flight| flight.value);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::oci::{Digest, MirroredName, Reference, Referrers, Tag};
 use crate::registry::answer::HeldManifest;
 use crate::registry::error::RegistryError;
-use crate::state::SingleFlight;
-use crate::sys::Tasks;
+use crate::state::{LateAnswers, SingleFlight};
+use crate::sys::Machine;
 use crate::upstream::{ManifestHead, UpstreamError};
 
 /// Holds the running questions. A key names the repository and the content that is asked for.
@@ -14,10 +14,15 @@ pub struct Flights {
     pub manifest_heads: SingleFlight<(MirroredName, Reference), Result<ManifestHead, UpstreamError>>,
     pub refreshes: SingleFlight<(MirroredName, Tag), Refreshed>,
     pub manifests: SingleFlight<(MirroredName, Reference), Result<HeldManifest, RegistryError>>,
-    pub blob_heads: SingleFlight<(MirroredName, Digest), Result<Option<u64>, UpstreamError>>,
+    pub blob_heads: SingleFlight<(MirroredName, Digest), BlobHead>,
+    /// The answers for which the clients did not wait. They are found nowhere else.
+    pub late_blob_heads: Arc<LateAnswers<(MirroredName, Digest), BlobHead>>,
     pub tags: SingleFlight<MirroredName, Result<TagsAnswer, UpstreamError>>,
     pub referrers: SingleFlight<(MirroredName, Digest), Result<Arc<Referrers>, UpstreamError>>,
 }
+
+/// The answer to a question for a blob: its size, if the upstream states it.
+pub type BlobHead = Result<Option<u64>, UpstreamError>;
 
 /// The result of a question about a tag that is cached.
 #[derive(Clone)]
@@ -45,8 +50,10 @@ pub enum TagsAnswer {
 }
 
 impl Flights {
-    pub fn new(tasks: &Tasks) -> Self {
+    pub fn new(machine: &Machine) -> Self {
+        let tasks = &machine.tasks;
         Self {
+            late_blob_heads: Arc::new(LateAnswers::new(machine.clock.clone())),
             manifest_heads: SingleFlight::new(tasks.clone()),
             refreshes: SingleFlight::new(tasks.clone()),
             manifests: SingleFlight::new(tasks.clone()),

@@ -1,0 +1,87 @@
+//! The waits of a stream for its readers.
+
+use std::time::Duration;
+
+use super::pass::Pass;
+use super::patience::Patience;
+use super::window::Room;
+use crate::fills::shared::Shared;
+
+/// A stream from which no reader has taken anything for this long ends. Its readers open another one when they read on.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// A stream whose readers have all left before its upstream has answered waits this long for the next reader.
+const JOINED_WITHIN: Duration = Duration::from_secs(30);
+
+impl Pass {
+    /// Waits until there is a reader, for a limited time.
+    pub(super) async fn is_joined(&self) {
+        let mut joined = self.moved.subscribe();
+        let wait = async {
+            while self.window().is_deserted() {
+                // The sender belongs to this stream.
+                let _ = joined.changed().await;
+            }
+        };
+        let _ = tokio::time::timeout(JOINED_WITHIN, wait).await;
+    }
+
+    /// Completes when the stream does not wait for its answer, nor for its first reader after that.
+    pub(super) async fn settled(&self) {
+        let mut waits = self.waits.subscribe();
+        // The sender belongs to this stream.
+        let _ = waits.wait_for(|waits| !waits).await;
+    }
+
+    /// Waits until the window has room. Returns false if no reader takes anything any more.
+    pub(super) async fn room(&self, shared: &Shared, patience: &mut Patience) -> bool {
+        let mut moved = self.moved.subscribe();
+        loop {
+            moved.borrow_and_update();
+            let room = self.window().room();
+            let began = shared.hosts.now();
+            let limit = match room {
+                Room::Free => return true,
+                Room::Deserted => return false,
+                Room::Held => patience.left(began),
+                Room::Enough => IDLE,
+            };
+            // The sender belongs to this stream.
+            let waited = tokio::time::timeout(limit, moved.changed()).await;
+            match room {
+                Room::Enough if waited.is_err() => return false,
+                Room::Held => {
+                    patience.spend(began, shared.hosts.now());
+                    if waited.is_err() {
+                        self.window().drop_oldest();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until the last readers of a verified blob have finished, or take nothing any more.
+    pub(super) async fn linger(&self) {
+        let mut moved = self.moved.subscribe();
+        while !self.window().is_deserted() {
+            moved.borrow_and_update();
+            if tokio::time::timeout(IDLE, moved.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Completes when no reader is left that this stream can serve.
+    pub(super) async fn deserted(&self) {
+        let mut moved = self.moved.subscribe();
+        loop {
+            moved.borrow_and_update();
+            if self.window().is_deserted() {
+                return;
+            }
+            // The sender belongs to this stream.
+            let _ = moved.changed().await;
+        }
+    }
+}
