@@ -139,6 +139,28 @@ fn registry_that_does_not_know_the_parameter_is_asked_without_it() {
     assert!(mirror.client().get(&blob("org/app", image.layers[0])).whole);
 }
 
+/// `X-Cache` tells what this server did. Of an upstream that is a mirror, only `stale` is passed on.
+#[test]
+fn cache_status_of_a_mirror_is_its_own() {
+    let ([hub, _], [image, _]) = hub_and_ghcr();
+    let last = entrepot(&[("docker.io", &hub.url(), "")]);
+    let first = entrepot(&[("docker.io", &url(&last), "")]);
+    let targets = [manifest("org/app", "1"), blob("org/app", image.layers[0])];
+    for target in &targets {
+        assert_eq!(last.client().get(target).status, 200);
+        crate::support::mirror::wait_until_stored(&last);
+        assert_eq!(cache(&last.client().get(target)), "hit", "{target}");
+        for want in ["miss", "hit"] {
+            assert_eq!(cache(&first.client().get(target)), want, "{target}");
+            crate::support::mirror::wait_until_stored(&first);
+        }
+    }
+    hub.fault("*", "", Fault::Status(429));
+    hub.fault("*", "", Fault::RetryAfter("33"));
+    let refused = first.client().get(&manifest("org/app", "other"));
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("33")), "{}", refused.text());
+}
+
 #[test]
 fn stale_answer_of_a_mirror_is_passed_on_with_its_warning() {
     let ([hub, _], [image, _]) = hub_and_ghcr();
