@@ -19,7 +19,7 @@ pub mod fuzzing;
 pub use credentials::{Credentials, Unproven};
 pub use gate::{Admitted, Gate};
 pub use passwords::{
-    EditError, Edited, Finding, PasswordFileError, examine, first_bad_line, list_users, remove_user, set_password,
+    EditError, Edited, Finding, PasswordFileError, bad_lines, examine, list_users, remove_user, set_password,
 };
 pub use refusal::Refusal;
 pub use rules::{Action, Caller, UserName};

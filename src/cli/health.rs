@@ -7,7 +7,7 @@ use reqwest::Response;
 
 use super::outcome::{CommandError, ErrorMessage, root_cause};
 use super::output::say;
-use super::remote::{TrustArguments, base_url, chosen_server, no_answer, parse_url};
+use super::remote::{PROXY_PATHS, TrustArguments, base_url, chosen_server, no_answer, parse_url};
 
 /// The time limit for the whole request. A healthy server answers at once.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,10 +23,17 @@ pub(super) async fn run(url: Option<String>, trust: TrustArguments) -> Result<()
     let status = answer.status();
     let reason = read_body(answer).await;
     match reason {
-        Ok(reason) if status.is_success() => say(reason.trim()),
+        Ok(text) if status.is_success() && is_line(&text) => say(text.trim()),
         Err(problem) if status.is_success() => Err(ErrorMessage(format!("{url}: {status}, but {problem}")).into()),
-        Ok(reason) | Err(reason) => Err(ErrorMessage(format!("{url}: {status}: {}", reason.trim())).into()),
+        Ok(text) | Err(text) if is_line(&text) => Err(ErrorMessage(format!("{url}: {status}: {}", text.trim())).into()),
+        _ => Err(ErrorMessage(format!("{url}: {status}, which no Entrepot answers; {PROXY_PATHS}")).into()),
     }
+}
+
+/// Returns true for an answer of this server: one line, and no page.
+fn is_line(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.lines().count() == 1 && !text.starts_with(['<', '{'])
 }
 
 /// Reads the body of the answer. Fails with the reason if the body is too long or cannot be read.

@@ -93,7 +93,9 @@ async fn add(file: PathBuf, name: String, password_stdin: bool) -> Result<(), Co
 }
 
 async fn list(file: PathBuf, json: bool) -> Result<(), CommandError> {
-    let names = blocking(move || auth::list_users(&file)).await.map_err(ErrorMessage::new)?;
+    let (names, bad_lines) = blocking(move || (auth::list_users(&file), auth::bad_lines(&file))).await;
+    let names = names.map_err(ErrorMessage::new)?;
+    bad_lines.iter().for_each(|line| remark(format!("warning: {line}")));
     let mut output = Output::new();
     for name in names {
         match json {
@@ -104,15 +106,15 @@ async fn list(file: PathBuf, json: bool) -> Result<(), CommandError> {
     output.flush()
 }
 
-/// Changes the file, and warns if a server would refuse the result. A running server then keeps the users that it read before.
+/// Changes the file, and warns of each line that a server cannot use.
 async fn edit(
     file: PathBuf,
     change: impl FnOnce(&std::path::Path) -> Result<Edited, EditError> + Send + 'static,
 ) -> Result<Edited, CommandError> {
-    let (edited, bad_line) = blocking(move || {
+    let (edited, bad_lines) = blocking(move || {
         let edited = change(&file);
-        let bad_line = edited.is_ok().then(|| auth::first_bad_line(&file)).flatten();
-        (edited, bad_line)
+        let bad_lines = if edited.is_ok() { auth::bad_lines(&file) } else { Vec::new() };
+        (edited, bad_lines)
     })
     .await;
     let edited = edited.map_err(|error| match error {
@@ -121,8 +123,6 @@ async fn edit(
         }
         error => ErrorMessage::new(error).into(),
     })?;
-    if let Some(bad_line) = bad_line {
-        remark(format!("warning: a server refuses this file: {bad_line}"));
-    }
+    bad_lines.iter().for_each(|line| remark(format!("warning: {line}")));
     Ok(edited)
 }

@@ -29,6 +29,14 @@ impl Platform {
         Some(Self::of_words(os, architecture, variant))
     }
 
+    /// Reads the platform of an image from its configuration (OCI image-spec, Image Configuration). Returns `None` for a configuration
+    /// that names none.
+    pub fn of_config(body: &[u8]) -> Option<Self> {
+        let config: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let text = |key: &str| config.get(key).and_then(serde_json::Value::as_str);
+        Self::described(text("os").unwrap_or_default(), text("architecture").unwrap_or_default(), text("variant"))
+    }
+
     fn of_words(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         if [os, architecture].into_iter().chain(variant).all(is_word) {
             Self::spelled(os, architecture, variant)
@@ -167,6 +175,20 @@ pub enum PlatformError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn platform_of_a_configuration_is_read() {
+        for (body, want) in [
+            (r#"{"architecture":"arm","os":"linux","variant":"v7","rootfs":{}}"#, Some("linux/arm/v7")),
+            (r#"{"architecture":"arm64","os":"linux","variant":"v8"}"#, Some("linux/arm64")),
+            (r#"{"architecture":"amd64"}"#, None),
+            ("{}", None),
+            ("[1]", None),
+            ("", None),
+        ] {
+            assert_eq!(Platform::of_config(body.as_bytes()).map(|found| found.to_string()).as_deref(), want, "{body}");
+        }
+    }
 
     #[test]
     fn platforms_have_one_spelling_each() {

@@ -140,3 +140,39 @@ fn client_takes_only_names_from_a_server() {
     assert!(text.contains("(team/**)"), "{text}");
     assert!(!text.contains("evil.example") && !text.contains('\u{1b}'), "{text}");
 }
+
+/// The configuration on this machine may not be the one that the server uses.
+#[test]
+fn client_asks_the_running_server_first() {
+    let registry = Registry::with("mirror: {upstreams: {docker.io: {default: true}, quay.io: {}}}");
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yml");
+    let write = |addr: &str, more: &str| {
+        std::fs::write(&config, format!("version: 0.1\nhttp: {{addr: \"{addr}\"}}\n{more}")).unwrap();
+    };
+    let client = |arguments: &[&str]| {
+        let mut command = command(&[&["client"], arguments].concat());
+        command.env("ENTREPOT_CONFIG", &config);
+        run_with(command, "")
+    };
+    let (addr, silent) = (registry.addr().to_string(), crate::support::registry::free_address().to_string());
+    // The server that listens where the configuration says.
+    for more in ["", "mirror: {upstreams: {ghcr.io: {}}}\n"] {
+        write(&addr, more);
+        let text = good(&client(&["podman", "--host", "m.invalid:5000"]));
+        assert!(text.contains("location = \"m.invalid:5000/quay.io\"") && !text.contains("ghcr.io"), "{text}");
+        assert!(text.contains(&format!("those of http://{addr}")), "{text}");
+        let local = good(&client(&["podman"]));
+        assert!(local.contains("quay.io") && local.contains("give --host HOST:PORT"), "{local}");
+    }
+    // The server at --host.
+    write(&silent, "");
+    let text = good(&client(&["podman", "--host", &addr]));
+    assert!(text.contains(&format!("location = \"{addr}/quay.io\"")), "{text}");
+    // No server: the configuration.
+    write(&silent, "mirror: {upstreams: {ghcr.io: {}}}\n");
+    let text = good(&client(&["podman", "--host", "m.invalid:5000"]));
+    assert!(text.contains("ghcr.io") && !text.contains("quay.io"), "{text}");
+    let named = good(&client(&["podman", "--config", config.to_str().unwrap()]));
+    assert!(named.contains("ghcr.io") && !named.contains("quay.io"), "{named}");
+}

@@ -88,3 +88,54 @@ fn command_reports_that_it_waits_for_a_silent_server() {
     asking.kill().unwrap();
     asking.wait().unwrap();
 }
+
+/// A proxy that passes `/v2/` only answers other paths with a page of its own.
+#[test]
+fn commands_behind_a_proxy_that_passes_v2_only_say_which_paths_they_need() {
+    let directory = tempfile::tempdir().unwrap();
+    let answer = |status: &str, body: &str| -> &'static [u8] {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", body.len());
+        format!("{head}{body}").leak().as_bytes()
+    };
+    let page = "<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n\
+                <hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n";
+    for (status, body) in [
+        ("404 Not Found", page),
+        ("200 OK", "<!doctype html><title>Welcome</title>"),
+        ("502 Bad Gateway", page),
+        ("302 Found", ""),
+        ("404 Not Found", "{\"message\": \"no Route matched\"}"),
+    ] {
+        let url = speaker(answer(status, body), b"");
+        for command in [&["health", &url][..], &["ls", "--server", &url], &["client", "podman", "--server", &url]] {
+            let output = entrepot(directory.path(), command, &[]);
+            let said = all_output(&output);
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+            assert_eq!(said.lines().count(), 1, "{command:?}: {said}");
+            assert!(
+                said.contains("/readyz") && said.contains("/api/v1/") && !said.contains("nginx"),
+                "{command:?}: {said}"
+            );
+        }
+    }
+}
+
+/// An argument about certificates is no protection of a connection without TLS.
+#[test]
+fn certificate_arguments_are_refused_for_plain_http() {
+    let registry = Registry::start();
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("http://{}", registry.addr());
+    for command in [
+        &["ls", "--ca", "/nope.pem", "--server", &url][..],
+        &["health", "--ca", "/nope.pem", &url],
+        &["health", "--insecure", &url],
+        &["du", "--insecure", "--server", &url],
+        &["warm", "alpine", "--ca", "/nope.pem", "--server", &url],
+    ] {
+        let output = entrepot(directory.path(), command, &[]);
+        let said = all_output(&output);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("uses none: leave --") && said.contains("https://"), "{command:?}: {said}");
+    }
+}

@@ -8,6 +8,7 @@ mod du;
 mod health;
 mod ls;
 mod rm;
+mod screen;
 mod serve;
 mod server;
 mod terminal;

@@ -153,7 +153,7 @@ impl Registry {
 }
 
 /// Returns the path of the tested binary: the one built with the tests, or the one that `ENTREPOT` names.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("ENTREPOT").map_or_else(|| env!("CARGO_BIN_EXE_entrepot").into(), PathBuf::from)
 }
 

@@ -42,11 +42,13 @@ pub enum EditError {
     #[error("{}: there is no user {user:?}; `entrepot user list {}` lists the users", path.display(), path.display())]
     NoUser { path: PathBuf, user: String },
     #[error(
-        "{}:{line}: this is not a line of a password file (NAME:HASH with a hash by bcrypt, apr1 or {{SHA}}); nothing was written: \
+        "{}:{}: this is not a line of a password file (NAME:HASH with a hash by bcrypt, apr1 or {{SHA}}){}; nothing was written: \
          give the file of auth.htpasswd.path, or remove the line",
-        path.display()
+        path.display(), lines[0], also(&lines[1..])
     )]
-    Line { path: PathBuf, line: usize },
+    Lines { path: PathBuf, lines: Vec<usize> },
+    #[error("{}: the file does not exist; `entrepot user add {} NAME` creates it", path.display(), path.display())]
+    NoFile { path: PathBuf },
     #[error("{}: the directory {} does not exist; create it first, or give another file", path.display(), disk::parent(path).display())]
     NoDirectory { path: PathBuf },
     #[error("{}: another process is changing the file; try again", path.display())]
@@ -106,9 +108,7 @@ fn replace_password(path: &Path, opened: Opened, user: &str, hash: &str) -> Resu
 
 /// Removes a user from the file. Blocks.
 pub fn remove_user(path: &Path, user: &str) -> Result<Edited, EditError> {
-    let missing = || io::Error::new(io::ErrorKind::NotFound, "the file does not exist");
-    let opened = Opened::open(path)?;
-    let opened = opened.ok_or_else(|| EditError::Io { path: path.to_owned(), source: missing() })?;
+    let opened = Opened::open(path)?.ok_or_else(|| EditError::NoFile { path: path.to_owned() })?;
     let lines = opened.content.split_inclusive(|&byte| byte == b'\n');
     let content = lines.filter(|line| name_of(line) != Some(user.as_bytes())).collect::<Vec<_>>().concat();
     if content.len() == opened.content.len() {
@@ -120,8 +120,9 @@ pub fn remove_user(path: &Path, user: &str) -> Result<Edited, EditError> {
 
 /// Returns the names of the users in the order of the file, each once. Blocks.
 pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
-    let content =
-        disk::read_named(path, MAX_BYTES).map_err(|source| EditError::Io { path: path.to_owned(), source })?;
+    let content = disk::optional(disk::read_named(path, MAX_BYTES));
+    let content = content.map_err(|source| EditError::Io { path: path.to_owned(), source })?;
+    let content = content.ok_or_else(|| EditError::NoFile { path: path.to_owned() })?;
     check_lines(path, &content, None)?;
     let mut names: Vec<String> = Vec::new();
     for name in without_mark(&content).split(|&byte| byte == b'\n').filter_map(name_of) {
@@ -133,11 +134,12 @@ pub fn list_users(path: &Path) -> Result<Vec<String>, EditError> {
     Ok(names)
 }
 
-/// Returns the first line that a server cannot use, and the reason. Blocks.
-pub fn first_bad_line(path: &Path) -> Option<String> {
-    let content = disk::read_named(path, MAX_BYTES).ok()?;
+/// Returns each line that a server cannot use, with the reason. Blocks.
+pub fn bad_lines(path: &Path) -> Vec<String> {
+    let content = disk::read_named(path, MAX_BYTES).unwrap_or_default();
     let shown = path.display();
-    Users::parse(&content).err().map(|bad| format!("{shown}:{}: {}", bad.line, with_file_name(&bad.problem, path)))
+    let line = |bad: BadLine| format!("{shown}:{}: {}", bad.line, with_file_name(&bad.problem, path));
+    Users::bad_lines(&content).into_iter().map(line).collect()
 }
 
 /// Checks that the file is a password file, so that no other file is changed by mistake. A line without a supported hash is no
@@ -146,9 +148,18 @@ fn check_lines(path: &Path, content: &[u8], except: Option<&str>) -> Result<(), 
     let lines: Vec<&[u8]> = content.split(|&byte| byte == b'\n').collect();
     let is_excepted = |line: usize| except.is_some() && name_of(lines[line - 1]) == except.map(str::as_bytes);
     let is_allowed = |bad: &BadLine| bad.shape == LineShape::User || is_excepted(bad.line);
-    match Users::bad_lines(content).into_iter().find(|bad| !is_allowed(bad)) {
-        Some(bad) => Err(EditError::Line { path: path.to_owned(), line: bad.line }),
-        None => Ok(()),
+    let bad = Users::bad_lines(content).into_iter().filter(|bad| !is_allowed(bad));
+    let lines: Vec<usize> = bad.map(|bad| bad.line).collect();
+    if lines.is_empty() { Ok(()) } else { Err(EditError::Lines { path: path.to_owned(), lines }) }
+}
+
+/// Names the lines that are bad besides the first one.
+fn also(lines: &[usize]) -> String {
+    let numbers: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    match lines {
+        [] => String::new(),
+        [_] => format!(", and neither is line {}", numbers[0]),
+        _ => format!(", and neither are the lines {}", numbers.join(", ")),
     }
 }
 
@@ -325,7 +336,7 @@ mod tests {
         ] {
             disk::write_replace(&path, text.as_bytes()).unwrap();
             for error in [set_password(&path, "alice", &secret("x")).unwrap_err(), list_users(&path).unwrap_err()] {
-                assert!(matches!(error, EditError::Line { line: found, .. } if found == line), "{text:?}: {error}");
+                assert!(matches!(error, EditError::Lines { ref lines, .. } if lines[0] == line), "{text:?}: {error}");
                 assert!(error.to_string().contains("nothing was written"), "{error}");
             }
             assert_eq!(disk::read(&path).unwrap(), text.as_bytes());
@@ -345,10 +356,10 @@ mod tests {
         let path = directory.path().join("users");
         disk::write_replace(&path, b"alice:plain\nbob:plain:comment\n").unwrap();
         assert_eq!(set_password(&path, "alice", &secret("x")).unwrap(), Edited::Changed);
-        let warning = first_bad_line(&path).unwrap();
+        let [warning] = &bad_lines(&path)[..] else { panic!("{:?}", bad_lines(&path)) };
         assert!(warning.contains(&format!("`entrepot user add {} bob`", path.display())), "{warning}");
         assert_eq!(set_password(&path, "bob", &secret("x")).unwrap(), Edited::Changed);
-        assert_eq!(first_bad_line(&path), None);
+        assert!(bad_lines(&path).is_empty());
     }
 
     /// If two processes create the file at once, the second must not replace the file of the first.

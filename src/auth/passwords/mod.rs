@@ -14,7 +14,7 @@ mod examine;
 mod queue;
 mod verifier;
 
-pub use edit::{EditError, Edited, first_bad_line, list_users, remove_user, set_password};
+pub use edit::{EditError, Edited, bad_lines, list_users, remove_user, set_password};
 pub use error::PasswordFileError;
 pub use examine::{Finding, examine};
 #[cfg(any(test, fuzzing))]

@@ -1,6 +1,7 @@
 //! The mirror as clients see it: its address, its transport, and the registries that it mirrors.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::cli::outcome::{CommandError, ErrorMessage};
 use crate::cli::remote::{RemoteServer, ServerArguments, is_loopback, listen_url};
@@ -9,6 +10,9 @@ use crate::config::Config;
 use crate::oci::{HostName, Pattern};
 use crate::outbound::{Url, authority};
 use crate::web::UpstreamList;
+
+/// The time that a server gets to answer that may not run at all.
+const ASKING: Duration = Duration::from_secs(3);
 
 /// A mirror as clients see it.
 pub(super) struct MirrorProfile {
@@ -98,6 +102,17 @@ impl MirrorProfile {
             is_local_address: false,
             source: server.name().to_owned(),
         })
+    }
+
+    /// Asks a server that nothing says is running. Returns `None` if it does not answer at once, or not as an Entrepot.
+    pub(super) async fn from_running(arguments: ServerArguments) -> Option<Self> {
+        tokio::time::timeout(ASKING, Self::from_server(arguments)).await.ok()?.ok()
+    }
+
+    /// Takes the mirrored registries from a running server. The address stays that of the configuration.
+    pub(super) fn with_registries_of(self, running: Self) -> Self {
+        let Self { upstreams, local, wants_login, source, .. } = running;
+        Self { upstreams, local, wants_login, source, ..self }
     }
 
     /// Applies the arguments about the mirror's address and certificate.

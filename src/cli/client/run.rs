@@ -22,8 +22,9 @@ service to restart. (JSON has no comments, so for docker they go to standard
 error.)
 
 The names of the mirrored registries come from the server that --server or
-$ENTREPOT_SERVER names, otherwise from the configuration that `serve` would use
-on this machine.
+$ENTREPOT_SERVER names. Without one, the server at --host is asked, then the one
+that runs on this machine. If none answers, the names come from the
+configuration that `serve` would use on this machine.
 
 While the mirror is down, a client pulls from the registries themselves if it
 supports that.
@@ -71,13 +72,7 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), CommandError
     trust.authorities().await?;
     let mirror = match &config {
         None if server.names_server() => MirrorProfile::from_server(server).await?,
-        None => {
-            let mirror = MirrorProfile::from_configuration(None).await?;
-            if let Some(host) = host.as_deref().filter(|_| mirror.upstreams.is_empty()) {
-                return Err(ErrorMessage(unknown_registries(host, mirror.source())).into());
-            }
-            mirror
-        }
+        None => found(host.as_deref(), &trust).await?,
         Some(_) => MirrorProfile::from_configuration(config.as_deref()).await?,
     };
     mirror.check()?;
@@ -95,6 +90,27 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<(), CommandError
     match dir {
         Some(dir) => write(made, dir).await,
         None => print(&made),
+    }
+}
+
+/// Finds the mirror that no argument names: the server at `--host`, else the one that runs on this machine, else the configuration.
+/// A running server knows best what it mirrors: its configuration may lie elsewhere, or in variables of a container.
+async fn found(host: Option<&str>, trust: &TrustArguments) -> Result<MirrorProfile, CommandError> {
+    let running = |server: Option<&str>| {
+        MirrorProfile::from_running(ServerArguments::of(server.map(str::to_owned), trust.clone()))
+    };
+    if host.is_some()
+        && let Some(mirror) = running(host).await
+    {
+        return Ok(mirror);
+    }
+    let configured = MirrorProfile::from_configuration(None).await?;
+    if let Some(local) = running(None).await {
+        return Ok(configured.with_registries_of(local));
+    }
+    match host.filter(|_| configured.upstreams.is_empty()) {
+        Some(host) => Err(ErrorMessage(unknown_registries(host, configured.source())).into()),
+        None => Ok(configured),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Turns `tracing` events into log lines.
 
+use std::io::IsTerminal as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::line::{self, Fields};
+use super::request_line;
 use super::writer::{LogGuard, LogWriter};
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::sys::Clock;
@@ -22,8 +24,9 @@ pub(in crate::cli) const NOTICE: &str = "notice";
 /// Starts writing every event of this process to standard error. A process calls this once. Dropping the guard writes the lines
 /// that are still queued.
 pub(in crate::cli) fn start(log: &Log) -> Result<LogGuard, String> {
+    let is_terminal = std::io::stderr().is_terminal();
     let (writer, guard) = LogWriter::start(std::io::stderr());
-    let layer = LineLayer::new(log, Clock::system(), writer);
+    let layer = LineLayer { is_terminal, ..LineLayer::new(log, Clock::system(), writer) };
     tracing_subscriber::registry()
         .with(layer.with_filter(levels(log.level)))
         .try_init()
@@ -49,6 +52,8 @@ fn levels(level: LogLevel) -> Targets {
 /// Writes each event as a line. The layers of `tracing-subscriber` keep a span's fields as text, but JSON needs typed values.
 struct LineLayer {
     formatter: LogFormat,
+    /// True if a person reads the log at a terminal. A request is then one short line.
+    is_terminal: bool,
     /// The fields of `log.fields`, which every line gets.
     constant: Fields,
     clock: Clock,
@@ -61,12 +66,16 @@ impl LineLayer {
         for (name, value) in &log.fields {
             constant.set(name, Value::from(value.as_str()));
         }
-        Self { formatter: log.formatter, constant, clock, writer }
+        Self { formatter: log.formatter, is_terminal: false, constant, clock, writer }
     }
 
     fn render(&self, level: Level, fields: Fields) -> String {
         let time = rfc3339(self.clock.now());
         match self.formatter {
+            // An error has a cause in the log that no short line could hold.
+            LogFormat::Text if self.is_terminal && level >= Level::INFO && request_line::is_request(&fields) => {
+                request_line::short(&time, &fields)
+            }
             LogFormat::Text => line::text(&time, level_name(level), fields),
             LogFormat::Json => line::json(&time, level_name(level), fields),
         }

@@ -26,6 +26,11 @@ impl Fields {
         }
     }
 
+    /// Returns the value with this name.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
     /// Adds the values of `other`, and takes over its message if it has one.
     pub(super) fn extend(&mut self, other: &Self) {
         for (name, value) in &other.values {

@@ -4,6 +4,7 @@
 //! is lost. The next line says how many were lost.
 
 mod line;
+mod request_line;
 mod writer;
 mod layer;
 

@@ -25,6 +25,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(600);
 /// The time after which the user is told that the command is waiting.
 const WAIT_NOTICE: Duration = Duration::from_secs(10);
 
+/// The paths that a proxy in front of the server must pass for the commands.
+pub(in crate::cli) const PROXY_PATHS: &str =
+    "a proxy in front must pass /v2/ (clients), /api/v1/ (the commands) and /readyz (`health`)";
+
 /// The arguments that choose a server and a login.
 #[derive(clap::Args)]
 pub(in crate::cli) struct ServerArguments {
@@ -45,6 +49,11 @@ impl ServerArguments {
     /// Returns true if the password is read from standard input.
     pub(in crate::cli) fn reads_stdin(&self) -> bool {
         self.password_stdin
+    }
+
+    /// Returns arguments that name this server, and no login.
+    pub(in crate::cli) fn of(server: Option<String>, trust: TrustArguments) -> Self {
+        Self { server, user: None, password_stdin: false, trust }
     }
 
     pub(in crate::cli) fn trust(&self) -> &TrustArguments {
@@ -148,7 +157,7 @@ impl RemoteServer {
         serde_json::from_slice(body).map_err(|error| {
             let name = &self.name;
             RequestError::Server(ErrorMessage(format!(
-                "{name}: cannot read the answer: {error}; is the server an Entrepot of this version?"
+                "{name}: cannot read the answer: {error}; is it an Entrepot of this version? If it is, {PROXY_PATHS}"
             )))
         })
     }
@@ -211,8 +220,9 @@ impl RemoteServer {
         let errors = serde_json::from_slice::<ErrorAnswer>(&body).map(|answer| answer.errors).unwrap_or_default();
         let explanation = errors.first().map(|error| plain(&error.message));
         let is_explained = explanation.is_some();
-        let reason =
-            explanation.unwrap_or_else(|| "the answer gives no reason; is it an Entrepot of this version?".to_owned());
+        let reason = explanation.unwrap_or_else(|| {
+            format!("the answer gives no reason; is it an Entrepot of this version? If it is, {PROXY_PATHS}")
+        });
         match (status, &self.login) {
             (StatusCode::UNAUTHORIZED, None) => {
                 let host = authority(&self.url);

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use reqwest::{Certificate, ClientBuilder};
 
 use super::server_url::is_loopback;
-use crate::cli::outcome::{ErrorMessage, root_cause};
-use crate::outbound::{Url, pem};
+use crate::cli::outcome::{CommandError, ErrorMessage, root_cause};
+use crate::outbound::{Url, authority, pem};
 use crate::sys::{blocking, disk};
 
 /// The arguments that decide which server certificates are trusted.
@@ -23,20 +23,28 @@ pub(in crate::cli) struct TrustArguments {
 }
 
 impl TrustArguments {
-    /// Builds the HTTP client for this address. The file of `--ca` is read for HTTPS only.
+    /// Builds the HTTP client for this address. An argument about certificates is an error for an address that uses none: its user
+    /// believes that the connection is protected.
     pub(in crate::cli) async fn client(
         self,
         builder: ClientBuilder,
         url: &Url,
-    ) -> Result<reqwest::Client, ErrorMessage> {
-        let is_https = url.scheme() == "https";
-        let builder = match if is_https { self.authorities().await? } else { None } {
+    ) -> Result<reqwest::Client, CommandError> {
+        if url.scheme() != "https" && (self.insecure || self.ca.is_some()) {
+            let argument = if self.insecure { "--insecure" } else { "--ca" };
+            let address = authority(url);
+            return Err(CommandError::Usage(format!(
+                "{argument} is about the certificate of the server, but http://{address} uses none: leave {argument} out, or write \
+                 https://{address} if the server uses TLS"
+            )));
+        }
+        let builder = match self.authorities().await? {
             Some(content) => {
                 builder.tls_certs_merge(Certificate::from_pem_bundle(&content).map_err(ErrorMessage::new)?)
             }
             None => builder.tls_danger_accept_invalid_certs(self.insecure),
         };
-        builder.build().map_err(ErrorMessage::new)
+        Ok(builder.build().map_err(ErrorMessage::new)?)
     }
 
     /// Reads the file of `--ca`. Returns an error if it holds no certificate.

@@ -1,10 +1,13 @@
 //! The output of `warm`: progress bars on a terminal, and one line for each finished image. There are no colours.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 use crate::cli::outcome::CommandError;
 use crate::cli::output::{plain, remark, say};
@@ -81,10 +84,8 @@ impl Display {
 impl Bars {
     fn new() -> Self {
         let all = MultiProgress::new();
-        let total = all.add(
-            ProgressBar::new(0)
-                .with_style(style("{elapsed_precise} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {msg}")),
-        );
+        let total = all.add(hidden(0));
+        total.set_style(style("{elapsed_precise} [{bar:20}] {bytes}/{total_bytes} {bytes_per_sec} {left}{wide_msg}"));
         total.enable_steady_tick(TICK);
         let (blobs, missing) = (HashMap::new(), HashMap::new());
         Self { all, total, shared: 0, done: 0, images: 0, blobs, missing }
@@ -108,7 +109,7 @@ impl Bars {
                 self.advance(image, digest, *size);
                 self.arrived(image, *size);
                 if let Some(bar) = self.blobs.remove(&(image.clone(), digest.clone())) {
-                    bar.finish_and_clear();
+                    self.remove(&bar);
                 }
             }
             WarmLine::Done { image, .. } | WarmLine::Failed { image, .. } => self.end(image),
@@ -119,10 +120,10 @@ impl Bars {
 
     /// Adds the bar of a blob.
     fn begin(&mut self, image: &str, digest: &str, size: u64) {
-        let bar = ProgressBar::new(size).with_style(style("  {prefix} [{bar:20}] {bytes}/{total_bytes}"));
         let digest_shown: String = digest.chars().take(DIGEST_LENGTH).collect();
+        let bar = self.all.insert_before(&self.total, hidden(size));
+        bar.set_style(style("  {prefix} [{bar:20}] {bytes}/{total_bytes}"));
         bar.set_prefix(format!("{} {}", plain(image), plain(&digest_shown)));
-        let bar = self.all.insert_before(&self.total, bar);
         self.blobs.insert((image.to_owned(), digest.to_owned()), bar);
     }
 
@@ -151,7 +152,13 @@ impl Bars {
         let (ended, running) = self.blobs.drain().partition(|((of, _), _)| of == image);
         self.blobs = running;
         let ended: HashMap<(String, String), ProgressBar> = ended;
-        ended.into_values().for_each(|bar| bar.finish_and_clear());
+        ended.into_values().for_each(|bar| self.remove(&bar));
+    }
+
+    /// Takes a bar off the screen.
+    fn remove(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.all.remove(bar);
     }
 }
 
@@ -161,14 +168,45 @@ impl Drop for Bars {
     }
 }
 
+/// Makes a bar that draws nothing until it is among the others: a bar that draws itself alone leaves a line behind.
+fn hidden(length: u64) -> ProgressBar {
+    ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
+}
+
 fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("the templates in this file are valid");
-    style.progress_chars("=> ")
+    style.progress_chars("=> ").with_key("left", |state: &ProgressState, line: &mut dyn Write| {
+        // Writing to a text does not fail. Without a rate the remaining time is unknown.
+        let _ = match remaining(state.pos(), state.len(), state.eta()) {
+            Some(left) => write!(line, "ETA {} ", HumanDuration(left)),
+            None => Ok(()),
+        };
+    })
+}
+
+/// Returns the estimated time until all bytes have arrived, in whole seconds. Returns `None` before the first bytes and after the last.
+fn remaining(position: u64, length: Option<u64>, estimate: Duration) -> Option<Duration> {
+    let is_running = position > 0 && length.is_some_and(|length| position < length);
+    is_running.then(|| Duration::from_secs(estimate.as_secs().max(1)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remaining_time_is_shown_while_bytes_arrive() {
+        let second = Duration::from_secs(1);
+        for (position, length, estimate, left) in [
+            (0, Some(100), second, None),
+            (10, Some(100), 90 * second, Some(90 * second)),
+            (99, Some(100), second / 10, Some(second)),
+            (100, Some(100), second, None),
+            (10, None, second, None),
+        ] {
+            assert_eq!(remaining(position, length, estimate), left, "{position} of {length:?}");
+        }
+    }
 
     #[test]
     fn total_counts_the_bytes_to_fetch() {

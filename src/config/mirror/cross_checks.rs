@@ -170,10 +170,14 @@ fn endpoints(
             let message = format!("leads to https://{host}, which is no registry; write https://registry-1.docker.io");
             cursor.error(reading, &message);
         }
-        if host.is_some_and(|host| is_this_server(endpoint, &host, http, mirror)) {
+        if let Some(host) = host.filter(|host| is_this_server(endpoint, host, http, mirror)) {
             let message =
                 format!("leads to {endpoint}, which is this server itself; write the address of the upstream");
-            cursor.error(reading, &message);
+            match endpoint.starts_with("https:") && !is_named(&host, http, mirror) {
+                // This server speaks no TLS, so another program must answer there, if any does.
+                true => cursor.warn(reading, &message),
+                false => cursor.error(reading, &message),
+            }
         }
         let canonical = endpoint.to_ascii_lowercase();
         if seen.contains(&canonical) {
@@ -183,15 +187,22 @@ fn endpoints(
     }
 }
 
+/// Returns true for a name of this server.
+fn is_named(host: &HostName, http: &Http, mirror: &Mirror) -> bool {
+    http.own_names().chain(mirror.names.iter().cloned()).any(|name| name == *host)
+}
+
 /// Returns true if a request to this endpoint would come back to this server.
 fn is_this_server(endpoint: &str, host: &HostName, http: &Http, mirror: &Mirror) -> bool {
-    if http.own_names().chain(mirror.names.iter().cloned()).any(|name| name == *host) {
+    if is_named(host, http, mirror) {
         return true;
     }
-    let is_local = ["localhost:", "127.0.0.1:", "[::1]:"].iter().any(|local| host.as_str().starts_with(local));
+    let has_port = host.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+    let default = if endpoint.starts_with("https:") { 443 } else { 80 };
+    let address = if has_port { host.to_string() } else { format!("{host}:{default}") };
+    let is_local = ["localhost:", "127.0.0.1:", "[::1]:"].iter().any(|local| address.starts_with(local));
     // Another server may listen on another address of this machine.
-    let listens = is_local && address::collide(&http.addr, &host.as_str().replace("localhost", "127.0.0.1"));
-    endpoint.starts_with("http://") && (listens || host.as_str() == http.addr)
+    is_local && address::collide(&http.addr, &address.replace("localhost", "127.0.0.1")) || address == http.addr
 }
 
 /// Checks that an upstream has each image of `prefetch`. The rules are those by which `registry` resolves names.

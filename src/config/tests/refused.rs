@@ -135,6 +135,7 @@ const BAD: &[(&str, u32, &str)] = &[
     ("mirror:\n  upstreams:\n    docker.io: {endpoints: [https://hub.docker.com]}", 4, "write https://registry-1.docker.io"),
     ("mirror:\n  upstreams:\n    hub.docker.com: {}", 4, "which is no registry"),
     ("mirror:\n  upstreams:\n    a.io: {endpoints: [\"http://localhost:5000\"]}", 4, "this server itself"),
+    ("http: {addr: \":80\"}\nmirror:\n  upstreams:\n    a.io: {endpoints: [\"http://localhost\"]}", 5, "this server itself"),
     ("http: {addr: \"10.0.0.1:5001\"}\nmirror:\n  upstreams:\n    a.io: {endpoints: [\"http://10.0.0.1:5001\"]}", 5, "this server itself"),
     ("mirror:\n  names: [me.lan]\n  upstreams:\n    a.io: {endpoints: [https://me.lan]}", 5, "this server itself"),
     ("http: {host: \"https://me.lan\"}\nmirror:\n  upstreams:\n    a.io:\n      aliases: [b, me.lan]", 6, "`http.host`, our own name"),
@@ -238,7 +239,7 @@ fn valid_values_close_to_mistakes_are_accepted() {
     for text in [
         "http: {addr: \"10.0.0.1:5000\"}\nmirror: {upstreams: {a.io: {endpoints: [\"http://127.0.0.1:5000\"]}}}",
         "mirror: {upstreams: {a.io: {endpoints: [\"http://localhost:5001\"]}}}",
-        "mirror: {upstreams: {a.io: {endpoints: [\"https://localhost:5000\"]}}}",
+        "mirror: {upstreams: {a.io: {endpoints: [\"https://localhost:5001\"]}}}",
         "mirror: {upstreams: {a.io: {endpoints: [https://b.io]}, c.io: {endpoints: [https://b.io]}}}",
         "mirror: {upstreams: {A.io: {endpoints: [https://a.io, \"https://a.io:8443\"]}}}",
         "proxy: {remoteurl: https://hub.docker.com}",

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::context::MirrorContext;
 use super::negative_cache::Asked;
-use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES, Manifest, MirroredName, Reference, Tag, Target};
+use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES, Manifest, MirroredName, Platform, Reference, Tag, Target};
 use crate::registry::answer::{HeldManifest, ManifestInfo};
 use crate::registry::error::RegistryError;
 use crate::store::{CacheStore, LinkRecord, StoredBlob};
@@ -63,6 +63,18 @@ impl CachedRepository {
     /// Returns a stored blob that this repository may serve.
     pub(in crate::registry) async fn stored_blob(&self, digest: &Digest) -> Result<Option<StoredBlob>, RegistryError> {
         self.open(digest, self.link(digest).await?.as_ref()).await
+    }
+
+    /// Returns the platform that a stored configuration of an image names.
+    pub(in crate::registry) async fn config_platform(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<Platform>, RegistryError> {
+        if self.stored_blob(digest).await?.is_none() {
+            return Ok(None);
+        }
+        let body = self.store().read(digest, MAX_MANIFEST_BYTES).await?;
+        Ok(body.and_then(|body| Platform::of_config(&body)))
     }
 
     /// Opens a stored blob that this repository may serve by its link. A file whose length differs from the recorded one is

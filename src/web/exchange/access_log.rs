@@ -14,6 +14,8 @@ use crate::web::app::AccessLog;
 pub(super) struct Line<'a> {
     pub(super) head: &'a Parts,
     pub(super) facts: &'a Facts,
+    /// A probe, or a request for the metrics. They come every few seconds and would hide all other requests.
+    pub(super) is_probe: bool,
     pub(super) progress: &'a AnswerProgress,
     pub(super) id: &'a str,
     /// The address of the client.
@@ -74,6 +76,8 @@ impl Line<'_> {
         };
         if self.status >= 500 || matches!(self.progress, AnswerProgress::Cut(_)) {
             event!(ERROR, message, self);
+        } else if self.is_probe {
+            event!(DEBUG, message, self);
         } else if access == AccessLog::All || self.is_advice() {
             event!(INFO, message, self);
         }

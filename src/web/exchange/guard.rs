@@ -17,6 +17,9 @@ use crate::web::guard::own_address;
 /// The status that nginx and `registry:2` log for a client that left before the answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// The handlers of probes and metrics, whose requests are logged at the level `debug`, unless they fail.
+const PROBES: &[&str] = &["livez", "readyz", "health", "metrics"];
+
 /// A request and its answer.
 pub(in crate::web) struct Exchange {
     pub(in crate::web) app: Arc<App>,
@@ -122,6 +125,7 @@ impl Drop for Exchange {
         let line = Line {
             head: &self.head,
             facts: &self.facts,
+            is_probe: PROBES.contains(&self.handler),
             progress: &self.progress,
             id: &self.id,
             client: self.forwarded.map_or_else(|| self.peer.to_string(), |client| client.to_string()),

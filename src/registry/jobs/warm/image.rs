@@ -56,15 +56,17 @@ struct Plan {
     open: Vec<Descriptor>,
     /// The platforms for which the indexes have images.
     offered: Vec<Platform>,
+    /// The configuration of an image without an index. It tells the platform of the image.
+    config: Option<Descriptor>,
 }
 
 impl ImageJob {
     /// Warms the image, and returns when all its blobs have arrived.
     pub async fn run(&self) -> Result<Warmed, RegistryError> {
-        let plan = self.plan().await?;
+        let mut plan = self.plan().await?;
         let bytes = plan.blobs.iter().map(|blob| blob.size).sum();
         self.tell(WarmStep::Planned { blobs: plan.blobs.len(), bytes }).await;
-        let absent = self.absent_platforms(&plan);
+        let absent = self.fetch_config(&mut plan).await?.or_else(|| self.absent_platforms(&plan));
         let mut warmed = plan.warmed;
         let mut failure = None;
         // After a failure no more blobs begin. The ones that have begun are waited for.
@@ -124,6 +126,9 @@ impl ImageJob {
         let children = wanted_children(&self.platforms, manifest.children());
         let (manifests, blobs): (Vec<_>, Vec<_>) =
             children.into_iter().partition(|child| child.media_type.is_manifest());
+        if plan.seen.len() == 1 && manifest.children().is_empty() {
+            plan.config = manifest.config().filter(|config| is_image_config(config.media_type.as_str())).cloned();
+        }
         plan.offered.extend(manifest.children().iter().filter_map(|child| child.platform.clone()));
         let blobs = manifest.config().into_iter().chain(manifest.layers()).chain(blobs);
         for blob in blobs.filter(|blob| !blob.foreign) {
@@ -139,7 +144,26 @@ impl ImageJob {
         Ok(())
     }
 
-    /// Returns an error for wanted platforms that the indexes do not offer. An image without an index is accepted as it is.
+    /// Fetches the configuration of an image without an index, and returns an error for wanted platforms that it is not for. If it is
+    /// for none of them, the layers leave the plan.
+    async fn fetch_config(&self, plan: &mut Plan) -> Result<Option<RegistryError>, RegistryError> {
+        let Platforms::These(wanted) = &*self.platforms else { return Ok(None) };
+        let Some(config) = plan.config.take() else { return Ok(None) };
+        plan.blobs.retain(|blob| blob.digest != config.digest);
+        plan.warmed.add(self.bring(config.clone()).await?);
+        let Some(platform) = self.mirror.cached.config_platform(&config.digest).await? else { return Ok(None) };
+        let absent: Vec<&Platform> = wanted.iter().filter(|wanted| wanted.choose(&[&platform]).is_empty()).collect();
+        if absent.is_empty() {
+            return Ok(None);
+        }
+        if absent.len() == wanted.len() {
+            plan.blobs.clear();
+        }
+        let wanted = absent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Ok(Some(RegistryError::NoPlatform { image: self.image(), wanted, offered: platform.to_string() }))
+    }
+
+    /// Returns an error for wanted platforms that the indexes do not offer.
     fn absent_platforms(&self, plan: &Plan) -> Option<RegistryError> {
         let Platforms::These(wanted) = &*self.platforms else { return None };
         let offered: Vec<&Platform> = plan.offered.iter().collect();
@@ -226,6 +250,11 @@ impl ImageJob {
         let separator = if matches!(self.reference, Reference::Tag(_)) { ':' } else { '@' };
         format!("{}{separator}{}", self.mirror.target(), self.reference)
     }
+}
+
+/// Returns true for the configuration of a container image. Those of other artifacts name no platform.
+fn is_image_config(media_type: &str) -> bool {
+    matches!(media_type, "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json")
 }
 
 /// Returns the wanted children of an index: those of the wanted platforms, those that name no platform, and the attestations of
