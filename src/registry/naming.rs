@@ -29,6 +29,11 @@ impl Naming {
         Self { local: mirror.local.clone(), upstreams, default: mirror.default.clone(), ours }
     }
 
+    /// Returns true if this server mirrors any upstream.
+    pub fn has_upstreams(&self) -> bool {
+        !self.upstreams.is_empty()
+    }
+
     /// Returns the target of a request for `name` with the parameter `?ns=NS`.
     pub fn resolve(&self, ns: Option<&str>, name: &RepositoryName) -> Result<Target, RegistryError> {
         if let Some(ns) = ns

@@ -124,7 +124,10 @@ fn finish(call: Call, answer: Answer) -> Response<Body> {
     let app = Arc::clone(&exchange.app);
     if is_registry_api(app.site(listener), &exchange.head.uri) {
         response.headers_mut().insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
-        response.headers_mut().insert(headers::REGISTRY_PROXY, HeaderValue::from_static("ns"));
+        // A server without upstreams is an ordinary registry to the mirror that asks it.
+        if app.registry.naming().has_upstreams() {
+            response.headers_mut().insert(headers::REGISTRY_PROXY, HeaderValue::from_static("ns"));
+        }
         guard::sandbox(response.headers_mut());
     } else {
         guard::fix_headers(response.headers_mut());

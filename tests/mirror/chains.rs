@@ -56,6 +56,38 @@ fn three_entrepots_in_a_row_keep_the_registries_apart() {
     assert_eq!(client.get(&manifest("ghcr.io/org/app", "2")).status, 404);
 }
 
+/// A mirror of a private Entrepot, at an address that is not the upstream's name.
+#[test]
+fn entrepot_without_upstreams_is_an_ordinary_registry() {
+    let private = Registry::start();
+    let image = private.client().push_image("team/app", "1", b"private");
+    let mirror = entrepot(&[("registry.corp", &url(&private), "")]);
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("team/app", "2")).status, 404, "an absent tag comes first");
+    assert_eq!(client.get(&manifest("absent/app", "1")).status, 404);
+    for head in [client.head(&manifest("team/app", "1")), client.get(&manifest("team/app", "1"))] {
+        assert_eq!((head.status, head.header("x-registry-proxy")), (200, Some("ns")));
+    }
+    assert!(client.get(&blob("team/app", image.layer)).body == b"private");
+    assert_eq!(client.get("/v2/team/app/tags/list").json()["tags"][0].as_str(), Some("1"));
+    assert_eq!(private.client().get("/v2/").header("x-registry-proxy"), None);
+}
+
+/// The mirror that is asked also hosts repositories, and the mirror that asks is told to leave out the parameter.
+#[test]
+fn hosted_repositories_of_a_mirror_are_mirrored_with_ns_never() {
+    let hub = Upstream::start();
+    let inner = Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  local: [\"team/**\"]\n  upstreams:\n    docker.io: {{endpoints: [\"{}\"], default: true}}\n",
+        hub.url()
+    ));
+    inner.client().push_image("team/app", "1", b"private");
+    let refused = entrepot(&[("registry.corp", &url(&inner), "")]).client().get(&manifest("team/app", "1"));
+    assert!(refused.status == 502 && refused.text().contains("set `ns: never` here"), "{}", refused.text());
+    let mirror = entrepot(&[("registry.corp", &url(&inner), ", ns: never")]);
+    assert_eq!(mirror.client().get(&manifest("team/app", "1")).status, 200);
+}
+
 #[test]
 fn mirror_without_that_upstream_is_never_taken_for_it() {
     let ([hub, _], _) = hub_and_ghcr();

@@ -15,7 +15,7 @@ use crate::outbound::{Response, Url, authority};
 
 /// The registry that an answer is for.
 const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
-/// Entrepot sends it with every answer below `/v2/`: it understands `?ns=`.
+/// An Entrepot that mirrors others sends it with every answer below `/v2/`: it understands `?ns=`.
 const REGISTRY_PROXY: HeaderName = HeaderName::from_static("x-registry-proxy");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// The values of `X-Cache` in answers of Entrepot.
@@ -143,7 +143,7 @@ impl Namespace {
         let name = &self.name;
         NamespaceVerdict::Foreign(format!(
             "it is a mirror, and has no upstream {name}: add the key mirror.upstreams.{name} there, or write the prefix that \
-             {name} has there after /v2/ in `endpoints`"
+             {name} has there after /v2/ in `endpoints`. If it hosts these repositories itself, set `ns: never` here"
         ))
     }
 
