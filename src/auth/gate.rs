@@ -74,6 +74,13 @@ impl Gate {
         Self { rules: Rules::except(forbidden), ..self }
     }
 
+    /// Reads the users again.
+    pub async fn reload_users(&self) {
+        if let Some(login) = &self.login {
+            login.verifier.reload().await;
+        }
+    }
+
     /// Returns true if no authentication is configured: every caller is anonymous and may do everything.
     pub fn is_open(&self) -> bool {
         self.login.is_none()

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+
 use super::leftovers::{Leftover, Leftovers};
 use super::refused::RefusedBlobs;
 use crate::config;
@@ -21,7 +23,7 @@ const TOUCH_AFTER: Duration = Duration::from_secs(3600);
 /// rebuilt from them when the server starts.
 pub struct Ledger {
     pub(super) store: CacheStore,
-    limits: config::Cache,
+    limits: ArcSwap<config::Cache>,
     pub(super) machine: Machine,
     pub(super) metrics: Arc<Metrics>,
     /// A std `Mutex`: held for map operations only.
@@ -75,7 +77,14 @@ impl Ledger {
     /// Creates an empty ledger. [`Ledger::rebuild`] fills it.
     pub fn new(store: CacheStore, limits: config::Cache, machine: &Machine, metrics: Arc<Metrics>) -> Arc<Self> {
         let (accounts, freeing, indexed) = (Mutex::default(), tokio::sync::Mutex::default(), AtomicBool::new(false));
+        let limits = ArcSwap::from_pointee(limits);
         Arc::new(Self { store, limits, machine: machine.clone(), metrics, accounts, freeing, indexed })
+    }
+
+    /// Takes other limits, and brings the cache within them.
+    pub async fn set_limits(&self, limits: config::Cache) {
+        self.limits.store(Arc::new(limits));
+        self.enforce_limits().await;
     }
 
     /// Enters a blob that was stored completely.
@@ -172,8 +181,9 @@ impl Ledger {
 
     /// Returns the maximum size of the cache, and the number of bytes that it leaves free on the file system.
     pub(super) fn bounds(&self, space: Space) -> (u64, u64) {
-        let limit = self.limits.max_size.unwrap_or(space.total / 5 * 4);
-        (limit, self.limits.reserve.unwrap_or((space.total / 20).min(10 << 30)))
+        let limits = self.limits.load();
+        let limit = limits.max_size.unwrap_or(space.total / 5 * 4);
+        (limit, limits.reserve.unwrap_or((space.total / 20).min(10 << 30)))
     }
 
     pub(super) fn is_indexed(&self) -> bool {

@@ -9,15 +9,14 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueHint};
 use super::outcome::CommandError;
 use super::output::remark;
 use super::remote::TrustArguments;
-use super::settings::Settings;
 use super::usage_error::in_one_line;
 use super::{check, client, completions, du, health, ls, rm, serve, user, warm};
 
 /// The exit code for a wrong command line, as in clap.
 const WRONG_USAGE: u8 = 2;
 
-/// The time that running work on the disk gets to finish after the command has ended.
-const LAST_WORK: Duration = Duration::from_secs(5);
+/// The time that running work on the disk gets to finish after the command has ended. `serve` has waited for it before.
+const LAST_WORK: Duration = Duration::from_millis(500);
 
 /// A container registry for teams behind slow links: a pull-through mirror and a private registry in one binary.
 #[derive(Parser)]
@@ -54,7 +53,8 @@ If none exists, the server uses a built-in configuration: it mirrors Docker Hub
 and accepts pushes to names that begin with local/.
 
 Ctrl-C or SIGTERM stops the server: running requests may finish. A second signal
-cuts them.
+cuts them. SIGHUP reads the configuration and the users again; the log names the
+changes that need a restart.
 
 Examples:
   entrepot serve
@@ -142,7 +142,7 @@ pub fn run() -> ExitCode {
 
 async fn run_command(command: Command) -> Result<(), CommandError> {
     match command {
-        Command::Serve { config } => Ok(serve::run(Settings::load(config.as_deref()).await?).await?),
+        Command::Serve { config } => Ok(serve::run(config).await?),
         Command::Check { schema: true, .. } => check::print_schema(),
         Command::Check { config, print, .. } => {
             let show = if print { check::Show::Effective } else { check::Show::Nothing };

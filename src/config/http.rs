@@ -34,9 +34,12 @@ pub struct Http {
     /// `http.stall`: the server gives up a client that does not read its answer, or does not send the rest of its request,
     /// after this time.
     pub stall: Duration,
-    /// The longest time that a graceful stop takes.
+    /// The time that running requests may take to finish after a signal to stop.
     pub drain_timeout: Duration,
 }
+
+/// The default of `http.draintimeout`. Docker kills a container 10 s after the signal to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The values of `http.debug`.
 #[derive(Clone, Debug, Default)]
@@ -125,7 +128,7 @@ impl Default for Http {
             headers: Vec::new(),
             debug: None,
             stall: Duration::from_secs(30),
-            drain_timeout: Duration::from_secs(60),
+            drain_timeout: DRAIN_TIMEOUT,
         }
     }
 }
@@ -155,6 +158,10 @@ impl Section for Http {
         headers(&mut self.headers, keys);
         keys.scalar("stall", &TIMEOUT, &mut self.stall);
         go_forms::duration("draintimeout", &mut self.drain_timeout, keys);
+        // registry:2 cuts all requests at once then, which helps no operator.
+        if self.drain_timeout.is_zero() {
+            self.drain_timeout = DRAIN_TIMEOUT;
+        }
         keys.optional("debug", &mut self.debug);
         self.debug = self.debug.take().filter(|debug| !debug.addr.is_empty());
         if let Some(debug) = self.debug.as_ref().filter(|debug| address::collide(&debug.addr, &self.addr)) {

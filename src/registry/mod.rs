@@ -14,14 +14,15 @@ mod blob;
 mod hosted;
 mod mirror;
 mod repository;
+mod mirrors;
 mod inventory;
 mod health;
 mod open;
 mod jobs;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use crate::fills::{FillReport, Phase};
@@ -37,25 +38,26 @@ pub use inventory::{
 pub use jobs::{Presence, WarmEvent, WarmImage, WarmStep, Warmed, start_jobs, warm};
 pub use missing::Missing;
 pub use naming::Naming;
-pub use open::{OpenError, examine_files, examine_upstreams, hidden_by, open};
+pub use open::{OpenError, examine_files, examine_upstreams, hidden_by, open, reload};
 pub use repository::Repository;
 
 use crate::metrics::Metrics;
-use crate::oci::{Algorithm, Digest, HostName, ImageRepository, MirroredName, RepositoryName, Target};
+use crate::oci::{Algorithm, Digest, ImageRepository, MirroredName, RepositoryName, Target};
 use crate::outbound::LinkGovernor;
 use crate::store::{Store, StoreError};
 use crate::sys::Machine;
 use health::StorageHealth;
 use inventory::Inventory;
-use mirror::{CachedRepository, MirrorRepository, Remote};
+use mirror::{CachedRepository, MirrorRepository};
+use mirrors::Mirrors;
 
 /// The registry: all repositories that are stored here or that an upstream can be asked for.
 pub struct Registry {
-    naming: Naming,
+    /// The upstreams and the rules for names, which a reload replaces.
+    mirrors: ArcSwap<Mirrors>,
     store: Store,
     hosted: Arc<hosted::HostedContext>,
     mirror: Arc<mirror::MirrorContext>,
-    remotes: HashMap<HostName, Arc<Remote>>,
     /// The limits of the link, if there are any.
     link: Option<Arc<LinkGovernor>>,
     inventory: Arc<Inventory>,
@@ -71,12 +73,12 @@ pub struct Registry {
 impl Registry {
     /// Returns the repository that a request for `name` means (docs/reference/naming.md). `ns` is the value of `?ns=`.
     pub fn resolve(&self, ns: Option<&str>, name: &RepositoryName) -> Result<Target, RegistryError> {
-        self.naming.resolve(ns, name)
+        self.mirrors.load().naming.resolve(ns, name)
     }
 
     /// Returns the rules by which names become targets.
-    pub fn naming(&self) -> &Naming {
-        &self.naming
+    pub fn naming(&self) -> Arc<Naming> {
+        Arc::clone(&self.mirrors.load().naming)
     }
 
     /// Returns the repository that a target names. It need not exist.
@@ -84,7 +86,7 @@ impl Registry {
         match target {
             Target::Hosted(name) => Repository::Hosted(HostedRepository::new(Arc::clone(&self.hosted), name)),
             Target::Mirror(name) => {
-                let remote = self.remotes.get(name.upstream()).cloned();
+                let remote = self.mirrors.load().remotes.get(name.upstream()).cloned();
                 let cached = CachedRepository::new(Arc::clone(&self.mirror), name);
                 match remote {
                     Some(remote) => Repository::Mirror(MirrorRepository::new(cached, remote)),
@@ -99,7 +101,7 @@ impl Registry {
         match target {
             Target::Hosted(name) => Ok(HostedRepository::new(Arc::clone(&self.hosted), name)),
             mirrored => {
-                Err(RegistryError::NotLocal { repository: mirrored.to_string(), patterns: self.naming.patterns() })
+                Err(RegistryError::NotLocal { repository: mirrored.to_string(), patterns: self.naming().patterns() })
             }
         }
     }
@@ -208,7 +210,7 @@ impl Registry {
     /// that holds nothing, but the cache still has content under this name of an upstream that is not configured any more,
     /// that content is meant.
     pub async fn find(&self, image: &ImageRepository) -> Result<Target, RegistryError> {
-        let resolved = self.naming.resolve_image(image);
+        let resolved = self.naming().resolve_image(image);
         let Some(unconfigured) = self.unconfigured(image) else { return resolved };
         let is_taken = match &resolved {
             Ok(target) => self.inventory.has(target).await?,
@@ -220,7 +222,7 @@ impl Registry {
     /// Reads an image name as a canonical name, if its upstream is not configured.
     fn unconfigured(&self, image: &ImageRepository) -> Option<Target> {
         let name = image.to_string().parse::<MirroredName>().ok()?;
-        (!self.remotes.contains_key(name.upstream())).then_some(Target::Mirror(name))
+        (!self.mirrors.load().remotes.contains_key(name.upstream())).then_some(Target::Mirror(name))
     }
 
     /// Removes all content of a repository; evicts that of a mirrored one. Refused unless `storage.delete.enabled`.
@@ -251,9 +253,10 @@ impl Registry {
 
     /// Returns the configured upstreams, sorted by name.
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
-        let remotes = self.remotes.iter();
+        let mirrors = self.mirrors.load();
+        let remotes = mirrors.remotes.iter();
         let mut reports: Vec<_> =
-            remotes.map(|(name, remote)| UpstreamReport::new(name, remote, &self.naming)).collect();
+            remotes.map(|(name, remote)| UpstreamReport::new(name, remote, &mirrors.naming)).collect();
         reports.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         reports
     }

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 
 use super::health::StorageHealth;
 use super::inventory::Inventory;
 use super::mirror::{Flights, NegativeCache, PullLog, Remote};
+use super::mirrors::Mirrors;
 use super::naming::Naming;
 use super::{Registry, hosted, mirror};
 use crate::cache::Ledger;
@@ -53,14 +56,8 @@ pub async fn open(
     machine: Machine,
     metrics: Arc<Metrics>,
 ) -> Result<Arc<Registry>, OpenError> {
-    let mut remotes = HashMap::new();
     let link = LinkGovernor::new(&config.mirror, machine.clock.clone(), Arc::clone(&metrics));
-    for (spec, upstream) in
-        connect_all(config, link.as_ref(), &machine, &metrics).await.map_err(OpenError::Upstreams)?
-    {
-        let remote = Remote::new(upstream, spec, machine.clock.clone());
-        remotes.insert(spec.name.clone(), Arc::new(remote));
-    }
+    let mirrors = connect_mirrors(config, link.as_ref(), (&machine, &metrics), None).await?;
     let limits = config.mirror.cache.clone();
     let ledger = Ledger::new(store.cache.clone(), limits, &machine, Arc::clone(&metrics));
     let shared = Shared::new(Arc::clone(&ledger), config.mirror.fill.clone(), &machine, Arc::clone(&metrics));
@@ -86,12 +83,11 @@ pub async fn open(
         delete: config.storage.delete,
     };
     Ok(Arc::new(Registry {
-        naming: Naming::new(&config.mirror, config.own_names()),
+        mirrors: ArcSwap::from_pointee(mirrors),
         inventory: Inventory::new(store.clone(), ledger, machine.clone()),
         store,
         hosted: Arc::new(hosted),
         mirror: Arc::new(mirror),
-        remotes,
         link,
         health: StorageHealth::new(config.health.storage.clone()),
         warm_fetches: Semaphore::new(WARM_FETCHES),
@@ -99,6 +95,17 @@ pub async fn open(
         machine,
         metrics,
     }))
+}
+
+/// Takes over the upstreams, the rules for names and the limits of the cache of a changed configuration. Running transfers continue
+/// with the upstreams that they began with. If the configuration cannot be used, nothing changes.
+pub async fn reload(registry: &Registry, config: &Config) -> Result<(), OpenError> {
+    let Registry { link, machine, metrics, .. } = registry;
+    let known = registry.mirrors.load_full();
+    let mirrors = connect_mirrors(config, link.as_ref(), (machine, metrics), Some(&known)).await?;
+    registry.mirrors.store(Arc::new(mirrors));
+    registry.mirror.ledger.set_limits(config.mirror.cache.clone()).await;
+    Ok(())
 }
 
 /// Returns the hosted repositories of a store that the rules of a mirror would hide: their names would mean an upstream's
@@ -124,19 +131,44 @@ pub async fn examine_files(config: &Config) -> Vec<(HostName, FileError)> {
 
 /// Fails if an upstream's configuration cannot work. Uses no network.
 pub async fn examine_upstreams(config: &Config, machine: &Machine, metrics: &Arc<Metrics>) -> Result<(), OpenError> {
-    connect_all(config, None, machine, metrics).await.map(|_| ()).map_err(OpenError::Upstreams)
+    connect_all(config.mirror.upstreams.values().collect(), config.mirror.fill.stall, None, machine, metrics)
+        .await
+        .map(|_| ())
+        .map_err(OpenError::Upstreams)
+}
+
+/// Builds the upstreams and the rules for names, or returns all errors. Keeps the remotes of `known` whose configuration is the
+/// same.
+async fn connect_mirrors(
+    config: &Config,
+    link: Option<&Arc<LinkGovernor>>,
+    (machine, metrics): (&Machine, &Arc<Metrics>),
+    known: Option<&Mirrors>,
+) -> Result<Mirrors, OpenError> {
+    let specs = &config.mirror.upstreams;
+    let mut remotes = HashMap::new();
+    let kept = |spec: &config::Upstream| known.and_then(|known| known.unchanged(spec));
+    remotes.extend(specs.values().filter_map(|spec| Some((spec.name.clone(), kept(spec)?))));
+    let changed = specs.values().filter(|spec| !remotes.contains_key(&spec.name)).collect();
+    for (spec, upstream) in
+        connect_all(changed, config.mirror.fill.stall, link, machine, metrics).await.map_err(OpenError::Upstreams)?
+    {
+        remotes.insert(spec.name.clone(), Arc::new(Remote::new(upstream, spec, machine.clock.clone())));
+    }
+    Ok(Mirrors::new(Naming::new(&config.mirror, config.own_names()), remotes, specs.clone()))
 }
 
 /// Builds all upstreams, or returns all errors.
 async fn connect_all<'c>(
-    config: &'c Config,
+    specs: Vec<&'c config::Upstream>,
+    stall: Duration,
     link: Option<&Arc<LinkGovernor>>,
     machine: &Machine,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<(&'c config::Upstream, Upstream)>, Vec<ConnectError>> {
     let (mut connected, mut failed) = (Vec::new(), Vec::new());
-    for spec in config.mirror.upstreams.values() {
-        let pace = BodyPace { stall: config.mirror.fill.stall, link: link.and_then(|link| link.share(&spec.name)) };
+    for spec in specs {
+        let pace = BodyPace { stall, link: link.and_then(|link| link.share(&spec.name)) };
         match connect(spec, pace, machine, metrics).await {
             Ok(upstream) => connected.push((spec, upstream)),
             Err(errors) => failed.extend(errors),

@@ -15,8 +15,6 @@ use crate::config;
 use crate::sys::Tasks;
 use crate::web::{App, Listener};
 
-/// The time that running requests may take to finish if `http.draintimeout` is not set.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The bytes that the kernel keeps for a client that does not take them. With its default of some MiB, the server would notice the progress
 /// of a slow client only once in minutes.
 const UNSENT_BYTES: u32 = 128 << 10;
@@ -46,8 +44,7 @@ impl Server {
         if let Some(debug) = &http.debug {
             sockets.push(ListeningSocket::bind(&debug.addr, Listener::Debug).await?);
         }
-        let drain_timeout = if http.drain_timeout.is_zero() { DRAIN_TIMEOUT } else { http.drain_timeout };
-        Ok(Self { sockets, descriptors, drain_timeout })
+        Ok(Self { sockets, descriptors, drain_timeout: http.drain_timeout })
     }
 
     /// Returns the address of a listener, or `None` if it is not configured. With port 0 the system chose the port.

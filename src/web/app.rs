@@ -113,6 +113,11 @@ impl App {
         self.proxies.forwarded(peer, headers).unwrap_or(peer.ip())
     }
 
+    /// Reads the users again.
+    pub async fn reload_users(&self) {
+        self.gate.reload_users().await;
+    }
+
     /// Returns the metrics, for what the server counts itself.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics

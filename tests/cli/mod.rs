@@ -11,5 +11,6 @@ mod rm;
 mod screen;
 mod serve;
 mod server;
+mod signals;
 mod terminal;
 mod user;

@@ -5,7 +5,7 @@ use std::io::{BufReader, Write};
 use entrepot::oci::{Algorithm, Digest};
 
 use crate::support::client::{Answer, Client, digest_of, noise};
-use crate::support::registry::Registry;
+use crate::support::registry::{Registry, eventually};
 
 fn sha512(content: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha512, content)
@@ -188,4 +188,66 @@ fn upload_state_is_in_its_path() {
     assert_eq!(Answer::read(&mut BufReader::new(stream), false).unwrap().status, 202);
     let digest = digest_of(b"abc");
     assert_eq!(client.request("PUT", &format!("{location}?_state=&digest={digest}")).send().status, 201);
+}
+
+/// Starts a registry that gives a client up after a second without progress.
+fn impatient() -> Registry {
+    Registry::configured(|place| place.usual().replace("http:\n", "http:\n  stall: 1s\n"))
+}
+
+/// Begins a request to an upload that sends some bytes and then nothing.
+fn hang(client: &Client, method: &str, target: &str) -> std::net::TcpStream {
+    let mut stream = client.request(method, target).header("Content-Length", "100").send_head();
+    std::io::Write::write_all(&mut stream, b"half").unwrap();
+    stream
+}
+
+/// The network of a client fails in the middle of a request. The client connects again and goes on where the server is, while the
+/// server still waits for the first request.
+#[test]
+fn upload_is_taken_over_from_a_request_that_hangs() {
+    let registry = impatient();
+    let client = registry.client();
+    let digest = digest_of(b"half and the rest");
+    for (hanging, end) in [("PATCH", "PATCH"), ("PATCH", "PUT"), ("PUT", "PATCH"), ("PUT", "PUT")] {
+        let upload = client.begin("team/app");
+        let finish = format!("{upload}?digest={digest}");
+        let target = |method: &str| if method == "PUT" { finish.clone() } else { upload.clone() };
+        let _hanging = hang(&client, hanging, &target(hanging));
+        eventually("the first bytes", || (client.get(&upload).header("range") == Some("0-3")).then_some(()));
+        let request = client.request(end, &target(end)).header("Content-Range", "4-16");
+        let answer = request.body(b" and the rest").send();
+        assert!(matches!(answer.status, 201 | 202), "{hanging} {end}: {} {}", answer.status, answer.text());
+        if end == "PATCH" {
+            assert_eq!(client.request("PUT", &finish).send().status, 201, "{hanging} {end}");
+        }
+        assert!(client.get(&format!("/v2/team/app/blobs/{digest}")).body == b"half and the rest");
+    }
+}
+
+/// A request that still receives bytes keeps its upload.
+#[test]
+fn upload_is_not_taken_over_from_a_request_that_receives_bytes() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let upload = client.begin("team/app");
+    let mut slow = hang(&client, "PATCH", &upload);
+    eventually("the first bytes", || (client.get(&upload).header("range") == Some("0-3")).then_some(()));
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut sent = 4;
+            while sent < 99 && stopped.recv_timeout(std::time::Duration::from_millis(300)).is_err() {
+                std::io::Write::write_all(&mut slow, b"x").unwrap();
+                sent += 1;
+            }
+            std::io::Write::write_all(&mut slow, &vec![b'x'; 100 - sent]).unwrap();
+            assert_eq!(Answer::read(&mut std::io::BufReader::new(&slow), false).unwrap().status, 202);
+        });
+        let refused = client.request("PATCH", &upload).body(b"y").send();
+        assert_eq!((refused.status, refused.code().as_str()), (409, "BLOB_UPLOAD_INVALID"));
+        assert!(refused.header("retry-after").is_some());
+        drop(stop);
+    });
+    assert_eq!(client.get(&upload).header("range"), Some("0-99"));
 }

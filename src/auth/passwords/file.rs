@@ -73,6 +73,16 @@ impl WatchedFile {
         self.users.load_full()
     }
 
+    /// Reads the file now, whether or not it seems to have changed.
+    pub(super) async fn reload(self: &Arc<Self>) {
+        let file = Arc::clone(self);
+        blocking(move || {
+            *lock(&file.seen) = None;
+            file.refresh();
+        })
+        .await;
+    }
+
     /// Returns true if the file must be checked now. Only one caller gets true; the others go on with the users in memory.
     fn is_check_due(&self) -> bool {
         let mut checked = lock(&self.checked);

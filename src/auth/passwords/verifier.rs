@@ -71,6 +71,11 @@ impl Verifier {
         })
     }
 
+    /// Reads the password file again.
+    pub(in crate::auth) async fn reload(&self) {
+        self.file.reload().await;
+    }
+
     /// Looks up whether the file has this user with this password. `address` is that of the client, for a fair turn.
     pub(in crate::auth) async fn verify(&self, address: IpAddr, user: &str, password: &Secret) -> LoginVerdict {
         let verdict = self.judge(address, user, password).await;

@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use super::line::{self, Fields};
 use super::request_line;
@@ -21,17 +21,29 @@ use crate::sys::Clock;
 /// The target of events that are logged at every level: what an operator must know about the protection of the server.
 pub(in crate::cli) const NOTICE: &str = "notice";
 
+/// The level of the running log.
+pub(in crate::cli) struct RunningLevel(reload::Handle<Targets, Registry>);
+
+impl RunningLevel {
+    /// Logs events of this level and above from now on.
+    pub(in crate::cli) fn set(&self, level: LogLevel) {
+        // This fails only if the log has ended.
+        let _ = self.0.reload(levels(level));
+    }
+}
+
 /// Starts writing every event of this process to standard error. A process calls this once. Dropping the guard writes the lines
 /// that are still queued.
-pub(in crate::cli) fn start(log: &Log) -> Result<LogGuard, String> {
+pub(in crate::cli) fn start(log: &Log) -> Result<(LogGuard, RunningLevel), String> {
     let is_terminal = std::io::stderr().is_terminal();
     let (writer, guard) = LogWriter::start(std::io::stderr());
     let layer = LineLayer { is_terminal, ..LineLayer::new(log, Clock::system(), writer) };
+    let (filter, level) = reload::Layer::new(levels(log.level));
     tracing_subscriber::registry()
-        .with(layer.with_filter(levels(log.level)))
+        .with(layer.with_filter(filter))
         .try_init()
         .map_err(|error| format!("cannot start logging: {error}"))?;
-    Ok(guard)
+    Ok((guard, RunningLevel(level)))
 }
 
 /// Returns the filter: Entrepot's own events at the configured level, those of libraries at `warn` or above. The lower levels of

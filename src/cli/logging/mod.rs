@@ -8,4 +8,4 @@ mod request_line;
 mod writer;
 mod layer;
 
-pub(super) use layer::{NOTICE, start};
+pub(super) use layer::{NOTICE, RunningLevel, start};

@@ -1,13 +1,15 @@
 //! Builds every part of the server once and connects them.
 
 use std::io::Write as _;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::banner;
+use super::reload::Reload;
 use crate::auth::Gate;
 use crate::cli::logging;
 use crate::cli::outcome::ErrorMessage;
@@ -21,20 +23,24 @@ use crate::sys::disk::Lacks;
 use crate::sys::{Machine, Tasks, blocking, raise_descriptor_limit};
 use crate::web::{AccessLog, App, Listener, Parts};
 
-/// The time that work which must not stop halfway, such as storing a verified blob, gets after the last request.
-const LAST_TASKS: Duration = Duration::from_secs(20);
+/// The least time that work which must not stop halfway, such as storing a verified blob, gets after the last request. Otherwise it
+/// gets what is left of `http.draintimeout`.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
-/// Runs the server until a signal stops it.
-pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> {
-    let _log = logging::start(&settings.config().log).map_err(ErrorMessage)?;
+/// Runs the server until a signal stops it. `path` is the configuration file that the command line names.
+pub(in crate::cli) async fn run(path: Option<PathBuf>) -> Result<(), ErrorMessage> {
+    // A hangup before the server runs is handled once it does.
+    let unhandled = |error| ErrorMessage(format!("cannot handle signals: {error}"));
+    let hangups = signal(SignalKind::hangup()).map_err(unhandled)?;
+    let settings = Settings::load(path.as_deref()).await?;
+    let (_log, level) = logging::start(&settings.config().log).map_err(ErrorMessage)?;
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
     // The banner goes to standard output, and this line to the log, which may be all that is kept.
     tracing::info!(configuration = settings.described_source(), "the configuration was read");
     let (machine, metrics) = (Machine::system(), Arc::new(Metrics::new()));
-    let (stop, abort) =
-        stop_signals(&machine.tasks).map_err(|error| ErrorMessage(format!("cannot handle signals: {error}")))?;
+    let (stop, abort) = stop_signals(&machine.tasks).map_err(unhandled)?;
     let config = settings.config();
     let store = prepared_store(&settings, &machine, &metrics).await?;
     let descriptors = raise_descriptor_limit();
@@ -46,14 +52,23 @@ pub(in crate::cli) async fn run(settings: Settings) -> Result<(), ErrorMessage> 
     let app = build_app(&settings, &registry, &machine, metrics).await?;
     registry::start_jobs(&registry, config);
     announce(&settings, &server);
+    let reload = Reload { path, running: config.clone(), level, registry, app: Arc::clone(&app) };
+    machine.tasks.spawn(reload.follow(hangups));
+    let (clock, stopped) = (machine.clock.clone(), OnceLock::new());
+    let stopping = async {
+        stop.cancelled().await;
+        stopped.get_or_init(|| clock.moment());
+    };
     tokio::select! {
-        () = server.run(app, &machine.tasks, stop.cancelled_owned()) => {}
+        () = server.run(app, &machine.tasks, stopping) => {}
         () = abort.cancelled() => tracing::warn!("stopped by a second signal; running requests were cut"),
     }
+    let spent = stopped.get().map_or(Duration::ZERO, |at| clock.since(*at));
+    let left = config.http.drain_timeout.saturating_sub(spent).max(LAST_TASKS);
     tokio::select! {
         () = machine.tasks.shut_down() => {}
         () = abort.cancelled() => {}
-        () = tokio::time::sleep(LAST_TASKS) => {
+        () = tokio::time::sleep(left) => {
             tracing::warn!("the disk did not finish running writes in time; stopped without them");
         }
     }

@@ -17,7 +17,7 @@ use crate::config::section::{Keys, Section};
 use crate::oci::HostName;
 
 /// The values of `mirror.upstreams.NAME`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub name: HostName,
     /// Base addresses (`https://ghcr.io`) without a slash at the end; at least one. An address may hold `/v2/` and the
@@ -45,6 +45,13 @@ pub struct Upstream {
     pub client_wait: Duration,
     /// The part of the link that this upstream may use.
     pub link: Link,
+}
+
+impl Upstream {
+    /// Returns true if the values name files, whose content may have changed although the values are the same.
+    pub fn names_files(&self) -> bool {
+        matches!(self.trust, Trust::Also(_)) || self.identity.is_some()
+    }
 }
 
 /// The age up to which old answers are served while the upstream does not answer (`staleif`, `stalemax`).

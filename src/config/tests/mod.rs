@@ -299,7 +299,7 @@ fn values_in_the_forms_of_go_mean_the_same() {
     assert_eq!(http("prefix: /").prefix, "/");
     assert_eq!(http("prefix: \"\"").prefix, "/");
     assert_eq!(http("draintimeout: 90000000000").drain_timeout, Duration::from_secs(90));
-    assert_eq!(http("draintimeout: 0").drain_timeout, Duration::ZERO);
+    assert_eq!(http("draintimeout: 0").drain_timeout, Duration::from_secs(8));
     assert_eq!(http("addr: \"0.0.0.0:https\"").addr, "0.0.0.0:443");
     assert_eq!(http("tls: {certificate: \"\", key: \"\"}").addr, ":5000");
     assert!(good("version: 0.1\nauth: none").config.auth.is_none());

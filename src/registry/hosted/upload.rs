@@ -11,6 +11,9 @@ use crate::oci::{Algorithm, Digest, RepositoryName};
 use crate::registry::error::RegistryError;
 use crate::store::{self, Share, StoreError, UploadId};
 
+/// The time that a request which was given up takes to release its upload.
+const TAKE_OVER: Duration = Duration::from_secs(2);
+
 /// An upload that one request writes to. The upload can be resumed after this value is dropped.
 pub struct BlobUpload {
     context: Arc<HostedContext>,
@@ -40,9 +43,10 @@ impl HostedRepository {
         BlobUpload { context, repository, id: inner.id().clone(), inner }
     }
 
-    /// Opens an upload for writing. Fails with `UploadBusy` while another request writes to it.
-    pub async fn upload(&self, id: &UploadId) -> Result<BlobUpload, RegistryError> {
-        let opened = self.store().upload(&self.name, id).await;
+    /// Opens an upload for writing. Another request that holds it and receives nothing is given up after `stall`: this one waits
+    /// for that, and takes the upload over. Fails with `UploadBusy` while another request receives bytes.
+    pub async fn upload(&self, id: &UploadId, stall: Duration) -> Result<BlobUpload, RegistryError> {
+        let opened = self.store().upload_after(&self.name, id, stall + TAKE_OVER).await;
         Ok(self.opened(opened.map_err(|error| upload_error(error, id))?))
     }
 

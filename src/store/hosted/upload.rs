@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::oci::{Algorithm, Digest, Hasher, RepositoryName};
 use crate::store::blob::hash;
@@ -20,6 +22,7 @@ pub struct UploadTable {
     parked: Mutex<HashMap<UploadId, Hashed>>,
     /// The uploads that a request of this process holds.
     held: Mutex<HashSet<UploadId>>,
+    released: Notify,
 }
 
 impl UploadTable {
@@ -36,6 +39,11 @@ impl UploadTable {
     /// Forgets all kept hashes: resumed uploads are read again.
     pub fn forget_all(&self) {
         self.parked().clear();
+    }
+
+    /// Ready when a request of this process releases an upload from now on.
+    pub fn released(&self) -> Notified<'_> {
+        self.released.notified()
     }
 
     /// Takes an upload for one request; `None` while another request of this process holds it.
@@ -71,6 +79,7 @@ pub struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.table.held().remove(&self.id);
+        self.table.released.notify_waiters();
     }
 }
 

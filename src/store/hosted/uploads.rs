@@ -14,6 +14,9 @@ use crate::store::key::ObjectKey;
 use crate::store::{Amount, StoreError, UploadId, layout};
 use crate::sys::Clock;
 
+/// The pause between two attempts at an upload that another request holds.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// An upload whose content has the expected digest.
 pub struct VerifiedUpload {
     upload: Upload,
@@ -68,6 +71,36 @@ impl HostedStore {
     /// Takes an upload to write to it; `Busy` while another request holds it.
     pub async fn upload(&self, repository: &RepositoryName, id: &UploadId) -> Result<Upload, StoreError> {
         Upload::open(self.backend.clone(), repository.clone(), id.clone(), Arc::clone(&self.uploads)).await
+    }
+
+    /// Takes an upload as [`Self::upload`] does. While another request holds it, waits until that one ends; `Busy` if that one
+    /// receives bytes, or does not end within `patience`.
+    pub async fn upload_after(
+        &self,
+        repository: &RepositoryName,
+        id: &UploadId,
+        patience: Duration,
+    ) -> Result<Upload, StoreError> {
+        let (begun, mut seen) = (self.clock.moment(), None);
+        loop {
+            // Another request may release the upload between the attempt and the wait.
+            let mut released = std::pin::pin!(self.uploads.released());
+            released.as_mut().enable();
+            match self.upload(repository, id).await {
+                Err(StoreError::Busy) => {}
+                taken => return taken,
+            }
+            let size = self.upload_size(repository, id).await?;
+            if seen.is_some_and(|seen| seen != size) || self.clock.since(begun) >= patience {
+                return Err(StoreError::Busy);
+            }
+            seen = Some(size);
+            tokio::select! {
+                () = released => {}
+                // Another process tells nothing.
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
     }
 
     /// Returns the number of bytes that an upload has received, without taking it.

@@ -93,7 +93,7 @@ async fn status(call: &mut Call, at: &At, id: &UploadId) -> Answer {
 /// disconnects.
 async fn append(call: &mut Call, at: &At, id: &UploadId) -> Answer {
     let (hosted, _) = call.hosted(at).await?;
-    let mut upload = hosted.upload(id).await?;
+    let mut upload = hosted.upload(id, call.app().stall).await?;
     let chunk = chunk(call, at, id, &upload)?;
     receive(&mut call.body, &mut upload, chunk).await?;
     Ok(bare(StatusCode::ACCEPTED, progress(call, at, id, upload.size())))
@@ -103,7 +103,7 @@ async fn append(call: &mut Call, at: &At, id: &UploadId) -> Answer {
 async fn finish(call: &mut Call, at: &At, id: &UploadId, digest: &Digest) -> Answer {
     call.exchange.facts.digest = Some(digest.to_string());
     let (hosted, _) = call.hosted(at).await?;
-    let mut upload = hosted.upload(id).await?;
+    let mut upload = hosted.upload(id, call.app().stall).await?;
     // A range describes a body. Some clients repeat the range of their last chunk here without one.
     let ranged = call.headers().contains_key(CONTENT_RANGE) && !call.body.is_empty().await?;
     let chunk = if ranged { chunk(call, at, id, &upload)? } else { None };
