@@ -76,9 +76,13 @@ impl ResponseBody {
     /// Returns the next chunk, or `None` at the end. A body that is shorter than its `Content-Length` ends in an error,
     /// never in `None`. A call that is dropped loses no bytes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
-        let Self { link: Some(_), .. } = self else { return self.receive().await };
+        self.chunk_within(self.stall).await
+    }
+
+    async fn chunk_within(&mut self, limit: Duration) -> Result<Option<Bytes>, SendError> {
+        let Self { link: Some(_), .. } = self else { return self.receive(limit).await };
         if self.ungranted.is_empty() {
-            match self.receive().await? {
+            match self.receive(limit).await? {
                 Some(chunk) => self.ungranted = chunk,
                 None => return Ok(None),
             }
@@ -91,17 +95,18 @@ impl ResponseBody {
         Ok(Some(self.ungranted.split_to(granted)))
     }
 
-    async fn receive(&mut self) -> Result<Option<Bytes>, SendError> {
+    async fn receive(&mut self, limit: Duration) -> Result<Option<Bytes>, SendError> {
         let began = self.connection.clock.moment();
         self.connection.waiting = Some(began);
-        let chunk = tokio::time::timeout(self.stall, self.response.chunk()).await;
-        if chunk.is_err() {
+        let chunk = tokio::time::timeout(limit, self.response.chunk()).await;
+        // A body that has just brought bytes shows that the connection lives.
+        if chunk.is_err() && (limit >= self.stall || self.received == 0) {
             self.connection.stalled();
         }
         self.connection.waiting = None;
         self.waited += self.connection.clock.since(began);
         match chunk {
-            Err(_) => Err(SendError::Timeout { host: self.host.clone(), waited: self.stall }),
+            Err(_) => Err(SendError::Timeout { host: self.host.clone(), waited: limit }),
             Ok(Err(error)) => Err(self.cut(&causes(&error))),
             Ok(Ok(Some(chunk))) => {
                 self.received += chunk.len() as u64;
@@ -112,6 +117,22 @@ impl ResponseBody {
             }
             Ok(Ok(None)) => Ok(None),
         }
+    }
+
+    /// Reads the first bytes of the body: all of it, or at least `most` bytes. It waits for the sender for at most `limit` in
+    /// all. Returns `None` if some bytes have arrived by then and the rest has not, and an error if none has arrived.
+    pub async fn start(&mut self, most: usize, limit: Duration) -> Result<Option<Bytes>, SendError> {
+        let mut start = BytesMut::new();
+        while start.len() < most {
+            let left = limit.saturating_sub(self.waited).min(self.stall);
+            match self.chunk_within(left).await {
+                Ok(Some(chunk)) => start.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(SendError::Timeout { .. }) if self.received > 0 => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(start.freeze()))
     }
 
     /// Reads the whole body. A body of more than `limit` bytes is an error, and so is one that trickles: the requests that

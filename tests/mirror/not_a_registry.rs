@@ -101,6 +101,26 @@ fn page_never_drops_or_refuses_what_is_cached() {
     }
 }
 
+/// The whole of such a body takes an hour, and each byte comes in time.
+#[test]
+fn error_that_trickles_does_not_hold_later_requests() {
+    let (_upstream, mirror, flag) = replaced(|_| Script::new(404, vec![b' '; 36_000]).trickling());
+    flag.store(true, Ordering::SeqCst);
+    let client = mirror.client();
+    let layer = blob(APP, digest_of(&content().layer));
+    let targets = [manifest(APP, "1"), layer, format!("/v2/{APP}/tags/list")];
+    for target in &targets {
+        let failed = client.get(target);
+        assert_eq!(failed.status, 502, "{target}: {}", failed.text());
+        assert!(failed.text().contains("not as a registry answers"), "{target}: {}", failed.text());
+    }
+    flag.store(false, Ordering::SeqCst);
+    for target in &targets {
+        let found = client.get(target);
+        assert_eq!(found.status, 200, "{target}: {}", found.text());
+    }
+}
+
 #[test]
 fn answers_of_a_registry_count() {
     for (status, header, body, want) in [

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request as the server sees it.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub struct Script {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     chunked: bool,
+    trickles: bool,
 }
 
 /// A running server. It ends with the process of the tests.
@@ -40,7 +42,7 @@ impl Asked {
 
 impl Script {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), chunked: false }
+        Self { status, headers: Vec::new(), body: body.into(), chunked: false, trickles: false }
     }
 
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -51,6 +53,11 @@ impl Script {
     /// Sends the body in one chunk, without a length.
     pub fn chunked(self) -> Self {
         Self { chunked: true, ..self }
+    }
+
+    /// Sends the body byte by byte, ten in a second.
+    pub fn trickling(self) -> Self {
+        Self { trickles: true, ..self }
     }
 }
 
@@ -93,7 +100,7 @@ fn exchange(stream: TcpStream, answer: &dyn Fn(&Asked) -> Script, log: &Mutex<Ve
     let headers = headers.filter_map(|line| line.split_once(": ").map(|(a, b)| (a.to_owned(), b.to_owned()))).collect();
     let asked = Asked { method, target, headers };
     log.lock().unwrap().push(asked.clone());
-    let Script { status, headers, mut body, chunked } = answer(&asked);
+    let Script { status, headers, mut body, chunked, trickles } = answer(&asked);
     let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     if chunked {
         head.push_str("Transfer-Encoding: chunked\r\n");
@@ -107,5 +114,13 @@ fn exchange(stream: TcpStream, answer: &dyn Fn(&Asked) -> Script, log: &Mutex<Ve
     let mut stream = stream;
     let body = if asked.method == "HEAD" { Vec::new() } else { body };
     // The mirror may have closed the connection.
+    if trickles && stream.write_all(format!("{head}\r\n").as_bytes()).is_ok() {
+        let send = |byte: &u8| {
+            std::thread::sleep(Duration::from_millis(100));
+            stream.write_all(&[*byte]).is_ok()
+        };
+        body.iter().all(send);
+        return;
+    }
     let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(&body));
 }

@@ -3,6 +3,8 @@
 //!
 //! Such an answer is a failure of the upstream. It never means that content is absent, or that a client may not read it.
 
+use std::time::Duration;
+
 use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -19,6 +21,9 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 const MAX_ERROR: usize = 64 << 10;
 /// The most bytes of the answer of `/v2/` that are read.
 const MAX_PING: usize = 4 << 10;
+/// The most time for which such a body is waited for, as a whole. The errors of registries are short, and all requests for the
+/// same content wait with this one.
+const LONGEST_READ: Duration = Duration::from_secs(5);
 
 impl Upstream {
     /// Returns true if a registry gave this answer to a GET. It may read the body of an error.
@@ -50,7 +55,8 @@ impl Upstream {
         let Ok(mut response) = self.client.send(request, &observe).await else { return false };
         if response.status == StatusCode::OK && !has_registry_headers(&response) {
             // Some registries answer only an empty object.
-            return body_start(&mut response, MAX_PING).await.is_ok_and(|body| is_object(&body));
+            let body = response.body.start(MAX_PING, LONGEST_READ).await;
+            return body.is_ok_and(|body| body.is_some_and(|body| is_object(&body)));
         }
         matches!(response.status, StatusCode::OK | StatusCode::UNAUTHORIZED)
             && is_of_registry(&mut response).await.unwrap_or(false)
@@ -85,18 +91,9 @@ async fn is_of_registry(response: &mut Response) -> Result<bool, UpstreamError> 
     if has_registry_headers(response) {
         return Ok(true);
     }
-    Ok(is_registry_error(&body_start(response, MAX_ERROR).await?))
-}
-
-async fn body_start(response: &mut Response, most: usize) -> Result<Vec<u8>, UpstreamError> {
-    let mut start = Vec::new();
-    while start.len() < most {
-        match response.body.chunk().await? {
-            Some(chunk) => start.extend_from_slice(&chunk),
-            None => break,
-        }
-    }
-    Ok(start)
+    // A body that trickles does not come from a registry.
+    let body = response.body.start(MAX_ERROR, LONGEST_READ).await?;
+    Ok(body.is_some_and(|body| is_registry_error(&body)))
 }
 
 /// Returns true for the JSON of an error (OCI distribution-spec 1.1, "Error Codes").
