@@ -149,3 +149,24 @@ fn disk_that_stays_full_refuses_pushes_and_keeps_active_uploads() {
     full.disk.heal();
     assert_eq!(push(&full, "a blob in one request").status, 201);
 }
+
+/// The upload that a request finishes is held as long as the request makes space. It stays if there is none, for the next attempt.
+#[test]
+fn upload_that_a_request_finishes_on_a_full_disk_stays() {
+    let Some(full) = FullDisk::new() else { return };
+    let (client, content) = (&full.client, noise(3, 1000));
+    let upload = client.begin("team/new");
+    assert_eq!(client.request("PATCH", &upload).body(&content).send().status, 202);
+    let end = format!("{upload}?digest={}", digest_of(&content));
+    full.disk.set(&["write fail=28 path=team/new/_layers"]);
+    for attempt in 0..2 {
+        let refused = client.request("PUT", &end).send();
+        assert_eq!(refused.status, 507, "{attempt}: {}", refused.text());
+        assert_eq!(full.left(), [false, false, false], "{attempt}");
+        assert_eq!(fs::read(full.data(&upload)).unwrap(), content, "{attempt}");
+    }
+    full.disk.heal();
+    let pushed = client.request("PUT", &end).send();
+    assert_eq!(pushed.status, 201, "{}", pushed.text());
+    full.finish_writer("the end of an upload");
+}

@@ -84,26 +84,26 @@ impl BlobUpload {
         Ok(appended?)
     }
 
-    /// Ends the upload: verifies and syncs it, and links the blob into the repository.
+    /// Ends the upload: verifies and syncs it, and links the blob into the repository. On a disk that stays full the upload stays,
+    /// so that the request can be repeated.
     pub async fn commit(self, digest: &Digest) -> Result<(), RegistryError> {
-        let Self { context, repository, id, inner } = self;
+        // `inner` holds the upload until the end, so that the upload does not give way to itself or to another push.
+        let Self { context, repository, mut inner, .. } = self;
         let store = &context.store;
-        let end = async |upload| {
-            let verified = store.verify(upload, digest).await?;
+        let verified = context.with_space(|| store.verify(inner.again(), digest)).await;
+        inner.forget_hashes();
+        let verified = verified?;
+        let end = async || {
             // Deletion takes the lock alone, so it finds the link whole or not at all.
             let (lock, store) = (store.lock(&repository, Share::Shared).await?, store.clone());
+            let verified = verified.again();
             let publish = async move {
                 let _lock = lock;
                 store.publish(verified).await
             };
             context.tasks.finish(publish).await
         };
-        let mut committed = end(inner).await;
-        while context.makes_space_after(&committed).await {
-            let again = store.upload(&repository, &id).await?;
-            committed = end(again).await;
-        }
-        Ok(committed?)
+        Ok(context.with_space(end).await?)
     }
 }
 

@@ -199,6 +199,20 @@ impl Upload {
         Arc::clone(&self.lease)
     }
 
+    /// Returns a second handle to the same upload, for one attempt to end it.
+    pub fn again(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            repository: self.repository.clone(),
+            folder: self.folder.clone(),
+            backend: self.backend.clone(),
+            lease: self.lease(),
+            size: self.size,
+            hashed: self.hashed.clone(),
+            table: Arc::clone(&self.table),
+        }
+    }
+
     /// Forgets the hashes, which will not be needed again.
     pub fn forget_hashes(&mut self) {
         self.hashed = None;

@@ -25,6 +25,13 @@ pub struct VerifiedUpload {
     content: Digest,
 }
 
+impl VerifiedUpload {
+    /// Returns a second handle, for one attempt to publish the upload.
+    pub fn again(&self) -> Self {
+        Self { upload: self.upload.again(), ..*self }
+    }
+}
+
 impl HostedStore {
     /// Begins an upload of content that will be pushed with a digest of this algorithm, unless the end of the upload
     /// says otherwise.
