@@ -27,6 +27,9 @@ pub struct Site<'a> {
     disk: Option<SlowDisk>,
 }
 
+/// The number of times that the server may refuse to start because of the disk.
+const REFUSALS: usize = 5;
+
 /// A blob that the upstreams hold.
 pub struct Blob<'a> {
     pub content: &'a [u8],
@@ -70,7 +73,7 @@ impl<'a> Site<'a> {
             Event::Kill(pause) => {
                 self.registry.kill();
                 thread::sleep(*pause);
-                self.registry.restart();
+                self.restart();
             }
             Event::Gone(endpoint, pause) => {
                 self.upstreams[*endpoint].gone();
@@ -86,6 +89,22 @@ impl<'a> Site<'a> {
             Event::Cancel(number) => self.delete(&format!("/api/v1/fills/{}", self.blobs[*number].digest)),
             Event::Evict(number) => self.delete(&blob(REPOSITORIES[0], self.blobs[*number].digest)),
         }
+    }
+
+    /// Starts the server again, as a supervisor does. While the disk fails, the server may refuse to start, and must say why.
+    /// After several refusals the disk is replaced by a good one.
+    fn restart(&mut self) {
+        for _ in 0..REFUSALS {
+            let before = self.registry.log().len();
+            if self.registry.try_restart() {
+                return;
+            }
+            let log = self.registry.log();
+            let refusal = log.get(before..).unwrap_or_default();
+            assert!(self.disk.is_some() && refusal.contains("cannot be used"), "the server ended:\n{refusal}");
+        }
+        self.disk.iter().for_each(SlowDisk::heal);
+        self.registry.restart();
     }
 
     /// Sends a DELETE. A slow disk may hold up its answer, so nothing waits for it.

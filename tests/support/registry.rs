@@ -125,7 +125,20 @@ impl Registry {
         self.launch();
     }
 
+    /// Starts the server again. Returns false if it ended before it was ready.
+    pub fn try_restart(&mut self) -> bool {
+        self.kill();
+        self.try_launch().is_ok()
+    }
+
     fn launch(&mut self) {
+        if let Err(status) = self.try_launch() {
+            panic!("the server ended with {status}:\n{}", self.log());
+        }
+    }
+
+    /// Starts the server. Returns its exit status if it ended before it was ready.
+    fn try_launch(&mut self) -> Result<(), ExitStatus> {
         let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log")).unwrap();
         // The shell becomes the server.
         let child = Command::new("sh")
@@ -145,10 +158,10 @@ impl Registry {
         let (addr, client) = (self.addr, self.client());
         eventually(&format!("an answer of {addr}"), || {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                panic!("the server ended with {status}:\n{}", self.log());
+                return Some(Err(status));
             }
-            client.try_get("/readyz").filter(|answer| answer.status == 200)
-        });
+            client.try_get("/readyz").filter(|answer| answer.status == 200).map(|_| Ok(()))
+        })
     }
 }
 
