@@ -12,6 +12,11 @@ use super::transfer::{Transfer, TransferError};
 use crate::cache::EVICTION_STEP;
 use crate::oci::Hasher;
 use crate::store::{Arrivals, CacheStore, Extents, Partial, StoreError};
+use crate::upstream::UpstreamError;
+
+/// A fill begins again at most this many times because its sources send something else than before.
+const MOST_RESTARTS: u32 = 4;
+const CHANGES: &str = "it sends another content for the blob each time";
 
 /// The parts that the task of one fill works with.
 #[derive(Clone, Copy)]
@@ -114,6 +119,7 @@ impl FillTask<'_> {
             Outcome::Storage(_) if fill.progress().phase != Phase::Encoded => transfer.hashed().await.ok(),
             _ => None,
         };
+        let is_encoded = transfer.is_encoded();
         let reservation = transfer.into_reservation();
         match outcome {
             // An earlier fill has left the whole blob, so no source was asked.
@@ -133,6 +139,11 @@ impl FillTask<'_> {
             Outcome::Contradicted => return Fetched::Contradicted(partial),
             Outcome::Storage(error) => self.give_up(partial, hashed, error).await,
             Outcome::Mismatch(error) => self.refuse(partial, error).await,
+            Outcome::RepairStopped if is_encoded => self.discard(partial).await,
+            Outcome::Failed if is_encoded => {
+                fill.end(Phase::Failed);
+                self.discard(partial).await;
+            }
             Outcome::Failed => {
                 fill.end(Phase::Failed);
                 self.write_journal(&partial).await;
@@ -152,6 +163,13 @@ impl FillTask<'_> {
         let left = partial.arrivals().total();
         partial.release().await;
         self.shared.ledger.left_unfinished(&self.fill.digest, left);
+    }
+
+    /// Leaves nothing.
+    async fn discard(self, partial: Partial) {
+        if let Err(error) = partial.discard().await {
+            tracing::warn!(digest = %self.fill.digest, %error, "cannot remove a partial blob");
+        }
     }
 
     /// Leaves only what an earlier fill has left, for a later fill to resume.
@@ -189,9 +207,16 @@ impl FillTask<'_> {
     }
 
     async fn ask_sources(self, transfer: &Transfer<'_>, left: u64) -> Outcome {
-        let fill = self.fill;
+        let (fill, mut restarts) = (self.fill, 0);
         while let Some(source) = fill.next_source() {
-            match transfer.fetch(&source).await {
+            let fetched = match transfer.fetch(&source).await {
+                Err(TransferError::Unresumable) if left == 0 && restarts == MOST_RESTARTS => {
+                    let (host, reason) = (source.upstream.name().to_string(), CHANGES.to_owned());
+                    Err(TransferError::Source(UpstreamError::Protocol { host, reason }))
+                }
+                fetched => fetched,
+            };
+            match fetched {
                 Ok(()) => return self.verify(transfer, left).await,
                 Err(TransferError::Source(error)) => {
                     tracing::warn!(digest = %fill.digest, %error, "a source of a fill failed");
@@ -199,6 +224,7 @@ impl FillTask<'_> {
                 }
                 Err(TransferError::Unresumable) if left > 0 => return Outcome::Contradicted,
                 Err(TransferError::Unresumable) => {
+                    restarts += 1;
                     if let Err(error) = transfer.restart().await {
                         return Outcome::Storage(Some(error));
                     }
@@ -225,9 +251,7 @@ impl FillTask<'_> {
         let stored = hashed.map(|(end, hasher)| Prefix::new(end, hasher));
         fill.give_up(stored.unwrap_or_else(|| Prefix::empty(fill.digest.algorithm())), self.shared);
         // Readers hold the file open. Its space is free again when the last of them has finished.
-        if let Err(error) = partial.discard().await {
-            tracing::warn!(digest = %fill.digest, %error, "cannot remove a partial blob");
-        }
+        self.discard(partial).await;
     }
 
     /// Writes the journal of the bytes that have arrived.

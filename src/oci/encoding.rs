@@ -6,28 +6,35 @@ use std::io::Read;
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// A content coding that can be decoded (RFC 9110, section 8.4.1).
+/// A content coding (RFC 9110, section 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentCoding {
     Gzip,
     Deflate,
+    /// A coding that cannot be decoded here, or several.
+    Unsupported,
 }
 
 impl ContentCoding {
-    /// Returns the coding of this name.
-    pub fn named(label: &str) -> Option<Self> {
-        match label.trim().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => Some(Self::Gzip),
-            "deflate" => Some(Self::Deflate),
-            _ => None,
-        }
+    /// Returns the coding that these field values name. `None`: the content is not encoded.
+    pub fn named<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let names = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
+        let mut codings = names.filter(|name| !matches!(name.as_str(), "" | "identity"));
+        let first = codings.next()?;
+        Some(match (first.as_str(), codings.next()) {
+            ("gzip" | "x-gzip", None) => Self::Gzip,
+            ("deflate", None) => Self::Deflate,
+            _ => Self::Unsupported,
+        })
     }
 
     /// Returns a reader of the decoded content. Content that cannot be decoded is an error of a kind that
     /// [`Self::cannot_decode`] knows.
     pub fn reader(self, mut encoded: impl Read + Send + 'static) -> Box<dyn Read + Send> {
-        if self == Self::Gzip {
-            return Box::new(MultiGzDecoder::new(encoded));
+        match self {
+            Self::Gzip => return Box::new(MultiGzDecoder::new(encoded)),
+            Self::Unsupported => return Box::new(Undecodable),
+            Self::Deflate => {}
         }
         let mut first = Vec::new();
         // The error comes again when the content is read.
@@ -50,6 +57,7 @@ impl ContentCoding {
             Self::Gzip => read(MultiGzDecoder::new(body), limit),
             // Servers send both forms under this name.
             Self::Deflate => read(ZlibDecoder::new(body), limit).or_else(|| read(DeflateDecoder::new(body), limit)),
+            Self::Unsupported => None,
         }
     }
 }
@@ -59,7 +67,17 @@ impl fmt::Display for ContentCoding {
         f.write_str(match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
+            Self::Unsupported => "an unsupported coding",
         })
+    }
+}
+
+/// Content in a coding that is not supported.
+struct Undecodable;
+
+impl Read for Undecodable {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -113,16 +131,21 @@ mod tests {
 
     #[test]
     fn labels_are_read_leniently() {
-        for (label, want) in [
-            ("gzip", Some(ContentCoding::Gzip)),
-            (" X-GZIP ", Some(ContentCoding::Gzip)),
-            ("deflate", Some(ContentCoding::Deflate)),
-            ("identity", None),
-            ("aws-chunked", None),
-            ("br", None),
-            ("", None),
+        for (values, want) in [
+            (&["gzip"][..], Some(ContentCoding::Gzip)),
+            (&[" X-GZIP "], Some(ContentCoding::Gzip)),
+            (&["deflate"], Some(ContentCoding::Deflate)),
+            (&["identity, gzip"], Some(ContentCoding::Gzip)),
+            (&["identity"], None),
+            (&[""], None),
+            (&[], None),
+            (&["aws-chunked"], Some(ContentCoding::Unsupported)),
+            (&["br"], Some(ContentCoding::Unsupported)),
+            (&["gzip, gzip"], Some(ContentCoding::Unsupported)),
+            (&["gzip", "gzip"], Some(ContentCoding::Unsupported)),
+            (&["gzip;q=1"], Some(ContentCoding::Unsupported)),
         ] {
-            assert_eq!(ContentCoding::named(label), want, "{label:?}");
+            assert_eq!(ContentCoding::named(values.iter().copied()), want, "{values:?}");
         }
     }
 }

@@ -27,7 +27,8 @@ pub(in crate::upstream) fn retry_after(text: &str, now: SystemTime) -> Option<Du
 /// Returns the coding that `Content-Encoding` names (RFC 9110, section 8.4). The field may be wrong: many servers name the
 /// encoding of a file there.
 pub(in crate::upstream) fn content_coding(headers: &HeaderMap) -> Option<ContentCoding> {
-    ContentCoding::named(headers.get(CONTENT_ENCODING)?.to_str().ok()?)
+    // A value that is not text is the name of no coding.
+    ContentCoding::named(headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?")))
 }
 
 /// The values of Docker Hub's `ratelimit-remaining: 76;w=21600`: a number of requests, and the window that it counts

@@ -7,18 +7,11 @@ use entrepot::oci::Digest;
 
 use crate::support::client::{Answer, noise};
 use crate::support::fault::{Fault, Rule};
-use crate::support::mirror::{Slow, blob, manifest, mirror, mirror_of, mirror_with};
+use crate::support::mirror::{Slow, blob, is_sent_once, manifest, mirror, mirror_of, mirror_with};
 use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::{Links, Upstream};
 
 const MIB: usize = 1 << 20;
-
-/// Checks that the upstream has sent the content of a blob about once. Bytes that are on their way when another connection
-/// takes over the end of a segment cross twice.
-fn is_sent_once(upstream: &Upstream, digest: Digest, size: usize) {
-    let sent = upstream.bytes_sent(&digest);
-    assert!((size..=size + size / 8).contains(&(sent as usize)), "{sent} bytes were sent of {size}");
-}
 
 /// Waits until the metrics contain `line`.
 fn wait_for_metric(mirror: &Registry, line: &str) {

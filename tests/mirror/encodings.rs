@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use flate2::Compression;
@@ -272,9 +272,82 @@ fn encoded_blob_that_cannot_be_stored_is_never_served_encoded() {
         let sections = "  cache: {maxsize: 1MiB, reserve: 0}";
         let (_upstream, mirror) = mirror_of_encoded(&content, content.len(), &encoded, sections);
         assert_eq!(mirror.client().get(&manifest(APP, "1")).status, 200);
-        for _ in 0..2 {
-            let answer = mirror.client().get(&blob(APP, digest_of(&content)));
-            assert!(answer.status == 502 || !answer.whole || answer.body == content, "{delivery:?}: {}", answer.status);
+        let target = blob(APP, digest_of(&content));
+        for range in ["bytes=0-", "bytes=0-99", "bytes=200000-200099"] {
+            let answer = mirror.client().request("GET", &target).header("Range", range).send();
+            assert!(
+                answer.status == 502 && answer.text().contains("Content-Encoding"),
+                "{delivery:?} {range}: {}",
+                answer.status
+            );
         }
+        assert_eq!(mirror.client().get(&target).status, 502, "{delivery:?}");
+    }
+}
+
+/// Codings that cannot be decoded. The bytes are right as they come, or they are refused.
+#[test]
+fn coding_that_is_not_supported_is_a_claim_too() {
+    let content = text(13, 3 * MIB);
+    for label in ["br", "zstd", "gzip, gzip", "aws-chunked,gzip", "gzip;q=1"] {
+        for (known, body) in
+            [(true, noise(14, MIB)), (false, noise(14, MIB)), (true, content.clone()), (false, content.clone())]
+        {
+            let is_right = body == content;
+            let encoded = Encoded { label, body, delivery: Delivery::Ranges };
+            let (_upstream, mirror) = mirror_of_encoded(&content, content.len(), &encoded, "");
+            if known {
+                assert_eq!(mirror.client().get(&manifest(APP, "1")).status, 200);
+            }
+            let target = blob(APP, digest_of(&content));
+            let part = mirror.client().request("GET", &target).header("Range", "bytes=100000-100099").send();
+            let whole = mirror.client().get(&target);
+            let expected = if is_right { (206, 200) } else { (502, 502) };
+            assert_eq!((part.status, whole.status), expected, "{label} {known}: {}", whole.text());
+            assert!(!is_right || (part.body == content[100_000..100_100] && whole.body == content), "{label} {known}");
+        }
+    }
+}
+
+/// A fill of an encoded blob fails, or its server is killed. The next fill comes from a source that sends the blob plain.
+#[test]
+fn encoded_leftover_is_not_resumed_as_a_plain_one() {
+    let content = text(15, 4 * MIB);
+    for (known, killed) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (digest, encoded) = (digest_of(&content), gzip(&content));
+        let image = image_manifest((&digest_of(b"{}"), 2), (&digest, content.len()));
+        let is_plain = Arc::<AtomicBool>::default();
+        let (plain, body) = (Arc::clone(&is_plain), content.clone());
+        let upstream = Scripted::start("127.0.0.1", move |asked| match asked.path() {
+            path if path.contains("/manifests/") => {
+                Script::new(200, image.clone()).with("Content-Type", entrepot::oci::MediaType::OCI_MANIFEST)
+            }
+            path if !path.ends_with(&digest.to_string()) => {
+                Script::new(200, "{}").with("Docker-Distribution-Api-Version", "registry/2.0")
+            }
+            _ if plain.load(Ordering::SeqCst) => {
+                Encoded { label: "identity", body: body.clone(), delivery: Delivery::Ranges }.answer(asked)
+            }
+            _ => Script::new(200, &encoded[..encoded.len() / 2]).with("Content-Encoding", "gzip").chunked().cut(),
+        });
+        let mut mirror = Registry::with(&format!(
+            "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\"], ns: never, clientwait: 3s}}\n",
+            upstream.url()
+        ));
+        if known {
+            assert_eq!(mirror.client().get(&manifest(APP, "1")).status, 200);
+        }
+        let target = blob(APP, digest);
+        assert!(mirror.client().get(&target).status >= 500);
+        is_plain.store(true, Ordering::SeqCst);
+        if killed {
+            mirror.restart();
+        } else {
+            mirror.client().request("DELETE", &format!("/api/v1/fills/{digest}")).send();
+        }
+        let part = mirror.client().request("GET", &target).header("Range", "bytes=0-99").send();
+        assert!(part.status == 206 && part.body == content[..100], "{known} {killed}: {}", part.status);
+        let whole = mirror.client().get(&target);
+        assert!(whole.whole && whole.body == content, "{known} {killed}: {}", whole.status);
     }
 }

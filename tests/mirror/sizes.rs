@@ -19,6 +19,9 @@ use crate::support::upstream::Upstream;
 const MIB: usize = 1 << 20;
 const LAYER: usize = 6 * MIB;
 
+/// An upstream whose answers contradict each other each time.
+const CHANGES: &str = "it sends another content for the blob each time";
+
 /// With one connection, the bytes arrive in order.
 const ONE: &str = "  fill: {connections: 1}";
 
@@ -344,4 +347,51 @@ fn endpoint_that_names_another_size_each_time_is_given_up() {
     assert!(answer.status == 502 || !answer.whole || answer.body == content, "{}", answer.status);
     wait_until_stored(&mirror);
     assert!(asked.load(Ordering::SeqCst) < 60, "{asked:?} requests");
+}
+
+/// The upstream alternates between a longer answer without a length, which is cut, and a short one.
+#[test]
+fn upstream_whose_answers_alternate_is_given_up() {
+    let content = noise(31, MIB);
+    let (digest, asked) = (digest_of(&content), Arc::<AtomicUsize>::default());
+    let (known, body) = (Arc::clone(&asked), content.clone());
+    let upstream = Scripted::start("127.0.0.1", move |asked| match asked.path() {
+        path if !path.contains("/blobs/") => {
+            Script::new(200, "{}").with("Docker-Distribution-Api-Version", "registry/2.0")
+        }
+        _ if asked.method == "HEAD" => Script::new(200, "").with("Docker-Distribution-Api-Version", "registry/2.0"),
+        _ if known.fetch_add(1, Ordering::SeqCst) % 2 == 0 => Script::new(200, &body[..200_000]).chunked().cut(),
+        _ => Script::new(200, "<html>maintenance</html>"),
+    });
+    let mirror = Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\"], ns: never}}\n",
+        upstream.url()
+    ));
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status != 200 || !answer.whole, "{}", answer.status);
+    mirror.wait_for_log(CHANGES);
+    wait_until_stored(&mirror);
+    assert!(asked.load(Ordering::SeqCst) < 50, "{} requests", asked.load(Ordering::SeqCst));
+}
+
+/// A manifest names a huge size for a small blob, whose answer has no length. Nothing is evicted for it.
+#[test]
+fn size_in_a_manifest_evicts_nothing() {
+    let upstream = Upstream::start();
+    let held: Vec<Digest> = (0..3).map(|seed| upstream.blob("library/app", &noise(40 + seed, MIB))).collect();
+    let small = noise(43, 100_000);
+    let digest = upstream.blob("library/wrong", &small);
+    claim(&upstream, &digest, 4 * MIB);
+    let mirror = mirror_with(&upstream, "", "  cache: {maxsize: 5MiB, reserve: 0}");
+    for held in &held {
+        assert_eq!(mirror.client().get(&blob("library/app", held)).status, 200);
+    }
+    wait_until_stored(&mirror);
+    assert_eq!(mirror.client().get(&manifest("library/wrong", "1")).status, 200);
+    upstream.fault("GET", &digest.to_string(), Fault::NoLength);
+    assert!(mirror.client().get(&blob("library/wrong", digest)).body == small);
+    wait_until_stored(&mirror);
+    for held in &held {
+        assert_eq!(cache(&mirror.client().get(&blob("library/app", held))), "hit", "{held}");
+    }
 }

@@ -5,6 +5,8 @@ use std::io::{BufReader, Read};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use entrepot::oci::Digest;
+
 use super::client::{Answer, Client, Request};
 use super::registry::{Place, Registry, eventually};
 use super::upstream::Upstream;
@@ -124,4 +126,11 @@ pub fn wait_until_stored(mirror: &Registry) {
 /// Returns the value of `X-Cache`.
 pub fn cache(answer: &Answer) -> &str {
     answer.header("x-cache").unwrap_or("none")
+}
+
+/// Checks that the upstream has sent the content of a blob about once. Bytes that are on their way when another connection
+/// takes over the end of a segment cross twice.
+pub fn is_sent_once(upstream: &Upstream, digest: Digest, size: usize) {
+    let sent = upstream.bytes_sent(&digest);
+    assert!((size..=size + size / 8).contains(&(sent as usize)), "{sent} bytes were sent of {size}");
 }

@@ -22,6 +22,7 @@ pub struct Script {
     body: Vec<u8>,
     chunked: bool,
     trickles: bool,
+    cut: bool,
 }
 
 /// A running server. It ends with the process of the tests.
@@ -42,7 +43,7 @@ impl Asked {
 
 impl Script {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), chunked: false, trickles: false }
+        Self { status, headers: Vec::new(), body: body.into(), chunked: false, trickles: false, cut: false }
     }
 
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -58,6 +59,11 @@ impl Script {
     /// Sends the body byte by byte, ten in a second.
     pub fn trickling(self) -> Self {
         Self { trickles: true, ..self }
+    }
+
+    /// Closes the connection after the body, although the answer promises more.
+    pub fn cut(self) -> Self {
+        Self { cut: true, ..self }
     }
 }
 
@@ -100,15 +106,19 @@ fn exchange(stream: TcpStream, answer: &dyn Fn(&Asked) -> Script, log: &Mutex<Ve
     let headers = headers.filter_map(|line| line.split_once(": ").map(|(a, b)| (a.to_owned(), b.to_owned()))).collect();
     let asked = Asked { method, target, headers };
     log.lock().unwrap().push(asked.clone());
-    let Script { status, headers, mut body, chunked, trickles } = answer(&asked);
+    let Script { status, headers, mut body, chunked, trickles, cut } = answer(&asked);
     let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     if chunked {
         head.push_str("Transfer-Encoding: chunked\r\n");
         let chunk = if body.is_empty() { String::new() } else { format!("{:x}\r\n", body.len()) };
-        let end: &[u8] = if body.is_empty() { b"0\r\n\r\n" } else { b"\r\n0\r\n\r\n" };
+        let end: &[u8] = match (cut, body.is_empty()) {
+            (true, _) => b"\r\n",
+            (false, true) => b"0\r\n\r\n",
+            (false, false) => b"\r\n0\r\n\r\n",
+        };
         body = [chunk.as_bytes(), &body, end].concat();
     } else {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        head.push_str(&format!("Content-Length: {}\r\n", body.len() + usize::from(cut)));
     }
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let mut stream = stream;

@@ -83,3 +83,16 @@ pub(super) enum Received {
     /// The connection is slow.
     Slow,
 }
+
+/// Refuses the bytes of an encoded form: they are decoded only in the cache. The name of a coding may be that of a file whose
+/// bytes are right as they come. Without the hash of the whole blob, only the size that a descriptor names can show it.
+pub(super) fn check_coding(stream: &BlobStream, expected: Option<u64>, host: String) -> Result<(), UpstreamError> {
+    match stream.coding() {
+        Some(coding) if stream.total().is_none() || stream.total() != expected => {
+            let reason =
+                format!("it sends the blob with Content-Encoding: {coding}, which is decoded only in the cache");
+            Err(UpstreamError::Protocol { host, reason })
+        }
+        _ => Ok(()),
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::connection::{PassConnection, Received};
+use super::connection::{PassConnection, Received, check_coding};
 use super::slow::{LONGEST_PATIENCE, LeastRate, PATIENCE, REPLACED_FROM_THE_BEGINNING, UNKNOWN_LEFT};
 use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
@@ -168,6 +168,7 @@ impl PassStream {
         let confirmed = agreed_size([self.expected, total]);
         self.contradicted |= confirmed.is_err();
         confirmed?;
+        check_coding(&stream, self.expected, upstream.host(endpoint))?;
         self.total = total;
         let skip = self.position.saturating_sub(stream.start());
         let (reported, began_where_asked, late) = (hosts.now(), skip == 0, false);

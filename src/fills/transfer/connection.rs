@@ -208,8 +208,9 @@ impl Connection<'_> {
         }
         let mut reservation = transfer.reservation.lock().await;
         if reservation.is_none() {
-            let arrived = transfer.partial.arrivals().total();
-            let reserved = transfer.shared.ledger.reserve_for(&transfer.fill.digest, arrived, size).await;
+            // Nothing is evicted for a size that only a manifest names.
+            let (arrived, named) = (transfer.partial.arrivals().total(), stream.total());
+            let reserved = transfer.shared.ledger.reserve_for(&transfer.fill.digest, arrived, named).await;
             *reservation = Some(reserved.map_err(|_| TransferError::Storage(None))?);
         }
         drop(reservation);
@@ -239,7 +240,7 @@ impl Connection<'_> {
             _ if stream.total().is_none() && transfer.scheduler().size() == expected && expected.is_some() => {
                 Err(transfer.contradicted(&self.sender(), None, error))
             }
-            _ => Ok(Phase::Encoded),
+            _ => Ok(transfer.encoded()),
         }
     }
 

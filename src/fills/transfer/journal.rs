@@ -60,7 +60,7 @@ impl Transfer<'_> {
             }
             let late = self.partial.unjournalled() > 0 && self.shared.machine.clock.since(written) >= JOURNAL_AFTER;
             let due = !warned && self.partial.journal_is_due(self.scheduler().size());
-            if !late && !due {
+            if (!late && !due) || self.is_encoded() {
                 continue;
             }
             written = self.shared.machine.clock.moment();

@@ -1,5 +1,6 @@
 //! The state that the activities of one transfer share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ pub(in crate::fills) struct Transfer<'a> {
     claims: Mutex<Vec<(Sender, Option<u64>)>>,
     /// The endpoints whose bytes a repair has replaced.
     suspects: Mutex<Vec<Sender>>,
+    /// True once bytes of an encoded form may have been stored.
+    encoded: AtomicBool,
     /// The coding that an answer has named.
     coding: Mutex<Option<ContentCoding>>,
     /// Notified when an answer has come, since there may be work for more connections.
@@ -52,6 +55,7 @@ impl<'a> Transfer<'a> {
             provenance: Mutex::default(),
             claims: Mutex::default(),
             suspects: Mutex::default(),
+            encoded: AtomicBool::new(false),
             coding: Mutex::default(),
             answered: Notify::new(),
         }
@@ -79,6 +83,18 @@ impl<'a> Transfer<'a> {
             hash.advance(self.partial.arrivals(), prefix).await?;
         }
         Ok((prefix, hash.hasher()))
+    }
+
+    /// Records that bytes of an encoded form of the blob arrive. Returns the phase of such a fill.
+    pub(super) fn encoded(&self) -> Phase {
+        self.encoded.store(true, Ordering::Relaxed);
+        Phase::Encoded
+    }
+
+    /// Returns true if what has arrived may be an encoded form of the blob. A later fill must not resume it: its source may
+    /// send the blob plain.
+    pub(in crate::fills) fn is_encoded(&self) -> bool {
+        self.encoded.load(Ordering::Relaxed)
     }
 
     /// Makes the hash begin again at the first byte.

@@ -59,6 +59,7 @@ impl Upstream {
         }
         let range = response.header(&CONTENT_RANGE).and_then(|text| ContentRange::parse(&text));
         match response.status {
+            StatusCode::PARTIAL_CONTENT if header::content_coding(&response.headers).is_some() => Ok(None),
             StatusCode::PARTIAL_CONTENT => Ok(range.and_then(|range| range.total)),
             _ => Ok(plain_length(&response)),
         }
