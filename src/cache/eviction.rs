@@ -1,5 +1,6 @@
 //! Eviction: makes space by removing leftovers first, then the least recently used blobs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::ledger::{Accounts, Ledger};
@@ -121,6 +122,11 @@ impl Ledger {
             accounts.bytes + accounts.leftovers.bytes()
         };
         held > 0 && self.evict(wanted.min(held)).await.is_ok()
+    }
+
+    /// Evicts like [`Self::evict_up_to`] if that frees space on the disk of `place`.
+    pub async fn evict_beside(&self, place: &Path, wanted: u64) -> bool {
+        self.store.shares_disk(place).await && self.evict_up_to(wanted).await
     }
 
     /// Removes leftovers that were last written more than `age` ago.

@@ -56,9 +56,10 @@ impl BadEntries {
         self.accept(Wanted::Folder, || directory.display().to_string(), listed).unwrap_or_default()
     }
 
-    /// Notes an error that knows its path, and returns true. Any other error may be about the storage as a whole.
+    /// Notes an error that knows its path, and returns true. Any other error may be about the storage as a whole, and so is one
+    /// of a full disk.
     pub fn note_error(&self, error: &io::Error) -> bool {
-        let Some(path) = disk::place_of(error) else { return false };
+        let Some(path) = disk::place_of(error).filter(|_| !disk::is_full(error)) else { return false };
         let is_folder =
             error.kind() != io::ErrorKind::IsADirectory && disk::metadata(path).is_ok_and(|found| found.is_dir());
         self.note(path.display().to_string(), if is_folder { Wanted::Folder } else { Wanted::Object }, error);

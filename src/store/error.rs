@@ -27,8 +27,17 @@ pub enum StoreError {
 impl StoreError {
     /// Returns true if the storage is full.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        matches!(self, Self::Io { source, .. } if disk::is_full(source))
+    }
+
+    /// Returns the path that there is no space for; `None` if the error is another one.
+    pub fn full_place(&self) -> Option<&Path> {
+        match self {
+            Self::Io { source, place, .. } if disk::is_full(source) => {
+                Some(disk::place_of(source).unwrap_or(Path::new(place)))
+            }
+            _ => None,
+        }
     }
 
     /// Returns true if this process lacks the permission.

@@ -196,7 +196,7 @@ fn disk_that_hangs_does_not_hold_up_the_start() {
 }
 
 /// Returns a directory on another disk than the one of temporary files. Says so and returns `None` if there is none.
-fn other_disk() -> Option<tempfile::TempDir> {
+pub(super) fn other_disk() -> Option<tempfile::TempDir> {
     let disk = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     let memory = Path::new("/dev/shm");
     if disk(memory).is_none_or(|memory| Some(memory) == disk(&std::env::temp_dir())) {

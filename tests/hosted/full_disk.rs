@@ -7,11 +7,14 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::file_systems::other_disk;
 use crate::support::client::{Answer, Client, Image, digest_of, noise};
+use crate::support::mirror::{manifest, wait_until_stored};
 use crate::support::registry::{Place, Registry, eventually};
 use crate::support::slow_disk::SlowDisk;
+use crate::support::upstream::Upstream;
 
-/// The size of an idle upload. Two of them free enough space for the next writes.
+/// The size of an idle upload.
 const LARGE: u64 = 40 << 20;
 
 struct FullDisk {
@@ -28,8 +31,12 @@ struct FullDisk {
 
 impl FullDisk {
     fn new() -> Option<Self> {
+        Self::configured(Place::usual)
+    }
+
+    fn configured(config: impl Fn(&Place) -> String) -> Option<Self> {
         let disk = SlowDisk::new()?;
-        let registry = Registry::configured_in(&disk.environment(), Place::usual);
+        let registry = Registry::configured_in(&disk.environment(), config);
         let client = registry.client();
         let image = client.push_image("team/app", "1", &noise(1, 1000));
         let idle: Vec<String> = (0..3).map(|_| client.begin("team/idle")).collect();
@@ -111,7 +118,7 @@ fn idle_uploads_give_way_to_a_push_and_one_with_a_request_stays() {
         let pushed = push(&full, case);
         assert!(matches!(pushed.status, 201 | 202), "{case}: {} {}", pushed.status, pushed.text());
         full.disk.wait_for(&["begun"]);
-        assert_eq!(full.left(), [false, false, true], "{case}: the oldest go, until there is space");
+        assert_eq!(full.left(), [false, true, true], "{case}: the oldest goes, then there is space");
         full.registry.wait_for_log("an upload without a request was removed");
         full.finish_writer(case);
         let gone = full.client.request("PATCH", &full.idle[0]).body(b"x").send();
@@ -169,4 +176,36 @@ fn upload_that_a_request_finishes_on_a_full_disk_stays() {
     let pushed = client.request("PUT", &end).send();
     assert_eq!(pushed.status, 201, "{}", pushed.text());
     full.finish_writer("the end of an upload");
+}
+
+/// Only what lies on the full disk gives way: what lies on another one frees nothing there.
+#[test]
+fn full_disk_of_blobs_takes_nothing_from_another_disk() {
+    let Some(other) = other_disk() else { return };
+    let upstream = Upstream::start();
+    upstream.image("library/app", "1", &[&noise(4, 1000)[..]]);
+    let full = FullDisk::configured(|place| {
+        let blobs = place.directory.join("data/docker/registry/v2/blobs");
+        fs::create_dir_all(blobs.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(other.path(), blobs).unwrap();
+        let upstreams = format!("docker.io: {{default: true, endpoints: [\"{}\"]}}", upstream.url());
+        let mirror = format!("mirror:\n  local: [team/**]\n  cache: {{reserve: 0}}\n  upstreams: {{{upstreams}}}\n");
+        format!("{}\n{mirror}", place.usual())
+    });
+    let Some(full) = full else { return };
+    assert_eq!(full.client.get(&manifest("library/app", "1")).status, 200);
+    wait_until_stored(&full.registry);
+    let cached = || full.client.get("/api/v1/usage").json()["cache"].clone();
+    let before = cached();
+    assert!(before["blobs"].as_u64() > Some(0), "{before}");
+    full.disk.set(&["make fail=28 path=registry/v2/blobs/sha256"]);
+    let refused = push(&full, "a blob in one request");
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert_eq!((full.left(), cached()["blobs"].clone()), (vec![true; 3], before["blobs"].clone()));
+    // A file of the first disk takes the space of what lies there.
+    full.disk.set(&["write fail=28 path=team/new/_uploads times=1"]);
+    let pushed = push(&full, "a chunk");
+    assert_eq!(pushed.status, 202, "{}", pushed.text());
+    assert_eq!((full.left(), cached()["blobs"].as_u64()), (vec![true; 3], Some(0)), "the cache goes first");
+    full.finish_writer("two disks");
 }

@@ -1,6 +1,7 @@
 //! The parts that all hosted repositories share.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::leavings::Leavings;
@@ -29,25 +30,28 @@ impl HostedContext {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let mut written = write().await;
-        while self.makes_space_after(&written).await {
-            written = write().await;
+        loop {
+            let round = self.store.reclaim_round();
+            let written = write().await;
+            if !self.makes_space_after(&written, round).await {
+                return written;
+            }
         }
-        written
     }
 
-    /// Returns true if a write failed on a full disk and something was removed after that: cached content, then what earlier
-    /// runs have left, then uploads without a request. Evicted files may be open or linked elsewhere, and then free nothing, so
-    /// callers repeat this until the write succeeds or nothing is left to remove.
-    pub(super) async fn makes_space_after<T>(&self, written: &Result<T, StoreError>) -> bool {
-        if !is_full(written) {
-            return false;
-        }
-        self.ledger.evict_up_to(EVICTION_STEP).await || self.leavings.remove().await || self.reclaims_uploads().await
+    /// Returns true if a write failed on a full disk and something on that disk was removed after that: cached content, then
+    /// what earlier runs have left, then the oldest upload without a request. Removed files may be open or linked elsewhere,
+    /// and then free nothing, so callers repeat this until the write succeeds or nothing is left to remove. `round` is that of
+    /// [`HostedStore::reclaim_round`] before the write.
+    pub(super) async fn makes_space_after<T>(&self, written: &Result<T, StoreError>, round: u64) -> bool {
+        let Some(full) = written.as_ref().err().and_then(StoreError::full_place) else { return false };
+        self.ledger.evict_beside(full, EVICTION_STEP).await
+            || self.leavings.remove().await
+            || self.reclaims_uploads(full, round).await
     }
 
-    async fn reclaims_uploads(&self) -> bool {
-        self.store.reclaim_uploads().await.unwrap_or_else(|error| {
+    async fn reclaims_uploads(&self, full: &Path, round: u64) -> bool {
+        self.store.reclaim_uploads(full, round).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the disk is full, and uploads could not be listed");
             false
         })

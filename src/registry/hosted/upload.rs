@@ -74,10 +74,13 @@ impl BlobUpload {
 
     /// Appends a piece. If the disk stays full, the upload is discarded, which frees its space.
     pub async fn append(&mut self, piece: Bytes) -> Result<(), RegistryError> {
-        let mut appended = self.inner.append(piece.clone()).await;
-        while self.context.makes_space_after(&appended).await {
-            appended = self.inner.append(piece.clone()).await;
-        }
+        let appended = loop {
+            let round = self.context.store.reclaim_round();
+            let appended = self.inner.append(piece.clone()).await;
+            if !self.context.makes_space_after(&appended, round).await {
+                break appended;
+            }
+        };
         if is_full(&appended) {
             self.context.store.discard(&mut self.inner).await?;
         }

@@ -17,7 +17,7 @@ use crate::store::bad_entries::{BadEntries, BadEntry, Wanted};
 use crate::store::directory::{Holders, Names};
 use crate::store::driver::{Backend, Driver, LocalFile};
 use crate::store::{StoreError, StoredBlob, layout};
-use crate::sys::{Clock, disk};
+use crate::sys::{Clock, blocking, disk};
 
 /// Mirrored content: complete blobs, partial ones, and the records that say which repository may serve them.
 #[derive(Clone)]
@@ -183,6 +183,12 @@ impl CacheStore {
         let path = self.paths.cache().to_owned();
         let asked = path.clone();
         on_disk("ask for the space of", &path, move || disk::space(&asked)).await
+    }
+
+    /// Returns true if cached blobs lie on the same disk as this path, or if that is not known.
+    pub async fn shares_disk(&self, place: &Path) -> bool {
+        let (blobs, place) = (self.paths.blobs(), place.to_owned());
+        blocking(move || disk::shares_disk(&blobs, &place)).await
     }
 
     /// Returns the present time, in seconds since 1970.

@@ -1,6 +1,7 @@
 //! Frees the space of abandoned uploads when the storage is full.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use crate::oci::RepositoryName;
 use crate::store::driver::Driver;
 use crate::store::key::ObjectKey;
 use crate::store::{StoreError, layout};
-use crate::sys::Clock;
+use crate::sys::{Clock, disk};
 
-/// Uploads are removed until this many bytes are free, so that a writer need not list them for each piece.
-const RECLAIM_STEP: u64 = 64 << 20;
+/// An upload that has received bytes within this time probably belongs to a push between two requests. It goes alone, after
+/// all older ones.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// An upload that could be removed.
 struct IdleUpload {
@@ -25,25 +27,33 @@ struct IdleUpload {
 }
 
 impl HostedStore {
-    /// Removes uploads that no request holds, at any age: first the one that has received nothing for the longest time. Stops
-    /// when enough space for the next writes is free. Returns false if nothing could be removed.
-    pub async fn reclaim_uploads(&self) -> Result<bool, StoreError> {
-        let seen = self.reclaiming.rounds.load(Ordering::Acquire);
+    /// Returns the number of times that uploads were removed.
+    pub fn reclaim_round(&self) -> u64 {
+        self.reclaiming.rounds.load(Ordering::Acquire)
+    }
+
+    /// Removes one upload that no request holds, at any age, from the disk of `full`: the one that has received nothing for
+    /// the longest time. Older ones without bytes, which free almost nothing, go with it. Returns false if nothing could be
+    /// removed. Removes nothing if there is more space than at the time of `round`, when the caller's write began.
+    pub async fn reclaim_uploads(&self, full: &Path, round: u64) -> Result<bool, StoreError> {
         let _turn = self.reclaiming.turn.lock().await;
-        if self.reclaiming.rounds.load(Ordering::Acquire) != seen {
+        if self.reclaim_round() != round {
             return Ok(true);
         }
         let mut idle = Vec::new();
         for repository in self.uploading().await? {
-            idle.extend(self.idle_uploads(&repository).await);
+            idle.extend(self.idle_uploads(&repository, full).await);
         }
         idle.sort_by_key(|upload| std::cmp::Reverse(upload.idle));
         let table = Arc::clone(&self.uploads);
         let remove = move |driver: &dyn Driver| {
             let (mut freed, mut removed) = (0, Vec::new());
             for upload in idle {
+                if freed > 0 || (upload.idle < RECENT && !removed.is_empty()) {
+                    break;
+                }
                 // An upload that a request holds, or that cannot be removed, stays.
-                if freed < RECLAIM_STEP && remove_idle(driver, &upload.folder, &upload.id, &table).unwrap_or(false) {
+                if remove_idle(driver, &upload.folder, &upload.id, &table).unwrap_or(false) {
                     freed += upload.size;
                     removed.push(upload);
                 }
@@ -69,11 +79,14 @@ impl HostedStore {
         Ok(!removed.is_empty())
     }
 
-    /// Lists the uploads of a repository. Those that cannot be read are left out.
-    async fn idle_uploads(&self, repository: &RepositoryName) -> Vec<IdleUpload> {
+    /// Lists the uploads of a repository on the disk of `full`. Those that cannot be read are left out.
+    async fn idle_uploads(&self, repository: &RepositoryName, full: &Path) -> Vec<IdleUpload> {
         let (uploads, clock) = (layout::uploads(repository), self.clock.clone());
-        let listed = uploads.clone();
+        let (listed, full) = (uploads.clone(), full.to_owned());
         let list = move |driver: &dyn Driver| {
+            if !disk::shares_disk(Path::new(&driver.describe(&listed)), &full) {
+                return Ok(Vec::new());
+            }
             let children = driver.children(&listed)?;
             Ok(children.into_iter().filter_map(|child| examine(driver, &listed, child.name, &clock).ok()?).collect())
         };

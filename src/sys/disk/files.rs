@@ -16,7 +16,7 @@ const MAX_SLICES: usize = 1024;
 
 pub use std::fs::Metadata;
 
-use super::located::located;
+use super::located::{located, located_full};
 use super::unsupported::is_unsupported;
 use crate::sys::clock::age_at;
 use crate::sys::random::random_id;
@@ -100,7 +100,7 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    written
+    located_full(path, written)
 }
 
 /// Writes a whole file like [`write_atomic`], but a crash may lose it. It serves records of the cache, which may be
@@ -118,8 +118,7 @@ pub fn write_replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Writes a whole file like [`write_replace`], but into a durable directory. Otherwise a file that is synced into the same
 /// directory later would hang below directories that a crash may lose.
 pub fn write_into_durable(path: &Path, content: &[u8]) -> io::Result<()> {
-    make_durably(parent(path))?;
-    write_replace(path, content)
+    located_full(path, make_durably(parent(path)).and_then(|()| write_replace(path, content)))
 }
 
 /// Writes consecutive pieces at an offset. Few long writes take less than half the time of many short ones.
@@ -143,9 +142,8 @@ pub fn write_all_at(file: &File, mut offset: u64, pieces: &[Bytes]) -> io::Resul
 
 /// Renames a synced file and makes the rename itself durable.
 pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
-    make_durably(parent(to))?;
-    rename_or_copy(from, to)?;
-    sync_parent(to)
+    let renamed = make_durably(parent(to)).and_then(|()| rename_or_copy(from, to)).and_then(|()| sync_parent(to));
+    located_full(to, renamed)
 }
 
 /// Renames a synced file. If the new name is on another file system, it copies the file beside the new name, syncs the copy
@@ -186,13 +184,13 @@ pub fn name_durably(from: &Path, to: &Path) -> io::Result<()> {
 /// not support links.
 pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     let temporary = sibling(to);
-    make_durably(parent(to))?;
+    located_full(to, make_durably(parent(to)))?;
     let linked = fs::hard_link(from, &temporary).or_else(|_| copy_synced(from, &temporary));
     let made = linked.and_then(|()| rename_durably(&temporary, to));
     if made.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    made
+    located_full(to, made)
 }
 
 /// Sets the modification time of a file, which records its last use.

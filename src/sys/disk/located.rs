@@ -35,6 +35,19 @@ pub fn located<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
     })
 }
 
+/// Returns true if the error says that a disk, or a quota on it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Adds the path to an error that says that a disk is full, so that space is made on that disk.
+pub(super) fn located_full<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
+    match result {
+        Err(error) if is_full(&error) => located(path, Err(error)),
+        result => result,
+    }
+}
+
 /// Adds the path and the step that failed to an error.
 pub(super) fn located_step<T>(step: &'static str, path: &Path, result: io::Result<T>) -> io::Result<T> {
     result.map_err(|source| wrap(path, Some(step), source))

@@ -25,10 +25,10 @@ pub use files::{
     write_replace,
 };
 pub use lacks::{Lacks, rehearse_push};
-pub use located::{located, place_of};
+pub use located::{is_full, located, place_of};
 pub use locks::{LockedFile, Share, names, try_lock, try_share};
 pub use named::{NAMED_BYTES, explain, read_named};
-pub use nearest::nearest;
+pub use nearest::{nearest, shares_disk};
 pub use owner::{give, owner, process_owner};
 pub use probe::{Space, probe_makeable, probe_writable, space};
 pub use temporary::remove_temporary;
