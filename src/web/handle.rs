@@ -125,9 +125,8 @@ fn finish(call: Call, answer: Answer) -> Response<Body> {
     if is_registry_api(app.site(listener), &exchange.head.uri) {
         response.headers_mut().insert(headers::API_VERSION, HeaderValue::from_static("registry/2.0"));
         // A server without upstreams is an ordinary registry to the mirror that asks it.
-        if app.registry.naming().has_upstreams() {
-            response.headers_mut().insert(headers::REGISTRY_PROXY, HeaderValue::from_static("ns"));
-        }
+        let proxy = if app.registry.naming().has_upstreams() { "ns" } else { "none" };
+        response.headers_mut().insert(headers::REGISTRY_PROXY, HeaderValue::from_static(proxy));
         guard::sandbox(response.headers_mut());
     } else {
         guard::fix_headers(response.headers_mut());

@@ -1,11 +1,15 @@
 //! Upstreams that are mirrors themselves: another Entrepot, or a registry that keeps other registries below a prefix.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::client::Answer;
+use entrepot::oci::MediaType;
+
+use crate::support::client::{Answer, digest_of, image_manifest};
 use crate::support::fault::Fault;
 use crate::support::mirror::{age, blob, cache, manifest};
 use crate::support::registry::Registry;
+use crate::support::scripted::{Asked, Script, Scripted};
 use crate::support::upstream::{Auth, Bearer, Image, Upstream};
 
 const OLD: Duration = Duration::from_secs(3600);
@@ -70,7 +74,21 @@ fn entrepot_without_upstreams_is_an_ordinary_registry() {
     }
     assert!(client.get(&blob("team/app", image.layer)).body == b"private");
     assert_eq!(client.get("/v2/team/app/tags/list").json()["tags"][0].as_str(), Some("1"));
-    assert_eq!(private.client().get("/v2/").header("x-registry-proxy"), None);
+    assert_eq!(private.client().get("/v2/").header("x-registry-proxy"), Some("none"));
+}
+
+/// A mirror passes on the headers of the private Entrepot behind it, which say that it mirrors nothing.
+#[test]
+fn statement_of_the_server_behind_a_mirror_is_not_the_mirrors() {
+    let upstream = Scripted::start("127.0.0.1", |asked| match asked.target.contains("ns=ghcr.io") {
+        true => Script::new(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#).with("X-Registry-Proxy", "none"),
+        false => silent_mirror(asked),
+    });
+    let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+    for tag in ["1", "2"] {
+        let refused = mirror.client().get(&manifest("org/app", tag));
+        assert_eq!(refused.status, 502, "{}", refused.text());
+    }
 }
 
 /// The mirror that is asked also hosts repositories, and the mirror that asks is told to leave out the parameter.
@@ -156,8 +174,97 @@ fn namespace_is_sent_as_configured() {
         let log = upstream.log();
         assert_eq!(log[0].query.as_str(), ns.unwrap_or_default(), "{keys}: the first request");
         let later = log.iter().skip(1).all(|asked| asked.query.contains("ns="));
-        assert_eq!(later, keys == ", ns: always", "{keys}: a registry that is no mirror is not asked with it again");
+        assert_eq!(
+            later,
+            keys != ", ns: never",
+            "{keys}: an answer without the name does not show that it was ignored"
+        );
     }
+}
+
+/// Answers for the registry that `?ns=` names, or docker.io, and does not name it in its answers. docker.io has every tag, and
+/// ghcr.io has those below 5.
+fn silent_mirror(asked: &Asked) -> Script {
+    let registry = asked.target.split_once("ns=").map_or("docker.io", |(_, rest)| rest.split('&').next().unwrap());
+    let config = registry.as_bytes().to_vec();
+    let content = image_manifest((&digest_of(&config), config.len()), (&digest_of(&config), config.len()));
+    let by_digest = digest_of(&content).to_string();
+    let reference = asked.path().rsplit('/').next().unwrap();
+    let is_known = registry == "docker.io" || ["1", "2", "3", "4", &by_digest].contains(&reference);
+    match asked.path() {
+        "/v2/" => Script::new(200, "{}"),
+        path if path.contains("/manifests/") && is_known => Script::new(200, content)
+            .with("Content-Type", MediaType::OCI_MANIFEST)
+            .with("Docker-Content-Digest", by_digest),
+        path if path.contains("/blobs/") && path.ends_with(&digest_of(&config).to_string()) => Script::new(200, config),
+        _ => Script::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
+    }
+}
+
+#[test]
+fn content_of_another_registry_is_never_used() {
+    let all = [["1", "2", "3", "5"], ["5", "1", "2", "6"], ["5", "6", "1", "2"]];
+    for (tags, is_strict) in all.into_iter().flat_map(|tags| [(tags, false), (tags, true)]) {
+        // Some servers match `/v2/` as text, with its query.
+        let upstream =
+            Scripted::start("127.0.0.1", move |asked| match is_strict && asked.target.starts_with("/v2/?") {
+                true => Script::new(404, "404 page not found"),
+                false => silent_mirror(asked),
+            });
+        let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+        let layer = digest_of(b"ghcr.io");
+        for tag in tags {
+            let found = mirror.client().get(&manifest("org/app", tag));
+            match tag < "5" {
+                true => assert!(found.status == 200 && found.text().contains(&layer.to_string()), "{tags:?}: {tag}"),
+                false => assert_eq!(found.status, 404, "{tags:?}: {tag}: {}", found.text()),
+            }
+        }
+        assert_eq!(mirror.client().get(&blob("org/app", layer)).body, b"ghcr.io");
+        let of_others = mirror.client().get(&blob("org/app", digest_of(b"docker.io")));
+        assert_eq!(of_others.status, 404, "a layer of another registry");
+        let log = upstream.log();
+        let content = log.iter().filter(|asked| asked.path() != "/v2/");
+        let is_named = |asked: &Asked| asked.target.contains("ns=ghcr.io");
+        assert!(is_strict || content.clone().all(is_named), "{tags:?}");
+        assert!(content.rev().take(3).all(is_named), "{tags:?}");
+    }
+}
+
+/// The mirror knows the parameter, and refuses only the name of a registry that it does not mirror.
+#[test]
+fn mirror_that_refuses_the_name_is_never_asked_without_it() {
+    let other = |asked: &Asked| match asked.target.contains("ns=ghcr.io") {
+        true => Script::new(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
+        false => silent_mirror(asked),
+    };
+    let front_of = |back: &Scripted| {
+        let back = back.url();
+        move |asked: &Asked| Script::new(307, "").with("Location", format!("{back}{}", asked.target))
+    };
+    let direct = Scripted::start("127.0.0.1", other);
+    let back = Scripted::start("127.0.0.2", other);
+    let redirecting = Scripted::start("127.0.0.1", front_of(&back));
+    for upstream in [&direct, &redirecting] {
+        let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+        for target in [manifest("org/app", "1"), manifest("org/app", "2"), blob("org/app", digest_of(b"docker.io"))] {
+            let refused = mirror.client().get(&target);
+            assert_eq!(refused.status, 404, "{target}: {}", refused.text());
+        }
+    }
+}
+
+/// A server that refuses everything for a while, as while it restarts, is not taken for one that refuses parameters.
+#[test]
+fn outage_does_not_show_that_parameters_are_refused() {
+    let asked_before = AtomicUsize::new(0);
+    let upstream = Scripted::start("127.0.0.1", move |asked| match asked_before.fetch_add(1, Ordering::SeqCst) < 2 {
+        true => Script::new(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
+        false => silent_mirror(asked),
+    });
+    let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+    assert_eq!(mirror.client().get(&manifest("org/app", "1")).status, 404, "the answer of the outage");
+    assert!(mirror.client().get(&manifest("org/app", "2")).text().contains(&digest_of(b"ghcr.io").to_string()));
 }
 
 #[test]
@@ -165,7 +272,7 @@ fn registry_that_does_not_know_the_parameter_is_asked_without_it() {
     let upstream = Upstream::start();
     let image = upstream.image("org/app", "1", &[b"x"]);
     // Each request with a query is refused, as a server may do that matches paths.
-    upstream.fault("*", "ns=", Fault::Page(404));
+    upstream.fault("*", "=", Fault::Page(404));
     let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
     assert_eq!(mirror.client().get(&manifest("org/app", "1")).body, image.manifest);
     assert!(mirror.client().get(&blob("org/app", image.layers[0])).whole);

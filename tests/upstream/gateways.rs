@@ -237,9 +237,10 @@ fn login_that_a_token_server_does_not_know_any_more_is_renewed() {
 }
 
 #[test]
-fn target_that_does_not_know_the_parameter_is_asked_without_it() {
-    let back = Scripted::start("127.0.0.2", |asked| match asked.target.contains("ns=") {
+fn target_that_refuses_parameters_is_asked_without_one() {
+    let back = Scripted::start("127.0.0.2", |asked| match asked.target.contains('?') {
         true => Script::new(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#),
+        false if asked.target == "/v2/" => Script::new(200, "{}"),
         false => registry(asked, &content()),
     });
     let target = back.url();

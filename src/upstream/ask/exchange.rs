@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::authorization::Authorization;
 use super::evidence::foreign;
+use super::parameters::Parameter;
 use super::request::{OnRedirect, Reply, UpstreamRequest};
 use crate::oci::ContentCoding;
 use crate::outbound::{Hop, Observer, Request, Response, ResponseBody, Url};
@@ -131,11 +132,19 @@ impl Upstream {
         request: &UpstreamRequest<'_>,
     ) -> Result<(Response, Duration, bool), UpstreamError> {
         let sent = endpoint.namespace().is_sent();
-        let (mut response, mut took) = self.exchange_once(endpoint, request, sent).await?;
+        let parameter = if sent { Parameter::Namespace } else { Parameter::Absent };
+        let (mut response, mut took) = self.exchange_once(endpoint, request, parameter).await?;
         let mut verdict = endpoint.namespace().judge(&response, sent, false);
-        if let NamespaceVerdict::Repeat { with } = verdict {
-            (response, took) = self.exchange_once(endpoint, request, with).await?;
-            verdict = endpoint.namespace().judge(&response, with, true);
+        let again = match verdict {
+            NamespaceVerdict::RepeatNamed => Some(self.exchange_once(endpoint, request, Parameter::Namespace).await?),
+            NamespaceVerdict::RepeatPlain => Some(self.exchange_once(endpoint, request, Parameter::Absent).await?),
+            NamespaceVerdict::MayRefuseParameters => self.without_parameters(endpoint, request).await,
+            NamespaceVerdict::Ours | NamespaceVerdict::Foreign(_) => None,
+        };
+        if let Some(again) = again {
+            let sent = verdict == NamespaceVerdict::RepeatNamed;
+            (response, took) = again;
+            verdict = endpoint.namespace().judge(&response, sent, true);
         }
         if let NamespaceVerdict::Foreign(reason) = verdict {
             return Err(UpstreamError::Foreign { host: endpoint.host(), reason });
@@ -149,16 +158,16 @@ impl Upstream {
 
     /// Sends the request, and sends it again with better credentials if the endpoint wants them. Returns the final
     /// response and the time until its head arrived.
-    async fn exchange_once(
+    pub(super) async fn exchange_once(
         &self,
         endpoint: &Endpoint,
         request: &UpstreamRequest<'_>,
-        names_upstream: bool,
+        parameter: Parameter,
     ) -> Result<(Response, Duration), UpstreamError> {
         let mut authorization = self.credentials(endpoint, request.repository).await?;
         let mut refusals = 0;
         loop {
-            let (response, took) = self.send(endpoint, request, &authorization, names_upstream).await?;
+            let (response, took) = self.send(endpoint, request, &authorization, parameter).await?;
             refusals += 1;
             if refusals > MOST_REFUSALS {
                 return Ok((response, took));
@@ -239,15 +248,13 @@ impl Upstream {
         endpoint: &Endpoint,
         request: &UpstreamRequest<'_>,
         authorization: &Authorization,
-        names_upstream: bool,
+        parameter: Parameter,
     ) -> Result<(Response, Duration), UpstreamError> {
         let mut url = endpoint.url(request.repository, &request.rest);
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.query);
         }
-        if names_upstream {
-            url.query_pairs_mut().append_pair("ns", endpoint.namespace().name());
-        }
+        parameter.append_to(&mut url, endpoint);
         let mut headers = request.headers.clone();
         // A digest names the plain bytes, so the body must not be encoded on the way.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -5,6 +5,7 @@ mod request;
 mod authorization;
 mod guest;
 mod evidence;
+mod parameters;
 mod exchange;
 mod order;
 mod stream;

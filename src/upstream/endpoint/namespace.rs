@@ -2,8 +2,8 @@
 //!
 //! A mirror of several registries answers a name without `?ns=` from its default registry, so it would serve the content of
 //! one registry under the name of another. A registry that is no mirror ignores the parameter, or does not know the path any
-//! more. So the first requests to an endpoint on another host than the upstream's own carry the parameter, and its answers
-//! show which of the two it is. An answer for another registry is never used.
+//! more. So requests to an endpoint on another host than the upstream's own carry the parameter. They leave it out only once
+//! the endpoint has shown that it cannot read it. An answer for another registry is never used.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -15,8 +15,10 @@ use crate::outbound::{Response, Url, authority};
 
 /// The registry that an answer is for.
 const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
-/// An Entrepot that mirrors others sends it with every answer below `/v2/`: it understands `?ns=`.
+/// An Entrepot sends it with every answer below `/v2/`.
 const REGISTRY_PROXY: HeaderName = HeaderName::from_static("x-registry-proxy");
+/// The value of an Entrepot without upstreams: all its content is its own. Any other value means that it understands `?ns=`.
+const NO_PROXY: &str = "none";
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// The values of `X-Cache` in answers of Entrepot.
 const CACHE_STATES: [&str; 5] = ["hit", "revalidated", "stale", "miss", "fill"];
@@ -44,10 +46,12 @@ enum Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Unknown = 0,
-    /// It answers for the registry that `?ns=` names.
-    Mirror = 1,
-    /// It ignores the parameter, or does not answer requests that have it.
+    /// It serves requests with the parameter. Whether it reads it cannot be told: not each mirror echoes the name.
+    Named = 1,
+    /// It refuses each request that has a parameter, so it reads none.
     Plain = 2,
+    /// Each of its answers says that it mirrors nothing. It knows no registry that the parameter could name.
+    Private = 3,
 }
 
 /// The meaning of an answer's headers.
@@ -55,8 +59,13 @@ enum Kind {
 pub(in crate::upstream) enum NamespaceVerdict {
     /// The answer is for this upstream, as far as can be told.
     Ours,
-    /// The answer does not count. The request must be sent with the parameter, or without it.
-    Repeat { with: bool },
+    /// The answer does not count. The request must be sent again with the parameter.
+    RepeatNamed,
+    /// The answer does not count. The endpoint mirrors nothing, so the request must be sent again without the parameter.
+    RepeatPlain,
+    /// The endpoint may refuse the request only because of the parameter. It may be sent without, if the endpoint refuses
+    /// every parameter.
+    MayRefuseParameters,
     /// The answer is for another registry. The text says why.
     Foreign(String),
 }
@@ -85,7 +94,7 @@ impl Namespace {
         match self.rule {
             Rule::Never => false,
             Rule::Always => true,
-            Rule::Learn => self.known() != Kind::Plain,
+            Rule::Learn => !matches!(self.known(), Kind::Plain | Kind::Private),
         }
     }
 
@@ -100,13 +109,21 @@ impl Namespace {
         if self.rule == Rule::Never {
             return NamespaceVerdict::Ours;
         }
+        if !sent && self.known() == Kind::Private && !mirrors_nothing(&response.headers) {
+            // A mirror may have passed on the statement of one of its upstreams.
+            self.learn(Kind::Unknown);
+            return if repeated { self.not_mirrored() } else { NamespaceVerdict::RepeatNamed };
+        }
         if response.redirected {
-            // The target says nothing about the endpoint. But it may refuse only because of the parameter, which the redirect kept.
+            // The redirect may have kept the parameter, and the target may refuse it.
             let is_refusal = response.status.is_client_error() && response.status != StatusCode::TOO_MANY_REQUESTS;
-            return match sent && !repeated && is_refusal && self.rule == Rule::Learn && self.known() == Kind::Unknown {
-                true => NamespaceVerdict::Repeat { with: false },
-                false => NamespaceVerdict::Ours,
-            };
+            if sent && !repeated && is_refusal && self.rule == Rule::Learn && self.known() == Kind::Unknown {
+                return NamespaceVerdict::MayRefuseParameters;
+            }
+            if sent && response.status.is_success() {
+                self.learn(Kind::Named);
+            }
+            return NamespaceVerdict::Ours;
         }
         self.judge_head(response.status, &response.headers, sent, repeated)
     }
@@ -118,25 +135,34 @@ impl Namespace {
         }
         let is_refusal =
             status.is_client_error() && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS);
-        let is_proxy = headers.contains_key(REGISTRY_PROXY);
+        let is_private = mirrors_nothing(headers);
+        let is_proxy = headers.contains_key(REGISTRY_PROXY) && !is_private;
         match (sent, echo.is_some()) {
-            (true, true) => self.learn(Kind::Mirror),
+            (true, true) => self.learn(Kind::Named),
             (true, false) if is_proxy && (is_refusal || status.is_success()) => return self.not_mirrored(),
             (true, false) if self.rule == Rule::Always => {}
-            (true, false) if status.is_success() => self.learn(Kind::Plain),
-            (true, false) if is_refusal && !repeated && self.known() != Kind::Mirror => {
-                return NamespaceVerdict::Repeat { with: false };
+            (true, false) if is_refusal && is_private && !repeated && self.known() == Kind::Unknown => {
+                self.learn(Kind::Private);
+                return NamespaceVerdict::RepeatPlain;
+            }
+            (true, false) if status.is_success() => self.learn(Kind::Named),
+            (true, false) if is_refusal && !repeated && self.known() == Kind::Unknown => {
+                return NamespaceVerdict::MayRefuseParameters;
             }
             (true, false) => {}
             (false, _) if repeated && (is_proxy || is_cached(headers)) => return self.not_mirrored(),
             (false, _) if is_proxy || echo.is_some() => {
                 self.learn(Kind::Unknown);
-                return NamespaceVerdict::Repeat { with: true };
+                return NamespaceVerdict::RepeatNamed;
             }
-            (false, _) if status.is_success() => self.learn(Kind::Plain),
             (false, _) => {}
         }
         NamespaceVerdict::Ours
+    }
+
+    /// Remembers whether the endpoint refuses each request that has a parameter.
+    pub(in crate::upstream) fn learn_parameters(&self, refused: bool) {
+        self.learn(if refused { Kind::Plain } else { Kind::Named });
     }
 
     fn not_mirrored(&self) -> NamespaceVerdict {
@@ -149,8 +175,9 @@ impl Namespace {
 
     fn known(&self) -> Kind {
         match self.known.load(Ordering::Relaxed) {
-            1 => Kind::Mirror,
+            1 => Kind::Named,
             2 => Kind::Plain,
+            3 => Kind::Private,
             _ => Kind::Unknown,
         }
     }
@@ -160,6 +187,11 @@ impl Namespace {
             self.known.store(kind as u8, Ordering::Relaxed);
         }
     }
+}
+
+/// Returns true if an answer says that its server mirrors no registry.
+fn mirrors_nothing(headers: &HeaderMap) -> bool {
+    headers.get(REGISTRY_PROXY).is_some_and(|value| value == NO_PROXY)
 }
 
 /// Returns true for an answer of a mirrored repository of Entrepot.
@@ -213,18 +245,20 @@ mod tests {
             &[("oci-namespace", "docker.io")][..],
             &[("x-registry-proxy", "ns")][..],
         );
-        let again = |with| NamespaceVerdict::Repeat { with };
+        let may_refuse = || Some(NamespaceVerdict::MayRefuseParameters);
         for (status, fields, sent, repeated, want, known) in [
-            (200, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Mirror),
-            (404, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Mirror),
-            (200, &[][..], true, false, Some(NamespaceVerdict::Ours), Kind::Plain),
-            (404, &[], true, false, Some(again(false)), Kind::Unknown),
-            (400, &[], true, false, Some(again(false)), Kind::Unknown),
+            (200, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Named),
+            (404, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Named),
+            (200, &[][..], true, false, Some(NamespaceVerdict::Ours), Kind::Named),
+            (404, &[], true, false, may_refuse(), Kind::Unknown),
+            (400, &[], true, false, may_refuse(), Kind::Unknown),
             (401, &[], true, false, Some(NamespaceVerdict::Ours), Kind::Unknown),
             (503, &[], true, false, Some(NamespaceVerdict::Ours), Kind::Unknown),
-            (200, &[], false, true, Some(NamespaceVerdict::Ours), Kind::Plain),
+            (200, &[], false, true, Some(NamespaceVerdict::Ours), Kind::Unknown),
             (404, &[], false, true, Some(NamespaceVerdict::Ours), Kind::Unknown),
-            (200, proxy, false, false, Some(again(true)), Kind::Unknown),
+            (200, proxy, false, false, Some(NamespaceVerdict::RepeatNamed), Kind::Unknown),
+            (404, &[("x-registry-proxy", "none")], true, false, Some(NamespaceVerdict::RepeatPlain), Kind::Private),
+            (404, &[("x-registry-proxy", "none")], false, true, Some(NamespaceVerdict::Ours), Kind::Unknown),
             // It has the name of another registry, or no such upstream.
             (200, other, true, false, None, Kind::Unknown),
             (200, other, false, false, None, Kind::Unknown),
@@ -241,6 +275,16 @@ mod tests {
             }
             assert_eq!(namespace.known(), known, "{status} {fields:?} {sent}");
         }
+    }
+
+    #[test]
+    fn parameter_is_left_out_only_where_it_is_refused() {
+        let learned = namespace(Rule::Learn);
+        learned.learn_parameters(true);
+        assert!(!learned.is_sent());
+        learned.learn_parameters(false);
+        let absent = learned.judge_head(StatusCode::NOT_FOUND, &headers(&[]), true, false);
+        assert!(learned.is_sent() && absent == NamespaceVerdict::Ours);
     }
 
     #[test]
