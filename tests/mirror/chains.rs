@@ -161,6 +161,19 @@ fn registries_below_a_prefix_are_asked_there() {
     assert_eq!(scopes.count(), 1, "a token is for the name that the repository has there");
 }
 
+/// `/hub-proxy` in the place of `/v2/hub-proxy`: the server behind it serves nothing at the path, and says so.
+#[test]
+fn path_that_the_endpoint_does_not_serve_is_no_absence() {
+    let ([hub, _], _) = hub_and_ghcr();
+    let last = entrepot(&[("docker.io", &hub.url(), "")]);
+    let first = entrepot(&[("docker.io", &format!("{}/hub-proxy", url(&last)), "")]);
+    for target in [manifest("org/app", "1"), "/v2/org/app/tags/list".to_owned(), blob("org/app", digest_of(b"hub"))] {
+        let failed = first.client().get(&target);
+        assert_eq!(failed.status, 502, "{target}: {}", failed.text());
+        assert!(failed.text().contains("after /v2/"), "{}", failed.text());
+    }
+}
+
 #[test]
 fn namespace_is_sent_as_configured() {
     let name = "org/app";

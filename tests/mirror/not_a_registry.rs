@@ -71,6 +71,8 @@ fn page_never_drops_or_refuses_what_is_cached() {
         (404, "text/html", "<html>no such site</html>"),
         (404, "application/json", r#"{"message":"no Route matched with those values"}"#),
         (404, "application/json", ""),
+        (404, "application/json", r#"{"errors":[{"code":"UNSUPPORTED","message":"nothing is served at this path"}]}"#),
+        (404, "application/json", r#"{"errors":[{"code":"UNKNOWN","message":"the database does not answer"}]}"#),
         (403, "text/html", "<html>blocked</html>"),
         (403, "application/json", r#"{"message":"Forbidden"}"#),
         (401, "text/html", "<html>log in</html>"),
@@ -126,6 +128,14 @@ fn answers_of_a_registry_count() {
     for (status, header, body, want) in [
         (404, ("Content-Type", "application/json"), r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#, 404),
         (404, ("Docker-Distribution-Api-Version", "registry/2.0"), "", 404),
+        (404, ("Docker-Distribution-Api-Version", "registry/2.0"), r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#, 404),
+        (
+            404,
+            ("Content-Type", "application/json"),
+            r#"{"errors":[{"code":"NOT_FOUND","message":"no artifact"}]}"#,
+            404,
+        ),
+        (404, ("Content-Type", "application/json"), r#"{"errors":[{"status":404,"message":"not known"}]}"#, 404),
         (403, ("Content-Type", "application/json"), r#"{"errors":[{"code":"DENIED","message":"no"}]}"#, 403),
         (401, ("WWW-Authenticate", "Basic realm=\"x\""), "<html>401</html>", 403),
     ] {
@@ -159,6 +169,40 @@ fn body_that_is_not_what_was_asked_for_is_a_failure() {
         flag.store(true, Ordering::SeqCst);
         let list = mirror.client().get(&format!("/v2/{APP}/tags/list"));
         assert_eq!(list.status, 502, "{body}: {}", list.text());
+    }
+}
+
+/// The page of a firewall in the place of the token server, with and without a label.
+#[test]
+fn refusal_that_no_token_server_gave_leaves_old_copies() {
+    for (status, label, body, want) in [
+        (403, None, "<html>waf", 200),
+        (401, None, "log in to the network", 200),
+        (403, None, "", 200),
+        (401, None, "", 403),
+        (403, Some(("Content-Type", "text/plain")), "blocked", 200),
+        (403, Some(("Content-Type", "application/json")), r#"{"message":"Forbidden"}"#, 200),
+        (401, Some(("Content-Type", "application/json")), r#"{"details":"incorrect username or password"}"#, 403),
+        (403, None, r#"{"errors":[{"code":"DENIED"}]}"#, 403),
+        (401, Some(("WWW-Authenticate", "Basic realm=\"x\"")), "Auth failed.", 403),
+    ] {
+        let behind = move |asked: &Asked| match asked.path() {
+            "/token" => label.iter().fold(Script::new(status, body), |script, (name, value)| script.with(name, *value)),
+            _ => {
+                let realm = format!("Bearer realm=\"http://{}/token\"", asked.header("host").unwrap());
+                Script::new(401, "").with("WWW-Authenticate", realm)
+            }
+        };
+        let (_upstream, mirror, flag) = replaced(behind);
+        let client = mirror.client();
+        assert_eq!(client.get(&manifest(APP, "1")).status, 200);
+        flag.store(true, Ordering::SeqCst);
+        age(&mirror, APP, "_tags/1", OLD);
+        let found = client.get(&manifest(APP, "1"));
+        assert_eq!(found.status, want, "{status} {body}: {}", found.text());
+        assert!(want != 200 || cache(&found) == "stale", "{status} {body}");
+        let absent = client.get(&manifest(APP, "2")).status;
+        assert_eq!(absent, if want == 200 { 502 } else { 403 }, "{status} {body}");
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn foreign(response: &Response) -> UpstreamError {
     let kind = response.header(&CONTENT_TYPE).unwrap_or_else(|| "no Content-Type".to_owned());
     let reason = format!(
         "it answered {} with {kind}, and not as a registry answers: a proxy, a captive portal or a restarting server is in \
-         its place",
+         its place, or the path in `endpoints` is wrong (a prefix of repositories belongs after /v2/)",
         response.status.as_u16()
     );
     UpstreamError::Foreign { host: response.body.host().to_owned(), reason }
@@ -87,13 +87,36 @@ fn has_registry_headers(response: &Response) -> bool {
     response.status == StatusCode::UNAUTHORIZED && response.headers.contains_key(WWW_AUTHENTICATE)
 }
 
+/// Returns true if a registry gave this answer. The JSON of a 404 must say that content is absent: a registry answers 404 with
+/// other codes too, such as UNSUPPORTED for a path that it does not serve.
 async fn is_of_registry(response: &mut Response) -> Result<bool, UpstreamError> {
-    if has_registry_headers(response) {
+    let is_marked = has_registry_headers(response);
+    let is_absence = response.status == StatusCode::NOT_FOUND;
+    if is_marked && !is_absence {
         return Ok(true);
     }
-    // A body that trickles does not come from a registry.
-    let body = response.body.start(MAX_ERROR, LONGEST_READ).await?;
-    Ok(body.is_some_and(|body| is_registry_error(&body)))
+    let body = match response.body.start(MAX_ERROR, LONGEST_READ).await {
+        // A body that trickles does not come from a registry.
+        Ok(body) => body.unwrap_or_default(),
+        Err(_) if is_marked => return Ok(true),
+        Err(error) => return Err(error.into()),
+    };
+    match is_registry_error(&body) {
+        true => Ok(!is_absence || says_absent(&body)),
+        false => Ok(is_marked),
+    }
+}
+
+/// Returns true if an error has a code for absent content, or no code. Harbor writes NOT_FOUND, Quay writes TAG_EXPIRED, and
+/// Artifactory leaves the code out.
+fn says_absent(body: &[u8]) -> bool {
+    let error: Value = serde_json::from_slice(body).unwrap_or_default();
+    let entries = error.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let of_absence = |code: &str| {
+        let code = code.to_ascii_uppercase();
+        code.ends_with("_UNKNOWN") || ["NOT_FOUND", "NAME_INVALID", "TAG_INVALID", "TAG_EXPIRED"].contains(&&*code)
+    };
+    entries.iter().any(|entry| entry.get("code").and_then(Value::as_str).is_none_or(of_absence))
 }
 
 /// Returns true for the JSON of an error (OCI distribution-spec 1.1, "Error Codes").
@@ -110,6 +133,22 @@ fn is_object(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_of_absent_content_are_told_from_others() {
+        for (code, is_absent) in [
+            (r#""code":"MANIFEST_UNKNOWN""#, true),
+            (r#""code":"BLOB_UNKNOWN""#, true),
+            (r#""code":"NOT_FOUND""#, true),
+            (r#""code":"TAG_EXPIRED""#, true),
+            (r#""status":404,"message":"The named manifest is not known""#, true),
+            (r#""code":"UNSUPPORTED""#, false),
+            (r#""code":"UNKNOWN""#, false),
+            (r#""code":"UNAVAILABLE""#, false),
+        ] {
+            assert_eq!(says_absent(format!(r#"{{"errors":[{{{code}}}]}}"#).as_bytes()), is_absent, "{code}");
+        }
+    }
 
     #[test]
     fn json_of_an_error_is_told_from_other_bodies() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,6 +19,12 @@ use crate::upstream::header;
 
 /// The most bytes of a token server's answer.
 const MAX_ANSWER: usize = 1 << 20;
+/// The most bytes of a refusal that are read.
+const MAX_REFUSAL: usize = 64 << 10;
+/// The most time for which the body of a refusal is waited for, as a whole.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(5);
+/// A registry's answers carry it, and so do those of a token server that is part of one.
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 /// The most tokens that are cached: one for each repository in use.
 const MAX_CACHED: u64 = 10_000;
 /// The lifetime in seconds of a token that states none (the token authentication of distribution).
@@ -133,9 +139,9 @@ impl TokenServer {
     async fn fetch(&self, request: TokenRequest) -> Result<Token, UpstreamError> {
         // The token's lifetime began before its response arrived, so it is counted from the request.
         let fetched = self.clock.moment();
-        let response = self.ask(&request).await?;
+        let mut response = self.ask(&request).await?;
         let host = response.body.host().to_owned();
-        self.refusal(&request, &response)?;
+        self.refusal(&request, &mut response).await?;
         let body = response.body.collect(MAX_ANSWER).await?;
         self.meter.received(RequestKind::Token, body.len());
         let malformed = |reason: &str| {
@@ -173,25 +179,30 @@ impl TokenServer {
         }
     }
 
-    fn refusal(&self, request: &TokenRequest, response: &Response) -> Result<(), UpstreamError> {
-        let host = response.body.host();
+    async fn refusal(&self, request: &TokenRequest, response: &mut Response) -> Result<(), UpstreamError> {
+        let host = response.body.host().to_owned();
         let status = response.status.as_u16();
+        let is_refused = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let is_vouched = !is_refused || is_of_token_server(response).await?;
         match response.status {
             _ if response.status.is_success() => Ok(()),
-            // A token server sends no web pages.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_page(response) => {
-                let reason = format!("it answered {status} with a web page in the place of a token server");
-                Err(UpstreamError::Foreign { host: host.to_owned(), reason })
+            _ if !is_vouched => {
+                let kind = response.header(&CONTENT_TYPE).unwrap_or_else(|| "no Content-Type".to_owned());
+                let reason = format!(
+                    "it answered {status} with {kind}, and not as a token server answers: a proxy or a captive portal is in \
+                     its place"
+                );
+                Err(UpstreamError::Foreign { host, reason })
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let password = if request.named { PasswordUse::Sent } else { PasswordUse::Withheld };
-                Err(self.account.denied(host, status, password))
+                Err(self.account.denied(&host, status, password))
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                let (host, limited) = (host.to_owned(), LimitedBy::Other);
+                let limited = LimitedBy::Other;
                 Err(UpstreamError::TooManyRequests { host, limited, retry_after: self.retry_after(response) })
             }
-            _ => Err(UpstreamError::Status { host: host.to_owned(), status, retry_after: self.retry_after(response) }),
+            _ => Err(UpstreamError::Status { host, status, retry_after: self.retry_after(response) }),
         }
     }
 
@@ -200,9 +211,21 @@ impl TokenServer {
     }
 }
 
-/// Returns true if the body is labelled as a web page.
-fn is_page(response: &Response) -> bool {
-    response.header(&CONTENT_TYPE).is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+/// Returns true if a refusal has a sign of a token server: a challenge, the header of distribution's API, or the JSON of an error.
+/// A 401 without a body counts too: a server in the place of another has something to say.
+async fn is_of_token_server(response: &mut Response) -> Result<bool, UpstreamError> {
+    if response.headers.contains_key(WWW_AUTHENTICATE) || response.headers.contains_key(API_VERSION) {
+        return Ok(true);
+    }
+    let body = response.body.start(MAX_REFUSAL, LONGEST_REFUSAL).await?;
+    let is_bare = |body: &[u8]| response.status == StatusCode::UNAUTHORIZED && body.is_empty();
+    Ok(body.is_some_and(|body| is_bare(&body) || is_refusal(&body)))
+}
+
+/// Returns true for the JSON of a refusal. Docker Hub writes `details`, OAuth 2 servers write `error`.
+fn is_refusal(body: &[u8]) -> bool {
+    let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
+    ["errors", "error", "details", "detail", "code"].iter().any(|field| parsed.get(field).is_some())
 }
 
 /// Builds `GET realm?service=…&scope=…` (the token authentication of distribution).
