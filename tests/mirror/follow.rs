@@ -68,6 +68,25 @@ fn moved_tag_is_fetched_for_the_pulled_platform_and_then_pulled_without_the_upst
     assert_eq!(upstream.requests("HEAD", "/manifests/1"), 1);
 }
 
+/// The tag was confirmed before the window opened, and `tagttl` is longer than that is ago.
+#[test]
+fn fresh_tag_is_asked_about_in_the_window_too() {
+    let upstream = Upstream::start();
+    upstream.image(APP, "1", &[&noise(1, LAYER)]);
+    let mut mirror = mirror_with(&upstream, ", tagttl: 48h", ALWAYS);
+    assert_eq!(mirror.client().get(&manifest(APP, "1")).status, 200);
+    let pulls = mirror.data().join("cache/repositories/docker.io").join(APP).join("_pulls/tags/1");
+    eventually("the record of the pull", || pulls.exists().then_some(()));
+    mirror.kill();
+    let moved = upstream.image(APP, "1", &[&noise(2, LAYER)]).manifest_digest.to_string();
+    age(&mirror, APP, "_tags/1", Duration::from_secs(25 * 3600));
+    upstream.forget_log();
+    mirror.restart();
+    mirror.wait_for_log("followed the tags that clients pulled");
+    assert_eq!(upstream.requests("HEAD", "/manifests/1"), 1);
+    assert_eq!(mirror.client().get(&manifest(APP, "1")).header("docker-content-digest"), Some(moved.as_str()));
+}
+
 #[test]
 fn interrupted_content_is_fetched_in_the_next_round() {
     let upstream = Upstream::start();

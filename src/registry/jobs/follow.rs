@@ -129,7 +129,7 @@ impl Round<'_> {
         let complete = pulls.complete.unwrap_or_else(|| before.to_string());
         let (known, done) = (pulls.platforms, complete.clone());
         self.update(one, move |pulls| (pulls.platforms, pulls.complete) = (known, Some(done))).await?;
-        let now = match mirror.confirm(&one.tag).await? {
+        let now = match mirror.confirm(&one.tag, self.opened).await? {
             Confirmed::Names(digest) => digest.to_string(),
             Confirmed::Gone | Confirmed::Postponed => return Ok(Outcome::Postponed),
         };

@@ -36,13 +36,15 @@ impl MirrorRepository {
         Err(RegistryError::bad_answer(upstream, message))
     }
 
-    /// Asks the upstream whether a tag has moved, unless the tag is fresh, and fetches its new manifest. From then on the
-    /// tag counts as followed.
-    pub(in crate::registry) async fn confirm(&self, tag: &Tag) -> Result<Confirmed, RegistryError> {
+    /// Asks the upstream whether a tag has moved, unless the tag is fresh and was confirmed since the window opened, and
+    /// fetches its new manifest. From then on the tag counts as followed. `opened` is in seconds since 1970.
+    pub(in crate::registry) async fn confirm(&self, tag: &Tag, opened: u64) -> Result<Confirmed, RegistryError> {
         let Some(record) = self.store().tag(self.name(), tag).await? else { return Ok(Confirmed::Gone) };
-        if !self.is_fresh(record.seen) {
+        if record.seen < opened || !self.is_fresh(record.seen) {
             let asked = Asked::Manifest(Reference::Tag(tag.clone()));
-            match self.refresh(tag, record.digest, self.situation(record.seen, asked)).await {
+            let mut situation = self.situation(record.seen, asked);
+            situation.since = opened;
+            match self.refresh(tag, record.digest, situation).await {
                 Refreshed::Unchanged | Refreshed::Changed(_) => {}
                 Refreshed::Postponed | Refreshed::Unconfirmed => return Ok(Confirmed::Postponed),
                 Refreshed::Failed(error) => return Err(self.manifest_error(&error, &Reference::Tag(tag.clone()))),

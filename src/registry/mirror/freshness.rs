@@ -60,6 +60,8 @@ pub(super) struct Situation {
     avoided: bool,
     /// True while requests that only renew cached content are postponed.
     pub(super) sparing: bool,
+    /// An answer that another request has got counts if it came after this time, in seconds since 1970.
+    pub(super) since: u64,
 }
 
 impl Situation {
@@ -144,6 +146,7 @@ impl MirrorRepository {
             stale: remote.stale,
             avoided: remote.is_avoided(&self.question(asked)),
             sparing: remote.upstream.spares_pulls(),
+            since: 0,
         }
     }
 
@@ -180,7 +183,14 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn situation(age: u64) -> Situation {
-        Situation { age: Duration::from_secs(age), ttl: TTL, stale: Stale::Always, avoided: false, sparing: false }
+        Situation {
+            age: Duration::from_secs(age),
+            ttl: TTL,
+            stale: Stale::Always,
+            avoided: false,
+            sparing: false,
+            since: 0,
+        }
     }
 
     #[test]

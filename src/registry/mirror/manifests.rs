@@ -85,7 +85,7 @@ impl MirrorRepository {
         let reference = Reference::Tag(tag.clone());
         if self.cached.context.flights.manifest_heads.is_running(&(self.name().clone(), reference.clone())) {
             // The answer is recorded. The GET that follows finds out its error again.
-            let _ = self.ask(&reference).await;
+            let _ = self.ask(&reference, 0).await;
             return Ok(read().await?);
         }
         Ok(None)
@@ -108,12 +108,18 @@ impl MirrorRepository {
     }
 
     /// Sends one HEAD for all requests that ask at the same time. The answer is recorded even if no request waits any more.
-    pub(super) async fn ask(&self, reference: &Reference) -> (Result<ManifestHead, UpstreamError>, CacheStatus) {
+    /// A tag that was confirmed after `since`, in seconds since 1970, and is fresh is not asked about again.
+    pub(super) async fn ask(
+        &self,
+        reference: &Reference,
+        since: u64,
+    ) -> (Result<ManifestHead, UpstreamError>, CacheStatus) {
         let key = (self.name().clone(), reference.clone());
         let (mirror, reference) = (self.clone(), reference.clone());
         let work = move || async move {
             if let Reference::Tag(tag) = &reference
                 && let Ok(Some(record)) = mirror.store().tag(mirror.name(), tag).await
+                && record.seen >= since
                 && mirror.is_fresh(record.seen)
             {
                 // Another request has just asked.
@@ -183,7 +189,7 @@ impl MirrorRepository {
         if self.is_absent(Asked::Manifest(reference.clone())).await {
             return Err(failed(UpstreamError::NotFound).remembered());
         }
-        let (head, status) = self.ask(reference).await;
+        let (head, status) = self.ask(reference, 0).await;
         let head = head.map_err(failed)?;
         match info_of(&head) {
             Some(info) => Ok(self.relayed(Found::mirrored(info, status), Asked::Manifest(reference.clone()))),

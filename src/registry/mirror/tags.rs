@@ -81,7 +81,7 @@ impl MirrorRepository {
         let key = (self.name().clone(), tag.clone());
         let (mirror, tag) = (self.clone(), tag.clone());
         let work = move || async move {
-            let head = match mirror.ask(&Reference::Tag(tag.clone())).await.0 {
+            let head = match mirror.ask(&Reference::Tag(tag.clone()), situation.since).await.0 {
                 Err(error) => return Refreshed::Failed(error),
                 Ok(head) if head.digest == Some(known) && head.stale.is_some() => return Refreshed::Unconfirmed,
                 Ok(head) if head.digest == Some(known) => return Refreshed::Unchanged,
