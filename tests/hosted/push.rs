@@ -194,23 +194,6 @@ fn content_with_a_wrong_digest_is_never_stored() {
 }
 
 #[test]
-fn upload_has_one_writer_at_a_time() {
-    let registry = Registry::start();
-    let client = registry.client();
-    let location = client.begin("team/app");
-    let mut writer = client.request("PATCH", &location).header("Content-Length", "10").send_head();
-    writer.write_all(b"12345").unwrap();
-    eventually("the first writer's bytes", || (client.get(&location).header("range") == Some("0-4")).then_some(()));
-    let busy = eventually("the registration of the first writer", || {
-        // The offset is wrong in any case, so this request writes nothing whichever comes first.
-        let answer = client.request("PATCH", &location).header("Content-Range", "99-99").body(b"x").send();
-        (answer.status == 409).then_some(answer)
-    });
-    assert_eq!(busy.code(), "BLOB_UPLOAD_INVALID");
-    assert_eq!(busy.header("retry-after"), Some("1"));
-}
-
-#[test]
 fn parallel_pushes_of_one_blob_succeed() {
     let registry = Registry::start();
     let client = registry.client();
