@@ -144,7 +144,14 @@ impl UpstreamError {
 
     /// Returns true if the body was cut, or was not the expected content. Another endpoint may have it whole.
     pub(in crate::upstream) fn is_of_content(&self) -> bool {
-        matches!(self, Self::Timeout { .. } | Self::Protocol { .. } | Self::Mismatch { .. } | Self::Foreign { .. })
+        matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::Protocol { .. }
+                | Self::Mismatch { .. }
+                | Self::Foreign { .. }
+                | Self::TooLarge
+        )
     }
 }
 

@@ -161,6 +161,60 @@ fn page_at_one_endpoint_leads_to_the_next() {
     }
 }
 
+/// Answers that claim to be the content, or that no registry gives for content.
+fn wrong_answers() -> Vec<(u16, Vec<u8>)> {
+    let whole = content().manifest;
+    let padded = [b"{\"a\":\"", vec![b'x'; 5 << 20].as_slice(), b"\"}"].concat();
+    vec![
+        (200, br#"{"message":"maintenance"}"#.to_vec()),
+        (200, b"{}".to_vec()),
+        (200, b"<html>".to_vec()),
+        (200, whole[..whole.len() - 40].to_vec()),
+        (200, padded),
+        (204, Vec::new()),
+        (400, br#"{"errors":[{"code":"X"}]}"#.to_vec()),
+        (410, b"gone".to_vec()),
+    ]
+}
+
+#[test]
+fn wrong_answer_of_one_endpoint_leads_to_the_next() {
+    for (status, body) in wrong_answers() {
+        let case = format!("{status} {}", String::from_utf8_lossy(&body[..body.len().min(40)]));
+        let first = Scripted::start("127.0.0.1", move |_| {
+            Script::new(status, body.clone()).with("Content-Type", "application/json")
+        });
+        let second = Scripted::start("127.0.0.1", registry);
+        let mirror = Registry::with(&format!(
+            "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\", \"{}\"], ns: never}}\n",
+            first.url(),
+            second.url()
+        ));
+        let client = mirror.client();
+        let found = client.get(&manifest(APP, "1"));
+        assert_eq!(found.body, content().manifest, "{case}: {}", found.text());
+        let list = client.get(&format!("/v2/{APP}/tags/list"));
+        assert_eq!(list.json()["tags"][0], "1", "{case}: {}", list.text());
+        assert!(first.requests("GET", "/manifests/1") > 0 && first.requests("GET", "/tags/list") > 0, "{case}");
+    }
+}
+
+#[test]
+fn warning_of_an_old_tag_names_the_wrong_answer() {
+    for (status, body) in wrong_answers().into_iter().filter(|(status, body)| *status == 200 && body.len() < 1 << 20) {
+        let case = String::from_utf8_lossy(&body).into_owned();
+        let wrong = move |_: &Asked| Script::new(status, body.clone()).with("Content-Type", "application/json");
+        let (_upstream, mirror, flag) = replaced(wrong);
+        assert_eq!(mirror.client().get(&manifest(APP, "1")).status, 200, "{case}");
+        flag.store(true, Ordering::SeqCst);
+        age(&mirror, APP, "_tags/1", OLD);
+        let stale = mirror.client().get(&manifest(APP, "1"));
+        assert_eq!((stale.status, cache(&stale)), (200, "stale"), "{case}: {}", stale.text());
+        let warning = stale.header("warning").unwrap();
+        assert!(warning.contains("another server has answered in the place of docker.io"), "{case}: {warning}");
+    }
+}
+
 #[test]
 fn body_that_is_not_what_was_asked_for_is_a_failure() {
     for body in [r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#, "{}", "[]", r#"{"tags":"1"}"#, "<html></html>", ""] {

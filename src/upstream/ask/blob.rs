@@ -10,6 +10,7 @@ use super::evidence::{foreign, is_page};
 use super::exchange::{CONTENT_DIGEST, content_length};
 use super::request::{Reply, UpstreamRequest};
 use super::stream::{BlobStream, ResumeHint};
+use super::tried::Tried;
 use crate::oci::{Digest, RepositoryName};
 use crate::outbound::{Response, Traffic, Url};
 use crate::upstream::cause::FailureCause;
@@ -49,7 +50,20 @@ impl Upstream {
     async fn first_byte(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
         let mut request = blob_request(Method::GET, repository, digest);
         request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
-        let response = match self.judge(self.ask(&request).await?) {
+        let mut tried = Tried::default();
+        loop {
+            let reply = self.ask_except(&request, tried.endpoints()).await.map_err(|error| tried.report(error))?;
+            let endpoint = reply.endpoint;
+            match self.size_of_blob(reply) {
+                Err(error) => tried.note(endpoint, error)?,
+                size => return size,
+            }
+        }
+    }
+
+    /// Returns the size that the answer to a request for the first byte states.
+    fn size_of_blob(&self, reply: Reply<'_>) -> Result<Option<u64>, UpstreamError> {
+        let response = match self.judge(reply) {
             // An empty blob has no first byte.
             Err(UpstreamError::Unsatisfiable { total, .. }) => return Ok(total),
             response => response?,

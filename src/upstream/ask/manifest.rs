@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::exchange::{CONTENT_DIGEST, content_length, is_object, plain, stale_warning};
 use super::request::{Reply, UpstreamRequest};
-use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, MediaType, Reference, RepositoryName};
+use super::tried::Tried;
+use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName};
 use crate::outbound::Response;
-use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
-use crate::upstream::endpoint::{EndpointId, RequestKind};
+use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::header;
 
@@ -75,45 +75,38 @@ impl Upstream {
         }
     }
 
-    /// Fetches a manifest and verifies it. If the body was cut, or does not match its digest, another endpoint is
-    /// asked.
+    /// Fetches a manifest and verifies it. If the body was cut, is too large or is not a manifest, or does not match its
+    /// digest, another endpoint is asked.
     pub async fn get_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<FetchedManifest, UpstreamError> {
         let request = manifest_request(Method::GET, repository, reference);
-        let mut failed: Option<UpstreamError> = None;
-        let (mut broken, mut mismatched): (Vec<EndpointId>, Vec<EndpointId>) = Default::default();
-        loop {
-            let reply = match (self.ask_except(&request, &broken).await, failed.clone()) {
-                (Ok(reply), _) => reply,
-                (Err(_), Some(first)) => {
-                    mismatched.into_iter().for_each(|endpoint| self.count_wrong_content(endpoint));
-                    return Err(first);
-                }
-                (Err(error), None) => return Err(error),
+        let (mut tried, mut mismatched) = (Tried::default(), Vec::new());
+        let error = loop {
+            let reply = match self.ask_except(&request, tried.endpoints()).await {
+                Ok(reply) => reply,
+                Err(error) => break tried.report(error),
             };
-            let endpoint = reply.endpoint.id();
-            match (self.receive(&request, reply, reference).await, failed.clone()) {
-                (Ok(fetched), _) => {
+            let endpoint = reply.endpoint;
+            match self.receive(&request, reply, reference).await {
+                Ok(fetched) => {
                     mismatched.into_iter().for_each(|endpoint| self.report_digest_mismatch(endpoint));
                     return Ok(fetched);
                 }
-                (Err(error), first) if error.is_of_content() => {
-                    match &error {
-                        UpstreamError::Mismatch { .. } => mismatched.push(endpoint),
-                        UpstreamError::Foreign { .. } => {
-                            self.endpoint(endpoint).health().count_failure(FailureCause::Foreign);
-                        }
-                        _ => {}
+                Err(error) => {
+                    if let UpstreamError::Mismatch { .. } = &error {
+                        mismatched.push(endpoint.id());
                     }
-                    broken.push(endpoint);
-                    failed = first.or(Some(error));
+                    if let Err(error) = tried.note(endpoint, error) {
+                        break error;
+                    }
                 }
-                (Err(error), first) => return Err(first.unwrap_or(error)),
             }
-        }
+        };
+        mismatched.into_iter().for_each(|endpoint| self.count_wrong_content(endpoint));
+        Err(error)
     }
 
     async fn receive(
@@ -132,8 +125,13 @@ impl Upstream {
             Reference::Digest(expected) => Digest::of(expected.algorithm(), body) == *expected,
             Reference::Tag(_) => is_object(body),
         });
-        if matches!(reference, Reference::Tag(_)) && !is_object(&body) {
-            return Err(UpstreamError::Foreign { host, reason: "its answer is not a manifest".to_owned() });
+        // Content that matches its digest is the upstream's, in whatever form.
+        if let Reference::Tag(_) = reference {
+            let parsed = Manifest::parse(&body, media_type.as_ref()).and_then(|manifest| manifest.check_kind());
+            parsed.map_err(|error| {
+                let reason = format!("its answer is not a manifest: {error}");
+                UpstreamError::Foreign { host, reason }
+            })?;
         }
         let digest = match reference {
             Reference::Digest(expected) => {

@@ -8,6 +8,7 @@ mod evidence;
 mod parameters;
 mod exchange;
 mod order;
+mod tried;
 mod stream;
 mod blob;
 mod manifest;

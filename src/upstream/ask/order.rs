@@ -6,16 +6,16 @@
 //!   by a digest) if it has sent content that did not match its digest. If no other endpoint is left, it is asked all
 //!   the same, since the process must notice at once when the link works again. Requests do not wait for an endpoint
 //!   that hangs ([`Upstream::ask_endpoint`]), and 429 is obeyed, except by requests for blobs.
-//! - A failed connection, a time-out, a 5xx, a 429 and an answer that no registry gave lead to the next endpoint; any other
-//!   response is an answer. A 404
-//!   is an answer only if no more trusted endpoint can be asked, or is throttled; otherwise Entrepot might report that
+//! - A failed connection, a time-out, an unexpected status (5xx, 429, 400 and others) and an answer that no registry gave lead to
+//!   the next endpoint; any other response is an answer. So does a body that is not what was asked for (`Tried`). A 404 is an
+//!   answer only if no more trusted endpoint can be asked, or is throttled; otherwise Entrepot might report that
 //!   existing content does not exist.
 //! - If all endpoints fail, the most informative failure is reported: a 429, then a refusal or a 404, then a 5xx, then
 //!   a time-out, then a failed connection. The first of several equal ones is reported.
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::request::{Reply, UpstreamRequest};
 use crate::oci::RepositoryName;
@@ -163,7 +163,11 @@ impl<'a> Round<'a, '_> {
             let mut more_trusted = self.upstream.endpoints.iter().take_while(|endpoint| endpoint.id() < id);
             return !more_trusted.any(|endpoint| self.may_have_content(endpoint));
         }
-        !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
+        // A HEAD is a hint, whatever its status: a GET follows.
+        let content = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
+        let is_answer =
+            content.contains(&status) || self.request.is_claim(status) || self.request.method == Method::HEAD;
+        is_answer && !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Returns true if an endpoint may have content that another does not have: it can still be asked, or is throttled.

@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::evidence::foreign;
 use super::exchange::{is_object, plain};
-use super::request::{UpstreamRequest, means_unsupported};
+use super::request::{Reply, UpstreamRequest, means_unsupported};
+use super::tried::Tried;
 use crate::oci::{Digest, MAX_MANIFEST_BYTES, MediaType, Referrers, RepositoryName};
-use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -84,7 +84,22 @@ impl Upstream {
         let kind = RequestKind::Referrers;
         let request =
             UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers, on_redirect: None };
-        let reply = self.ask(&request).await?;
+        let mut tried = Tried::default();
+        loop {
+            let reply = self.ask_except(&request, tried.endpoints()).await.map_err(|error| tried.report(error))?;
+            let endpoint = reply.endpoint;
+            match self.receive_referrers(&request, reply).await {
+                Err(error) => tried.note(endpoint, error)?,
+                page => return page,
+            }
+        }
+    }
+
+    async fn receive_referrers(
+        &self,
+        request: &UpstreamRequest<'_>,
+        reply: Reply<'_>,
+    ) -> Result<ReferrersAnswer, UpstreamError> {
         if means_unsupported(reply.response.status) {
             return Ok(ReferrersAnswer::NotAList);
         }
@@ -93,16 +108,13 @@ impl Upstream {
         let (next, coding) = (header::next_page(&response.headers), header::content_coding(&response.headers));
         let media_type = response.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
         let other = foreign(&response);
-        let body = self.read(endpoint.health(), &request, response.body, MAX_MANIFEST_BYTES).await?;
+        let body = self.read(endpoint.health(), request, response.body, MAX_MANIFEST_BYTES).await?;
         let body = plain(body, coding, MAX_MANIFEST_BYTES, is_object);
         match Referrers::parse(&body, media_type.as_ref()) {
             Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
             // A registry without the API may answer anything. A portal in its place answers the same at `/v2/`.
             None if self.is_registry(endpoint).await => Ok(ReferrersAnswer::NotAList),
-            None => {
-                endpoint.health().count_failure(FailureCause::Foreign);
-                Err(other)
-            }
+            None => Err(other),
         }
     }
 

@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::evidence::is_page;
 use super::exchange::{is_object, plain};
-use super::request::UpstreamRequest;
+use super::request::{Reply, UpstreamRequest};
+use super::tried::Tried;
 use crate::oci::{RepositoryName, Tag};
-use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::RequestKind;
 use crate::upstream::error::UpstreamError;
@@ -100,7 +100,7 @@ impl Upstream {
         Ok(TagList::TooLarge)
     }
 
-    /// Fetches one page and returns it with the query of the next.
+    /// Fetches one page and returns it with the query of the next. An endpoint whose answer is no page leads to the next one.
     async fn tag_page(
         &self,
         repository: &RepositoryName,
@@ -112,7 +112,25 @@ impl Upstream {
         let kind = RequestKind::Tags;
         let request =
             UpstreamRequest { kind, method: Method::GET, repository, rest, query, headers, on_redirect: None };
-        let reply = self.ask(&request).await?;
+        let mut tried = Tried::default();
+        loop {
+            let reply = self.ask_except(&request, tried.endpoints()).await.map_err(|error| tried.report(error))?;
+            let endpoint = reply.endpoint;
+            match self.receive_tags(&request, reply, answered).await {
+                // Any endpoint's list may be too large for one answer.
+                Err(UpstreamError::TooLarge) => return Err(UpstreamError::TooLarge),
+                Err(error) => tried.note(endpoint, error)?,
+                page => return page,
+            }
+        }
+    }
+
+    async fn receive_tags(
+        &self,
+        request: &UpstreamRequest<'_>,
+        reply: Reply<'_>,
+        answered: &(dyn Fn() + Sync),
+    ) -> Result<(Vec<String>, Option<PageQuery>), UpstreamError> {
         let health = reply.endpoint.health();
         let response = self.judge(reply)?;
         let (next, coding) = (header::next_page(&response.headers), header::content_coding(&response.headers));
@@ -120,12 +138,9 @@ impl Upstream {
         if !is_page(&response) {
             answered();
         }
-        let body = self.read(health, &request, response.body, MAX_PAGE).await?;
+        let body = self.read(health, request, response.body, MAX_PAGE).await?;
         let body = plain(body, coding, MAX_PAGE, is_object);
-        let malformed = |_| {
-            health.count_failure(FailureCause::Foreign);
-            UpstreamError::Foreign { host, reason: "its answer is not a list of tags".to_owned() }
-        };
+        let malformed = |_| UpstreamError::Foreign { host, reason: "its answer is not a list of tags".to_owned() };
         let list: TagsJson = serde_json::from_slice(&body).map_err(malformed)?;
         let mut tags = list.tags.unwrap_or_default();
         // A client could not pull a name that is not a valid tag.
