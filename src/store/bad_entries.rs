@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::StoreError;
+use crate::oci::MAX_MANIFEST_BYTES;
 use crate::sys::{blocking, disk};
 
 /// The most entries that are kept. The log names the others too, but perhaps more than once.
@@ -28,6 +29,8 @@ pub struct BadEntry {
 pub enum Wanted {
     Folder,
     Object,
+    /// An object that is read whole, such as a link: it is short.
+    Record,
     Nothing,
 }
 
@@ -62,7 +65,12 @@ impl BadEntries {
         let Some(path) = disk::place_of(error).filter(|_| !disk::is_full(error)) else { return false };
         let is_folder =
             error.kind() != io::ErrorKind::IsADirectory && disk::metadata(path).is_ok_and(|found| found.is_dir());
-        self.note(path.display().to_string(), if is_folder { Wanted::Folder } else { Wanted::Object }, error);
+        let wanted = match error.kind() {
+            _ if is_folder => Wanted::Folder,
+            io::ErrorKind::FileTooLarge => Wanted::Record,
+            _ => Wanted::Object,
+        };
+        self.note(path.display().to_string(), wanted, error);
         true
     }
 
@@ -105,6 +113,7 @@ impl BadEntries {
             match wanted {
                 Wanted::Folder => disk::is_usable_directory(path),
                 Wanted::Object => disk::is_usable_file(path),
+                Wanted::Record => disk::is_usable_record(path, MAX_MANIFEST_BYTES as u64),
                 Wanted::Nothing => !disk::exists(path),
             }
         };

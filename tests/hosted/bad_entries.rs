@@ -2,9 +2,10 @@
 //! `/api/v1/usage` name the entry. A disk that a preloaded library imitates makes directories unreadable, since tests may run as
 //! root; those tests are skipped where there is no C compiler.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use entrepot::oci::Digest;
 use serde_json::Value;
@@ -27,8 +28,12 @@ enum Damage {
     FolderForFile,
     /// A link to itself in the place of a file. It can be read by no user.
     Unreadable,
+    /// A pipe without a writer in the place of a file: its opening waits.
+    Pipe,
+    /// More bytes than memory in the place of a short file.
+    Endless,
 }
-use Damage::{FolderForFile, ForeignFile, ForeignFolder, Unlisted, Unreadable};
+use Damage::{Endless, FolderForFile, ForeignFile, ForeignFolder, Pipe, Unlisted, Unreadable};
 
 const HOSTED: &str = "docker/registry/v2";
 
@@ -124,6 +129,11 @@ impl Damaged {
                 remove();
                 fs::create_dir_all(path.join("inside")).unwrap();
             }
+            Pipe => {
+                remove();
+                assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            }
+            Endless => File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap(),
             Unreadable => {
                 assert!(path.is_file(), "{}", path.display());
                 remove();
@@ -252,4 +262,25 @@ fn one_bad_entry_of_a_repository_leaves_its_other_entries() {
     assert_eq!(client.request("DELETE", &target).send().status, 202);
     let bad = damaged.get("/api/v1/usage")["bad_entries"].to_string();
     assert!(bad.contains(link.to_str().unwrap()) && bad.contains(data.to_str().unwrap()), "{bad}");
+}
+
+/// A pipe or an endless file in the place of a link fails the requests that need it, at once, and no others of its repository.
+#[test]
+fn links_that_are_no_short_files_hold_up_no_request() {
+    for damage in [Pipe, Endless] {
+        let Some(damaged) = Damaged::new() else { return };
+        let client = &damaged.client;
+        let image = client.push_image("broken/app", "3", &noise(8, 1000));
+        let (link, _) = damaged.damage("HOSTED/repositories/broken/app/_manifests/tags/2/current/link", &damage);
+        assert_eq!(client.get("/v2/broken/app/manifests/2").status, 500);
+        let target = format!("/v2/broken/app/manifests/{}", image.digest);
+        assert_eq!(client.request("DELETE", &target).send().status, 202);
+        client.push_image("broken/app", "4", &noise(9, 1000));
+        let bad = damaged.get("/api/v1/usage")["bad_entries"].to_string();
+        assert!(bad.contains(link.to_str().unwrap()), "{bad}");
+        // A push of the tag mends it.
+        assert_eq!(client.put_manifest("broken/app", "2", &damaged.broken.manifest).status, 201);
+        assert_eq!(client.get("/v2/broken/app/manifests/2").status, 200);
+        assert_eq!(damaged.get("/api/v1/usage")["bad_entries"].to_string(), "[]");
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::verbs::{
     Changes, Child, Driver, Durability, FileLocks, LocalFile, LockGuard, ObjectStat, OpenedWriter, Writer,
 };
+use crate::oci::MAX_MANIFEST_BYTES;
 use crate::store::StoredBlob;
 use crate::store::key::ObjectKey;
 use crate::sys::disk::{self, Changed, LockedFile, Share};
@@ -34,7 +35,7 @@ impl Driver for DiskDriver {
     }
 
     fn read(&self, key: &ObjectKey) -> io::Result<Option<Vec<u8>>> {
-        disk::optional(disk::read(&self.path(key)))
+        disk::optional(disk::read_up_to(&self.path(key), MAX_MANIFEST_BYTES as u64))
     }
 
     fn write(&self, key: &ObjectKey, content: &[u8], durability: Durability) -> io::Result<()> {

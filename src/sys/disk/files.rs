@@ -1,7 +1,7 @@
 //! Files: reading, writing, renaming and linking them so that a crash leaves either the old state or the new one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,9 @@ use bytes::Bytes;
 
 /// The names of temporary files begin with this. They exist while a file is written.
 pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// The most bytes of a file that is read whole. No record and no list has as many.
+const WHOLE_BYTES: u64 = 64 << 20;
 
 /// The most pieces that the kernel takes in one call (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
@@ -50,12 +53,40 @@ pub fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Reads a file that Entrepot wrote. Use [`super::read_named`] for files that a user names.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    located(path, fs::read(path))
+    read_up_to(path, WHOLE_BYTES)
 }
 
-/// Opens a file for reading.
+/// Reads a file like [`read`]. A file of more than `most` bytes is an error of the kind `FileTooLarge`.
+pub fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let read = || {
+        let file = open_file(path)?;
+        let size = file.metadata()?.len();
+        let mut content = Vec::new();
+        if size <= most {
+            content.reserve(usize::try_from(size).unwrap_or(0));
+            file.take(most + 1).read_to_end(&mut content)?;
+        }
+        if size.max(content.len() as u64) > most {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+        }
+        Ok(content)
+    };
+    located(path, read())
+}
+
+/// Opens a file for reading. A pipe or a device is an error, and is not waited for.
 pub fn open(path: &Path) -> io::Result<File> {
-    located(path, File::open(path))
+    located(path, open_file(path))
+}
+
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
 }
 
 /// Opens a file for reading and writing without truncating it. The file and its directories are made if they do not

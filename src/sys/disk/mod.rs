@@ -21,7 +21,7 @@ pub use directories::{
 };
 pub use files::{
     Metadata, Stamp, age, expand_home, link_or_copy, make_new, metadata, name_durably, open, open_writable, optional,
-    parent, read, remove, rename_durably, resolve, touch, write_all_at, write_atomic, write_into_durable,
+    parent, read, read_up_to, remove, rename_durably, resolve, touch, write_all_at, write_atomic, write_into_durable,
     write_replace,
 };
 pub use lacks::{Lacks, rehearse_push};
@@ -32,4 +32,4 @@ pub use nearest::{nearest, shares_disk};
 pub use owner::{give, owner, process_owner};
 pub use probe::{Space, probe_makeable, probe_writable, space};
 pub use temporary::remove_temporary;
-pub use usable::{exists, is_usable_directory, is_usable_file};
+pub use usable::{exists, is_usable_directory, is_usable_file, is_usable_record};

@@ -1,7 +1,9 @@
 //! Checks whether an entry of a directory can be used.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
+
+use super::files::open_file;
 
 /// Returns true if a path names a directory that can be listed, or nothing.
 pub fn is_usable_directory(path: &Path) -> bool {
@@ -10,7 +12,12 @@ pub fn is_usable_directory(path: &Path) -> bool {
 
 /// Returns true if a path names a file that can be opened for reading, or nothing.
 pub fn is_usable_file(path: &Path) -> bool {
-    !exists(path) || File::open(path).and_then(|file| file.metadata()).is_ok_and(|found| found.is_file())
+    !exists(path) || open_file(path).and_then(|file| file.metadata()).is_ok_and(|found| found.is_file())
+}
+
+/// Returns true if a path names a file that can be opened for reading and has at most `most` bytes, or nothing.
+pub fn is_usable_record(path: &Path, most: u64) -> bool {
+    is_usable_file(path) && fs::metadata(path).map_or(true, |found| found.len() <= most)
 }
 
 /// Returns true if a path names anything, also if it is not known what.
