@@ -23,8 +23,8 @@ use crate::sys::disk::Lacks;
 use crate::sys::{Machine, Tasks, blocking, raise_descriptor_limit};
 use crate::web::{AccessLog, App, Listener, Parts};
 
-/// The least time that work which must not stop halfway, such as storing a verified blob, gets after the last request. Otherwise it
-/// gets what is left of `http.draintimeout`.
+/// Work that must not stop halfway, such as storing a verified blob, goes on after the last request. It may take the rest of
+/// `http.draintimeout`, and always at least this time.
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
 /// Runs the server until a signal stops it. `path` is the configuration file that the command line names.

@@ -15,8 +15,8 @@ use crate::config::FillConnections;
 
 /// `auto` begins with this many connections …
 const INITIAL: usize = 4;
-/// … or with this many if the host answers late: each change of the number then takes long to show, and each connection
-/// brings little, since so long a link needs many bytes on their way.
+/// … or with this many if the host answers late. A change of the number then shows late, and a connection over a long
+/// distance is slow, because its window limits the bytes that are on their way.
 const INITIAL_IF_LATE: usize = MAX;
 /// A host that takes at least this long to answer, in seconds, answers late.
 const LATE: f64 = 0.2;

@@ -14,7 +14,7 @@ use crate::sys::Tasks;
 /// The parts that a hosted repository uses: the store of pushed content, and its settings.
 pub(in crate::registry) struct HostedContext {
     pub(in crate::registry) store: HostedStore,
-    /// On a full disk, what is worth nothing is removed from all of the store.
+    /// On a full disk, pushes remove old temporary files and trash from the whole store.
     pub(in crate::registry) leavings: Leavings,
     /// On a full disk, cached content is evicted to make space for pushes.
     pub(in crate::registry) ledger: Arc<Ledger>,

@@ -25,7 +25,7 @@ impl Leavings {
         Self { store, clock, searched: Mutex::default() }
     }
 
-    /// Removes what is left. Returns false if there was nothing, or if a search has begun a short time ago.
+    /// Removes old temporary files and trash. Returns false if it found none, or if another search began a short time ago.
     pub(super) async fn remove(&self) -> bool {
         if !self.may_search() {
             return false;

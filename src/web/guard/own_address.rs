@@ -1,7 +1,7 @@
 //! The address of this server as the client of a request wrote it.
 //!
-//! A trusted proxy tells it, else the request does. It serves a client that does not understand a relative address, and decides
-//! nothing: whoever sends the request gets the answer.
+//! A trusted proxy names the address; without such a proxy, the request names it. Clients that do not understand a relative
+//! address need it. A client can name a wrong address here, but only in the answer to its own request.
 
 use std::net::SocketAddr;
 
