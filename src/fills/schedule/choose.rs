@@ -18,8 +18,8 @@ const LEAST_SECONDS: f64 = 0.5;
 /// A segment lasts at least this many times as long as the wait for its first byte, so that the wait costs little: 5 %,
 /// or half of that if no other connection uses the link meanwhile.
 const SEGMENT_WAITS: f64 = 20.0;
-/// While nothing is known of an endpoint, a segment is at most this part of the blob. So the first segments do not end later than
-/// those of all connections that may follow.
+/// The first segment of a fill is at most this part of the blob, if nothing is known of its endpoint. So it does not end later than
+/// the segments of all connections that may follow.
 const LIKELY_CONNECTIONS: u64 = 16;
 /// The rate of a connection that is assumed until one has been measured, in bytes per second.
 const UNKNOWN_RATE: f64 = 1_048_576.0;
@@ -74,7 +74,8 @@ impl Scheduler {
                 let usual = ((rate * SEGMENT_SECONDS) as u64).clamp(SHORT_SEGMENT.min(self.segment), self.segment);
                 usual.max((rate * LEAST_SECONDS) as u64)
             }
-            false => self.segment.min((size / LIKELY_CONNECTIONS).max(SHORT_SEGMENT)),
+            false if self.plan.active.is_empty() => self.segment.min((size / LIKELY_CONNECTIONS).max(SHORT_SEGMENT)),
+            false => self.segment,
         };
         let alone = if needs.connections <= 1 { 2.0 } else { 1.0 };
         let length = usual.max((rate * latency * SEGMENT_WAITS * alone) as u64);
