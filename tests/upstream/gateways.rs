@@ -236,6 +236,38 @@ fn login_that_a_token_server_does_not_know_any_more_is_renewed() {
     assert_eq!(calls.lines().count(), 2, "the program is asked once more");
 }
 
+/// The registry redirects to its own name of the repository, which only the account may read. Its tokens are for one name.
+#[test]
+fn login_is_for_the_endpoints_own_redirects_too() {
+    for is_basic in [true, false] {
+        let upstream = Scripted::start("127.0.0.1", move |asked| {
+            let host = asked.header("host").unwrap();
+            let sent = asked.header("authorization").unwrap_or_default();
+            if asked.path() == "/token" {
+                let token = if asked.target.contains("canon%2Fapp") { "canon" } else { "other" };
+                let token = if sent.starts_with("Basic ") { token } else { "anonymous" };
+                return Script::new(200, format!(r#"{{"token":"{token}"}}"#));
+            }
+            if let Some((_, rest)) = asked.target.split_once("/v2/org/app/") {
+                return Script::new(307, "").with("Location", format!("/v2/canon/app/{rest}"));
+            }
+            let is_good = if is_basic { sent.starts_with("Basic ") } else { sent == "Bearer canon" };
+            let challenge = match is_basic {
+                true => "Basic realm=\"x\"".to_owned(),
+                false => format!("Bearer realm=\"http://{host}/token\",scope=\"repository:canon/app:pull\""),
+            };
+            match is_good {
+                true => registry(asked, &content()),
+                false => Script::new(401, "{}").with("WWW-Authenticate", challenge),
+            }
+        });
+        let mirror = mirror_of(&upstream.url(), ", ns: never, username: me, password: s3cret");
+        pull_all(&mirror);
+        let absent = mirror.client().get(&manifest(APP, "3"));
+        assert_eq!(absent.status, 404, "{}", absent.text());
+    }
+}
+
 #[test]
 fn target_that_refuses_parameters_is_asked_without_one() {
     let back = Scripted::start("127.0.0.2", |asked| match asked.target.contains('?') {

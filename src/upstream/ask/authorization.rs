@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use http::{HeaderValue, StatusCode};
 
 use crate::oci::RepositoryName;
-use crate::outbound::{Response, authority};
+use crate::outbound::{Response, Url, authority};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, Scheme};
 use crate::upstream::error::UpstreamError;
@@ -43,7 +43,7 @@ impl Upstream {
         repository: &RepositoryName,
     ) -> Result<Authorization, UpstreamError> {
         match endpoint.scheme() {
-            Some(scheme) => self.authorize(endpoint, &scheme, repository).await,
+            Some(scheme) => self.authorize(endpoint, &scheme, &endpoint.name_of(repository)).await,
             None => Ok(Authorization::Nothing),
         }
     }
@@ -57,10 +57,13 @@ impl Upstream {
         sent: Authorization,
     ) -> Result<Option<Authorization>, UpstreamError> {
         match response.status {
-            // The target of a redirect does not know the account.
-            _ if response.redirected => Ok(None),
-            StatusCode::UNAUTHORIZED => self.answer_challenge(endpoint, repository, response, sent).await,
-            StatusCode::FORBIDDEN => self.renew(endpoint, repository, sent).await,
+            // The target of a redirect to another server does not know the account.
+            _ if response.redirected && !endpoint.is_at(&response.url) => Ok(None),
+            StatusCode::UNAUTHORIZED => {
+                let name = name_at(endpoint, repository, response);
+                self.answer_challenge(endpoint, name, response, sent).await
+            }
+            StatusCode::FORBIDDEN => self.renew(endpoint, name_at(endpoint, repository, response), sent).await,
             _ => Ok(None),
         }
     }
@@ -69,13 +72,13 @@ impl Upstream {
         &self,
         endpoint: &Endpoint,
         scheme: &Scheme,
-        repository: &RepositoryName,
+        name: &str,
     ) -> Result<Authorization, UpstreamError> {
         match scheme {
             Scheme::Basic => Ok(basic(self.account.login().await)),
             Scheme::Bearer(bearer) => {
                 let named = self.password_for(endpoint) == PasswordUse::Sent && self.account.login().await.is_some();
-                let scope = format!("repository:{}:pull", endpoint.name_of(repository));
+                let scope = scope_of(name);
                 let wanted = TokenRequest { bearer: bearer.clone(), scope, named };
                 if let Some(token) = self.tokens.cached(&wanted).await {
                     return Ok(Authorization::Token { token, cached: true });
@@ -90,22 +93,23 @@ impl Upstream {
     async fn answer_challenge(
         &self,
         endpoint: &Endpoint,
-        repository: &RepositoryName,
+        name: String,
         response: &Response,
         sent: Authorization,
     ) -> Result<Option<Authorization>, UpstreamError> {
         let Some(learned) = endpoint.learn(&response.headers) else {
-            return self.renew(endpoint, repository, sent).await;
+            return self.renew(endpoint, name, sent).await;
         };
         match (&*learned.scheme, sent) {
             (Scheme::Basic, Authorization::Basic(refused)) => return self.newer_login(&refused).await,
+            (Scheme::Bearer(_), Authorization::Token { token, .. }) if !token.is_for(&scope_of(&name)) => {}
             (Scheme::Bearer(_), sent @ Authorization::Token { cached: false, .. }) if !learned.is_new => {
-                return self.renew(endpoint, repository, sent).await;
+                return self.renew(endpoint, name, sent).await;
             }
             (_, Authorization::Token { token, .. }) => self.tokens.forget(&token).await,
             _ => {}
         }
-        Ok(self.authorize(endpoint, &learned.scheme, repository).await?.given())
+        Ok(self.authorize(endpoint, &learned.scheme, &name).await?.given())
     }
 
     /// Returns fresh credentials for those that were refused: some registries answer 403 to a login that has expired, or to
@@ -113,7 +117,7 @@ impl Upstream {
     async fn renew(
         &self,
         endpoint: &Endpoint,
-        repository: &RepositoryName,
+        name: String,
         sent: Authorization,
     ) -> Result<Option<Authorization>, UpstreamError> {
         match sent {
@@ -131,7 +135,7 @@ impl Upstream {
             }
         }
         let Some(scheme) = endpoint.scheme() else { return Ok(None) };
-        Ok(self.authorize(endpoint, &scheme, repository).await?.given())
+        Ok(self.authorize(endpoint, &scheme, &name).await?.given())
     }
 
     async fn newer_login(&self, refused: &RegistryLogin) -> Result<Option<Authorization>, UpstreamError> {
@@ -159,6 +163,24 @@ impl Upstream {
         }
         PasswordUse::Withheld
     }
+}
+
+/// Returns the name that a repository has in the address that answered: an endpoint may redirect to its own name for it.
+fn name_at(endpoint: &Endpoint, repository: &RepositoryName, response: &Response) -> String {
+    let place = if response.redirected { place_of(&response.url) } else { None };
+    place.map_or_else(|| endpoint.name_of(repository), |(_, name)| name)
+}
+
+fn scope_of(name: &str) -> String {
+    format!("repository:{name}:pull")
+}
+
+/// Returns the host of an address and the repository in its path: `/v2/NAME/manifests/…`.
+pub(super) fn place_of(url: &Url) -> Option<(String, String)> {
+    let (_, rest) = url.path().split_once("/v2/")?;
+    let ends = ["/manifests/", "/blobs/", "/tags/", "/referrers/"];
+    let end = ends.iter().filter_map(|part| rest.rfind(part)).max()?;
+    Some((authority(url), rest[..end].to_owned()))
 }
 
 /// Returns the login if it can be sent with each request. An identity token is only for token servers.

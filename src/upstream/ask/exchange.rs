@@ -57,9 +57,10 @@ impl Upstream {
         let response = reply.response;
         let host = response.body.host().to_owned();
         let (status, retry_after) = (response.status.as_u16(), self.retry_after(&response));
+        let is_elsewhere = response.redirected && !reply.endpoint.is_at(&response.url);
         match response.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched && response.redirected => {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched && is_elsewhere => {
                 Err(self.account.denied(&host, status, PasswordUse::Redirected))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched => {

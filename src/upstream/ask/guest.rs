@@ -5,7 +5,8 @@
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::outbound::{Hop, Request, Response, Url, authority};
+use super::authorization::place_of;
+use crate::outbound::{Hop, Request, Response, Url};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{BearerRealm, Challenge, RequestKind, challenges};
 use crate::upstream::error::UpstreamError;
@@ -79,14 +80,6 @@ impl Upstream {
         response.redirected = true;
         Ok(response)
     }
-}
-
-/// Returns the host of an address and the repository in its path: `/v2/NAME/manifests/…`.
-fn place_of(url: &Url) -> Option<(String, String)> {
-    let (_, rest) = url.path().split_once("/v2/")?;
-    let ends = ["/manifests/", "/blobs/", "/tags/", "/referrers/"];
-    let end = ends.iter().filter_map(|part| rest.rfind(part)).max()?;
-    Some((authority(url), rest[..end].to_owned()))
 }
 
 /// Returns the token that a 401 asks for. A realm in plain HTTP is refused if the registry itself uses TLS.

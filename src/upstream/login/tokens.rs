@@ -64,6 +64,11 @@ impl Token {
         &self.0.header
     }
 
+    /// Returns true if it was requested for this right.
+    pub(in crate::upstream) fn is_for(&self, scope: &str) -> bool {
+        self.0.request.scope == scope
+    }
+
     /// Returns true if it was requested with the account's login.
     pub(in crate::upstream) fn is_named(&self) -> bool {
         self.0.request.named
