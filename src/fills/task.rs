@@ -212,7 +212,7 @@ impl FillTask<'_> {
             let fetched = match transfer.fetch(&source).await {
                 Err(TransferError::Unresumable) if left == 0 && restarts == MOST_RESTARTS => {
                     let (host, reason) = (source.upstream.name().to_string(), CHANGES.to_owned());
-                    Err(TransferError::Source(UpstreamError::Protocol { host, reason }))
+                    Err(TransferError::Source(UpstreamError::Protocol { host: host.into(), reason }))
                 }
                 fetched => fetched,
             };

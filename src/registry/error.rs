@@ -7,7 +7,7 @@ use super::missing::Missing;
 use crate::fills::FillError;
 use crate::oci::{Digest, HostName, ManifestError, MirroredName, Reference, RepositoryName};
 use crate::store::StoreError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{FailedServer, UpstreamError};
 
 /// A client that gave up waiting may ask again after this time. It joins the request that is still running.
 const JOIN_AFTER: Duration = Duration::from_secs(1);
@@ -105,9 +105,16 @@ impl RegistryError {
             UpstreamError::Status { retry_after, .. } => UpstreamFailure::Bad { retry_after: *retry_after },
             _ => UpstreamFailure::Bad { retry_after: None },
         };
+        // Only the addresses of endpoints are configured.
+        let is_configured = error.server().is_none_or(FailedServer::is_endpoint);
         let message = match failure {
-            UpstreamFailure::Unreachable { .. } | UpstreamFailure::TimedOut { .. } => {
+            UpstreamFailure::Unreachable { .. } | UpstreamFailure::TimedOut { .. } if is_configured => {
                 format!("{error} (configured as mirror.upstreams.{upstream})")
+            }
+            UpstreamFailure::Unreachable { .. } | UpstreamFailure::TimedOut { .. } => {
+                format!(
+                    "{error} (the upstream is configured as mirror.upstreams.{upstream}; this server's address is not)"
+                )
             }
             _ => error.to_string(),
         };

@@ -28,8 +28,25 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// Returns the cause of an error, without regard to the server that failed. Absent content is no failure.
+    /// Returns the cause of an error: the server that failed, unless it is an endpoint, or the kind of failure. Absent content is
+    /// no failure.
     pub fn of(error: &UpstreamError) -> Option<Self> {
+        let kind = Self::kind_of(error)?;
+        Some(match error.server() {
+            Some(server) if server.is_token_server() => Self::Token,
+            Some(server) if !server.is_endpoint() => Self::Redirect,
+            _ => kind,
+        })
+    }
+
+    /// Returns a statement about the server that failed, for logs. `upstream` is named if the error names no server.
+    pub fn statement_of(error: &UpstreamError, upstream: &str) -> Option<String> {
+        let server = error.server().map_or_else(|| upstream.to_owned(), ToString::to_string);
+        Some(Self::kind_of(error)?.statement(&server))
+    }
+
+    /// Returns the kind of a failure, without regard to the server that failed.
+    fn kind_of(error: &UpstreamError) -> Option<Self> {
         Some(match error {
             UpstreamError::NotFound => return None,
             UpstreamError::Connect { .. } | UpstreamError::Silent { connected: false, .. } => Self::Connection,
@@ -74,8 +91,8 @@ impl FailureCause {
             Self::Refused => format!("{server} refuses the request"),
             Self::Foreign => format!("{server} does not answer as a registry"),
             Self::Content => format!("{server} sends content that cannot be used"),
-            Self::Token => format!("the token server {server} fails"),
-            Self::Redirect => format!("{server} fails, to which the upstream redirects"),
+            Self::Token => format!("the token server of {server} fails"),
+            Self::Redirect => format!("a server to which {server} redirects fails"),
         }
     }
 
@@ -88,7 +105,9 @@ impl FailureCause {
             Self::Foreign => format!("another server has answered in the place of {upstream}"),
             Self::Content => format!("{upstream} has sent content that cannot be used"),
             Self::Refused => format!("{upstream} has refused requests"),
-            Self::Connection | Self::Timeout | Self::Token | Self::Redirect => format!("{upstream} has not answered"),
+            Self::Connection | Self::Timeout => format!("{upstream} has not answered"),
+            Self::Token => format!("the token server of {upstream} has failed"),
+            Self::Redirect => format!("a server to which {upstream} redirects has failed"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::failed_server::FailedServer;
 use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES};
 use crate::outbound::{self, PLAIN_HTTP, SendError};
 
@@ -16,7 +17,7 @@ pub enum BuildError {
 
 /// An error of a request to an upstream. It contains no token, no password and no signed address, so it may be shown.
 ///
-/// `host` is the `HOST:PORT` that was asked: an endpoint, its token server, or the target of a redirect.
+/// `host` is the server that was asked: an endpoint, its token server, or the target of a redirect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// 401 or 403, after our own token exchange. `detail` names the server that refused and gives advice.
@@ -27,31 +28,31 @@ pub enum UpstreamError {
     NotFound,
     /// 429.
     #[error("{host} answered 429, too many requests: {}{}", .limited.advice(), wait(*.retry_after))]
-    TooManyRequests { host: String, limited: LimitedBy, retry_after: Option<Duration> },
+    TooManyRequests { host: FailedServer, limited: LimitedBy, retry_after: Option<Duration> },
     /// 5xx, or another unexpected status.
     #[error("{host} answered {status}: the fault is there, or in the configured endpoint")]
-    Status { host: String, status: u16, retry_after: Option<Duration> },
+    Status { host: FailedServer, status: u16, retry_after: Option<Duration> },
     /// The answer is not that of this registry: a proxy, a captive portal or another registry gave it. It says nothing about
     /// the content.
     #[error("{host}: {reason}")]
-    Foreign { host: String, reason: String },
+    Foreign { host: FailedServer, reason: String },
     /// The connection was refused or not up in time, the name is unknown, there is no route, or the certificate is not
     /// trusted. `retry_in` is the rest of the pause, if the endpoint's circuit is open.
     #[error("no connection to {host}: {reason}")]
-    Connect { host: String, reason: String, retry_in: Option<Duration> },
+    Connect { host: FailedServer, reason: String, retry_in: Option<Duration> },
     /// 416: the requested range is outside the content. `total` is the size of the content, if the answer states it.
     #[error("{host} has no content in the requested range")]
-    Unsatisfiable { host: String, total: Option<u64> },
+    Unsatisfiable { host: FailedServer, total: Option<u64> },
     /// The head of the response, or its next byte, did not arrive within the limit.
     #[error("{host} sent nothing for {}: it hangs, or the link does", humantime::format_duration(*.waited))]
-    Timeout { host: String, waited: Duration },
+    Timeout { host: FailedServer, waited: Duration },
     /// The whole answer did not arrive within the limit. It may still be arriving.
     #[error("{host} has not answered within {}; the request to it goes on, and the next request joins it", humantime::format_duration(*.waited))]
-    Slow { host: String, waited: Duration },
+    Slow { host: FailedServer, waited: Duration },
     /// The last requests to this endpoint timed out, so none is sent before `retry_in` has passed; then one request
     /// probes whether it is back. `connected` means that it accepts connections and sends nothing.
     #[error("{host} has not answered since {}, and is asked again {}", humantime::format_rfc3339_seconds(*.since), again(*.retry_in))]
-    Silent { host: String, since: SystemTime, retry_in: Duration, connected: bool },
+    Silent { host: FailedServer, since: SystemTime, retry_in: Duration, connected: bool },
     /// The content does not match the requested digest.
     #[error("the upstream sent {found} for {expected}: the content is discarded; the next request asks again")]
     Mismatch { expected: Digest, found: Digest },
@@ -71,7 +72,7 @@ pub enum UpstreamError {
     TooLarge,
     /// The response was cut or malformed, or redirected to an address that is refused.
     #[error("{host}: {reason}")]
-    Protocol { host: String, reason: String },
+    Protocol { host: FailedServer, reason: String },
 }
 
 /// The server that limits requests.
@@ -107,8 +108,8 @@ impl UpstreamError {
         )
     }
 
-    /// Returns `HOST:PORT` of the server that failed, where the error names one.
-    pub fn host(&self) -> Option<&str> {
+    /// Returns the server that failed, where the error names one.
+    pub fn server(&self) -> Option<&FailedServer> {
         match self {
             Self::TooManyRequests { host, .. }
             | Self::Status { host, .. }
@@ -126,6 +127,38 @@ impl UpstreamError {
             | Self::Length { .. }
             | Self::TooLarge => None,
         }
+    }
+
+    /// Returns the error with the part of its server in a request to `endpoint` (`HOST:PORT`): another server than the
+    /// endpoint is the target of a redirect, unless it is known to be a token server.
+    pub(in crate::upstream) fn reached_from(self, endpoint: &str) -> Self {
+        self.with_server(|server| server.reached_from(endpoint))
+    }
+
+    /// Returns the error with its server marked as a token server.
+    pub(in crate::upstream) fn of_token_server(self) -> Self {
+        self.with_server(FailedServer::gives_tokens)
+    }
+
+    fn with_server(mut self, change: impl FnOnce(&mut FailedServer)) -> Self {
+        match &mut self {
+            Self::TooManyRequests { host, .. }
+            | Self::Status { host, .. }
+            | Self::Foreign { host, .. }
+            | Self::Connect { host, .. }
+            | Self::Unsatisfiable { host, .. }
+            | Self::Timeout { host, .. }
+            | Self::Slow { host, .. }
+            | Self::Silent { host, .. }
+            | Self::Protocol { host, .. } => change(host),
+            Self::Denied { .. }
+            | Self::NotFound
+            | Self::Mismatch { .. }
+            | Self::Undecodable { .. }
+            | Self::Length { .. }
+            | Self::TooLarge => {}
+        }
+        self
     }
 
     /// Returns true if the error concerns this endpoint alone, so that another one may succeed. Any other error is an
@@ -175,10 +208,12 @@ impl From<SendError> for UpstreamError {
                          a certificate that is its own authority needs `insecure: true`)",
                     );
                 }
-                Self::Connect { host, reason, retry_in: None }
+                Self::Connect { host: host.into(), reason, retry_in: None }
             }
-            SendError::Timeout { host, waited } => Self::Timeout { host, waited },
-            SendError::Refused { host, reason } | SendError::Broken { host, reason } => Self::Protocol { host, reason },
+            SendError::Timeout { host, waited } => Self::Timeout { host: host.into(), waited },
+            SendError::Refused { host, reason } | SendError::Broken { host, reason } => {
+                Self::Protocol { host: host.into(), reason }
+            }
             SendError::TooLarge { .. } => Self::TooLarge,
         }
     }

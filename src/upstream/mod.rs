@@ -4,6 +4,7 @@
 //! tokens. It must never send a password or a token outside the upstream's own site, write one into a log or an error,
 //! or hold a whole blob in memory.
 
+mod failed_server;
 mod error;
 mod cause;
 mod header;
@@ -22,4 +23,5 @@ pub use cause::FailureCause;
 pub use client::Upstream;
 pub use endpoint::{BudgetReport, Challenge, CircuitState, EndpointId, HealthReport, challenges};
 pub use error::{BuildError, LimitedBy, UpstreamError};
+pub use failed_server::FailedServer;
 pub use login::{ClientLogin, FileError, Files, client_login};

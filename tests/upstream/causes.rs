@@ -117,8 +117,61 @@ fn failure_of_a_token_server_is_not_charged_to_the_registry() {
             tokens.fault("*", "", Fault::Status(500));
         }
         let refused = mirror.client().get(&manifest(NAME, "1"));
-        assert!(refused.status >= 500 && refused.text().contains(&tokens.port().to_string()), "{}", refused.text());
+        let named =
+            format!("the token server 127.0.0.1:{} (which 127.0.0.1:{} asks to use)", tokens.port(), upstream.port());
+        assert!(refused.status >= 500 && refused.text().contains(&named), "{}", refused.text());
+        assert!(!refused.text().contains("(configured as"), "its address is not configured: {}", refused.text());
         assert_eq!(causes(&mirror), ["token"], "{gone}");
+        let api = mirror.client().get("/api/v1/upstreams").json()["upstreams"][0].clone();
+        assert_eq!(api["silent_cause"], "token", "{api}");
+    }
+}
+
+/// A tag is cached, and the token of its repository has expired.
+#[test]
+fn old_tag_names_the_token_server_that_failed() {
+    let (upstream, tokens) = (Upstream::start(), Upstream::start());
+    upstream.image(NAME, "1", &[b"x"]);
+    let mirror = mirror_with(&upstream, ", firstbytetimeout: 500ms", "");
+    assert_eq!(mirror.client().get(&manifest(NAME, "1")).status, 200);
+    age(&mirror, NAME, "_tags/1", OLD);
+    let realm = Some(format!("{}/token", tokens.url()));
+    upstream.set_auth(Auth::Bearer(Bearer { realm, ..Bearer::default() }));
+    tokens.fault("*", "", Fault::Hang);
+    let stale = mirror.client().get(&manifest(NAME, "1"));
+    assert_eq!((stale.status, cache(&stale)), (200, "stale"), "{}", stale.text());
+    let warning = stale.header("warning").unwrap();
+    assert!(warning.contains("the token server of docker.io has failed since"), "{warning}");
+    let named = format!("the token server 127.0.0.1:{} (which", tokens.port());
+    assert!(mirror.wait_for_log("cached content is served").contains(&named));
+    tokens.heal();
+}
+
+/// Each message about a blob names the target of the redirect as such: that of the request, of its body, and of a later request
+/// that is not sent because the server hangs.
+#[test]
+fn failure_of_a_redirects_target_names_the_endpoint_that_redirects() {
+    for (fault, status) in
+        [(Some(Fault::Hang), 504), (Some(Fault::Status(500)), 502), (Some(Fault::Status(403)), 502), (None, 503)]
+    {
+        let (upstream, other) = (Upstream::start(), Upstream::start());
+        let digest = upstream.blob(NAME, &noise(1, 100_000));
+        upstream.set_cdn_at(&other.url());
+        let case = format!("{fault:?}");
+        match fault {
+            Some(fault) => other.fault("*", "", fault),
+            None => other.gone(),
+        }
+        let mirror = mirror_with(&upstream, ", firstbytetimeout: 500ms", "");
+        for time in 1..=4 {
+            let refused = mirror.client().get(&blob(NAME, digest));
+            assert_eq!(refused.status, status, "{case} {time}: {}", refused.text());
+            let text = refused.text();
+            let named = format!("127.0.0.1:{} (to which 127.0.0.1:{} redirects)", other.port(), upstream.port());
+            assert!(text.contains(&named), "{case} {time}: {text}");
+            assert!(!text.contains("(configured as"), "its address is not configured: {case}: {text}");
+        }
+        other.heal();
     }
 }
 

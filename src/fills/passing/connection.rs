@@ -91,7 +91,7 @@ pub(super) fn check_coding(stream: &BlobStream, expected: Option<u64>, host: Str
         Some(coding) if stream.total().is_none() || stream.total() != expected => {
             let reason =
                 format!("it sends the blob with Content-Encoding: {coding}, which is decoded only in the cache");
-            Err(UpstreamError::Protocol { host, reason })
+            Err(UpstreamError::Protocol { host: host.into(), reason })
         }
         _ => Ok(()),
     }

@@ -244,5 +244,5 @@ impl Drop for EndOfPass {
 }
 
 fn interrupted(source: &MirroredName) -> UpstreamError {
-    UpstreamError::Protocol { host: source.upstream().to_string(), reason: "the server is stopping".to_owned() }
+    UpstreamError::Protocol { host: source.upstream().as_str().into(), reason: "the server is stopping".to_owned() }
 }

@@ -126,7 +126,7 @@ impl PassReader {
             let host = self.source.upstream.name().to_string();
             let reason = "the blob cannot be fetched from where its reader continues".to_owned();
             let is_last = self.fruitless > FRUITLESS_STREAMS;
-            return if is_last { Err(UpstreamError::Protocol { host, reason }) } else { Ok(()) };
+            return if is_last { Err(UpstreamError::Protocol { host: host.into(), reason }) } else { Ok(()) };
         };
         // Bytes that are wrong cannot be taken back. If none were handed out, another endpoint may have the right ones.
         let endpoints = self.source.upstream.every_endpoint().len() as u32;

@@ -261,7 +261,7 @@ impl PassStream {
     }
 
     fn ended_early(&self) -> UpstreamError {
-        let (host, total) = (self.source.upstream.name().to_string(), self.total.unwrap_or_default());
+        let (host, total) = (self.source.upstream.name().as_str().into(), self.total.unwrap_or_default());
         UpstreamError::Protocol { host, reason: format!("it ended after {} of {total} bytes", self.position) }
     }
 

@@ -15,7 +15,7 @@ use crate::fills::schedule::{Assignment, Delivery, Fault};
 use crate::fills::source::{BlobSource, agreed_size};
 use crate::store::Batch;
 use crate::sys::Moment;
-use crate::upstream::{BlobRange, BlobStream, ResumeHint, UpstreamError};
+use crate::upstream::{BlobRange, BlobStream, FailedServer, ResumeHint, UpstreamError};
 
 /// Up to about this many bytes are gathered for one write, since long writes cost much less than short ones …
 const WRITE_SIZE: usize = 512 << 10;
@@ -82,7 +82,7 @@ impl Connection<'_> {
         match fault {
             Fault::Stalled(waited) => {
                 metrics.fill_replaced_connections.with_label_values(&["stalled"]).inc();
-                Err(TransferError::Source(UpstreamError::Timeout { host, waited }))
+                Err(TransferError::Source(UpstreamError::Timeout { host: host.into(), waited }))
             }
             Fault::Superfluous => Ok(()),
             Fault::Slow { rate, expected } => {
@@ -245,7 +245,7 @@ impl Connection<'_> {
     }
 
     /// Handles a 416: the blob ends at or before the requested offset.
-    fn unsatisfiable(self, host: String, total: Option<u64>) -> Result<(), TransferError> {
+    fn unsatisfiable(self, host: FailedServer, total: Option<u64>) -> Result<(), TransferError> {
         let transfer = self.transfer;
         let arrivals = transfer.partial.arrivals();
         let unsatisfiable = UpstreamError::Unsatisfiable { host, total };
@@ -294,6 +294,6 @@ impl Connection<'_> {
     }
 
     fn protocol_error(self, reason: String) -> UpstreamError {
-        UpstreamError::Protocol { host: self.source.upstream.name().to_string(), reason }
+        UpstreamError::Protocol { host: self.source.upstream.name().as_str().into(), reason }
     }
 }

@@ -184,7 +184,7 @@ impl<'t> Drive<'t> {
 
     fn no_endpoint_left(self) -> UpstreamError {
         let unasked = || UpstreamError::Protocol {
-            host: self.source.upstream.name().to_string(),
+            host: self.source.upstream.name().as_str().into(),
             reason: "no endpoint could be asked".to_owned(),
         };
         self.endpoints.error().unwrap_or_else(unasked)

@@ -41,13 +41,10 @@ impl Remote {
 
     /// Notes that a question failed: it was not answered, or with 429 or 5xx, or with content that cannot be used.
     pub fn failed(&self, question: &UpstreamQuestion, error: &UpstreamError) {
-        let upstream = &self.upstream;
-        let is_endpoint = |server: &str| upstream.every_endpoint().iter().any(|id| upstream.host(*id) == server);
-        if self.silences.failed(question, error, is_endpoint)
-            && let Some(cause) = FailureCause::of(error)
+        if self.silences.failed(question, error)
+            && let Some(statement) = FailureCause::statement_of(error, self.upstream.name().as_str())
         {
-            let server = error.host().unwrap_or(upstream.name().as_str());
-            self.warn_of_silence(question, &cause.statement(server), error);
+            self.warn_of_silence(question, &statement, error);
         }
     }
 
@@ -107,9 +104,10 @@ impl Remote {
     /// Returns the reason why this question is not sent, although it has not failed itself.
     fn reason_not_to_ask(&self, question: &UpstreamQuestion) -> Option<String> {
         let (upstream, name) = (&self.upstream, self.upstream.name().as_str());
-        let refusal = upstream.refusal(&question.repository).as_ref().and_then(FailureCause::of);
+        let refusal = upstream.refusal(&question.repository);
+        let statement = refusal.and_then(|error| FailureCause::statement_of(&error, name));
         let paused = || format!("{name} has failed several times in a row, and is asked again soon");
-        let reason = refusal.map_or_else(paused, |cause| cause.statement(name));
+        let reason = statement.unwrap_or_else(paused);
         upstream.refuses(&question.repository).then_some(reason)
     }
 }

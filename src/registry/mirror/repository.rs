@@ -67,7 +67,7 @@ impl MirrorRepository {
 
     /// Returns the error of a question that ended without an answer, because the server is stopping.
     pub(super) fn interrupted(&self, interrupted: Interrupted) -> UpstreamError {
-        UpstreamError::Protocol { host: self.upstream().to_string(), reason: interrupted.to_string() }
+        UpstreamError::Protocol { host: self.upstream().as_str().into(), reason: interrupted.to_string() }
     }
 
     /// Returns the answer to a question, and whether this request asked it or joined it.
@@ -157,7 +157,7 @@ impl MirrorRepository {
     ) -> Result<T, RegistryError> {
         let waited = self.remote.patience;
         tokio::time::timeout(waited, answer).await.unwrap_or_else(|_| {
-            let host = self.upstream().to_string();
+            let host = self.upstream().as_str().into();
             Err(RegistryError::upstream(&UpstreamError::Slow { host, waited }, self.upstream()))
         })
     }

@@ -113,17 +113,11 @@ impl Silences {
         self.note(question, Evidence::Possible, FailureCause::Timeout)
     }
 
-    /// Notes that a question failed. `is_endpoint` tells whether a server is an endpoint of the upstream. Returns true if the
-    /// upstream was not silent before, and may be now.
-    pub fn failed(
-        &self,
-        question: &UpstreamQuestion,
-        error: &UpstreamError,
-        is_endpoint: impl Fn(&str) -> bool,
-    ) -> bool {
+    /// Notes that a question failed. Returns true if the upstream was not silent before, and may be now.
+    pub fn failed(&self, question: &UpstreamQuestion, error: &UpstreamError) -> bool {
         let evidence = match error {
             // A token server that cannot be reached may concern one repository.
-            UpstreamError::Connect { host, .. } if !is_endpoint(host) => Evidence::Possible,
+            UpstreamError::Connect { host, .. } if !host.is_endpoint() => Evidence::Possible,
             UpstreamError::Connect { .. } => Evidence::Unreachable,
             // The question was not sent, since earlier ones had failed. Those were noted.
             UpstreamError::Silent { .. } => Evidence::None,
@@ -237,7 +231,7 @@ mod tests {
     }
 
     fn unreachable() -> UpstreamError {
-        UpstreamError::Connect { host: "hub".to_owned(), reason: "refused".to_owned(), retry_in: None }
+        UpstreamError::Connect { host: "hub".into(), reason: "refused".to_owned(), retry_in: None }
     }
 
     #[test]
@@ -266,7 +260,7 @@ mod tests {
         for _ in 0..3 {
             clock.advance(Duration::from_secs(11));
             silences.silent(&question("a", "1"));
-            silences.failed(&question("b", "1"), &unreachable(), |host| host == "hub");
+            silences.failed(&question("b", "1"), &unreachable());
         }
         assert!(!silences.is_avoided(&other));
         assert!(silences.answered(&other) && silences.since().is_none());
@@ -280,12 +274,12 @@ mod tests {
     #[test]
     fn unreachable_upstream_is_avoided_for_all_questions() {
         let silences = Silences::new(Clock::system());
-        assert!(silences.failed(&question("a", "1"), &unreachable(), |host| host == "hub"));
+        assert!(silences.failed(&question("a", "1"), &unreachable()));
         assert!(silences.is_avoided(&question("b", "1")));
         let wrong = UpstreamError::TooLarge;
         let silences = Silences::new(Clock::system());
         for repository in ["a", "b", "c"] {
-            assert!(!silences.failed(&question(repository, "1"), &wrong, |_| true), "a bad answer is an answer");
+            assert!(!silences.failed(&question(repository, "1"), &wrong), "a bad answer is an answer");
         }
         assert!(!silences.is_avoided(&question("d", "1")) && silences.is_avoided(&question("a", "1")));
     }

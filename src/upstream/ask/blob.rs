@@ -63,13 +63,14 @@ impl Upstream {
 
     /// Returns the size that the answer to a request for the first byte states.
     fn size_of_blob(&self, reply: Reply<'_>) -> Result<Option<u64>, UpstreamError> {
+        let server = reply.server();
         let response = match self.judge(reply) {
             // An empty blob has no first byte.
             Err(UpstreamError::Unsatisfiable { total, .. }) => return Ok(total),
             response => response?,
         };
         if is_page(&response) {
-            return Err(foreign(&response));
+            return Err(foreign(&response, server));
         }
         let range = response.header(&CONTENT_RANGE).and_then(|text| ContentRange::parse(&text));
         match response.status {
@@ -88,6 +89,16 @@ impl Upstream {
         hint: Option<&ResumeHint>,
     ) -> Result<BlobStream, UpstreamError> {
         let endpoint = self.endpoint(endpoint);
+        let stream = self.range_of(endpoint, range, hint).await;
+        stream.map_err(|error| error.reached_from(&endpoint.host()))
+    }
+
+    async fn range_of(
+        &self,
+        endpoint: &Endpoint,
+        range: &BlobRange<'_>,
+        hint: Option<&ResumeHint>,
+    ) -> Result<BlobStream, UpstreamError> {
         let mut request = blob_request(Method::GET, range.repository, range.digest);
         let ranged = range.from > 0 || range.to.is_some();
         if ranged {
@@ -155,6 +166,7 @@ impl Upstream {
         let (body, position, repository) = (response.body, start, range.repository.clone());
         Ok(BlobStream {
             body,
+            endpoint: endpoint.host(),
             meter,
             health,
             repository,
@@ -183,7 +195,7 @@ fn bounds(response: &Response, from: u64) -> Result<(u64, Option<u64>, Option<u6
         Some(range) if range.first == from => Ok((from, Some(range.last + 1), range.total)),
         _ => {
             let reason = format!("it sent Content-Range {text:?} to a request for the bytes from {from} on");
-            Err(UpstreamError::Protocol { host: response.body.host().to_owned(), reason })
+            Err(UpstreamError::Protocol { host: response.body.host().into(), reason })
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::outbound::{Hop, Request, Response};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, RequestKind};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::failed_server::FailedServer;
 
 /// A registry's answers carry it (distribution's API).
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -64,14 +65,14 @@ impl Upstream {
 }
 
 /// Returns the error for an answer that no registry gave.
-pub(super) fn foreign(response: &Response) -> UpstreamError {
+pub(super) fn foreign(response: &Response, host: FailedServer) -> UpstreamError {
     let kind = response.header(&CONTENT_TYPE).unwrap_or_else(|| "no Content-Type".to_owned());
     let reason = format!(
         "it answered {} with {kind}, and not as a registry answers: a proxy, a captive portal or a restarting server is in \
          its place, or the path in `endpoints` is wrong (a prefix of repositories belongs after /v2/)",
         response.status.as_u16()
     );
-    UpstreamError::Foreign { host: response.body.host().to_owned(), reason }
+    UpstreamError::Foreign { host, reason }
 }
 
 /// Returns true if the body is labelled as a web page.

@@ -16,9 +16,10 @@ use crate::outbound::{Hop, Observer, Request, Response, ResponseBody, Url};
 use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{
-    Endpoint, EndpointHealth, FailureScope, HealthyAnswer, Meter, NamespaceVerdict, RequestKind, ThrottleReason,
+    Endpoint, FailureScope, HealthyAnswer, Meter, NamespaceVerdict, RequestKind, ThrottleReason,
 };
 use crate::upstream::error::{LimitedBy, UpstreamError};
+use crate::upstream::failed_server::FailedServer;
 use crate::upstream::header;
 use crate::upstream::login::PasswordUse;
 
@@ -54,17 +55,17 @@ impl Upstream {
     /// Returns the response if its status says that it contains the requested content. Otherwise returns the error that
     /// the status means.
     pub(super) fn judge(&self, reply: Reply<'_>) -> Result<Response, UpstreamError> {
-        let response = reply.response;
-        let host = response.body.host().to_owned();
+        let (server, response) = (reply.server(), reply.response);
+        let host = server.clone();
         let (status, retry_after) = (response.status.as_u16(), self.retry_after(&response));
         let is_elsewhere = response.redirected && !reply.endpoint.is_at(&response.url);
         match response.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched && is_elsewhere => {
-                Err(self.account.denied(&host, status, PasswordUse::Redirected))
+                Err(self.account.denied(server.host(), status, PasswordUse::Redirected))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched => {
-                Err(self.account.denied(&host, status, self.password_for(reply.endpoint)))
+                Err(self.account.denied(server.host(), status, self.password_for(reply.endpoint)))
             }
             StatusCode::NOT_FOUND if reply.vouched => Err(UpstreamError::NotFound),
             StatusCode::RANGE_NOT_SATISFIABLE => {
@@ -88,15 +89,16 @@ impl Upstream {
         request: &UpstreamRequest<'_>,
     ) -> Result<Reply<'a>, UpstreamError> {
         let health = endpoint.health();
-        let _probe = health.begin(request.repository, &endpoint.host())?;
+        let _probe = health.begin(request.repository)?;
         let began = self.clock.moment();
         match self.exchange(endpoint, request).await {
             Ok((response, took, vouched)) => {
                 self.note(endpoint, request, &response, took);
                 Ok(Reply { response, endpoint, vouched })
             }
-            Err(mut error) => {
-                if let Some(cause) = cause_at(endpoint, &error) {
+            Err(error) => {
+                let mut error = error.reached_from(&endpoint.host());
+                if let Some(cause) = FailureCause::of(&error) {
                     health.count_failure(cause);
                 }
                 match &error {
@@ -108,7 +110,7 @@ impl Upstream {
                         health.throttle(request.repository, ThrottleReason::TokenServer, *retry_after);
                     }
                     of_endpoint if of_endpoint.is_of_endpoint() => {
-                        let scope = scope_of(of_endpoint, endpoint);
+                        let scope = scope_of(of_endpoint);
                         health.failed(request.repository, &error, scope, self.clock.since(began));
                     }
                     _ => {
@@ -148,11 +150,11 @@ impl Upstream {
             verdict = endpoint.namespace().judge(&response, sent, true);
         }
         if let NamespaceVerdict::Foreign(reason) = verdict {
-            return Err(UpstreamError::Foreign { host: endpoint.host(), reason });
+            return Err(UpstreamError::Foreign { host: endpoint.host().into(), reason });
         }
         let vouched = self.is_vouched(endpoint, request, &mut response).await?;
         if !vouched && !response.redirected && request.method != Method::HEAD {
-            return Err(foreign(&response));
+            return Err(foreign(&response, endpoint.host().into()));
         }
         Ok((response, took, vouched))
     }
@@ -194,6 +196,7 @@ impl Upstream {
         let retry_after = self.retry_after(response).filter(|_| !response.redirected);
         // A registry without the referrers API may say so by 501.
         if status.is_server_error() && (response.redirected || !request.is_claim(status)) {
+            let host = FailedServer::answering_for(response.body.host(), &host);
             let error = UpstreamError::Status { host, status: status.as_u16(), retry_after };
             health.failed(repository, &error, FailureScope::Repository, took);
         } else {
@@ -215,13 +218,13 @@ impl Upstream {
     /// Reads a whole body of at most `limit` bytes, and updates the endpoint's health with the outcome.
     pub(super) async fn read(
         &self,
-        health: &EndpointHealth,
+        endpoint: &Endpoint,
         request: &UpstreamRequest<'_>,
         body: ResponseBody,
         limit: usize,
     ) -> Result<Bytes, UpstreamError> {
-        let is_reused = body.is_on_reused_connection();
-        match body.collect(limit).await.map_err(UpstreamError::from) {
+        let (health, is_reused) = (endpoint.health(), body.is_on_reused_connection());
+        match body.collect(limit).await.map_err(|error| UpstreamError::from(error).reached_from(&endpoint.host())) {
             Ok(body) => {
                 health.body_completed(request.repository);
                 self.meter.received(request.kind, body.len());
@@ -271,17 +274,6 @@ impl Upstream {
     }
 }
 
-/// Returns the cause of a failed request: its error tells which server failed.
-fn cause_at(endpoint: &Endpoint, error: &UpstreamError) -> Option<FailureCause> {
-    let cause = FailureCause::of(error)?;
-    Some(match error.host() {
-        Some(host) if host == endpoint.host() => cause,
-        Some(host) if endpoint.token_server().is_some_and(|server| server == host) => FailureCause::Token,
-        Some(_) => FailureCause::Redirect,
-        None => cause,
-    })
-}
-
 /// Returns the cause of an answer that is a failure. Absent content is none, and neither is a list that is not supported. A
 /// HEAD is only a hint, so of its answers only those that concern every request count.
 fn cause_of_status(request: &UpstreamRequest<'_>, response: &Response) -> Option<FailureCause> {
@@ -300,9 +292,9 @@ fn cause_of_status(request: &UpstreamRequest<'_>, response: &Response) -> Option
 /// Returns the requests that a failure says something about. Only a failure to connect to the endpoint itself concerns
 /// them all. A token server and a CDN may fail for one repository, and so may the endpoint with a response or a
 /// time-out.
-fn scope_of(error: &UpstreamError, endpoint: &Endpoint) -> FailureScope {
+fn scope_of(error: &UpstreamError) -> FailureScope {
     match error {
-        UpstreamError::Connect { host, .. } if *host == endpoint.host() => FailureScope::Endpoint,
+        UpstreamError::Connect { host, .. } if host.is_endpoint() => FailureScope::Endpoint,
         _ => FailureScope::Repository,
     }
 }

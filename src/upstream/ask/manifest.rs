@@ -115,12 +115,11 @@ impl Upstream {
         reply: Reply<'_>,
         reference: &Reference,
     ) -> Result<FetchedManifest, UpstreamError> {
-        let health = reply.endpoint.health();
+        let (endpoint, host) = (reply.endpoint, reply.server());
         let response = self.judge(reply)?;
         let (media_type, stated) = (media_type(&response), stated_digest(&response));
         let (stale, coding) = (stale_warning(&response), header::content_coding(&response.headers));
-        let host = response.body.host().to_owned();
-        let body = self.read(health, request, response.body, MAX_MANIFEST_BYTES).await?;
+        let body = self.read(endpoint, request, response.body, MAX_MANIFEST_BYTES).await?;
         let body = plain(body, coding, MAX_MANIFEST_BYTES, |body| match reference {
             Reference::Digest(expected) => Digest::of(expected.algorithm(), body) == *expected,
             Reference::Tag(_) => is_object(body),

@@ -132,7 +132,7 @@ impl<'a> Round<'a, '_> {
         match tokio::time::timeout(PROBE_TIMEOUT, asking).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let error = UpstreamError::Timeout { host: endpoint.host(), waited: PROBE_TIMEOUT };
+                let error = UpstreamError::Timeout { host: endpoint.host().into(), waited: PROBE_TIMEOUT };
                 health.failed(self.request.repository, &error, FailureScope::Repository, PROBE_TIMEOUT);
                 Err(error)
             }
@@ -190,7 +190,7 @@ impl<'a> Round<'a, '_> {
                 self.remember(Err(refusal));
             }
         }
-        let host = self.upstream.name().to_string();
+        let host = self.upstream.name().as_str().into();
         let none = || Err(UpstreamError::Protocol { host, reason: "it has no other endpoint".to_owned() });
         self.best.unwrap_or_else(none)
     }
@@ -280,13 +280,20 @@ mod tests {
     fn failures_are_weighed_by_how_informative_they_are() {
         let host = || "hub".to_owned();
         let failures: [(Outcome<'static>, u8); 7] = [
-            (Err(UpstreamError::TooManyRequests { host: host(), limited: LimitedBy::Registry, retry_after: None }), 4),
+            (
+                Err(UpstreamError::TooManyRequests {
+                    host: host().into(),
+                    limited: LimitedBy::Registry,
+                    retry_after: None,
+                }),
+                4,
+            ),
             (Err(UpstreamError::NotFound), 3),
             (Err(UpstreamError::Denied { upstream: "hub".parse().unwrap(), status: 403, detail: host() }), 3),
-            (Err(UpstreamError::Status { host: host(), status: 502, retry_after: None }), 2),
-            (Err(UpstreamError::Foreign { host: host(), reason: host() }), 2),
-            (Err(UpstreamError::Timeout { host: host(), waited: NEAR }), 1),
-            (Err(UpstreamError::Connect { host: host(), reason: host(), retry_in: None }), 0),
+            (Err(UpstreamError::Status { host: host().into(), status: 502, retry_after: None }), 2),
+            (Err(UpstreamError::Foreign { host: host().into(), reason: host() }), 2),
+            (Err(UpstreamError::Timeout { host: host().into(), waited: NEAR }), 1),
+            (Err(UpstreamError::Connect { host: host().into(), reason: host(), retry_in: None }), 0),
         ];
         for (failure, want) in failures {
             assert_eq!(weight(&failure), want, "{failure:?}");

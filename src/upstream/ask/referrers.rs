@@ -48,7 +48,7 @@ impl Upstream {
         for number in 0..MAX_PAGES {
             let waited = self.clock.since(began);
             if waited >= LONGEST_LIST {
-                return Err(UpstreamError::Slow { host: self.name().to_string(), waited });
+                return Err(UpstreamError::Slow { host: self.name().as_str().into(), waited });
             }
             let page = self.referrers_page(repository, subject, &query).await?;
             answered();
@@ -103,12 +103,12 @@ impl Upstream {
         if means_unsupported(reply.response.status) {
             return Ok(ReferrersAnswer::NotAList);
         }
-        let endpoint = reply.endpoint;
+        let (endpoint, server) = (reply.endpoint, reply.server());
         let response = self.judge(reply)?;
         let (next, coding) = (header::next_page(&response.headers), header::content_coding(&response.headers));
         let media_type = response.header(&CONTENT_TYPE).and_then(|text| MediaType::parse(&text));
-        let other = foreign(&response);
-        let body = self.read(endpoint.health(), request, response.body, MAX_MANIFEST_BYTES).await?;
+        let other = foreign(&response, server);
+        let body = self.read(endpoint, request, response.body, MAX_MANIFEST_BYTES).await?;
         let body = plain(body, coding, MAX_MANIFEST_BYTES, is_object);
         match Referrers::parse(&body, media_type.as_ref()) {
             Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
@@ -119,6 +119,6 @@ impl Upstream {
     }
 
     fn broken_list(&self, how: &str) -> UpstreamError {
-        UpstreamError::Protocol { host: self.name().to_string(), reason: format!("its list of referrers {how}") }
+        UpstreamError::Protocol { host: self.name().as_str().into(), reason: format!("its list of referrers {how}") }
     }
 }

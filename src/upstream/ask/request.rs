@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::oci::RepositoryName;
 use crate::outbound::{Response, Url};
 use crate::upstream::endpoint::{Endpoint, RequestKind};
+use crate::upstream::failed_server::FailedServer;
 use crate::upstream::header;
 
 /// A request that any endpoint of an upstream can answer.
@@ -31,6 +32,13 @@ pub(super) struct Reply<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// A registry gave it. Otherwise its status says nothing about the content.
     pub(super) vouched: bool,
+}
+
+impl Reply<'_> {
+    /// Returns the server that gave it: the endpoint, or the target of its redirect.
+    pub(super) fn server(&self) -> FailedServer {
+        FailedServer::answering_for(self.response.body.host(), &self.endpoint.host())
+    }
 }
 
 impl UpstreamRequest<'_> {

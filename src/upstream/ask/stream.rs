@@ -11,6 +11,7 @@ use crate::outbound::{ResponseBody, Url};
 use crate::upstream::cause::FailureCause;
 use crate::upstream::endpoint::{EndpointHealth, Meter, RequestKind};
 use crate::upstream::error::UpstreamError;
+use crate::upstream::failed_server::FailedServer;
 
 /// A connection that brought at least this many bytes before it was cut does not count as a failure of its endpoint.
 const WORTHWHILE: u64 = 64 << 10;
@@ -38,6 +39,8 @@ impl fmt::Debug for ResumeHint {
 #[derive(Debug)]
 pub struct BlobStream {
     pub(super) body: ResponseBody,
+    /// `HOST:PORT` of the endpoint that was asked.
+    pub(super) endpoint: String,
     pub(super) meter: Arc<Meter>,
     pub(super) health: Arc<EndpointHealth>,
     pub(super) repository: RepositoryName,
@@ -93,7 +96,7 @@ impl BlobStream {
         let chunk = match self.body.chunk().await {
             Ok(chunk) => chunk,
             Err(error) => {
-                let error = UpstreamError::from(error);
+                let error = UpstreamError::from(error).reached_from(&self.endpoint);
                 if let Some(cause) = FailureCause::of(&error) {
                     self.health.count_failure(if self.redirected { FailureCause::Redirect } else { cause });
                 }
@@ -113,7 +116,8 @@ impl BlobStream {
         if wrong {
             let end = self.end.unwrap_or_default();
             let reason = format!("it announced bytes up to {end} and sent bytes up to {}", self.position);
-            let error = UpstreamError::Protocol { host: self.body.host().to_owned(), reason };
+            let host = FailedServer::answering_for(self.body.host(), &self.endpoint);
+            let error = UpstreamError::Protocol { host, reason };
             self.health.count_failure(FailureCause::Content);
             self.health.body_failed(&self.repository, &error);
             return Err(error);

@@ -131,14 +131,13 @@ impl Upstream {
         reply: Reply<'_>,
         answered: &(dyn Fn() + Sync),
     ) -> Result<(Vec<String>, Option<PageQuery>), UpstreamError> {
-        let health = reply.endpoint.health();
+        let (endpoint, host) = (reply.endpoint, reply.server());
         let response = self.judge(reply)?;
         let (next, coding) = (header::next_page(&response.headers), header::content_coding(&response.headers));
-        let host = response.body.host().to_owned();
         if !is_page(&response) {
             answered();
         }
-        let body = self.read(health, request, response.body, MAX_PAGE).await?;
+        let body = self.read(endpoint, request, response.body, MAX_PAGE).await?;
         let body = plain(body, coding, MAX_PAGE, is_object);
         let malformed = |_| UpstreamError::Foreign { host, reason: "its answer is not a list of tags".to_owned() };
         let list: TagsJson = serde_json::from_slice(&body).map_err(malformed)?;

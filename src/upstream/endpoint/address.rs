@@ -142,14 +142,6 @@ impl Endpoint {
         &self.namespace
     }
 
-    /// Returns `HOST:PORT` of the token server, once the endpoint has named one.
-    pub(in crate::upstream) fn token_server(&self) -> Option<String> {
-        match &*self.scheme()? {
-            Scheme::Bearer(bearer) => Some(authority(&bearer.realm)),
-            Scheme::Basic => None,
-        }
-    }
-
     pub(in crate::upstream) fn scheme(&self) -> Option<Arc<Scheme>> {
         self.scheme.load_full()
     }

@@ -8,6 +8,7 @@ use super::circuit::{Circuit, Pause};
 use crate::oci::RepositoryName;
 use crate::sys::{Clock, Moment};
 use crate::upstream::error::{LimitedBy, UpstreamError};
+use crate::upstream::failed_server::FailedServer;
 
 /// A repository is forgotten after this long without a failure.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -17,10 +18,12 @@ const MOST: usize = 1000;
 const DOUBLINGS: u32 = 6;
 
 /// The endpoint lets requests wait until their limit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Hang {
+    /// The endpoint, its token server, or the target of its redirect.
+    pub(super) server: FailedServer,
     pub(super) since: SystemTime,
-    /// The endpoint accepts connections.
+    /// The server accepts connections.
     pub(super) connected: bool,
 }
 
@@ -40,9 +43,9 @@ impl ThrottleReason {
     pub(super) fn refusal(self, host: &str, left: Duration) -> UpstreamError {
         let limited = |host, limited| UpstreamError::TooManyRequests { host, limited, retry_after: Some(left) };
         match self {
-            Self::TooManyRequests => limited(host.to_owned(), LimitedBy::Registry),
-            Self::TokenServer => limited(format!("the token server of {host}"), LimitedBy::Other),
-            Self::Unavailable => UpstreamError::Status { host: host.to_owned(), status: 503, retry_after: Some(left) },
+            Self::TooManyRequests => limited(host.into(), LimitedBy::Registry),
+            Self::TokenServer => limited(FailedServer::token_server_of(host), LimitedBy::Other),
+            Self::Unavailable => UpstreamError::Status { host: host.into(), status: 503, retry_after: Some(left) },
         }
     }
 }

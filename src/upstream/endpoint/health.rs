@@ -143,25 +143,26 @@ impl EndpointHealth {
         let began = clock.now().checked_sub(took).unwrap_or_else(|| clock.now());
         let hang = |known: Option<Hang>| {
             let since = known.map_or(began, |known| known.since);
-            connected.map(|connected| Hang { since, connected })
+            let server = error.server().cloned();
+            connected.zip(server).map(|(connected, server)| Hang { server, since, connected })
         };
         if scope == FailureScope::Repository {
             let failing = state.failing.failed(repository, clock);
             failing.unanswered += 1;
             if failing.is_alone {
-                failing.hang = hang(failing.hang);
+                failing.hang = hang(failing.hang.take());
                 self.count_alone(repository, failing, error);
                 return;
             }
             let is_new = failing.failures() == 1;
             state.unanswered += 1;
-            state.hang = hang(state.hang);
+            state.hang = hang(state.hang.take());
             self.count(&mut state, is_new, error);
             return;
         }
         state.unreachable = true;
         state.unanswered += 1;
-        state.hang = hang(state.hang);
+        state.hang = hang(state.hang.take());
         self.count(&mut state, true, error);
     }
 
@@ -226,17 +227,13 @@ impl EndpointHealth {
     /// Begins a request. While the endpoint hangs for this repository, the request is refused at once, unless it is the
     /// one that probes whether the endpoint is back. The request holds the probe until it reports an outcome or drops the
     /// probe.
-    pub(in crate::upstream) fn begin<'a>(
-        &'a self,
-        repository: &'a RepositoryName,
-        host: &str,
-    ) -> Result<Probe<'a>, UpstreamError> {
+    pub(in crate::upstream) fn begin<'a>(&'a self, repository: &'a RepositoryName) -> Result<Probe<'a>, UpstreamError> {
         let (mut state, clock) = (self.state(), &self.clock);
         let is_concerned = state.concerns(repository, clock);
         let probes_own = match state.failing.get_mut(repository) {
             Some(failing) if failing.is_alone => {
                 let probes = failing.circuit.begin_probe(clock);
-                if let Some(refused) = hanging(failing.hang.filter(|_| !probes), &failing.circuit, clock, host) {
+                if let Some(refused) = hanging(failing.hang.as_ref().filter(|_| !probes), &failing.circuit, clock) {
                     return Err(refused);
                 }
                 probes
@@ -252,7 +249,7 @@ impl EndpointHealth {
             probe.of_endpoint = true;
             return Ok(probe);
         }
-        let refused = hanging(state.hang, &state.circuit, clock, host);
+        let refused = hanging(state.hang.as_ref(), &state.circuit, clock);
         // The probe locks the state when it is dropped.
         drop(state);
         refused.map_or(Ok(probe), Err)
@@ -424,7 +421,7 @@ mod tests {
         }
 
         fn fail(&self, repository: &RepositoryName) {
-            let error = UpstreamError::Timeout { host: "hub".to_owned(), waited: LONG };
+            let error = UpstreamError::Timeout { host: "hub".into(), waited: LONG };
             self.health.failed(repository, &error, FailureScope::Repository, LONG);
         }
 
@@ -438,7 +435,7 @@ mod tests {
         }
 
         fn admits(&self, repository: &RepositoryName) -> bool {
-            self.health.is_usable(repository, true) && self.health.begin(repository, "hub").is_ok()
+            self.health.is_usable(repository, true) && self.health.begin(repository).is_ok()
         }
     }
 
@@ -447,7 +444,7 @@ mod tests {
     }
 
     fn unconnected() -> UpstreamError {
-        UpstreamError::Connect { host: "hub".to_owned(), reason: "refused".to_owned(), retry_in: None }
+        UpstreamError::Connect { host: "hub".into(), reason: "refused".to_owned(), retry_in: None }
     }
 
     #[test]
@@ -492,16 +489,13 @@ mod tests {
         );
         setting.advance(2);
         assert!(setting.health.offer(&one()), "the caller it was offered to did not ask it");
-        let probe = setting.health.begin(&name, "hub").unwrap();
+        let probe = setting.health.begin(&name).unwrap();
         assert!(!setting.health.is_usable(&one(), true) && !setting.health.offer(&one()));
         assert_eq!((setting.gauge(), setting.health.report().circuit), (1, CircuitState::HalfOpen));
-        assert!(
-            matches!(setting.health.begin(&name, "hub"), Err(UpstreamError::Silent { .. })),
-            "other requests do not wait"
-        );
+        assert!(matches!(setting.health.begin(&name), Err(UpstreamError::Silent { .. })), "other requests do not wait");
         drop(probe);
         assert_eq!(setting.gauge(), 2);
-        let probe = setting.health.begin(&name, "hub").unwrap();
+        let probe = setting.health.begin(&name).unwrap();
         setting.answer(&one());
         drop(probe);
         assert_eq!((setting.gauge(), setting.health.report().circuit), (0, CircuitState::Closed));
@@ -511,7 +505,7 @@ mod tests {
     #[test]
     fn hanging_endpoint_refuses_requests_and_refusing_endpoint_admits_them() {
         let (setting, name) = (setting(), one());
-        let begin = || setting.health.begin(&name, "hub").map(|_| ());
+        let begin = || setting.health.begin(&name).map(|_| ());
         (0..3).for_each(|_| setting.refuse());
         assert_eq!(begin(), Ok(()));
         setting.answer(&one());

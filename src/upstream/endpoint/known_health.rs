@@ -92,7 +92,7 @@ impl KnownHealth {
 }
 
 /// Returns the error for a request that must not wait for the endpoint because it hangs.
-pub(super) fn hanging(hang: Option<Hang>, circuit: &Circuit, clock: &Clock, host: &str) -> Option<UpstreamError> {
-    let Hang { since, connected } = hang.filter(|_| !circuit.is_closed())?;
-    Some(UpstreamError::Silent { host: host.to_owned(), since, retry_in: circuit.left(clock), connected })
+pub(super) fn hanging(hang: Option<&Hang>, circuit: &Circuit, clock: &Clock) -> Option<UpstreamError> {
+    let Hang { server, since, connected } = hang.filter(|_| !circuit.is_closed())?.clone();
+    Some(UpstreamError::Silent { host: server, since, retry_in: circuit.left(clock), connected })
 }

@@ -15,6 +15,7 @@ use crate::state::SingleFlight;
 use crate::sys::{Clock, Machine, Moment};
 use crate::upstream::endpoint::{BearerRealm, Meter, RequestKind};
 use crate::upstream::error::{LimitedBy, UpstreamError};
+use crate::upstream::failed_server::FailedServer;
 use crate::upstream::header;
 
 /// The most bytes of a token server's answer.
@@ -120,13 +121,13 @@ impl Tokens {
     /// Fetches a token, together with all other callers that want the same one.
     pub(in crate::upstream) async fn fetch(&self, request: TokenRequest) -> Result<Token, UpstreamError> {
         let server = Arc::clone(&self.server);
-        let host = authority(&request.bearer.realm);
+        let host = FailedServer::token_server(&authority(&request.bearer.realm));
         let wanted = request.clone();
         let flight = self.flights.run(request, move || async move {
             // Another fetch may have ended between the caller's look into the cache and this one.
             match server.cached(&wanted).await {
                 Some(token) => Ok(token),
-                None => server.fetch(wanted).await,
+                None => server.fetch(wanted).await.map_err(UpstreamError::of_token_server),
             }
         });
         let interrupted =
@@ -145,14 +146,12 @@ impl TokenServer {
         // The token's lifetime began before its response arrived, so it is counted from the request.
         let fetched = self.clock.moment();
         let mut response = self.ask(&request).await?;
-        let host = response.body.host().to_owned();
+        let host = FailedServer::token_server(response.body.host());
         self.refusal(&request, &mut response).await?;
         let body = response.body.collect(MAX_ANSWER).await?;
         self.meter.received(RequestKind::Token, body.len());
-        let malformed = |reason: &str| {
-            let reason = format!("its token server's answer {reason}");
-            UpstreamError::Protocol { host: host.clone(), reason }
-        };
+        let malformed =
+            |reason: &str| UpstreamError::Protocol { host: host.clone(), reason: format!("its answer {reason}") };
         let parsed: TokenJson = serde_json::from_slice(&body).map_err(|_| malformed("is not the JSON of a token"))?;
         let life = parsed.life();
         let text = parsed.text().ok_or_else(|| malformed("holds no token"))?;
@@ -185,7 +184,7 @@ impl TokenServer {
     }
 
     async fn refusal(&self, request: &TokenRequest, response: &mut Response) -> Result<(), UpstreamError> {
-        let host = response.body.host().to_owned();
+        let host = FailedServer::token_server(response.body.host());
         let status = response.status.as_u16();
         let is_refused = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let is_vouched = !is_refused || is_of_token_server(response).await?;
@@ -201,7 +200,7 @@ impl TokenServer {
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let password = if request.named { PasswordUse::Sent } else { PasswordUse::Withheld };
-                Err(self.account.denied(&host, status, password))
+                Err(self.account.denied(&host.to_string(), status, password))
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 let limited = LimitedBy::Other;

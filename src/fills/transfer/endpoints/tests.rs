@@ -40,19 +40,19 @@ impl Bench {
 }
 
 fn unavailable() -> UpstreamError {
-    UpstreamError::Status { host: "registry".to_owned(), status: 503, retry_after: None }
+    UpstreamError::Status { host: "registry".into(), status: 503, retry_after: None }
 }
 
 /// Once, a transfer went on waiting beside an endpoint that worked again.
 #[test]
 fn success_clears_every_wait() {
     let throttled = UpstreamError::TooManyRequests {
-        host: String::new(),
+        host: "".into(),
         limited: LimitedBy::Registry,
         retry_after: Some(Duration::from_secs(50)),
     };
     let silent = UpstreamError::Silent {
-        host: String::new(),
+        host: "".into(),
         since: SystemTime::UNIX_EPOCH,
         retry_in: Duration::from_secs(40),
         connected: true,
