@@ -1,9 +1,9 @@
 //! BuildKit: `buildkitd.toml`.
 //!
 //! The transport to the mirror (plain HTTP, a private authority) is set in a section for the mirror itself. In the section of an
-//! upstream it would apply to requests to that upstream.
+//! upstream it applies to requests to that upstream, which BuildKit sends while the mirror is down.
 
-use toml_edit::{Array, DocumentMut, Item, Table, value};
+use toml_edit::{Array, DocumentMut, Item, Table, TableLike, value};
 
 use super::config_file::{ClientConfig, CommentStyle, ConfigFile};
 use super::mirror::{MirrorProfile, Transport};
@@ -25,10 +25,15 @@ pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     }
     let mut registries = Table::new();
     registries.set_implicit(true);
-    for (name, _) in mirror.names() {
-        let mut section = Table::new();
-        section.insert("mirrors", value(Array::from_iter([mirror.host.as_str()])));
-        registries.insert(name.as_str(), Item::Table(section));
+    for (name, upstream) in mirror.names() {
+        let own = upstream.own_address(name);
+        // A section cannot name another address of its registry, but a further mirror can.
+        let further = (own.host != name.as_str()).then_some(own.host.as_str());
+        let mirrors = std::iter::once(mirror.host.as_str()).chain(further);
+        section_of(&mut registries, name.as_str()).insert("mirrors", value(Array::from_iter(mirrors)));
+        if own.is_plain {
+            section_of(&mut registries, &own.host).insert("http", value(true));
+        }
     }
     let transport = match &mirror.transport {
         Transport::Https => None,
@@ -37,8 +42,7 @@ pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
         Transport::Authority(ca) => Some(("ca", value(Array::from_iter([ca.display().to_string()])))),
     };
     if let Some((key, setting)) = transport {
-        let section = registries.entry(&mirror.host).or_insert(Item::Table(Table::new()));
-        section[key] = setting;
+        section_of(&mut registries, &mirror.host).insert(key, setting);
     }
     let mut document = DocumentMut::new();
     document.insert("registry", Item::Table(registries));
@@ -47,9 +51,15 @@ pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     Ok(ClientConfig { directory: "/etc/buildkit", notes, files: vec![file] })
 }
 
+/// Returns the section of a registry, which is empty at first.
+fn section_of<'t>(registries: &'t mut Table, host: &str) -> &'t mut dyn TableLike {
+    let section = registries.entry(host).or_insert(Item::Table(Table::new()));
+    section.as_table_like_mut().expect("each entry is a table")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::mirror::tests::mirror;
+    use super::super::mirror::tests::{mirror, mirror_of_plain_upstreams};
     use super::*;
 
     fn registries(mirror: &MirrorProfile) -> toml::Table {
@@ -66,6 +76,21 @@ mod tests {
             assert_eq!(found[name].as_table().unwrap().len(), 1, "`http` there would be for {name} itself");
         }
         assert_eq!(found["mirror.lan:5000"]["http"].as_bool(), Some(true));
+        assert_eq!(found.len(), 4);
+    }
+
+    #[test]
+    fn buildkitd_asks_a_plain_upstream_with_http() {
+        let found = registries(&mirror_of_plain_upstreams("https://mirror.lan"));
+        let mirrors = |name: &str| -> Vec<String> { found[name]["mirrors"].clone().try_into().unwrap() };
+        assert_eq!(mirrors("docker.io"), ["mirror.lan"]);
+        assert_eq!(mirrors("r.lan:5000"), ["mirror.lan"]);
+        assert_eq!(mirrors("r.lan"), ["mirror.lan", "r.lan:5000"]);
+        assert_eq!(mirrors("alias.lan"), ["mirror.lan", "r.lan:5000"]);
+        assert_eq!(found["r.lan:5000"]["http"].as_bool(), Some(true));
+        for name in ["docker.io", "r.lan", "alias.lan"] {
+            assert!(found[name].get("http").is_none(), "{name}");
+        }
         assert_eq!(found.len(), 4);
     }
 

@@ -3,7 +3,8 @@
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use super::config_file::{ClientConfig, CommentStyle, ConfigFile};
-use super::mirror::{MirrorProfile, Transport};
+use super::mirror::{MirrorProfile, MirroredRegistry, Transport};
+use crate::oci::HostName;
 
 const CONFIG_PATH: &str = "    config_path = \"/etc/containerd/certs.d\"";
 
@@ -26,11 +27,14 @@ pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
                 .to_owned(),
         );
     }
-    let of_upstream = |name: &str| {
-        let server = if name == "docker.io" { "registry-1.docker.io" } else { name };
-        hosts_toml(mirror, name, &format!("https://{server}"), &["pull", "resolve"])
+    let of_upstream = |(name, upstream): (&HostName, &MirroredRegistry)| {
+        let server = match name.as_str() {
+            "docker.io" => "https://registry-1.docker.io".to_owned(),
+            _ => upstream.own_address(name).url(),
+        };
+        hosts_toml(mirror, name.as_str(), &server, &["pull", "resolve"])
     };
-    let mut files: Vec<ConfigFile> = mirror.names().map(|(name, _)| of_upstream(name.as_str())).collect();
+    let mut files: Vec<ConfigFile> = mirror.names().map(of_upstream).collect();
     files.push(hosts_toml(mirror, &mirror.host, &mirror.url(), &["pull", "resolve", "push"]));
     Ok(ClientConfig { directory: "/etc/containerd/certs.d", notes, files })
 }
@@ -55,7 +59,7 @@ fn hosts_toml(mirror: &MirrorProfile, name: &str, server: &str, capabilities: &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::mirror::tests::mirror;
+    use super::super::mirror::tests::{mirror, mirror_of_plain_upstreams};
     use super::*;
 
     fn parsed(mirror: &MirrorProfile) -> Vec<(String, toml::Table)> {
@@ -80,6 +84,21 @@ mod tests {
             assert!(table["host"][url].get("ca").is_none() && table["host"][url].get("skip_verify").is_none());
         }
         assert_eq!(files.len(), 4);
+    }
+
+    #[test]
+    fn containerd_asks_a_plain_upstream_with_http() {
+        let files = parsed(&mirror_of_plain_upstreams("mirror.lan:5000"));
+        let servers: Vec<_> =
+            files.iter().map(|(path, table)| (path.as_str(), table["server"].as_str().unwrap())).collect();
+        let want = [
+            ("docker.io/hosts.toml", "https://registry-1.docker.io"),
+            ("r.lan:5000/hosts.toml", "http://r.lan:5000"),
+            ("r.lan/hosts.toml", "http://r.lan:5000"),
+            ("alias.lan/hosts.toml", "http://r.lan:5000"),
+            ("mirror.lan:5000/hosts.toml", "http://mirror.lan:5000"),
+        ];
+        assert_eq!(servers, want);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! k3s and RKE2: `registries.yaml`. k3s and RKE2 write containerd's configuration from this file. The file needs no rewrite
-//! rules, since containerd names the registry in each request with `?ns=`.
+//! rules, since containerd names the registry in each request with `?ns=`. After the endpoints of the file, k3s tries
+//! `https://NAME`, so a registry with plain HTTP is an endpoint too.
 
 use saphyr::{Mapping, Scalar, Yaml, YamlEmitter};
 
@@ -19,9 +20,16 @@ pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
         ));
     }
     let url = mirror.url();
-    let endpoint = || mapping([("endpoint", Yaml::Sequence(vec![text(&url)]))]);
-    let names = mirror.names().map(|(name, _)| name.as_str()).chain([host]);
-    let mut keys = vec![("mirrors", mapping(names.map(|name| (name, endpoint()))))];
+    let endpoints = |own: Option<String>| {
+        let addresses = std::iter::once(url.clone()).chain(own);
+        mapping([("endpoint", Yaml::Sequence(addresses.map(|address| text(&address)).collect()))])
+    };
+    let mirrored = mirror.names().map(|(name, upstream)| {
+        let own = upstream.own_address(name);
+        let is_default = !own.is_plain && own.host == name.as_str();
+        (name.as_str(), endpoints((!is_default).then(|| own.url())))
+    });
+    let mut keys = vec![("mirrors", mapping(mirrored.chain([(host, endpoints(None))])))];
     let tls = match &mirror.transport {
         Transport::Http | Transport::Https => None,
         Transport::Authority(ca) => Some(("ca_file", text(&ca.display().to_string()))),
@@ -49,7 +57,7 @@ fn mapping<'k>(pairs: impl IntoIterator<Item = (&'k str, Yaml<'static>)>) -> Yam
 mod tests {
     use saphyr::{LoadableYamlNode, YamlOwned};
 
-    use super::super::mirror::tests::mirror;
+    use super::super::mirror::tests::{mirror, mirror_of_plain_upstreams};
     use super::*;
 
     fn parsed(mirror: &MirrorProfile) -> YamlOwned {
@@ -64,6 +72,22 @@ mod tests {
             assert_eq!(found["mirrors"][name]["endpoint"][0].as_str(), Some("http://mirror.lan:5000"), "{name}");
         }
         assert!(!found.contains_mapping_key("configs") && found["mirrors"].as_mapping().unwrap().len() == 4);
+    }
+
+    #[test]
+    fn k3s_asks_a_plain_upstream_with_http() {
+        let found = parsed(&mirror_of_plain_upstreams("mirror.lan:5000"));
+        for (name, second) in [
+            ("docker.io", None),
+            ("r.lan:5000", Some("http://r.lan:5000")),
+            ("r.lan", Some("http://r.lan:5000")),
+            ("alias.lan", Some("http://r.lan:5000")),
+            ("mirror.lan:5000", None),
+        ] {
+            let endpoints = found["mirrors"][name]["endpoint"].as_vec().unwrap();
+            assert_eq!(endpoints[0].as_str(), Some("http://mirror.lan:5000"), "{name}");
+            assert_eq!(endpoints.get(1).and_then(YamlOwned::as_str), second, "{name}");
+        }
     }
 
     #[test]

@@ -36,6 +36,56 @@ pub(super) struct MirroredRegistry {
     pub(super) name: HostName,
     pub(super) aliases: Vec<HostName>,
     pub(super) is_default: bool,
+    /// The addresses at which the mirror asks it, without those that have a path.
+    endpoints: Vec<RegistryAddress>,
+}
+
+/// The address of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RegistryAddress {
+    /// `HOST[:PORT]`.
+    pub(super) host: String,
+    pub(super) is_plain: bool,
+}
+
+impl RegistryAddress {
+    pub(super) fn url(&self) -> String {
+        format!("{}://{}", if self.is_plain { "http" } else { "https" }, self.host)
+    }
+}
+
+impl MirroredRegistry {
+    fn new<'a>(
+        name: HostName,
+        aliases: Vec<HostName>,
+        is_default: bool,
+        endpoints: impl Iterator<Item = &'a String>,
+    ) -> Self {
+        let address = |text: &String| {
+            let (host, transport) = address_of(text)?;
+            Some(RegistryAddress { host, is_plain: transport == Transport::Http })
+        };
+        Self { name, aliases, is_default, endpoints: endpoints.filter_map(address).collect() }
+    }
+
+    /// Returns the address at which clients that call the registry `name` find it themselves while the mirror is down. It is
+    /// `https://NAME`, unless the mirror asks that host at another port or with plain HTTP.
+    pub(super) fn own_address(&self, name: &HostName) -> RegistryAddress {
+        let endpoint = self.own_endpoint(name).or_else(|| self.own_endpoint(&self.name).filter(|own| own.is_plain));
+        endpoint.cloned().unwrap_or_else(|| RegistryAddress { host: name.as_str().to_owned(), is_plain: false })
+    }
+
+    /// Returns the endpoint at the host that `name` names, if clients do not find it at `https://NAME`.
+    fn own_endpoint(&self, name: &HostName) -> Option<&RegistryAddress> {
+        let is_spelling = |host: &str| name.as_str() == host || name.spellings().any(|other| other.as_str() == host);
+        // A name without a port, such as an alias for podman, stands for the registry at the port that the mirror knows.
+        let is_at_other_port = |host: &str| host.rsplit_once(':').is_some_and(|(host, _)| host == name.as_str());
+        let named = self.endpoints.iter().find(|endpoint| is_spelling(&endpoint.host));
+        match named {
+            Some(endpoint) => Some(endpoint).filter(|endpoint| endpoint.is_plain),
+            None => self.endpoints.iter().find(|endpoint| is_at_other_port(&endpoint.host)),
+        }
+    }
 }
 
 /// The way in which clients connect to the mirror.
@@ -60,10 +110,9 @@ impl MirrorProfile {
 
     fn new(source: String, config: &Config) -> Self {
         let mirror = &config.mirror;
-        let upstream = |spec: &crate::config::Upstream| MirroredRegistry {
-            name: spec.name.clone(),
-            aliases: spec.aliases.clone(),
-            is_default: mirror.default.as_ref() == Some(&spec.name),
+        let upstream = |spec: &crate::config::Upstream| {
+            let is_default = mirror.default.as_ref() == Some(&spec.name);
+            MirroredRegistry::new(spec.name.clone(), spec.aliases.clone(), is_default, spec.endpoints.iter())
         };
         let address = config.http.host.clone().unwrap_or_else(|| listen_url(&config.http.addr));
         let (host, transport) = address_of(&address).unwrap_or_else(|| ("127.0.0.1:5000".to_owned(), Transport::Http));
@@ -87,11 +136,9 @@ impl MirrorProfile {
         let pattern = |text: &String| text.parse::<Pattern>().ok();
         let host = |text: &String| text.parse::<HostName>().ok();
         let upstreams = answer.upstreams.iter().filter_map(|upstream| {
-            Some(MirroredRegistry {
-                name: host(&upstream.name)?,
-                aliases: upstream.aliases.iter().filter_map(host).collect(),
-                is_default: upstream.default,
-            })
+            let aliases = upstream.aliases.iter().filter_map(host).collect();
+            let endpoints = upstream.endpoints.iter().map(|endpoint| &endpoint.address);
+            Some(MirroredRegistry::new(host(&upstream.name)?, aliases, upstream.default, endpoints))
         });
         Ok(Self {
             upstreams: upstreams.collect(),
@@ -232,14 +279,13 @@ fn address_of(text: &str) -> Option<(String, Transport)> {
 pub(super) mod tests {
     use super::*;
 
-    /// Returns a mirror of `upstreams`, each given as its name and its aliases.
+    /// Returns a mirror of `upstreams`, each given as its name and its aliases. Each has the endpoint `https://NAME`.
     pub(in super::super) fn mirror(address: &str, upstreams: &[(&str, &[&str])]) -> MirrorProfile {
         let (host, transport) = address_of(address).unwrap();
         let name = |text: &&str| text.parse::<HostName>().unwrap();
-        let upstream = |(at, (text, aliases)): (usize, &(&str, &[&str]))| MirroredRegistry {
-            name: name(text),
-            aliases: aliases.iter().map(name).collect(),
-            is_default: at == 0,
+        let upstream = |(at, (text, aliases)): (usize, &(&str, &[&str]))| {
+            let endpoint = format!("https://{text}");
+            MirroredRegistry::new(name(text), aliases.iter().map(name).collect(), at == 0, [&endpoint].into_iter())
         };
         MirrorProfile {
             host,
@@ -249,6 +295,42 @@ pub(super) mod tests {
             wants_login: false,
             is_local_address: false,
             source: "a test".to_owned(),
+        }
+    }
+
+    /// Returns a mirror whose upstreams have other endpoints than `https://NAME`.
+    pub(in super::super) fn mirror_of_plain_upstreams(address: &str) -> MirrorProfile {
+        let mut made = mirror(address, &[("docker.io", &[]), ("r.lan:5000", &["r.lan", "alias.lan"])]);
+        made.upstreams[0].endpoints = address_list(&["http://harbor.lan", "http://harbor.lan/v2/hub"]);
+        made.upstreams[1].endpoints = address_list(&["https://other.lan", "http://r.lan:5000/"]);
+        made
+    }
+
+    fn address_list(endpoints: &[&str]) -> Vec<RegistryAddress> {
+        let endpoints: Vec<String> = endpoints.iter().map(|text| (*text).to_owned()).collect();
+        MirroredRegistry::new("x".parse().unwrap(), Vec::new(), false, endpoints.iter()).endpoints
+    }
+
+    #[test]
+    fn clients_find_a_registry_itself_where_the_mirror_does() {
+        for (upstream, endpoints, name, want) in [
+            ("ghcr.io", &["https://ghcr.io"][..], "ghcr.io", "https://ghcr.io"),
+            ("docker.io", &["http://harbor.lan"], "docker.io", "https://docker.io"),
+            ("r.lan:5000", &["http://r.lan:5000"], "r.lan:5000", "http://r.lan:5000"),
+            ("r.lan:5000", &["http://r.lan:5000/v2/hub"], "r.lan:5000", "https://r.lan:5000"),
+            ("r.lan:5000", &["http://r.lan:5000"], "r.lan", "http://r.lan:5000"),
+            ("r.lan:5000", &["https://r.lan:5000"], "r.lan", "https://r.lan:5000"),
+            ("r.lan:5000", &["http://r.lan:5000"], "alias.lan", "http://r.lan:5000"),
+            ("r.lan:5000", &["https://r.lan:5000"], "alias.lan", "https://alias.lan"),
+            ("r.lan:5000", &["http://r.lan:6000"], "r.lan:5000", "https://r.lan:5000"),
+            ("r.lan", &["http://r.lan"], "r.lan", "http://r.lan"),
+            ("r.lan:443", &["https://r.lan"], "r.lan:443", "https://r.lan:443"),
+            ("[::1]:5000", &["http://[::1]:5000"], "[::1]", "http://[::1]:5000"),
+        ] {
+            let parsed = |text: &str| text.parse::<HostName>().unwrap();
+            let mut registry = MirroredRegistry::new(parsed(upstream), Vec::new(), false, std::iter::empty());
+            registry.endpoints = address_list(endpoints);
+            assert_eq!(registry.own_address(&parsed(name)).url(), want, "{name} of {upstream} at {endpoints:?}");
         }
     }
 

@@ -6,7 +6,7 @@
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::config_file::{ClientConfig, CommentStyle, ConfigFile};
-use super::mirror::{MirrorProfile, MirroredRegistry, Transport};
+use super::mirror::{MirrorProfile, MirroredRegistry, RegistryAddress, Transport};
 
 pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     let host = &mirror.host;
@@ -24,7 +24,10 @@ pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     let mut registries = ArrayOfTables::new();
     for (name, upstream) in mirror.names() {
         match path_name(upstream) {
-            Some(part) => registries.push(registry(mirror, name.as_str(), &format!("{host}/{part}"))),
+            Some(part) => {
+                let own = upstream.own_address(name);
+                registries.push(registry(mirror, name.as_str(), &own, &format!("{host}/{part}")));
+            }
             None => notes.push(format!(
                 "{name} is left out, because a path cannot contain a port. Give it an alias without a port \
                  (mirror.upstreams.{}.aliases)",
@@ -43,8 +46,8 @@ pub(super) fn make(mirror: &MirrorProfile) -> Result<ClientConfig, String> {
     Ok(ClientConfig { directory: "/etc/containers/registries.conf.d", notes, files: vec![file] })
 }
 
-/// Returns the entry of a mirrored registry.
-fn registry(mirror: &MirrorProfile, name: &str, mirror_location: &str) -> Table {
+/// Returns the entry of a mirrored registry. podman asks its own address if the mirror does not answer.
+fn registry(mirror: &MirrorProfile, name: &str, own: &RegistryAddress, mirror_location: &str) -> Table {
     let mut mirror_table = location(mirror, mirror_location);
     // No blank line: the table belongs to the lines above it.
     mirror_table.decor_mut().set_prefix("");
@@ -52,7 +55,11 @@ fn registry(mirror: &MirrorProfile, name: &str, mirror_location: &str) -> Table 
     mirrors.push(mirror_table);
     let mut registry = Table::new();
     registry.insert("prefix", value(name));
-    registry.insert("location", value(name));
+    registry.insert("location", value(&own.host));
+    if own.is_plain {
+        // The man page: with this setting, unencrypted HTTP is allowed.
+        registry.insert("insecure", value(true));
+    }
     registry.insert("mirror", Item::ArrayOfTables(mirrors));
     registry
 }
@@ -75,7 +82,7 @@ fn path_name(upstream: &MirroredRegistry) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::mirror::tests::mirror;
+    use super::super::mirror::tests::{mirror, mirror_of_plain_upstreams};
     use super::*;
 
     fn registries(mirror: &MirrorProfile) -> Vec<toml::Value> {
@@ -98,6 +105,22 @@ mod tests {
         }
         assert_eq!(found[3]["location"].as_str(), Some("mirror.lan:5000"));
         assert_eq!((found[3]["insecure"].as_bool(), found.len()), (Some(true), 4));
+    }
+
+    #[test]
+    fn podman_asks_a_plain_upstream_with_http() {
+        let found = registries(&mirror_of_plain_upstreams("https://mirror.lan"));
+        for (registry, (prefix, location, insecure)) in found.iter().zip([
+            ("docker.io", "docker.io", None),
+            ("r.lan:5000", "r.lan:5000", Some(true)),
+            ("r.lan", "r.lan:5000", Some(true)),
+            ("alias.lan", "r.lan:5000", Some(true)),
+        ]) {
+            assert_eq!((registry["prefix"].as_str(), registry["location"].as_str()), (Some(prefix), Some(location)));
+            assert_eq!(registry.get("insecure").and_then(toml::Value::as_bool), insecure, "{prefix}");
+            assert!(registry["mirror"][0].get("insecure").is_none(), "the mirror itself uses TLS");
+        }
+        assert_eq!(found.len(), 4);
     }
 
     #[test]

@@ -4,17 +4,20 @@ source "$(dirname "$0")/../lib.sh"
 needs_root containerd
 needs containerd ctr docker-registry skopeo curl python3
 
-ports upstream port
+ports upstream plain port
 host=127.0.0.1:$port
 registry2 upstream "$upstream"
 make_image "$WORK/images" app
 publish "$WORK/images:app" "127.0.0.1:$upstream/library/app:1"
 digest=$(digest_of "127.0.0.1:$upstream" library/app 1)
+registry2 plain "$plain"
+publish "$WORK/images:app" "127.0.0.1:$plain/library/app:1"
 entrepot "$port" <<YAML
 mirror:
   local: ["local/**"]
   upstreams:
     docker.io: {default: true, endpoints: ["http://127.0.0.1:$upstream"]}
+    127.0.0.1:$plain: {endpoints: ["http://127.0.0.1:$plain"], aliases: [plain.test]}
 YAML
 
 step "write the configuration"
@@ -48,6 +51,14 @@ step "pull again with the upstream gone"
 stop upstream
 client ctr images rm --sync docker.io/library/app:1
 pull
+
+step "pull from an upstream with plain HTTP while the mirror is down"
+stop entrepot
+for name in "127.0.0.1:$plain" plain.test; do
+    client ctr images pull --hosts-dir "$WORK/certs.d" --snapshotter native --platform linux/amd64 "$name/library/app:1"
+    same "$digest" "$(ctr images ls "name==$name/library/app:1" | awk 'NR == 2 { print $3 }')" "the digest"
+done
+entrepot_again "$port"
 
 step "the files for buildkit and k3s"
 client_prints buildkitd.toml buildkit --host "$host" --server "http://$host"
