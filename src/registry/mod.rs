@@ -31,6 +31,7 @@ pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
 pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, PageRequest};
 pub use blob::{Blob, Reader};
 pub use error::{RegistryError, UpstreamFailure};
+pub use health::{DiskSpace, FULL_DISK};
 pub use hosted::{BlobUpload, Condition, Content, HostedRepository, ManifestPush, PutManifest, SingleRequestUpload};
 pub use inventory::{
     Removed, RepositoryReport, RepositoryUsage, TagReport, Unlinked, UpstreamReport, UsageReport, UsageStep,
@@ -271,8 +272,8 @@ impl Registry {
         self.mirror.fills.cancel(digest)
     }
 
-    /// Returns the reason why the storage is unhealthy, if it is (`health.storagedriver`). Never waits.
-    pub fn health(&self) -> Result<(), String> {
+    /// Returns whether the disk has space, or the reason why the storage is unhealthy (`health.storagedriver`). Never waits.
+    pub fn health(&self) -> Result<DiskSpace, String> {
         self.health.verdict()
     }
 }

@@ -8,6 +8,7 @@ use super::app::Listener;
 use super::call::{Answer, Call};
 use super::response::{Body, headers};
 use crate::auth::Action;
+use crate::registry::{DiskSpace, FULL_DISK};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -22,10 +23,11 @@ pub(super) fn live() -> Response<Body> {
     typed(TEXT, Body::whole("ok\n"))
 }
 
-/// Answers `/readyz`: 200 if requests can be served, else 503 with the reason.
+/// Answers `/readyz`: 200 if requests can be served, else 503 with the reason. On a full disk, pulls can be served.
 pub(super) fn ready(call: &Call) -> Response<Body> {
     match call.app().registry.health() {
-        Ok(()) => typed(TEXT, Body::whole("ok\n")),
+        Ok(DiskSpace::Free) => typed(TEXT, Body::whole("ok\n")),
+        Ok(DiskSpace::Full) => typed(TEXT, Body::whole(format!("ok, but {FULL_DISK}\n"))),
         Err(reason) => unavailable(typed(TEXT, Body::whole(format!("{reason}\n")))),
     }
 }
@@ -33,7 +35,7 @@ pub(super) fn ready(call: &Call) -> Response<Body> {
 /// Answers `/debug/health` as `registry:2` does: with an empty object, or with an object that names the failure.
 pub(super) fn health(call: &Call) -> Response<Body> {
     match call.app().registry.health() {
-        Ok(()) => typed("application/json", Body::json(&json!({}))),
+        Ok(_) => typed("application/json", Body::json(&json!({}))),
         Err(reason) => unavailable(typed("application/json", Body::json(&json!({"storagedriver_filesystem": reason})))),
     }
 }

@@ -16,7 +16,7 @@ use crate::cli::outcome::ErrorMessage;
 use crate::cli::settings::{ROOT_KEY, Settings, degraded, unwritable};
 use crate::config::LogFormat;
 use crate::metrics::Metrics;
-use crate::registry::{self, Registry};
+use crate::registry::{self, FULL_DISK, Registry};
 use crate::server::Server;
 use crate::store::Store;
 use crate::sys::disk::Lacks;
@@ -83,7 +83,7 @@ async fn prepared_store(settings: &Settings, machine: &Machine, metrics: &Metric
         Ok(lacks) => report_lacks(settings, &store, lacks, metrics),
         // A full disk does not stop the server: stored content can be served, and cached content can be removed.
         Err(error) if error.is_full() => {
-            tracing::warn!(%error, "the disk is full; nothing can be stored until space is freed")
+            tracing::warn!(%error, "{FULL_DISK}")
         }
         Err(error) => return Err(ErrorMessage(format!("{} {}", ROOT_KEY.join("."), unwritable(&store, &error)))),
     }

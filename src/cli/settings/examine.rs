@@ -6,7 +6,7 @@ use std::path::Path;
 use indicatif::BinaryBytes;
 
 use super::hidden::not_covered;
-use super::storage_root::{ROOT_KEY, degraded, unusable, unwritable};
+use super::storage_root::{ROOT_KEY, degraded, full, unusable, unwritable};
 use crate::auth::{self, Finding};
 use crate::config::{Config, Draft, MirrorOrigin};
 use crate::oci::RepositoryName;
@@ -31,7 +31,7 @@ pub(in crate::cli) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
     };
     match rehearsed {
         Ok(lacks) => degraded(&store, lacks).iter().for_each(|message| draft.warn(&ROOT_KEY, message)),
-        Err(error) if error.is_full() => {}
+        Err(error) if error.is_full() => draft.warn(&ROOT_KEY, &full(&store, &error)),
         Err(error) => draft.error(&ROOT_KEY, &unwritable(&store, &error)),
     }
     for entry in store.hosted.bad_entries().await {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::registry::FULL_DISK;
 use crate::store::{BadEntry, Store, StoreError};
 use crate::sys::disk::{self, Lacks};
 
@@ -27,6 +28,16 @@ pub(in crate::cli) fn unwritable(store: &Store, error: &StoreError) -> String {
     let parent = existing.display();
     let rest = if is_there { String::new() } else { format!(": no directory can be made in {parent}") };
     format!("cannot be used: {error}{rest}; name a directory that can be written to")
+}
+
+/// Returns the warning about a store that has no space. It continues after the name of the key.
+pub(in crate::cli) fn full(store: &Store, error: &StoreError) -> String {
+    let (root, place) = (store.root(), error.path().unwrap_or(store.root()));
+    let exactly = if place == root { String::new() } else { format!(", at {}", place.display()) };
+    format!(
+        "names {}, where nothing can be written{exactly}: {FULL_DISK}. Free some space, or enlarge the file system",
+        root.display()
+    )
 }
 
 /// Returns what does not work as usual in this store, one message for each ability that its file systems lack. Each message
