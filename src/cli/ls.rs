@@ -4,7 +4,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::outcome::CommandError;
-use super::output::{Output, Table, json_line, remark};
+use super::output::{Output, Table, json_line, plain, remark};
 use super::remote::{RemoteServer, RequestError, ServerArguments, repository};
 use crate::web::{RepositoryEntry, RepositoryList, StoredTags, TagEntry};
 
@@ -15,7 +15,8 @@ Without REPO, each line is a repository: its name, its kind (`hosted` or
 
 With REPO, each line is a tag: its name, the size of the image, how much of it
 is stored on the server (`all`, or a size), the time of the push or of the last
-check with the upstream, the digest, and the platforms.
+check with the upstream, the digest, and the platforms. The size is `damaged` if
+the manifest has wrong bytes on the server's disk, and `-` if it is not stored.
 
 For a mirrored repository, only the tags that are stored on the server are
 listed; the upstream is not asked. 1 KiB is 1024 bytes.
@@ -44,11 +45,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
     };
     let mut page = Some(listing.path());
     let (mut output, mut table) = (Output::new(), Table::new(listing.heads()));
-    let mut is_empty = true;
+    let (mut is_empty, mut damaged) = (true, Vec::new());
     while let Some(path) = page {
         let (entries, next) = listing.page(&mut server, &path).await?;
         is_empty &= entries.is_empty();
         for entry in &entries {
+            damaged.extend(entry.damaged_tag().map(str::to_owned));
             match arguments.json {
                 true => output.line(json_line(entry)?)?,
                 false => entry.row(&mut table),
@@ -61,7 +63,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), CommandError> {
     if is_empty {
         remark(format!("{} has {}", server.name(), listing.nothing()));
     }
-    output.flush()
+    output.flush()?;
+    if !damaged.is_empty() && !arguments.json {
+        let tags = plain(&damaged.join(", "));
+        remark(format!(
+            "damaged on the server's disk: {tags}; push a hosted tag again, or run entrepot rm for a mirrored one"
+        ));
+    }
+    Ok(())
 }
 
 /// The list that the command prints.
@@ -118,6 +127,14 @@ enum Entry {
 }
 
 impl Entry {
+    /// Returns the tag if its manifest is damaged.
+    fn damaged_tag(&self) -> Option<&str> {
+        match self {
+            Self::Tag(entry) if entry.damaged => Some(&entry.tag),
+            _ => None,
+        }
+    }
+
     /// Adds the entry to a table with the columns of its listing.
     fn row(&self, table: &mut Table) {
         match self {
@@ -129,7 +146,12 @@ impl Entry {
                 let part = if stored == size && size > 0 { "all".to_owned() } else { HumanBytes(stored).to_string() };
                 let since = entry.since.clone().unwrap_or_else(|| "-".to_owned());
                 let (tag, digest, platforms) = (entry.tag.clone(), entry.digest.clone(), entry.platforms.join(","));
-                table.row([tag, HumanBytes(size).to_string(), part, since, digest, platforms]);
+                let size = match entry.media_type {
+                    _ if entry.damaged => "damaged".to_owned(),
+                    None => "-".to_owned(),
+                    Some(_) => HumanBytes(size).to_string(),
+                };
+                table.row([tag, size, part, since, digest, platforms]);
             }
         }
     }

@@ -10,7 +10,7 @@ use super::output::{Output, json_line, plain, remark};
 use super::remote::{RemoteServer, RequestError, ServerArguments};
 use crate::oci::{ImageError, ImageSelection};
 use crate::sys::blocking;
-use crate::web::{DeletedImage, RepositoryKind, StoredTags};
+use crate::web::{DeletedImage, NamedManifest, RepositoryKind, StoredTags};
 
 /// The last line of output if pushed content was deleted.
 const BYTES_STAY: &str = "the disk space of pushed images is not freed: Entrepot has no garbage collection yet";
@@ -23,6 +23,10 @@ first on a terminal, and needs --yes otherwise. REPO never means REPO:latest.
 
 Mirrored content is evicted from the cache. Its upstream does not change, and
 the next pull fetches it again.
+
+The output names the manifest that each tag named. While the manifest is on the
+server, its tag can be put back:
+  skopeo copy --all docker://HOST/REPO@DIGEST docker://HOST/REPO:TAG
 
 Signatures and SBOMs of a deleted manifest stay: tags such as sha256-….sig, and
 manifests that name it as their subject.
@@ -160,15 +164,29 @@ fn describe(deleted: &DeletedImage) -> String {
     let name = plain(&deleted.name);
     let verb = if deleted.kind == RepositoryKind::Mirrored { "evicted" } else { "deleted" };
     match deleted.reference.as_deref().map(plain) {
-        Some(digest) if digest.contains(':') => format!("{verb} {name}@{digest}"),
-        Some(tag) => format!("{verb} {name}:{tag}"),
+        Some(digest) if digest.contains(':') => {
+            let tags: Vec<String> = deleted.removed_tags.iter().map(|removed| plain(&removed.tag)).collect();
+            match tags.as_slice() {
+                [] => format!("{verb} {name}@{digest}"),
+                [tag] => format!("{verb} {name}@{digest} and the tag {tag}"),
+                tags => format!("{verb} {name}@{digest} and the tags {}", tags.join(", ")),
+            }
+        }
+        Some(tag) => match deleted.removed_tags.first() {
+            Some(removed) => format!("{verb} {name}:{tag}, which named {}", plain(&removed.digest)),
+            None => format!("{verb} {name}:{tag}"),
+        },
         None => {
             let tags = deleted.tags.unwrap_or(0);
             let freed = match deleted.freed {
                 Some(freed) if deleted.kind == RepositoryKind::Mirrored => format!(", {} freed", HumanBytes(freed)),
                 _ => String::new(),
             };
-            format!("{verb} all of {name}: {tags} tag{}{freed}", if tags == 1 { "" } else { "s" })
+            let mut text = format!("{verb} all of {name}: {tags} tag{}{freed}", if tags == 1 { "" } else { "s" });
+            for NamedManifest { tag, digest } in &deleted.removed_tags {
+                text.push_str(&format!("\n  {name}:{} named {}", plain(tag), plain(digest)));
+            }
+            text
         }
     }
 }

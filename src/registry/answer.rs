@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::oci::{Digest, MediaType};
+use crate::oci::{Digest, MediaType, Tag};
 use crate::store::Page;
 
 /// A value that was found, and where it came from: `X-Cache` and `Warning` tell clients of it.
@@ -74,6 +74,13 @@ pub struct ManifestInfo {
 pub struct HeldManifest {
     pub info: ManifestInfo,
     pub body: Bytes,
+}
+
+/// A tag that was removed, and the manifest that it named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedTag {
+    pub tag: Tag,
+    pub digest: Digest,
 }
 
 /// The part of a list that a client asks for (OCI distribution-spec 1.1, "Listing Tags").

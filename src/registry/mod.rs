@@ -28,7 +28,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 pub use crate::fills::{FillReport, Phase};
 pub use crate::store::{Amount, BadEntry, Page, Piece, ReadError, UploadId};
 pub use crate::upstream::{BudgetReport, CircuitState, EndpointReport};
-pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, PageRequest};
+pub use answer::{CacheStatus, Found, HeldManifest, ManifestInfo, PageRequest, RemovedTag};
 pub use blob::{Blob, Reader};
 pub use error::{RegistryError, UpstreamFailure};
 pub use health::{DiskSpace, FULL_DISK};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::answer::{Found, HeldManifest, ManifestInfo, PageRequest};
+use super::answer::{Found, HeldManifest, ManifestInfo, PageRequest, RemovedTag};
 use super::blob::Blob;
 use super::error::RegistryError;
 use super::hosted::{Condition, HostedRepository};
@@ -99,9 +99,13 @@ impl Repository {
         }
     }
 
-    /// Removes a tag, or a manifest with its tags, if the condition holds. In a mirrored repository this evicts, which loses
-    /// nothing, so the condition does not apply. Refused unless `storage.delete.enabled`.
-    pub async fn delete_manifest(&self, reference: &Reference, condition: &Condition) -> Result<(), RegistryError> {
+    /// Removes a tag, or a manifest with its tags, if the condition holds. Returns the removed tags. In a mirrored repository this
+    /// evicts, which loses nothing, so the condition does not apply. Refused unless `storage.delete.enabled`.
+    pub async fn delete_manifest(
+        &self,
+        reference: &Reference,
+        condition: &Condition,
+    ) -> Result<Vec<RemovedTag>, RegistryError> {
         match self {
             Self::Hosted(hosted) => hosted.delete_manifest(reference, condition).await,
             Self::Mirror(MirrorRepository { cached, .. }) | Self::Unconfigured(cached) => {
@@ -127,6 +131,15 @@ impl Repository {
             Self::Mirror(MirrorRepository { cached, .. }) | Self::Unconfigured(cached) => {
                 cached.stored_manifest(digest).await
             }
+        }
+    }
+
+    /// Returns true if this manifest belongs to a hosted repository, but its bytes are damaged or gone. A cached manifest may be
+    /// absent at any time.
+    pub(super) async fn has_lost(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        match self {
+            Self::Hosted(hosted) => hosted.is_damaged(digest).await,
+            Self::Mirror(_) | Self::Unconfigured(_) => Ok(false),
         }
     }
 

@@ -25,9 +25,9 @@ pub mod fuzzing;
 
 pub use api::{
     BadEntryUsage, BlobState, BlobUsage, BudgetStatus, CacheTotals, CircuitStatus, DeletedImage, DiskUsage,
-    EndpointStatus, FillList, FillState, FillStatus, RepositoryEntry, RepositoryKind, RepositoryList, StoredTags,
-    TagEntry, UnfinishedUsage, UnlinkedUsage, UploadUsage, UpstreamList, UpstreamStatus, UsageEntry, UsageLine,
-    UsageTotals, WarmLine, WarmOrder,
+    EndpointStatus, FillList, FillState, FillStatus, NamedManifest, RepositoryEntry, RepositoryKind, RepositoryList,
+    StoredTags, TagEntry, UnfinishedUsage, UnlinkedUsage, UploadUsage, UpstreamList, UpstreamStatus, UsageEntry,
+    UsageLine, UsageTotals, WarmLine, WarmOrder,
 };
 pub use app::{AccessLog, App, AppError, Listener, Parts, RequestRoom};
 pub use bad_request::{Greeting, bad_request, overloaded};

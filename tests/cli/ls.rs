@@ -107,6 +107,64 @@ fn ls_shows_the_stored_part_of_an_image() {
     assert_eq!((&tags[1]["media_type"], &tags[1]["held"]), (&Value::Null, &json!(0)));
 }
 
+#[test]
+fn ls_names_damaged_manifests() {
+    let upstream = Upstream::start();
+    let cached = upstream.image("library/app", "1", &[b"layer"]);
+    let mirror = mirror(&upstream);
+    let client = mirror.client();
+    good(&run_at(&mirror, &["warm", "app:1"]));
+    let image = client.push_image("local/app", "one", b"one");
+    let child = client.push_image("local/app", "two", b"two");
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX,
+        "manifests": [{
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": child.digest.to_string(),
+            "size": child.manifest.len(),
+        }],
+    });
+    let put = client.request("PUT", "/v2/local/app/manifests/index").header("Content-Type", MediaType::OCI_INDEX);
+    assert_eq!(put.body(index.to_string().as_bytes()).send().status, 201);
+    let file = |digest: &Digest| {
+        let hex = digest.hex();
+        mirror.data().join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(&hex).join("data")
+    };
+    let state = |arguments: &[&str]| -> Vec<(String, bool)> {
+        let tags = objects(&good(&run_at(&mirror, arguments)));
+        tags.iter().map(|tag| (tag["tag"].as_str().unwrap().to_owned(), tag["damaged"].as_bool().unwrap())).collect()
+    };
+    let hosted = || state(&["ls", "--json", "local/app"]).into_iter().map(|(_, damaged)| damaged).collect::<Vec<_>>();
+    assert_eq!(hosted(), [false; 3]);
+    let mut altered = image.manifest.clone();
+    altered.swap(10, 11);
+    for damage in [Some(&b""[..]), Some(&image.manifest[..100]), Some(&altered), None] {
+        match damage {
+            Some(bytes) => std::fs::write(file(&image.digest), bytes).unwrap(),
+            None => std::fs::remove_file(file(&image.digest)).unwrap(),
+        }
+        assert_eq!(hosted(), [false, true, false], "{damage:?}");
+    }
+    let listed = run_at(&mirror, &["ls", "local/app"]);
+    let lines = stdout(&listed);
+    let line = words(&lines).into_iter().find(|line| line[0] == "one").unwrap();
+    assert_eq!(line[1], "damaged", "{lines}");
+    assert!(stderr(&listed).contains("damaged on the server's disk: one; push"), "{}", stderr(&listed));
+    client.push_image("local/app", "one", b"one");
+    assert_eq!(hosted(), [false; 3], "a push repairs it");
+
+    std::fs::write(file(&child.digest), b"").unwrap();
+    assert_eq!(hosted(), [true, false, true], "the index names a damaged manifest");
+
+    let hex = cached.manifest_digest.hex();
+    let cached_file = mirror.data().join("cache/blobs/sha256").join(&hex[..2]).join(&hex);
+    let mut altered = cached.manifest.to_vec();
+    altered.swap(10, 11);
+    std::fs::write(cached_file, altered).unwrap();
+    assert_eq!(state(&["ls", "--json", "app"]), [("1".to_owned(), true)]);
+}
+
 /// No program has checked the sizes in a manifest.
 #[test]
 fn ls_shows_impossible_sizes() {

@@ -17,13 +17,16 @@ fn rm_deletes_and_says_what() {
     let client = registry.client();
     let (one, two) = (client.push_image("team/app", "1", b"one"), client.push_image("team/app", "2", b"two"));
     client.put_manifest("team/app", "latest", &two.manifest);
-    assert_eq!(good(&run_at(&registry, &["rm", "team/app:1"])), format!("deleted team/app:1\n{LEFT}"));
+    assert_eq!(
+        good(&run_at(&registry, &["rm", "team/app:1"])),
+        format!("deleted team/app:1, which named {}\n{LEFT}", one.digest)
+    );
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 404);
     assert_eq!(client.get(&manifest("team/app", one.digest)).status, 200, "only the tag is deleted");
     let digest = two.digest;
     assert_eq!(
         good(&run_at(&registry, &["rm", &format!("team/app@{digest}")])),
-        format!("deleted team/app@{digest}\n{LEFT}")
+        format!("deleted team/app@{digest} and the tags 2, latest\n{LEFT}")
     );
     assert_eq!(client.get("/v2/team/app/manifests/latest").status, 404);
     bad(&run_at(&registry, &["rm", "team/app:1"]), 1, &["team/app:1: tag 1 is not in team/app"]);
@@ -36,11 +39,35 @@ fn rm_deletes_and_says_what() {
     assert!(unread.stdin(Stdio::null()).stdout(writer).status().unwrap().success());
     assert_eq!(client.get("/v2/more/manifests/2").status, 404, "everything was deleted, although the output is closed");
 
-    client.push_image("other", "1", b"x");
+    let other = client.push_image("other", "1", b"x").digest;
     let some = run_at(&registry, &["rm", "team/app:9", "other:1", "none:1"]);
-    assert_eq!((some.status.code(), stdout(&some).as_str()), (Some(1), &*format!("deleted other:1\n{LEFT}")));
+    assert_eq!(
+        (some.status.code(), stdout(&some).as_str()),
+        (Some(1), &*format!("deleted other:1, which named {other}\n{LEFT}"))
+    );
     let message = stderr(&some);
     assert!(message.contains("team/app:9") && message.contains("none:1") && message.contains("2 of 3"), "{message}");
+}
+
+/// The manifest of a deleted tag stays until it is deleted by its digest, so a tag that was deleted by mistake can be put back.
+#[test]
+fn rm_names_what_puts_a_tag_back() {
+    let registry = Registry::start();
+    let client = registry.client();
+    let image = client.push_image("team/app", "1", b"one");
+    let removed = objects(&good(&run_at(&registry, &["rm", "--json", "team/app:1"])));
+    let digest = removed[0]["removed_tags"][0]["digest"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (digest.as_str(), &removed[0]["removed_tags"][0]["tag"]),
+        (image.digest.to_string().as_str(), &json!("1"))
+    );
+    let body = client.get(&manifest("team/app", &digest)).body;
+    assert_eq!(client.put_manifest("team/app", "1", &body).status, 201);
+    assert!(client.get(&manifest("team/app", "1")).body == image.manifest);
+    // A tag that cannot be read can be deleted, and the command does not say what it named.
+    let link = registry.data().join("docker/registry/v2/repositories/team/app/_manifests/tags/1/current/link");
+    std::fs::write(link, "nonsense").unwrap();
+    assert_eq!(good(&run_at(&registry, &["rm", "team/app:1"])), format!("deleted team/app:1\n{LEFT}"));
 }
 
 #[test]
@@ -48,12 +75,17 @@ fn rm_of_a_repository_requires_confirmation() {
     let registry = Registry::start();
     let client = registry.client();
     let image = client.push_image("team/app", "1", b"one");
-    client.push_image("team/app", "2", b"two");
+    let second = client.push_image("team/app", "2", b"two").digest;
     client.push_image("team/app/tests", "1", b"three");
     bad(&run_at(&registry, &["rm", "team/app", "team/app:1"]), 2, &["--yes", "team/app", ":TAG"]);
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "nothing was deleted");
     let removed = good(&run_at(&registry, &["rm", "--yes", "--json", "team/app"]));
-    let want = json!({"name": "team/app", "kind": "hosted", "reference": null, "tags": 2, "freed": 0});
+    let tags = json!([
+        {"tag": "1", "digest": image.digest.to_string()}, {"tag": "2", "digest": second.to_string()}
+    ]);
+    let want = json!({
+        "name": "team/app", "kind": "hosted", "reference": null, "tags": 2, "freed": 0, "removed_tags": tags
+    });
     assert_eq!(objects(&removed), [want]);
     for path in ["/v2/team/app/tags/list".to_owned(), manifest("team/app", "1"), blob("team/app", image.layer)] {
         assert_eq!(client.get(&path).status, 404, "{path}");
@@ -67,7 +99,8 @@ fn rm_of_a_repository_requires_confirmation() {
     assert!(stderr(&some).contains("this deletes all of team/app/tests:"), "{}", stderr(&some));
     client.push_image("team/app", "1", b"one");
     assert_eq!(client.get("/v2/team/app/manifests/1").status, 200, "the repository can be pushed again");
-    assert_eq!(good(&run_at(&registry, &["rm", "-y", "team/app"])), format!("deleted all of team/app: 1 tag\n{LEFT}"));
+    let want = format!("deleted all of team/app: 1 tag\n  team/app:1 named {}\n{LEFT}", image.digest);
+    assert_eq!(good(&run_at(&registry, &["rm", "-y", "team/app"])), want);
 }
 
 /// A client that pushes meanwhile must push again at worst. No repository is left incomplete, and repositories below in the tree of
@@ -107,7 +140,10 @@ fn rm_evicts_mirrored_content() {
     upstream.image("library/other", "1", &[&base]);
     let mirror = mirror(&upstream);
     good(&run_at(&mirror, &["warm", "app:1", "other:1"]));
-    assert_eq!(good(&run_at(&mirror, &["rm", "app:1"])), "evicted docker.io/library/app:1\n");
+    assert_eq!(
+        good(&run_at(&mirror, &["rm", "app:1"])),
+        format!("evicted docker.io/library/app:1, which named {}\n", app.manifest_digest)
+    );
     good(&run_at(&mirror, &["warm", "app:1"]));
     let evicted = objects(&good(&run_at(&mirror, &["rm", "--yes", "--json", "app"])));
     assert_eq!(evicted[0]["name"], "docker.io/library/app");
@@ -143,7 +179,7 @@ fn rm_fails_where_deletion_is_off() {
 fn content_of_a_removed_upstream_can_be_managed() {
     let (upstream, other) = (Upstream::start(), Upstream::start());
     upstream.image("library/app", "1", &[&noise(1, 100_000)]);
-    upstream.image("library/app", "2", &[b"two"]);
+    let second = upstream.image("library/app", "2", &[b"two"]);
     let name = "docker.io/library/app";
     for mirror_section in
         ["", &format!("mirror: {{upstreams: {{ghcr.io: {{default: true, endpoints: [\"{}\"]}}}}}}", other.url())]
@@ -159,11 +195,13 @@ fn content_of_a_removed_upstream_can_be_managed() {
         assert_eq!(objects(&good(&run_at(&server, &["ls", name, "--json"]))).len(), 2);
         assert_eq!(objects(&good(&run_at(&server, &["du", name, "--json"])))[0]["kind"], "mirrored");
         assert_eq!(server.client().get(&manifest(name, "1")).status, 404, "ls does not pull");
-        assert_eq!(good(&run_at(&server, &["rm", &format!("{name}:2")])), format!("evicted {name}:2\n"));
+        let want = format!("evicted {name}:2, which named {}\n", second.manifest_digest);
+        assert_eq!(good(&run_at(&server, &["rm", &format!("{name}:2")])), want);
         if mirror_section.is_empty() {
             // All names are local now, and pushed content goes before cached content.
-            server.client().push_image(name, "1", b"pushed");
-            assert_eq!(good(&run_at(&server, &["rm", "-y", name])), format!("deleted all of {name}: 1 tag\n{LEFT}"));
+            let pushed = server.client().push_image(name, "1", b"pushed").digest;
+            let want = format!("deleted all of {name}: 1 tag\n  {name}:1 named {pushed}\n{LEFT}");
+            assert_eq!(good(&run_at(&server, &["rm", "-y", name])), want);
         }
         let evicted = good(&run_at(&server, &["rm", "-y", name]));
         assert!(evicted.starts_with(&format!("evicted all of {name}: 1 tag, ")), "{evicted}");

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::file_systems::other_disk;
+use crate::cli::runner::{command, good, run, run_with, stderr, stdout};
 use crate::support::client::{Answer, Client, Image, digest_of, noise};
 use crate::support::mirror::{manifest, wait_until_stored};
 use crate::support::registry::{Place, Registry, eventually};
@@ -208,4 +209,36 @@ fn full_disk_of_blobs_takes_nothing_from_another_disk() {
     assert_eq!(pushed.status, 202, "{}", pushed.text());
     assert_eq!((full.left(), cached()["blobs"].as_u64()), (vec![true; 3], Some(0)), "the cache goes first");
     full.finish_writer("two disks");
+}
+
+/// A full disk is no reason to take the server away from its clients, but the operator must learn of it.
+#[test]
+fn full_disk_is_named_by_the_checks() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let environment = disk.environment();
+    let registry = Registry::configured_in(&environment, |place| {
+        format!("{}\nhealth: {{storagedriver: {{enabled: true, interval: 100ms, threshold: 1}}}}\n", place.usual())
+    });
+    let (client, config) = (registry.client(), registry.data().with_file_name("config.yml"));
+    client.push_image("team/app", "1", &noise(1, 1000));
+    assert_eq!(client.get("/readyz").text(), "ok\n");
+    let said = "the disk is full: pulls continue; a push";
+    for rule in ["write fail=28 path=.probe-", "write fail=122 path=/data/"] {
+        disk.set(&[rule]);
+        let ready = eventually(rule, || Some(client.get("/readyz")).filter(|ready| ready.text().contains("full")));
+        assert!(ready.status == 200 && ready.text().starts_with(&format!("ok, but {said}")), "{}", ready.text());
+        assert_eq!(client.get("/v2/team/app/manifests/1").status, 200);
+        registry.wait_for_log(said);
+        let url = format!("http://{}", registry.addr());
+        assert!(good(&run(&["health", &url])).starts_with(&format!("ok, but {said}")));
+        let mut check = command(&["check", config.to_str().unwrap()]);
+        check.envs(environment.clone());
+        let checked = run_with(check, "");
+        assert!(stdout(&checked).contains("is valid"), "{}", stderr(&checked));
+        let warning = stderr(&checked);
+        assert!(warning.contains("warning") && warning.contains(said) && warning.contains("data"), "{warning}");
+        disk.heal();
+        eventually("a healthy disk", || (client.get("/readyz").text() == "ok\n").then_some(()));
+        registry.wait_for_log("the disk has free space again");
+    }
 }

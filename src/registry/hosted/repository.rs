@@ -58,6 +58,11 @@ impl HostedRepository {
         Ok(self.store().manifest(&self.name, digest).await?.map(|stored| described(*digest, stored)))
     }
 
+    /// Returns true if the repository has a manifest whose bytes are damaged or gone.
+    pub(in crate::registry) async fn is_damaged(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        Ok(self.store().is_manifest_damaged(&self.name, digest).await?)
+    }
+
     /// Returns a blob. A manifest can be read as a blob too, since clients copy images that way.
     pub(in crate::registry) async fn blob(&self, digest: &Digest) -> Result<Blob, RegistryError> {
         if let Some(stored) = self.stored_blob(digest).await? {

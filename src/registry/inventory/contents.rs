@@ -33,6 +33,8 @@ pub struct TagReport {
     pub digest: Digest,
     /// The media type of the manifest. `None` if the manifest is not stored.
     pub media_type: Option<MediaType>,
+    /// True if the manifest, or one that it names, is stored with wrong bytes, or is lost in a hosted repository.
+    pub is_damaged: bool,
     /// The platforms of the image, where its manifests or configuration state them.
     pub platforms: Vec<Platform>,
     /// The bytes of all content that the stored manifests name. Each digest counts once.
@@ -120,8 +122,9 @@ impl Repository {
         let mut content = TaggedContent::default();
         let manifest = self.stored_manifest(&digest).await?;
         let media_type = manifest.as_ref().map(|held| held.info.media_type.clone());
-        if let Some(held) = manifest {
-            self.read_into(&mut content, &held).await?;
+        match manifest {
+            Some(held) => self.read_into(&mut content, &held).await?,
+            None => content.is_damaged = self.has_lost(&digest).await?,
         }
         // The sizes in a manifest may be anything, so the sums saturate.
         let (mut size, mut held) = (0u64, 0u64);
@@ -129,14 +132,13 @@ impl Repository {
             size = size.saturating_add(*stated);
             held = held.saturating_add(if self.has(digest).await? { *stated } else { 0 });
         }
-        Ok(Some(TagReport { tag, digest, media_type, platforms: content.platforms, size, held, since }))
+        let TaggedContent { is_damaged, platforms, .. } = content;
+        Ok(Some(TagReport { tag, digest, media_type, is_damaged, platforms, size, held, since }))
     }
 
     /// Adds the content that a manifest names, and for an index also the content that its children name.
     async fn read_into(&self, content: &mut TaggedContent, held: &HeldManifest) -> Result<(), RegistryError> {
-        content.sizes.insert(held.info.digest, held.info.size);
-        // A manifest that cannot be parsed is damaged. The next pull of it finds that out.
-        let Ok(manifest) = Manifest::parse(&held.body, Some(&held.info.media_type)) else { return Ok(()) };
+        let Some(manifest) = content.read(held) else { return Ok(()) };
         content.add(manifest.config().into_iter().chain(manifest.layers()));
         if let Some(config) = manifest.config()
             && let Some(platform) = self.platform(&config.digest).await?
@@ -145,9 +147,11 @@ impl Repository {
         }
         for child in manifest.children().iter().take(MOST_CHILDREN) {
             child.platform.iter().for_each(|platform| content.add_platform(platform.clone()));
-            let Some(held) = self.stored_manifest(&child.digest).await? else { continue };
-            content.sizes.insert(child.digest, held.info.size);
-            if let Ok(inner) = Manifest::parse(&held.body, Some(&held.info.media_type)) {
+            let Some(held) = self.stored_manifest(&child.digest).await? else {
+                content.is_damaged |= self.has_lost(&child.digest).await?;
+                continue;
+            };
+            if let Some(inner) = content.read(&held) {
                 content.add(inner.named());
             }
         }
@@ -180,9 +184,19 @@ impl Repository {
 struct TaggedContent {
     sizes: HashMap<Digest, u64>,
     platforms: Vec<Platform>,
+    is_damaged: bool,
 }
 
 impl TaggedContent {
+    /// Parses a stored manifest and counts its size. Returns `None` if its bytes are wrong.
+    fn read(&mut self, held: &HeldManifest) -> Option<Manifest> {
+        self.sizes.insert(held.info.digest, held.info.size);
+        let is_right = Digest::of(held.info.digest.algorithm(), &held.body) == held.info.digest;
+        let manifest = Manifest::parse(&held.body, Some(&held.info.media_type)).ok().filter(|_| is_right);
+        self.is_damaged |= manifest.is_none();
+        manifest
+    }
+
     fn add<'d>(&mut self, descriptors: impl IntoIterator<Item = &'d Descriptor>) {
         let stored = descriptors.into_iter().filter(|descriptor| !descriptor.foreign);
         self.sizes.extend(stored.map(|descriptor| (descriptor.digest, descriptor.size)));

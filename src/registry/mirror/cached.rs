@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::context::MirrorContext;
 use super::negative_cache::Asked;
 use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES, Manifest, MirroredName, Platform, Reference, Tag, Target};
-use crate::registry::answer::{HeldManifest, ManifestInfo};
+use crate::registry::answer::{HeldManifest, ManifestInfo, RemovedTag};
 use crate::registry::error::RegistryError;
 use crate::store::{CacheStore, LinkRecord, StoredBlob};
 
@@ -127,12 +127,19 @@ impl CachedRepository {
         Ok(record.map(|record| (record.digest, UNIX_EPOCH.checked_add(Duration::from_secs(record.seen)))))
     }
 
-    /// Evicts a tag, or a manifest's bytes. The upstream is not asked. Refused unless `storage.delete.enabled`.
-    pub(in crate::registry) async fn evict_manifest(&self, reference: &Reference) -> Result<(), RegistryError> {
+    /// Evicts a tag, or a manifest's bytes. Returns the removed tags. The upstream is not asked. Refused unless
+    /// `storage.delete.enabled`.
+    pub(in crate::registry) async fn evict_manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<Vec<RemovedTag>, RegistryError> {
         self.context.check_deletion()?;
+        let mut removed = Vec::new();
         self.forget_notes(Asked::Manifest(reference.clone())).await;
         let evicted = match reference {
             Reference::Tag(tag) => {
+                let record = self.store().tag(&self.name, tag).await.unwrap_or_default();
+                removed.extend(record.map(|record| RemovedTag { tag: tag.clone(), digest: record.digest }));
                 self.store().unlist(&self.name, tag).await?;
                 self.store().untag(&self.name, tag).await?
             }
@@ -143,7 +150,7 @@ impl CachedRepository {
             }
         };
         if evicted {
-            return Ok(());
+            return Ok(removed);
         }
         Err(RegistryError::ManifestUnknown {
             repository: self.name.to_string(),

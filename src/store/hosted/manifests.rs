@@ -92,6 +92,17 @@ impl HostedStore {
         self.backend.run("read", &key, move |driver| manifest_file::read(driver, &repository, &digest)).await
     }
 
+    /// Returns true if the repository has a manifest, but not the bytes of its digest.
+    pub async fn is_manifest_damaged(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StoreError> {
+        let key = layout::revision(repository, digest);
+        let (repository, digest) = (repository.clone(), *digest);
+        let look = move |driver: &dyn Driver| {
+            let is_linked = links::manifest_content(driver, &repository, &digest)?.is_some();
+            Ok(is_linked && manifest_file::read(driver, &repository, &digest)?.is_none())
+        };
+        self.backend.run("read", &key, look).await
+    }
+
     /// Returns the digest that the bytes of a manifest lie under; `None` if the repository does not hold the manifest.
     pub async fn revision(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, StoreError> {
         let key = layout::revision(repository, digest);

@@ -30,9 +30,10 @@ enum Remnant {
 }
 
 /// The outcome of one step of a deletion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Swept {
-    Done,
+    /// These tags were removed.
+    Done(Vec<Tag>),
     /// Another caller has finished the deletion, and the manifest was pushed again.
     PushedAgain,
 }
@@ -107,14 +108,14 @@ impl HostedStore {
         Ok(true)
     }
 
-    /// Removes a manifest under all its digests, and every tag that names it. Returns false if there was none. Takes the lock as
-    /// [`HostedStore::untag`] does, and takes it again for each few tags.
+    /// Removes a manifest under all its digests, and every tag that names it. Returns these tags; `None` if there was no such
+    /// manifest. Takes the lock as [`HostedStore::untag`] does, and takes it again for each few tags.
     pub async fn delete_manifest(
         &self,
         lock: RepositoryLock,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Vec<Tag>>, StoreError> {
         let known = self.revision(repository, digest).await?;
         let content = known.unwrap_or(*digest);
         let (key, name) = (layout::revision(repository, &content), repository.clone());
@@ -128,8 +129,9 @@ impl HostedStore {
         };
         let (was_there, trash) = self.backend.run("remove", &key, unlink).await?;
         self.remove_trash(trash).await;
-        self.finish_deletion(repository, &content).await?;
-        Ok(was_there && known.is_some())
+        let mut tags = self.finish_deletion(repository, &content).await?;
+        tags.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        Ok((was_there && known.is_some()).then_some(tags))
     }
 
     /// Waits for the lock of a repository, and until no deletion of this manifest is unfinished.
@@ -170,11 +172,12 @@ impl HostedStore {
     }
 
     /// Removes what a deleted manifest has left: its tags, and its links under other digests. Several callers may do so at once.
-    async fn finish_deletion(&self, repository: &RepositoryName, content: &Digest) -> Result<(), StoreError> {
-        let mut failed = None;
+    /// Returns the tags that this caller has removed.
+    async fn finish_deletion(&self, repository: &RepositoryName, content: &Digest) -> Result<Vec<Tag>, StoreError> {
+        let (mut failed, mut removed) = (None, Vec::new());
         for remnants in self.remnants(repository, content).await?.chunks(STEP) {
             match self.sweep(repository, content, remnants.to_vec()).await {
-                Ok(Swept::Done) => {}
+                Ok(Swept::Done(tags)) => removed.extend(tags),
                 Ok(Swept::PushedAgain) => break,
                 // The others are removed all the same.
                 Err(error) => failed = failed.or(Some(error)),
@@ -190,7 +193,7 @@ impl HostedStore {
             Ok(trash)
         };
         self.remove_trash(self.backend.run("remove", &deleted, forget).await?).await;
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(removed), Err)
     }
 
     /// Returns what a deleted manifest has left. Looks at every tag, without the lock.
@@ -219,10 +222,11 @@ impl HostedStore {
             if links::read(driver, &layout::revision_link(&name, &content))?.is_some() {
                 return Ok((Swept::PushedAgain, trash));
             }
-            for remnant in &remnants {
-                remove_remnant(driver, &name, (&content, remnant), &mut trash)?;
+            let mut tags = Vec::new();
+            for remnant in remnants {
+                tags.extend(remove_remnant(driver, &name, (&content, remnant), &mut trash)?);
             }
-            Ok((Swept::Done, trash))
+            Ok((Swept::Done(tags), trash))
         };
         let (swept, trash) = self.backend.run("remove", &key, sweep).await?;
         self.remove_trash(trash).await;
@@ -250,24 +254,24 @@ fn unlink_manifest(
     }
 }
 
+/// Removes a remnant. Returns it if it was a tag that still named the manifest.
 fn remove_remnant(
     driver: &dyn Driver,
     name: &RepositoryName,
-    (content, remnant): (&Digest, &Remnant),
+    (content, remnant): (&Digest, Remnant),
     trash: &mut Trash,
-) -> io::Result<()> {
+) -> io::Result<Option<Tag>> {
     match remnant {
         Remnant::Tag(tag) => {
-            if links::read(driver, &layout::tag_current(name, tag))? == Some(*content) {
-                untag(driver, name, tag, trash)?;
-            }
+            let names_it = links::read(driver, &layout::tag_current(name, &tag))? == Some(*content);
+            Ok(if names_it && untag(driver, name, &tag, trash)? { Some(tag) } else { None })
         }
         Remnant::Link(digest) => {
-            remove_records(driver, name, digest)?;
-            trash.take(driver, &layout::revision(name, digest))?;
+            remove_records(driver, name, &digest)?;
+            trash.take(driver, &layout::revision(name, &digest))?;
+            Ok(None)
         }
     }
-    Ok(())
 }
 
 fn remove_records(driver: &dyn Driver, name: &RepositoryName, digest: &Digest) -> io::Result<()> {

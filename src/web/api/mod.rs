@@ -14,7 +14,7 @@ mod dispatch;
 
 pub(super) use dispatch::answer;
 pub use fills::{FillList, FillState, FillStatus};
-pub use images::DeletedImage;
+pub use images::{DeletedImage, NamedManifest};
 pub use repositories::{RepositoryEntry, RepositoryList, StoredTags, TagEntry};
 pub use upstreams::{BudgetStatus, CircuitStatus, EndpointStatus, UpstreamList, UpstreamStatus};
 pub use usage::{

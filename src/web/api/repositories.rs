@@ -45,6 +45,7 @@ pub struct StoredTags {
 ///   "tag": "3.20",
 ///   "digest": "sha256:…",
 ///   "media_type": "application/vnd.oci.image.index.v1+json",
+///   "damaged": false,
 ///   "platforms": ["linux/amd64", "linux/arm64"],
 ///   "size": 3645120,
 ///   "held": 3645120,
@@ -57,6 +58,9 @@ pub struct TagEntry {
     pub digest: String,
     /// The media type of the manifest; `null` if the manifest is not stored.
     pub media_type: Option<String>,
+    /// True if the manifest, or one that it names, has wrong bytes on the disk, or is lost in a hosted repository.
+    #[serde(default)]
+    pub damaged: bool,
     /// The platforms that the image runs on, as far as the stored manifests tell.
     pub platforms: Vec<String>,
     /// The size of the stored manifests and of all content that they name, each digest counted once. If one platform of an index
@@ -106,6 +110,7 @@ impl From<&TagReport> for TagEntry {
             tag: report.tag.as_str().to_owned(),
             digest: report.digest.to_string(),
             media_type: report.media_type.as_ref().map(ToString::to_string),
+            damaged: report.is_damaged,
             platforms: report.platforms.iter().map(ToString::to_string).collect(),
             size: report.size,
             held: report.held,

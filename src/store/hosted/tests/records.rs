@@ -187,7 +187,10 @@ async fn record_that_cannot_be_removed_fails_no_deletion(fixture: Fixture) {
         assert!(pull(&fixture.store).await);
         faulty.fail(&["remove", "remove_tree", "move_tree"], records, io::ErrorKind::PermissionDenied);
         assert!(untag(&fixture.store).await, "{records}");
-        assert!(fixture.store.delete_manifest(fixture.alone(&app).await, &app, &digest).await.unwrap(), "{records}");
+        assert!(
+            fixture.store.delete_manifest(fixture.alone(&app).await, &app, &digest).await.unwrap().is_some(),
+            "{records}"
+        );
         assert_eq!(fixture.store.manifest(&app, &digest).await.unwrap().map(|found| found.body), None);
         assert!(fixture.store.remove_repository(fixture.alone(&other).await, &other).await.unwrap(), "{records}");
         assert!(!fixture.store.exists(&other).await.unwrap());
