@@ -298,7 +298,7 @@ impl Metrics {
             stale_answers: counters(
                 r,
                 "entrepot_stale_answers_total",
-                "Manifests answered from stored content because the upstream did not answer",
+                "Manifests and lists answered from the cache although the upstream has not confirmed them: it does not answer, or few pulls are left",
                 &["upstream"],
             ),
             first_byte: histograms(

@@ -6,7 +6,7 @@ use super::answer::{Found, HeldManifest, ManifestInfo, PageRequest, RemovedTag};
 use super::blob::Blob;
 use super::error::RegistryError;
 use super::hosted::{Condition, HostedRepository};
-use super::mirror::{CachedRepository, MirrorRepository};
+use super::mirror::{Asked, CachedRepository, MirrorRepository};
 use crate::oci::{ByteRange, Digest, Reference, ReferrersPage, ReferrersQuery, Target};
 use crate::store::{Page, StoredBlob};
 
@@ -36,7 +36,8 @@ impl Repository {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?.info)),
             Self::Mirror(mirror) => {
-                let found = mirror.for_client(mirror.head_manifest(reference)).await?;
+                let found =
+                    mirror.for_client(Asked::Manifest(reference.clone()), mirror.head_manifest(reference)).await?;
                 // Clients ask for a tag with HEAD and then read by digest. A HEAD of a digest reads nothing.
                 if matches!(reference, Reference::Tag(_)) {
                     mirror.note_pull(reference);
@@ -52,7 +53,7 @@ impl Repository {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.manifest(reference).await?)),
             Self::Mirror(mirror) => {
-                let found = mirror.for_client(mirror.manifest(reference)).await?;
+                let found = mirror.for_client(Asked::Manifest(reference.clone()), mirror.manifest(reference)).await?;
                 mirror.note_pull(reference);
                 Ok(found)
             }
@@ -64,7 +65,7 @@ impl Repository {
     pub async fn head_blob(&self, digest: &Digest) -> Result<Found<Option<u64>>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.blob(digest).await?.size())),
-            Self::Mirror(mirror) => mirror.for_client(mirror.head_blob(digest)).await,
+            Self::Mirror(mirror) => mirror.for_client(Asked::Blob(*digest), mirror.head_blob(digest)).await,
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }
@@ -73,7 +74,7 @@ impl Repository {
     pub async fn blob(&self, digest: &Digest, range: Option<ByteRange>) -> Result<Found<Blob>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.blob(digest).await?)),
-            Self::Mirror(mirror) => mirror.for_client(mirror.blob(digest, range)).await,
+            Self::Mirror(mirror) => mirror.for_client(Asked::Blob(*digest), mirror.blob(digest, range)).await,
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }
@@ -82,7 +83,7 @@ impl Repository {
     pub async fn tags(&self, page: &PageRequest) -> Result<Found<Page<String>>, RegistryError> {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.tags(page).await?)),
-            Self::Mirror(mirror) => mirror.for_client(mirror.tags(page)).await,
+            Self::Mirror(mirror) => mirror.for_client(Asked::Tags, mirror.tags(page)).await,
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),
         }
     }
@@ -92,7 +93,8 @@ impl Repository {
         match self {
             Self::Hosted(hosted) => Ok(Found::hosted(hosted.referrers(query).await?)),
             Self::Mirror(mirror) => {
-                let found = mirror.for_client(mirror.referrers(&query.subject)).await?;
+                let found =
+                    mirror.for_client(Asked::Referrers(query.subject), mirror.referrers(&query.subject)).await?;
                 Ok(found.map(|all| Arc::unwrap_or_clone(all).cut(query)))
             }
             Self::Unconfigured(cached) => Err(not_mirrored(cached)),

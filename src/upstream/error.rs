@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::failed_server::FailedServer;
+use super::words::UpstreamWords;
 use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES};
 use crate::outbound::{self, PLAIN_HTTP, SendError};
 
@@ -21,17 +22,22 @@ pub enum BuildError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// 401 or 403, after our own token exchange. `detail` names the server that refused and gives advice.
-    #[error("upstream {upstream} refused with {status}: {detail}")]
-    Denied { upstream: HostName, status: u16, detail: String },
+    #[error("upstream {upstream} refused with {status}: {detail}{}", quoted(.said.as_ref()))]
+    Denied { upstream: HostName, status: u16, detail: String, said: Option<UpstreamWords> },
     /// 404.
     #[error("the upstream does not have it")]
     NotFound,
     /// 429.
-    #[error("{host} answered 429, too many requests: {}{}", .limited.advice(), wait(*.retry_after))]
-    TooManyRequests { host: FailedServer, limited: LimitedBy, retry_after: Option<Duration> },
+    #[error("{host} answered 429, too many requests: {}{}{}", .limited.advice(), wait(*.retry_after), quoted(.said.as_ref()))]
+    TooManyRequests {
+        host: FailedServer,
+        limited: LimitedBy,
+        retry_after: Option<Duration>,
+        said: Option<UpstreamWords>,
+    },
     /// 5xx, or another unexpected status.
-    #[error("{host} answered {status}: the fault is there, or in the configured endpoint")]
-    Status { host: FailedServer, status: u16, retry_after: Option<Duration> },
+    #[error("{host} answered {status}: the fault is there, or in the configured endpoint{}", quoted(.said.as_ref()))]
+    Status { host: FailedServer, status: u16, retry_after: Option<Duration>, said: Option<UpstreamWords> },
     /// The answer is not that of this registry: a proxy, a captive portal or another registry gave it. It says nothing about
     /// the content.
     #[error("{host}: {reason}")]
@@ -140,6 +146,18 @@ impl UpstreamError {
         self.with_server(FailedServer::gives_tokens)
     }
 
+    /// Returns the error with the words of the answer that it comes from.
+    pub(in crate::upstream) fn saying(mut self, words: Option<UpstreamWords>) -> Self {
+        match (&mut self, words) {
+            (Self::Denied { said, .. } | Self::TooManyRequests { said, .. } | Self::Status { said, .. }, words) => {
+                *said = words;
+            }
+            (Self::Foreign { reason, .. }, Some(words)) => reason.push_str(&quoted(Some(&words))),
+            _ => {}
+        }
+        self
+    }
+
     fn with_server(mut self, change: impl FnOnce(&mut FailedServer)) -> Self {
         match &mut self {
             Self::TooManyRequests { host, .. }
@@ -224,6 +242,10 @@ fn again(retry_in: Duration) -> String {
         Duration::ZERO => "by one request now".to_owned(),
         left => format!("in {}", humantime::format_duration(Duration::from_secs(left.as_secs().max(1)))),
     }
+}
+
+fn quoted(words: Option<&UpstreamWords>) -> String {
+    words.map(|words| format!("; {words}")).unwrap_or_default()
 }
 
 fn wait(retry_after: Option<Duration>) -> String {

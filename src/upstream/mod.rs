@@ -5,6 +5,7 @@
 //! or hold a whole blob in memory.
 
 mod failed_server;
+mod words;
 mod error;
 mod cause;
 mod header;
@@ -25,3 +26,4 @@ pub use endpoint::{BudgetReport, Challenge, CircuitState, EndpointId, HealthRepo
 pub use error::{BuildError, LimitedBy, UpstreamError};
 pub use failed_server::FailedServer;
 pub use login::{ClientLogin, FileError, Files, client_login};
+pub use words::UpstreamWords;

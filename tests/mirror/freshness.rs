@@ -167,11 +167,31 @@ fn upstream_errors_are_passed_on_with_staleif_never() {
         for _ in 0..2 {
             let refused = get(&mirror);
             assert_eq!((refused.status, refused.header("warning")), (*status, None), "{what}: {}", refused.text());
+            let key = "the cached copy, which was confirmed 21m ";
+            let text = refused.text();
+            assert!(text.contains(key) && text.contains("mirror.upstreams.docker.io.staleif is `never`"), "{text}");
             assert_eq!(mirror.client().head(&manifest("library/app", "1")).status, *status, "{what}");
             let wait = refused.header("retry-after");
             assert!(*what != "429" || wait == Some("17"), "{wait:?}");
         }
     }
+}
+
+/// The client is told before the upstream request ends.
+#[test]
+fn wait_of_a_client_that_ends_names_staleif() {
+    let upstream = Upstream::start();
+    upstream.image("library/app", "1", &[b"old"]);
+    let mirror = mirror_with(&upstream, ", staleif: never, clientwait: 500ms", "");
+    get(&mirror);
+    upstream.fault("*", "", Fault::Hang);
+    make(&mirror, OLD);
+    let refused = get(&mirror);
+    assert_eq!(refused.status, 504);
+    assert!(refused.text().contains("mirror.upstreams.docker.io.staleif is `never`"), "{}", refused.text());
+    let uncached = mirror.client().get(&manifest("library/app", "2"));
+    assert!(uncached.status == 504 && !uncached.text().contains("staleif"), "{}", uncached.text());
+    upstream.heal();
 }
 
 #[test]
@@ -186,6 +206,8 @@ fn content_older_than_the_maximum_age_is_not_served_stale() {
     make(&mirror, Duration::from_secs(3600));
     let refused = get(&mirror);
     assert_eq!((refused.status, refused.code().as_str()), (503, "UNAVAILABLE"));
+    let key = "mirror.upstreams.docker.io.stalemax is 1h: a longer time would serve it";
+    assert!(refused.text().contains(key), "{}", refused.text());
     upstream.back();
     assert_eq!(cache(&get(&mirror)), "revalidated");
 }

@@ -112,6 +112,8 @@ fn list_ages_like_a_tag() {
             assert!(stale.header("link").is_some());
             assert!(stale.header("warning").unwrap().contains(words), "{fault:?}");
         }
+        let metrics = mirror.client().get("/metrics").text();
+        assert!(metrics.contains("entrepot_stale_answers_total{upstream=\"docker.io\"} 2"), "lists count: {fault:?}");
         upstream.heal();
     }
 }
@@ -152,7 +154,9 @@ fn old_list_is_an_error_with_staleif_never() {
                 503
             }
         };
-        assert_eq!(list(&mirror).status, status);
+        let refused = list(&mirror);
+        assert_eq!(refused.status, status);
+        assert!(refused.text().contains("mirror.upstreams.docker.io.staleif is `never`"), "{}", refused.text());
         upstream.heal();
     }
 }

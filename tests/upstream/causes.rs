@@ -127,6 +127,29 @@ fn failure_of_a_token_server_is_not_charged_to_the_registry() {
     }
 }
 
+/// The log promises cached content only where there is some that may be served.
+#[test]
+fn silence_is_logged_with_the_fate_of_the_requests() {
+    for (kept, keys, logged) in [
+        (false, "", "this content is not cached, so requests for it fail"),
+        (true, "", "cached content is served as it is"),
+        (true, ", staleif: never", "mirror.upstreams.docker.io.staleif is `never`"),
+        (true, ", stalemax: 30m", "mirror.upstreams.docker.io.stalemax is 30m"),
+    ] {
+        let upstream = Upstream::start();
+        upstream.image(NAME, "1", &[b"x"]);
+        let mirror = mirror_with(&upstream, keys, "");
+        if kept {
+            assert_eq!(mirror.client().get(&manifest(NAME, "1")).status, 200);
+            age(&mirror, NAME, "_tags/1", OLD);
+        }
+        upstream.fault("*", "", Fault::Status(500));
+        mirror.client().get(&manifest(NAME, "1"));
+        let line = mirror.wait_for_log("answers with an error; ");
+        assert!(line.contains(logged), "{kept} {keys}: {line}");
+    }
+}
+
 /// A tag is cached, and the token of its repository has expired.
 #[test]
 fn old_tag_names_the_token_server_that_failed() {

@@ -10,3 +10,4 @@ mod hints;
 mod proxies;
 mod secrets;
 mod tls;
+mod words;

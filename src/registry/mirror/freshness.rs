@@ -129,11 +129,15 @@ impl MirrorRepository {
 
     /// Returns the upstream's answer if it comes within [`PATIENCE`].
     pub(super) async fn briefly<T>(&self, asked: Asked, answer: impl Future<Output = T>) -> Option<T> {
-        let (question, began) = (self.question(asked), self.cached.context.machine.clock.moment());
+        let (question, began) = (self.question(asked.clone()), self.cached.context.machine.clock.moment());
         let answer = tokio::time::timeout(PATIENCE, answer).await.ok();
         // A question that was answered meanwhile is not silent: the link may be slow to bring the changed content.
-        if answer.is_none() && !self.remote.has_answered_since(&question, began) {
-            self.remote.silent(&question, PATIENCE);
+        if answer.is_none()
+            && !self.remote.has_answered_since(&question, began)
+            && let Some(statement) = self.remote.silent(&question)
+        {
+            let error = format!("no answer within {}", humantime::format_duration(PATIENCE));
+            self.warn_of_silence(asked, &statement, &error).await;
         }
         answer
     }

@@ -143,7 +143,7 @@ impl MirrorRepository {
         match head {
             Ok(head) if head.digest.is_some() => self.note_freshness(asked, head.stale.as_deref()),
             Ok(_) => {}
-            Err(error) => self.note_error(asked, error),
+            Err(error) => self.note_error(asked, error).await,
         }
         let learnt = match (reference, head) {
             (Reference::Tag(tag), Ok(head)) => self.learn_tag(tag, head).await,
@@ -231,7 +231,7 @@ impl MirrorRepository {
             match fetched {
                 Ok(fetched) => mirror.keep(&asked, fetched).await,
                 Err(error) => {
-                    mirror.note_error(Asked::Manifest(asked.clone()), &error);
+                    mirror.note_error(Asked::Manifest(asked.clone()), &error).await;
                     mirror.forget_absent_tag(&asked, &error).await;
                     Err(failed(error))
                 }

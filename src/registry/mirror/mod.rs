@@ -3,7 +3,8 @@
 //! In reading order: the memory of absent content (`negative_cache`), the questions without an answer (`silence`), an
 //! upstream and whether it answers (`remote`), questions that run once for all waiters (`flights`), the parts that all
 //! mirrored repositories share (`context`), stored content, which needs no upstream (`cached`), a repository with its
-//! upstream (`repository`), the age of content (`freshness`), and then its blobs, manifests, tags and referrers.
+//! upstream (`repository`), the copy that may be served instead of an answer (`fallback`), the age of content
+//! (`freshness`), and then its blobs, manifests, tags and referrers.
 
 mod negative_cache;
 mod silence;
@@ -13,6 +14,7 @@ mod pull_log;
 mod context;
 mod cached;
 mod repository;
+mod fallback;
 mod freshness;
 mod tags;
 mod pulls;
@@ -29,6 +31,6 @@ pub(super) use blobs::JoinedFill;
 pub(super) use context::MirrorContext;
 pub(super) use flights::Flights;
 pub(super) use following::Confirmed;
-pub(super) use negative_cache::NegativeCache;
+pub(super) use negative_cache::{Asked, NegativeCache};
 pub(super) use pull_log::PullLog;
 pub(super) use remote::Remote;

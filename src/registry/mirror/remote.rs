@@ -1,6 +1,5 @@
 //! An upstream as the registry sees it: the time for which its answers are trusted, and whether it answers at all.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -39,27 +38,17 @@ impl Remote {
         }
     }
 
-    /// Notes that a question failed: it was not answered, or with 429 or 5xx, or with content that cannot be used.
-    pub fn failed(&self, question: &UpstreamQuestion, error: &UpstreamError) {
-        if self.silences.failed(question, error)
-            && let Some(statement) = FailureCause::statement_of(error, self.upstream.name().as_str())
-        {
-            self.warn_of_silence(question, &statement, error);
-        }
+    /// Notes that a question failed: it was not answered, or with 429 or 5xx, or with content that cannot be used. Returns a
+    /// statement about the failure if the upstream was not silent before, and may be now.
+    pub fn failed(&self, question: &UpstreamQuestion, error: &UpstreamError) -> Option<String> {
+        let begins = self.silences.failed(question, error);
+        begins.then(|| FailureCause::statement_of(error, self.upstream.name().as_str())).flatten()
     }
 
-    /// Notes that no answer to a question came within `waited`.
-    pub fn silent(&self, question: &UpstreamQuestion, waited: Duration) {
-        if self.silences.silent(question) {
-            let (statement, error) =
-                (FailureCause::Timeout.statement(self.upstream.name().as_str()), humantime::format_duration(waited));
-            self.warn_of_silence(question, &statement, &format!("no answer within {error}"));
-        }
-    }
-
-    fn warn_of_silence(&self, question: &UpstreamQuestion, statement: &str, error: &dyn fmt::Display) {
-        let upstream = self.upstream.name();
-        tracing::warn!(%upstream, %question, %error, "{statement}; cached content is served as it is");
+    /// Notes that no answer to a question came in time. Returns a statement as [`Self::failed`] does.
+    pub fn silent(&self, question: &UpstreamQuestion) -> Option<String> {
+        let begins = self.silences.silent(question);
+        begins.then(|| FailureCause::Timeout.statement(self.upstream.name().as_str()))
     }
 
     /// Returns true if the upstream has answered this question at or after `moment`.

@@ -119,15 +119,6 @@ impl MirrorRepository {
         }
     }
 
-    /// Notes whether an error is an answer to a question, or a failure to answer it.
-    pub(super) fn note_error(&self, asked: Asked, error: &UpstreamError) {
-        if is_answer(error) {
-            self.note_answer(asked);
-        } else {
-            self.remote.failed(&self.question(asked), error);
-        }
-    }
-
     /// Returns true if the upstream has said lately that this content is absent.
     pub(super) async fn is_absent(&self, asked: Asked) -> bool {
         self.cached.context.negative.is_absent(self.name().clone(), asked, self.remote.negative_ttl).await
@@ -147,19 +138,6 @@ impl MirrorRepository {
 
     pub(super) async fn note_unkept(&self, asked: Asked) {
         self.cached.context.negative.note_unkept(self.name().clone(), asked).await;
-    }
-
-    /// Awaits an answer for a client, for a limited time. The question to the upstream goes on, so that the answer is cached,
-    /// and the next request joins it.
-    pub(in crate::registry) async fn for_client<T>(
-        &self,
-        answer: impl Future<Output = Result<T, RegistryError>>,
-    ) -> Result<T, RegistryError> {
-        let waited = self.remote.patience;
-        tokio::time::timeout(waited, answer).await.unwrap_or_else(|_| {
-            let host = self.upstream().as_str().into();
-            Err(RegistryError::upstream(&UpstreamError::Slow { host, waited }, self.upstream()))
-        })
     }
 
     /// Awaits an answer about a blob, unless the upstream has said lately that the blob is absent.

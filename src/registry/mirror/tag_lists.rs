@@ -111,7 +111,7 @@ impl MirrorRepository {
     ) -> Result<T, UpstreamError> {
         match &answer {
             Ok(_) => self.note_answer(asked.clone()),
-            Err(error) => self.note_error(asked.clone(), error),
+            Err(error) => self.note_error(asked.clone(), error).await,
         }
         self.note_absence(asked, &answer).await;
         answer

@@ -118,9 +118,9 @@ impl Upstream {
                 if followed.as_ref().map_or(true, |response| !response.status.is_success()) {
                     endpoint.health().count_failure(FailureCause::Redirect);
                 }
-                let mut response = followed?;
-                let vouched = self.is_vouched(endpoint, &request, &mut response).await?;
-                Reply { response, endpoint, vouched }
+                let mut reply = Reply { response: followed?, endpoint, vouched: false, said: None };
+                self.weigh(&request, &mut reply).await?;
+                reply
             }
             None => self.ask_for_link(endpoint, &request).await?,
         };

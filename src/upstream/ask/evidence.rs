@@ -5,16 +5,18 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::request::{UpstreamRequest, means_unsupported};
+use super::request::{Reply, UpstreamRequest, means_unsupported};
 use crate::outbound::{Hop, Request, Response};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, RequestKind};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::failed_server::FailedServer;
+use crate::upstream::words::UpstreamWords;
 
 /// A registry's answers carry it (distribution's API).
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -25,14 +27,50 @@ const MAX_PING: usize = 4 << 10;
 /// The most time for which such a body is waited for, as a whole. The errors of registries are short, and all requests for the
 /// same content wait with this one.
 const LONGEST_READ: Duration = Duration::from_secs(5);
+/// The most time for which the words of an error are waited for. They explain the error, and decide nothing.
+const WORDS_WAIT: Duration = Duration::from_secs(2);
 
 impl Upstream {
-    /// Returns true if a registry gave this answer to a GET. It may read the body of an error.
-    pub(super) async fn is_vouched(
+    /// Decides whether a registry gave an answer, and notes the words of an error. It may read the body of an error.
+    pub(super) async fn weigh(
+        &self,
+        request: &UpstreamRequest<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), UpstreamError> {
+        let mut read = None;
+        reply.vouched = self.is_vouched(reply.endpoint, request, &mut reply.response, &mut read).await?;
+        self.hear(request, reply, read).await;
+        Ok(())
+    }
+
+    /// Notes the words of an error. `read` is its body, if it has been read. No words are noted that contain the password.
+    pub(super) async fn hear(&self, request: &UpstreamRequest<'_>, reply: &mut Reply<'_>, read: Option<Bytes>) {
+        let response = &mut reply.response;
+        let is_error = response.status.is_client_error() || response.status.is_server_error();
+        if !is_error || request.method == Method::HEAD || response.status == StatusCode::RANGE_NOT_SATISFIABLE {
+            return;
+        }
+        let body = match read {
+            Some(body) => Some(body),
+            None if is_json(response) => response.body.start(MAX_ERROR, WORDS_WAIT).await.ok().flatten(),
+            None => None,
+        };
+        let Some(words) = body.and_then(|body| UpstreamWords::of_error(&body)) else { return };
+        // The password was not sent to an endpoint that has asked for none.
+        let login = match reply.endpoint.scheme() {
+            Some(_) => self.account.login().await,
+            None => None,
+        };
+        reply.said = (!login.is_some_and(|login| login.is_in(words.as_str()))).then_some(words);
+    }
+
+    /// Returns true if a registry gave this answer to a GET. It may read the body of an error into `read`.
+    async fn is_vouched(
         &self,
         endpoint: &Endpoint,
         request: &UpstreamRequest<'_>,
         response: &mut Response,
+        read: &mut Option<Bytes>,
     ) -> Result<bool, UpstreamError> {
         if !request.is_claim(response.status) {
             return Ok(true);
@@ -40,7 +78,7 @@ impl Upstream {
         if request.method == Method::HEAD {
             return Ok(has_registry_headers(response));
         }
-        if is_of_registry(response).await? {
+        if is_of_registry(response, read).await? {
             return Ok(true);
         }
         // Registries answer unknown routes in any form, so their `/v2/` tells whether this is one.
@@ -60,7 +98,7 @@ impl Upstream {
             return body.is_ok_and(|body| body.is_some_and(|body| is_object(&body)));
         }
         matches!(response.status, StatusCode::OK | StatusCode::UNAUTHORIZED)
-            && is_of_registry(&mut response).await.unwrap_or(false)
+            && is_of_registry(&mut response, &mut None).await.unwrap_or(false)
     }
 }
 
@@ -81,6 +119,11 @@ pub(super) fn is_page(response: &Response) -> bool {
     ["text/html", "application/xhtml"].iter().any(|page| kind.trim_start().starts_with(page))
 }
 
+/// Returns true if the body is labelled as JSON.
+fn is_json(response: &Response) -> bool {
+    response.header(&CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase().contains("json")
+}
+
 fn has_registry_headers(response: &Response) -> bool {
     if response.headers.contains_key(&API_VERSION) {
         return true;
@@ -90,7 +133,7 @@ fn has_registry_headers(response: &Response) -> bool {
 
 /// Returns true if a registry gave this answer. The JSON of a 404 must say that content is absent: a registry answers 404 with
 /// other codes too, such as UNSUPPORTED for a path that it does not serve.
-async fn is_of_registry(response: &mut Response) -> Result<bool, UpstreamError> {
+async fn is_of_registry(response: &mut Response, read: &mut Option<Bytes>) -> Result<bool, UpstreamError> {
     let is_marked = has_registry_headers(response);
     let is_absence = response.status == StatusCode::NOT_FOUND;
     if is_marked && !is_absence {
@@ -102,6 +145,7 @@ async fn is_of_registry(response: &mut Response) -> Result<bool, UpstreamError> 
         Err(_) if is_marked => return Ok(true),
         Err(error) => return Err(error.into()),
     };
+    *read = Some(body.clone());
     match is_registry_error(&body) {
         true => Ok(!is_absence || says_absent(&body)),
         false => Ok(is_marked),

@@ -54,7 +54,12 @@ impl Observer for Observed<'_> {
 impl Upstream {
     /// Returns the response if its status says that it contains the requested content. Otherwise returns the error that
     /// the status means.
-    pub(super) fn judge(&self, reply: Reply<'_>) -> Result<Response, UpstreamError> {
+    pub(super) fn judge(&self, mut reply: Reply<'_>) -> Result<Response, UpstreamError> {
+        let said = reply.said.take();
+        self.meaning(reply).map_err(|error| error.saying(said))
+    }
+
+    fn meaning(&self, reply: Reply<'_>) -> Result<Response, UpstreamError> {
         let (server, response) = (reply.server(), reply.response);
         let host = server.clone();
         let (status, retry_after) = (response.status.as_u16(), self.retry_after(&response));
@@ -74,9 +79,9 @@ impl Upstream {
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 let limited = if response.redirected { LimitedBy::Other } else { LimitedBy::Registry };
-                Err(UpstreamError::TooManyRequests { host, limited, retry_after })
+                Err(UpstreamError::TooManyRequests { host, limited, retry_after, said: None })
             }
-            _ => Err(UpstreamError::Status { host, status, retry_after }),
+            _ => Err(UpstreamError::Status { host, status, retry_after, said: None }),
         }
     }
 
@@ -92,9 +97,9 @@ impl Upstream {
         let _probe = health.begin(request.repository)?;
         let began = self.clock.moment();
         match self.exchange(endpoint, request).await {
-            Ok((response, took, vouched)) => {
-                self.note(endpoint, request, &response, took);
-                Ok(Reply { response, endpoint, vouched })
+            Ok((reply, took)) => {
+                self.note(endpoint, request, &reply.response, took);
+                Ok(reply)
             }
             Err(error) => {
                 let mut error = error.reached_from(&endpoint.host());
@@ -127,13 +132,13 @@ impl Upstream {
     }
 
     /// Sends the request, and sends it again if the answer is for another registry than this upstream. Returns the final
-    /// response, the time until its head arrived, and whether a registry gave it. An endpoint's answer to a GET counts only
+    /// reply, and the time until its head arrived. An endpoint's answer to a GET counts only
     /// if a registry gave it; the target of a redirect may be any server.
-    async fn exchange(
+    async fn exchange<'a>(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &'a Endpoint,
         request: &UpstreamRequest<'_>,
-    ) -> Result<(Response, Duration, bool), UpstreamError> {
+    ) -> Result<(Reply<'a>, Duration), UpstreamError> {
         let sent = endpoint.namespace().is_sent();
         let parameter = if sent { Parameter::Namespace } else { Parameter::Absent };
         let (mut response, mut took) = self.exchange_once(endpoint, request, parameter).await?;
@@ -149,14 +154,16 @@ impl Upstream {
             (response, took) = again;
             verdict = endpoint.namespace().judge(&response, sent, true);
         }
+        let mut reply = Reply { response, endpoint, vouched: false, said: None };
         if let NamespaceVerdict::Foreign(reason) = verdict {
-            return Err(UpstreamError::Foreign { host: endpoint.host().into(), reason });
+            self.hear(request, &mut reply, None).await;
+            return Err(UpstreamError::Foreign { host: endpoint.host().into(), reason }.saying(reply.said));
         }
-        let vouched = self.is_vouched(endpoint, request, &mut response).await?;
-        if !vouched && !response.redirected && request.method != Method::HEAD {
-            return Err(foreign(&response, endpoint.host().into()));
+        self.weigh(request, &mut reply).await?;
+        if !reply.vouched && !reply.response.redirected && request.method != Method::HEAD {
+            return Err(foreign(&reply.response, endpoint.host().into()).saying(reply.said));
         }
-        Ok((response, took, vouched))
+        Ok((reply, took))
     }
 
     /// Sends the request, and sends it again with better credentials if the endpoint wants them. Returns the final
@@ -197,7 +204,7 @@ impl Upstream {
         // A registry without the referrers API may say so by 501.
         if status.is_server_error() && (response.redirected || !request.is_claim(status)) {
             let host = FailedServer::answering_for(response.body.host(), &host);
-            let error = UpstreamError::Status { host, status: status.as_u16(), retry_after };
+            let error = UpstreamError::Status { host, status: status.as_u16(), retry_after, said: None };
             health.failed(repository, &error, FailureScope::Repository, took);
         } else {
             let is_throttle = status == StatusCode::TOO_MANY_REQUESTS && !response.redirected;

@@ -9,6 +9,7 @@ use crate::outbound::{Response, Url};
 use crate::upstream::endpoint::{Endpoint, RequestKind};
 use crate::upstream::failed_server::FailedServer;
 use crate::upstream::header;
+use crate::upstream::words::UpstreamWords;
 
 /// A request that any endpoint of an upstream can answer.
 pub(super) struct UpstreamRequest<'a> {
@@ -32,6 +33,8 @@ pub(super) struct Reply<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// A registry gave it. Otherwise its status says nothing about the content.
     pub(super) vouched: bool,
+    /// The words of an error.
+    pub(super) said: Option<UpstreamWords>,
 }
 
 impl Reply<'_> {

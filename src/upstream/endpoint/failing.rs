@@ -41,11 +41,14 @@ pub(in crate::upstream) enum ThrottleReason {
 impl ThrottleReason {
     /// Returns the error for a request that is not sent during the pause.
     pub(super) fn refusal(self, host: &str, left: Duration) -> UpstreamError {
-        let limited = |host, limited| UpstreamError::TooManyRequests { host, limited, retry_after: Some(left) };
+        let limited =
+            |host, limited| UpstreamError::TooManyRequests { host, limited, retry_after: Some(left), said: None };
         match self {
             Self::TooManyRequests => limited(host.into(), LimitedBy::Registry),
             Self::TokenServer => limited(FailedServer::token_server_of(host), LimitedBy::Other),
-            Self::Unavailable => UpstreamError::Status { host: host.into(), status: 503, retry_after: Some(left) },
+            Self::Unavailable => {
+                UpstreamError::Status { host: host.into(), status: 503, retry_after: Some(left), said: None }
+            }
         }
     }
 }

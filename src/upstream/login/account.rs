@@ -91,6 +91,6 @@ impl Account {
                  the account cannot be used with this endpoint ({place})"
             ),
         };
-        UpstreamError::Denied { upstream: upstream.clone(), status, detail }
+        UpstreamError::Denied { upstream: upstream.clone(), status, detail, said: None }
     }
 }

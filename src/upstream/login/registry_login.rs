@@ -45,6 +45,18 @@ impl RegistryLogin {
         }
     }
 
+    /// Returns true if the text contains the secret, plain or as it is sent.
+    pub(in crate::upstream) fn is_in(&self, text: &str) -> bool {
+        let has = |secret: &str| !secret.is_empty() && text.contains(secret);
+        let basic = match &self.secret {
+            LoginSecret::Password(basic) => basic.to_str().ok().and_then(|basic| basic.strip_prefix("Basic ")),
+            LoginSecret::Identity(token) => return has(token.reveal()),
+        };
+        let Some(basic) = basic else { return false };
+        let pair = STANDARD.decode(basic).ok().and_then(|pair| String::from_utf8(pair).ok());
+        has(basic) || pair.is_some_and(|pair| pair.split_once(':').is_some_and(|(_, password)| has(password)))
+    }
+
     pub(in crate::upstream) fn identity_token(&self) -> Option<&Secret> {
         match &self.secret {
             LoginSecret::Password(_) => None,
@@ -56,6 +68,16 @@ impl RegistryLogin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secret_is_found_in_a_text() {
+        let login = RegistryLogin::password("me", "s3cret");
+        for (text, is_in) in [("me may not", false), ("no: s3cret", true), ("Basic bWU6czNjcmV0", true)] {
+            assert_eq!(login.is_in(text), is_in, "{text}");
+        }
+        assert!(RegistryLogin::identity("me", "t0ken").is_in("t0ken is old"));
+        assert!(!RegistryLogin::password("me", "").is_in("anything"));
+    }
 
     #[test]
     fn debug_output_does_not_contain_the_secret() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use crate::upstream::endpoint::{BearerRealm, Meter, RequestKind};
 use crate::upstream::error::{LimitedBy, UpstreamError};
 use crate::upstream::failed_server::FailedServer;
 use crate::upstream::header;
+use crate::upstream::words::UpstreamWords;
 
 /// The most bytes of a token server's answer.
 const MAX_ANSWER: usize = 1 << 20;
@@ -183,11 +185,28 @@ impl TokenServer {
         }
     }
 
+    /// Returns the error that the token server's answer means, with its words.
     async fn refusal(&self, request: &TokenRequest, response: &mut Response) -> Result<(), UpstreamError> {
+        let mut read = None;
+        let Err(error) = self.meaning(request, response, &mut read).await else { return Ok(()) };
+        if read.is_none() && is_json(response) {
+            read = response.body.start(MAX_REFUSAL, LONGEST_REFUSAL).await.ok().flatten();
+        }
+        let words = read.and_then(|body| UpstreamWords::of_error(&body));
+        let login = if request.named && words.is_some() { self.account.login().await } else { None };
+        Err(error.saying(words.filter(|words| !login.is_some_and(|login| login.is_in(words.as_str())))))
+    }
+
+    async fn meaning(
+        &self,
+        request: &TokenRequest,
+        response: &mut Response,
+        read: &mut Option<Bytes>,
+    ) -> Result<(), UpstreamError> {
         let host = FailedServer::token_server(response.body.host());
         let status = response.status.as_u16();
         let is_refused = matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        let is_vouched = !is_refused || is_of_token_server(response).await?;
+        let is_vouched = !is_refused || is_of_token_server(response, read).await?;
         match response.status {
             _ if response.status.is_success() => Ok(()),
             _ if !is_vouched => {
@@ -204,9 +223,14 @@ impl TokenServer {
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 let limited = LimitedBy::Other;
-                Err(UpstreamError::TooManyRequests { host, limited, retry_after: self.retry_after(response) })
+                Err(UpstreamError::TooManyRequests {
+                    host,
+                    limited,
+                    retry_after: self.retry_after(response),
+                    said: None,
+                })
             }
-            _ => Err(UpstreamError::Status { host, status, retry_after: self.retry_after(response) }),
+            _ => Err(UpstreamError::Status { host, status, retry_after: self.retry_after(response), said: None }),
         }
     }
 
@@ -217,13 +241,19 @@ impl TokenServer {
 
 /// Returns true if a refusal has a sign of a token server: a challenge, the header of distribution's API, or the JSON of an error.
 /// A 401 without a body counts too: a server in the place of another has something to say.
-async fn is_of_token_server(response: &mut Response) -> Result<bool, UpstreamError> {
+async fn is_of_token_server(response: &mut Response, read: &mut Option<Bytes>) -> Result<bool, UpstreamError> {
     if response.headers.contains_key(WWW_AUTHENTICATE) || response.headers.contains_key(API_VERSION) {
         return Ok(true);
     }
     let body = response.body.start(MAX_REFUSAL, LONGEST_REFUSAL).await?;
     let is_bare = |body: &[u8]| response.status == StatusCode::UNAUTHORIZED && body.is_empty();
+    read.clone_from(&body);
     Ok(body.is_some_and(|body| is_bare(&body) || is_refusal(&body)))
+}
+
+/// Returns true if the body is labelled as JSON.
+fn is_json(response: &Response) -> bool {
+    response.header(&CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase().contains("json")
 }
 
 /// Returns true for the JSON of a refusal. Docker Hub writes `details`, OAuth 2 servers write `error`.

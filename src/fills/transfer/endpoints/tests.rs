@@ -40,7 +40,7 @@ impl Bench {
 }
 
 fn unavailable() -> UpstreamError {
-    UpstreamError::Status { host: "registry".into(), status: 503, retry_after: None }
+    UpstreamError::Status { host: "registry".into(), status: 503, retry_after: None, said: None }
 }
 
 /// Once, a transfer went on waiting beside an endpoint that worked again.
@@ -50,6 +50,7 @@ fn success_clears_every_wait() {
         host: "".into(),
         limited: LimitedBy::Registry,
         retry_after: Some(Duration::from_secs(50)),
+        said: None,
     };
     let silent = UpstreamError::Silent {
         host: "".into(),
