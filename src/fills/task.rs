@@ -14,7 +14,7 @@ use crate::oci::Hasher;
 use crate::store::{Arrivals, CacheStore, Extents, Partial, StoreError};
 use crate::upstream::UpstreamError;
 
-/// A fill begins again at most this many times because its sources send something else than before.
+/// A fill begins again at most this many times because its sources send other bytes than before.
 const MOST_RESTARTS: u32 = 4;
 const CHANGES: &str = "it sends another content for the blob each time";
 
@@ -76,9 +76,9 @@ impl FillTask<'_> {
         false
     }
 
-    /// Continues what an earlier fill has left. If that turns out not to be the beginning of this blob, or if a source
-    /// claims so, it stays on the disk, and the fill begins again in a file of its own: the content that was left may be
-    /// right, and the source wrong.
+    /// Continues from the bytes that an earlier fill has left. If they turn out not to be the beginning of this blob, or if
+    /// a source claims so, they stay on the disk, and the fill begins again in a file of its own: these bytes may be right,
+    /// and the source wrong.
     async fn attempt(self, partial: Partial) -> Result<TaskEnd, StoreError> {
         let fill = self.fill;
         fill.set_arrivals(Arc::clone(partial.arrivals()));
@@ -87,7 +87,7 @@ impl FillTask<'_> {
             Fetched::Ended(end) => return Ok(end),
             Fetched::Contradicted(partial) => partial,
         };
-        tracing::warn!(digest = %fill.digest, "what an earlier fill has left of a blob does not fit to what its source sends; fetching all of it");
+        tracing::warn!(digest = %fill.digest, "the bytes of an earlier fill contradict those of the source; fetching the whole blob again");
         self.leave_as_found(partial, left).await;
         let aside = self.store.partial_aside(&fill.digest).await?;
         fill.begin_again(Arc::clone(aside.arrivals()));
@@ -158,7 +158,7 @@ impl FillTask<'_> {
         })
     }
 
-    /// Leaves what has arrived for a later fill to resume.
+    /// Keeps the bytes that have arrived, so that a later fill can resume from them.
     async fn leave(self, partial: Partial) {
         let left = partial.arrivals().total();
         partial.release().await;
@@ -172,14 +172,14 @@ impl FillTask<'_> {
         }
     }
 
-    /// Leaves only what an earlier fill has left, for a later fill to resume.
+    /// Keeps only the bytes that an earlier fill has left, so that a later fill can resume from them.
     async fn leave_as_found(self, partial: Partial, left: Extents) {
         let kept = async {
             partial.keep_only(left).await?;
             partial.journal().await
         };
         if let Err(error) = kept.await {
-            tracing::warn!(digest = %self.fill.digest, %error, "cannot keep what an earlier fill has left of a blob");
+            tracing::warn!(digest = %self.fill.digest, %error, "cannot keep the bytes that an earlier fill has left of a blob");
         }
         self.leave(partial).await;
     }

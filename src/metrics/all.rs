@@ -87,7 +87,7 @@ pub struct Metrics {
     pub first_byte: HistogramVec,
     /// Bytes of whole blobs in the cache.
     pub cache_bytes: IntGauge,
-    /// `ability`: 1 for each ability that the file systems of the store lack.
+    /// 1 for each ability that the file systems of the store lack, by `ability`.
     pub storage_lacks: IntGaugeVec,
     /// Bytes of partial blobs that no fill is working on.
     pub cache_partial_bytes: IntGauge,
@@ -108,11 +108,12 @@ pub struct Metrics {
     pub warm_bytes: IntCounterVec,
     /// Tags that `mirror.follow` looked at, by `outcome` (`unchanged`, `moved`, `postponed`, `failed`).
     pub followed_tags: IntCounterVec,
-    /// Logins by `outcome` (`ok`, `refused`).
+    /// Logins by `outcome` (`ok`, `refused`, `crowded`).
     pub logins: IntCounterVec,
-    /// `entrepot_http_refused_total`
+    /// Connections and requests that were refused because the budget of descriptors was used up, by `limit` (`all`,
+    /// `address`).
     pub http_refused: IntCounterVec,
-    /// `entrepot_http_stalled_total`
+    /// Answers that were given up because the client read nothing, by `what` (`connection`, `stream`).
     pub http_stalled: IntCounterVec,
 }
 
@@ -334,7 +335,12 @@ impl Metrics {
             ),
             logins: counters(r, "entrepot_logins_total", "Logins", &["outcome"]),
             http_refused: counters(r, "entrepot_http_refused_total", "Refused connections and requests", &["limit"]),
-            http_stalled: counters(r, "entrepot_http_stalled_total", "Clients that took no answer", &["what"]),
+            http_stalled: counters(
+                r,
+                "entrepot_http_stalled_total",
+                "Answers given up, because the client read nothing",
+                &["what"],
+            ),
             registry,
         }
     }

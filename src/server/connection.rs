@@ -237,5 +237,5 @@ async fn watch_over<C: GracefulConnection<Error: std::fmt::Display>>(
 /// Counts a connection or a stream whose peer took nothing, and tells the log.
 fn note_stalled(app: &App, what: &'static str) {
     app.metrics().http_stalled.with_label_values(&[what]).inc();
-    tracing::info!(what, stall = ?app.stall(), "a client took nothing of an answer for the time in http.stall, and was given up");
+    tracing::info!(what, stall = ?app.stall(), "a client read nothing of an answer for the time in http.stall, and was given up");
 }

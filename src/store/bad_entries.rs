@@ -100,7 +100,9 @@ impl BadEntries {
         }
         drop(known);
         match wanted {
-            Wanted::Nothing => tracing::warn!(place, problem, "an entry of the store is foreign; it is left alone"),
+            Wanted::Nothing => {
+                tracing::warn!(place, problem, "an entry does not belong in the store; it is not changed")
+            }
             _ => tracing::error!(place, problem, "an entry of the store cannot be used; everything else is served"),
         }
     }

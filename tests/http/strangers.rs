@@ -100,7 +100,7 @@ fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
 fn missing_protection_is_said_at_every_log_level() {
     let everybody = "every client that reaches this address may pull, push and delete";
     let account = "may pull what your account at up.example may";
-    let readable = "passwords cross the network readable";
+    let unencrypted = "passwords cross the network unencrypted";
     let private = "mirror: {upstreams: {up.example: {username: me, password: pw}}, cache: {reserve: 0}}";
     for level in ["error", "warn", "info"] {
         for formatter in ["json", "text"] {
@@ -112,7 +112,7 @@ fn missing_protection_is_said_at_every_log_level() {
                 )
             });
             [everybody, account].iter().for_each(|words| drop(open.wait_for_log(words)));
-            assert!(!open.log().contains(readable), "{level} {formatter}: {}", open.log());
+            assert!(!open.log().contains(unencrypted), "{level} {formatter}: {}", open.log());
         }
     }
     let closed = Registry::configured(|place| {
@@ -125,11 +125,11 @@ fn missing_protection_is_said_at_every_log_level() {
             users.display()
         )
     });
-    closed.wait_for_log(readable);
+    closed.wait_for_log(unencrypted);
     assert!(!closed.log().contains(account), "{}", closed.log());
     let local = guarded("", "");
     local.wait_for_log("listens on");
-    assert!(!local.log().contains(readable), "{}", local.log());
+    assert!(!local.log().contains(unencrypted), "{}", local.log());
 }
 
 #[test]

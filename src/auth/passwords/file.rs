@@ -106,7 +106,7 @@ impl WatchedFile {
             Ok((users, bad)) => {
                 for bad in bad {
                     let problem = with_file_name(&bad.problem, &self.path);
-                    tracing::warn!(path = %self.path.display(), line = bad.line, problem, "a line of the password file is left out");
+                    tracing::warn!(path = %self.path.display(), line = bad.line, problem, "a line of the password file cannot be used and is ignored");
                 }
                 tracing::info!(path = %self.path.display(), users = users.len(), "the password file changed and was read again");
                 self.users.store(Arc::new(users));

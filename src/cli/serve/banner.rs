@@ -35,7 +35,7 @@ pub(super) fn notices(settings: &Settings, address: SocketAddr) -> Vec<String> {
     let is_reachable = !address.ip().is_loopback();
     if config.auth.is_some() && is_reachable {
         lines.push(format!(
-            "  warning  passwords cross the network readable: {address} serves plain HTTP; let a proxy with TLS serve the network, and \
+            "  warning  passwords cross the network unencrypted: {address} serves plain HTTP; let a proxy with TLS serve the network, and \
              write an address of this machine such as 127.0.0.1:{} as http.addr",
             address.port()
         ));
