@@ -57,7 +57,7 @@ pub fn all() -> [Scenario; 6] {
         scenario(
             "long fat link",
             "A layer of 64 MiB; every request waits 300 ms for its answer, and each connection gets r = 1 MB/s, as a \
-             window allows, while the link has room for many.",
+             window allows, while the link can carry many connections.",
             long,
         ),
     ]
