@@ -40,8 +40,8 @@ pub enum Unproven {
 impl Credentials {
     /// Parses the `Authorization` header.
     ///
-    /// A header that cannot be read is an error and is not ignored, because its sender believes to be logged in. A header that holds
-    /// nothing is no credentials: clients whose configuration has an empty login send it.
+    /// A header that cannot be read is an error and is not ignored, because its sender expects to be logged in. A header with an
+    /// empty name and password counts as no credentials: clients whose configuration has an empty login send it.
     pub fn from_header(authorization: Option<&str>) -> Result<Self, Unproven> {
         let Some(header) = authorization else { return Ok(Self::None) };
         let header = header.trim();

@@ -17,14 +17,14 @@ pub const EVICTION_STEP: u64 = 256 << 20;
 /// evict again.
 const SLACK: u64 = 50;
 
-/// Blobs that are used while others are evicted are left. If too few are evicted, they are looked at again, this many times in
+/// Blobs that are used while others are evicted are kept. If too few are evicted, they are looked at again, this many times in
 /// all.
 const ROUNDS: usize = 3;
 
 /// Links are looked at one by one at most this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// This many links more than two for each blob are no reason to look at them.
+/// Links are looked at only if there are more than two for each blob, and this many in addition.
 const SPARE_LINKS: u64 = 256;
 
 /// The cache has no space left, even after eviction.

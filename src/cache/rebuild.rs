@@ -27,7 +27,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads all links, and removes those that are for nothing. Returns the number of removed links.
+    /// Reads all links, and removes those that are not needed. Returns the number of removed links.
     pub(super) async fn index_links(&self) -> Result<u64, StoreError> {
         let mut swept = 0;
         for name in self.store.repositories().await? {

@@ -25,8 +25,8 @@ pub struct RemovedBlob {
 }
 
 impl Ledger {
-    /// Removes a blob and all links to it, whether or not it is stored. Links to the content that it names go too, if it is
-    /// a manifest and that content is not stored.
+    /// Removes a blob and all links to it, whether or not it is stored. If it is a manifest, links to the content that it
+    /// names are removed too, unless that content is stored.
     pub async fn remove(&self, digest: &Digest) -> Result<RemovedBlob, StoreError> {
         let _alone = self.store.lock_blob(digest).await;
         let size = self.store.blob(digest).await?.map_or(0, |stored| stored.size);
@@ -80,7 +80,7 @@ impl Ledger {
         Ok(manifest.map(|manifest| manifest.named().map(|named| named.digest).collect()).unwrap_or_default())
     }
 
-    /// Removes the links of a repository that are for nothing: neither is their content stored, nor does a stored manifest
+    /// Removes the links of a repository that are not needed: neither is their content stored, nor does a stored manifest
     /// name it. `links` are all links of the repository. Returns the number of removed links.
     pub(super) async fn sweep(
         &self,

@@ -25,7 +25,7 @@ pub struct Http {
     pub names: Vec<HostName>,
     /// `http.prefix`: begins and ends with `/`; `/` by default.
     pub prefix: String,
-    /// `http.trustedproxies`: the proxies whose word about the address of a client counts.
+    /// `http.trustedproxies`: the proxies that are trusted to name the address of a client.
     pub trusted_proxies: Vec<AddressRange>,
     /// Headers that every response carries.
     pub headers: Vec<(String, String)>,

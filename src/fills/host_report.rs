@@ -1,4 +1,4 @@
-//! What fills report of their connections to a host.
+//! The reports of fills about their connections to a host.
 
 use std::time::Duration;
 

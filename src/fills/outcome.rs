@@ -24,7 +24,7 @@ pub(super) enum Outcome {
     Decoded(Partial),
     /// No endpoint has the right content.
     Mismatch(UpstreamError),
-    /// What an earlier fill has left does not fit to what the source sends, and it is unknown which of them is wrong.
+    /// The bytes that an earlier fill has left contradict those that the source sends, and it is unknown which of them are wrong.
     Contradicted,
     /// Every source has failed, or the fill was stopped.
     Failed,

@@ -28,7 +28,7 @@ pub enum Phase {
     Complete,
     /// Every source has failed, or the content does not match the digest, or the fill was stopped.
     Failed,
-    /// The blob cannot be stored. Readers read the stored part, and then continue from their own sources.
+    /// The blob cannot be stored. Readers read the stored part, and then continue from streams that they share.
     Unstorable,
     /// The blob is complete and verified, but could not be stored. The present readers are the last.
     Unkept,
@@ -40,7 +40,7 @@ impl Phase {
         matches!(self, Self::Verified | Self::Complete | Self::Unkept)
     }
 
-    /// Returns true if it is open whether the blob arrives.
+    /// Returns true if it is not known yet whether the blob will arrive.
     pub fn is_undecided(self) -> bool {
         matches!(self, Self::Asking | Self::Arriving | Self::Encoded | Self::Repairing)
     }

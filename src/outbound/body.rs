@@ -135,8 +135,8 @@ impl ResponseBody {
         Ok(Some(start.freeze()))
     }
 
-    /// Reads the whole body. A body of more than `limit` bytes is an error, and so is one that trickles: the requests that
-    /// wait for it would wait for hours.
+    /// Reads the whole body. A body of more than `limit` bytes is an error, and so is one that arrives too slowly: the
+    /// requests that wait for it would wait for hours.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, SendError> {
         let too_large = || SendError::TooLarge { host: self.host.clone(), limit };
         if self.expected.is_some_and(|expected| expected > limit as u64) {

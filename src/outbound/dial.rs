@@ -71,7 +71,7 @@ where
     }
 
     fn call(&mut self, address: A) -> Self::Future {
-        // Without a value, the caller does not want to know.
+        // Without a value, the caller does not ask for the record.
         let dial = DIAL.try_with(Arc::clone).ok();
         if let Some(dial) = &dial {
             dial.began.store(true, Ordering::Relaxed);

@@ -25,7 +25,7 @@ pub enum Listener {
     Debug,
 }
 
-/// Tells whether the budget has room for a request.
+/// Tells whether the budget has a place for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestRoom {
     Free,

@@ -1,9 +1,10 @@
 //! The queue of logins whose password has to be hashed.
 //!
-//! A hash takes a core for tens of milliseconds, and the sender is not known before it. So a few hashes run at a time, and the
-//! others wait in turn: one for each address, and at each address one for each user name. A client that guesses passwords
-//! delays a login from another address, or of another user, by one hash and not by its whole list. The queue is bounded, and
-//! beyond that a login is refused at once: that of the address, and there of the user, with the most logins in the queue.
+//! A hash takes a core for tens of milliseconds, and before that it is not known who sends the login. So a few hashes run at a
+//! time, and the others wait in turn: one for each address, and at each address one for each user name. A client that guesses
+//! passwords delays a login from another address, or of another user, by one hash and not by its whole list. The queue is
+//! bounded. When it is full, one login is refused at once: of the address with the most logins in the queue, and there of the
+//! user with the most.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! Formats the event of a request as one short line, for a person at a terminal.
 //!
-//! The line has the time of day, the method, the target, the status, the bytes that were sent, the duration, and what there is of: the
-//! cache status, the user, the reason of an error, and the address of the client.
+//! The line has the time of day, the method, the target, the status, the bytes that were sent, and the duration. If they are
+//! known, the cache status, the user, the reason of an error, and the address of the client follow.
 
 use std::fmt::Write as _;
 

@@ -71,8 +71,8 @@ fn obstacle(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Returns advice for a directory that exists. Everything in a store belongs to the server, so `chown -R` mends all of it at once.
-/// Another directory may have been named by mistake, and its content must not change hands.
+/// Returns advice for a directory that exists. Everything in a store belongs to the server, so `chown -R` mends all of it at
+/// once. Another directory may have been named by mistake, and its content must keep its owner.
 fn no_permission(root: &Path, error: &StoreError) -> String {
     let (user, group) = disk::process_owner();
     let failed = error.path().unwrap_or(root);

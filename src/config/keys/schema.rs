@@ -75,7 +75,8 @@ pub(in crate::config) enum Support {
         unless: &'static str,
         instead: &'static str,
     },
-    /// The section is an error if one of the keys at the paths `filled` has a value. Else it means nothing, which is a warning.
+    /// The section is an error if one of the keys at the paths `filled` has a value. Otherwise the section has no effect, which
+    /// is a warning.
     RefusedIf {
         filled: &'static [&'static str],
         instead: &'static str,

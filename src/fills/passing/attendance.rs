@@ -33,7 +33,7 @@ impl Pass {
         let _ = waits.wait_for(|waits| !waits).await;
     }
 
-    /// Waits until the window has room. Returns false if no reader takes anything any more.
+    /// Waits until the window has space. Returns false if no reader takes bytes any more.
     pub(super) async fn room(&self, shared: &Shared, patience: &mut Patience) -> bool {
         let mut moved = self.moved.subscribe();
         loop {

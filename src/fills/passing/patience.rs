@@ -1,12 +1,12 @@
-//! The patience of a window with readers that are behind while others wait for bytes.
+//! The patience of a window: the time for which it waits for readers that are behind, while other readers wait for bytes.
 
 use std::time::Duration;
 
 /// A window waits at most this long at a time.
 const MOST: Duration = Duration::from_secs(1);
 
-/// Patience that was used up comes back this many times more slowly. So readers that are behind cost the others at most this
-/// part of their time.
+/// Patience that was used up is restored this many times more slowly. So readers that are behind cost the others at most
+/// this part of their time.
 const RETURNS: u32 = 20;
 
 /// The patience of one window. Times are those of [`HostLimits::now`](crate::fills::host_limits::HostLimits::now).

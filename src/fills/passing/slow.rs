@@ -31,7 +31,7 @@ pub struct LeastRate {
 }
 
 impl LeastRate {
-    /// Returns true if a connection has passed the limit, which has brought `bytes` and waited for them for `busy`.
+    /// Returns true if a connection that has brought `bytes`, and has waited `busy` for them, has passed the limit.
     pub fn is_passed(&self, bytes: u64, busy: Duration) -> bool {
         let rate = bytes as f64 / busy.as_secs_f64().max(0.001);
         let lasts = self.left as f64 / rate.max(1.0);

@@ -282,7 +282,8 @@ fn is_of_blob(error: &UpstreamError) -> bool {
     matches!(error, UpstreamError::NotFound | UpstreamError::Length { .. })
 }
 
-/// Returns how much an error counts beside those of other endpoints. "Not found" counts only if all endpoints say so.
+/// Returns how much an error counts in comparison with those of other endpoints. "Not found" counts only if all endpoints say
+/// so.
 fn weight(error: &UpstreamError) -> u8 {
     match error {
         error if !error.is_passing() => 0,

@@ -57,7 +57,7 @@ pub enum Taken {
     Failed(UpstreamError),
 }
 
-/// The room that a window has for more bytes.
+/// The space that a window has for more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     Free,
@@ -202,7 +202,7 @@ impl Window {
         self.outcome = Some(outcome);
     }
 
-    /// Makes room for more bytes if every reader has read the oldest ones.
+    /// Makes space for more bytes if every reader has read the oldest ones.
     pub fn room(&mut self) -> Room {
         loop {
             if self.is_deserted() {

@@ -12,8 +12,8 @@ use crate::oci::Span;
 const SHORT_SEGMENT: u64 = 1 << 20;
 /// A segment lasts about this many seconds, if `longest` and the latency allow it.
 const SEGMENT_SECONDS: f64 = 2.0;
-/// A segment lasts at least this many seconds, even if it is longer than configured: each request costs the upstream
-/// and this server some work, of which a fast connection would make much.
+/// A segment lasts at least this many seconds, even if it is longer than configured: each request costs the upstream and this
+/// server some work, and a fast connection would send many of them.
 const LEAST_SECONDS: f64 = 0.5;
 /// A segment lasts at least this many times as long as the wait for its first byte, so that the wait costs little: 5 %,
 /// or half of that if no other connection uses the link meanwhile.

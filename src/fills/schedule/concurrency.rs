@@ -22,7 +22,7 @@ const INITIAL_IF_LATE: usize = MAX;
 const LATE: f64 = 0.2;
 /// `auto` never uses more connections than this.
 const MAX: usize = 16;
-/// A number that such short measurements have led to is checked after this time, and ten times the time to the first byte.
+/// A number that short measurements have led to is checked after this time, and ten times the time to the first byte.
 const CHECK_AFTER: Duration = Duration::from_secs(3);
 /// A measurement that has not begun or ended after this time, and ten times the time to the first byte, is given up.
 const GIVEN_UP: Duration = Duration::from_secs(5);
@@ -122,10 +122,10 @@ impl Concurrency {
         }
     }
 
-    /// Records that a request which began at `opened` was refused, as an upstream does that has too many. `receiving` is
-    /// the number of connections that receive bytes meanwhile: if there is none, the host is out of order, and the number
-    /// is not the reason. All refusals until the next success belong together, and so do requests that began before an
-    /// earlier refusal was noticed.
+    /// Records that a request which began at `opened` was refused, as an upstream with too many connections refuses it.
+    /// `receiving` is the number of connections that receive bytes meanwhile: if there is none, the host is out of order,
+    /// and the number of connections is not the reason. All refusals until the next success belong together, and so do
+    /// requests that began before an earlier refusal was noticed.
     pub fn refused(&mut self, opened: Duration, receiving: usize, now: Duration) {
         let last = self.refused;
         let recovering = last.filter(|_| matches!(self.mode, Mode::Recovering { .. }));

@@ -64,7 +64,7 @@ impl ActiveConnection {
         self.meter.filter(is_measured).map(|meter| meter.rate(now))
     }
 
-    /// Returns true if the bytes of a segment came at more than twice this rate, however soon.
+    /// Returns true if the bytes of a segment came at more than twice this rate, even before its rate is known.
     pub fn was_faster_than(&self, rate: Option<f64>, now: Duration) -> bool {
         let seconds = self.meter.map_or(0.0, |meter| meter.age(now).as_secs_f64()).max(0.001);
         self.received >= LEAST_BYTES && rate.is_none_or(|rate| self.received as f64 / seconds > rate * 2.0)
@@ -81,7 +81,7 @@ impl ActiveConnection {
             return 0.0;
         }
         let waited = now.saturating_sub(self.opened).as_secs_f64();
-        // An answer that is late comes after the same time again, as far as can be known.
+        // If the answer is late, the best guess is that it takes as long again as it is late now.
         (pace.latency() - waited).abs()
     }
 }

@@ -91,8 +91,8 @@ impl Plan {
 
     /// Returns the free bytes that should be fetched next: those that a reader reaches first, else the lowest.
     ///
-    /// Each reader is as urgent as the bytes before it are few that have arrived or are being fetched. So readers at
-    /// different places are served in turn, and a slow reader does not take the turn of a fast one.
+    /// A reader is the more urgent, the fewer bytes it can read before it comes to a free byte. So readers at different
+    /// places are served in turn, and a slow reader does not take the turn of a fast one.
     pub fn next_free(&self, reading: &Reading<'_>, size: u64) -> Option<Span> {
         let ahead = |wanted: &Span| {
             let free = self.free(reading.arrived, Span { start: wanted.start, end: wanted.end.min(size) })?;

@@ -1,4 +1,4 @@
-//! Refusals, as an upstream gives them that has too many connections, and outages, which look alike.
+//! Refusals by an upstream that has too many connections, and outages, which look like refusals.
 
 use std::time::Duration;
 

@@ -47,7 +47,7 @@ pub struct KnownEndpoint {
     receiving: u32,
     /// The beginning of the last of its requests that were answered.
     answered: Option<Duration>,
-    /// True if it cannot send the blob now, so that it is no measure for the others.
+    /// True if it cannot send the blob now, so that the other endpoints are not compared with it.
     pub(super) out_of_order: bool,
 }
 
@@ -100,7 +100,7 @@ impl Scheduler {
         self.endpoints[endpoint].pace
     }
 
-    /// Sets which endpoints cannot send the blob now, and are no measure for the others.
+    /// Sets which endpoints cannot send the blob now. The other endpoints are not compared with them.
     pub fn set_out_of_order(&mut self, is_out_of_order: impl Fn(usize) -> bool) {
         for (at, endpoint) in self.endpoints.iter_mut().enumerate() {
             endpoint.out_of_order = is_out_of_order(at);
@@ -203,7 +203,7 @@ impl Scheduler {
         }
     }
 
-    /// Records that a connection waits for the disk. Until it receives again, its silence is not its own.
+    /// Records that a connection waits for the disk. Until it receives again, its silence does not count against it.
     pub fn waits_for_disk(&mut self, ticket: u64) {
         if let Some(connection) = self.plan.find_mut(ticket) {
             connection.paused = true;

@@ -169,7 +169,8 @@ fn is_worth(larger: Trial, smaller: Trial) -> bool {
     part_of_best(larger, smaller) >= WORTHWHILE
 }
 
-/// Returns what the larger of two numbers brings more than the smaller one, as a part of what it would bring at best.
+/// Returns the additional throughput of the larger of two numbers, as a part of the additional throughput that it would
+/// have at best.
 fn part_of_best(larger: Trial, smaller: Trial) -> f64 {
     let gain = larger.rate / smaller.rate.max(1.0) - 1.0;
     gain / (larger.count as f64 / smaller.count as f64 - 1.0)

@@ -9,7 +9,7 @@ use super::plan::{Delivery, Plan};
 /// A connection whose answer has begun is stalled if it brings nothing for this long, while the others bring at least
 /// as much as it would have brought, …
 const STALLED_AFTER: Duration = Duration::from_secs(3);
-/// … and not more than this is demanded of them.
+/// … or at least this many bytes.
 const ENOUGH: u64 = 1 << 20;
 /// A connection is slow if its rate is below the rate of its peers divided by this number.
 const SLOW: f64 = 4.0;

@@ -191,7 +191,7 @@ impl Connection<'_> {
     async fn accept(self, stream: &BlobStream) -> Result<Option<u64>, TransferError> {
         let transfer = self.transfer;
         let arriving = self.check_coding(stream)?;
-        // The size that another source named is nothing to this one. Readers that were told it are cut.
+        // The size that another source named does not count for this one. Readers that were told it are cut.
         let sizes = [transfer.scheduler().size(), stream.total()];
         let size = agreed_size(sizes).map_err(|error| transfer.contradicted(&self.sender(), stream.total(), error))?;
         let is_repair = transfer.fill.progress().phase == Phase::Repairing;

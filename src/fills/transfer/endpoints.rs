@@ -20,7 +20,7 @@ const SECOND_CHANCE: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(15);
 /// … and between them it is this part of the time since the first such failure. So little time is lost when the endpoint
-/// works again, and it is asked the more seldom the longer it fails.
+/// works again, and the longer it fails, the less often it is asked.
 const WAIT_PART: u32 = 20;
 
 /// An endpoint that has sent nothing for this long is given up too, regardless of the number of connections.
@@ -134,7 +134,7 @@ impl Endpoints {
         self.list().iter().map(|endpoint| endpoint.id).collect()
     }
 
-    /// Returns the redirect and the validators that an earlier answer of the endpoint taught.
+    /// Returns the redirect and the validators of an earlier answer of the endpoint.
     pub(super) fn resume_hint(&self, endpoint: EndpointIndex) -> Option<ResumeHint> {
         self.list()[endpoint.0].resume_hint.clone()
     }

@@ -51,7 +51,7 @@ impl Bucket {
         self.rate.map_or(usize::MAX, |_| (capacity(self.rate) * SLICE).max(1.0) as usize)
     }
 
-    /// Returns the time until so many bytes may be received; zero if they may be now.
+    /// Returns the time until this many bytes may be received; zero if they may be received now.
     pub(super) fn wait_for(&self, bytes: usize) -> Duration {
         let Some(rate) = self.rate else { return Duration::ZERO };
         // A slice of an earlier, higher rate may be larger than the bucket.

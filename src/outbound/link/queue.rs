@@ -197,7 +197,7 @@ impl LinkQueue {
         if traffic.is_background() {
             self.passed_over = self.passed_over.saturating_sub(amount * (BACKGROUND - 1));
         } else {
-            // A background transfer of an upstream whose part is used up collects no claims.
+            // A background transfer whose upstream has used up its part is not owed bytes for this time.
             let most = self.background().max().unwrap_or(0) * (BACKGROUND - 1);
             self.passed_over = (self.passed_over + amount).min(most);
         }

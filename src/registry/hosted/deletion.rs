@@ -62,7 +62,7 @@ impl HostedRepository {
     }
 
     /// Removes all tags, manifests and links of the repository, and returns the tags as they were when the removal began, with their
-    /// number. A tag that cannot be read is counted only. A running push must begin anew. Refused unless `storage.delete.enabled`.
+    /// number. A tag that cannot be read is counted only. A running push must be repeated. Refused unless `storage.delete.enabled`.
     pub(in crate::registry) async fn delete_all(&self) -> Result<(u64, Vec<RemovedTag>), RegistryError> {
         self.context.check_deletion()?;
         let tags = (self.store().count_tags(&self.name).await?, self.named_tags().await?);

@@ -16,7 +16,7 @@ const SEARCH_EVERY: Duration = Duration::from_secs(600);
 pub(in crate::registry) struct Leavings {
     store: Store,
     clock: Clock,
-    /// The begin of the last search on a full disk. A std `Mutex`: held for one assignment.
+    /// The beginning of the last search on a full disk. A std `Mutex`: held for one assignment.
     searched: Mutex<Option<Moment>>,
 }
 

@@ -90,7 +90,7 @@ impl BlobUpload {
     /// Ends the upload: verifies and syncs it, and links the blob into the repository. On a disk that stays full the upload stays,
     /// so that the request can be repeated.
     pub async fn commit(self, digest: &Digest) -> Result<(), RegistryError> {
-        // `inner` holds the upload until the end, so that the upload does not give way to itself or to another push.
+        // `inner` holds the upload until the end, so that the upload is not removed to make space for itself or for another push.
         let Self { context, repository, mut inner, .. } = self;
         let store = &context.store;
         let verified = context.with_space(|| store.verify(inner.again(), digest)).await;

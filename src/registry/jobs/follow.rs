@@ -175,7 +175,7 @@ impl Round<'_> {
                 tracing::info!(repository = %one.name, tag = %one.tag, %error, "a tag has moved and lost a platform that clients pulled");
                 Ok(true)
             }
-            // The round has made few of the pulls that were left.
+            // The job has used up the pulls that the upstream allowed, except the last ones.
             Ok(Err(_)) if mirror.renewal_waits(&one.tag) => Ok(false),
             Ok(Err(error)) => Err(error),
         }

@@ -19,7 +19,7 @@ pub(super) async fn check_storage(registry: &Registry) {
         }
         Err(error) => {
             tracing::error!(%error, "the storage cannot be written to");
-            // Strangers ask for the outcome, and the error names paths. The log has it.
+            // Clients without a login may ask for the outcome, and the error names paths. So only the log has the error.
             registry.health.note(Err("the storage cannot be written to; the server's log has the reason".to_owned()));
         }
     }

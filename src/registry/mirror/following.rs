@@ -58,7 +58,7 @@ impl MirrorRepository {
     }
 
     /// Adds the platforms of a tag's index whose images clients pulled since a time, and removes older ones. Returns the
-    /// platforms to fetch. An image without an index has one platform, which nothing tells.
+    /// platforms to fetch. An image without an index has one platform, which is not recorded.
     pub(in crate::registry) async fn pulled_platforms(
         &self,
         digest: &Digest,

@@ -1,8 +1,8 @@
 //! The disk operations of one partial blob.
 //!
 //! An operation belongs to its blob until it has ended. It runs on a blocking thread, and continues there when the
-//! future that waits for it is dropped. An operation that must not meet another one waits, without blocking a thread,
-//! until all others have ended (`docs/fills.md`).
+//! future that waits for it is dropped. An operation that must run alone waits, without blocking a thread, until all
+//! others have ended (`docs/fills.md`).
 
 use std::io;
 use std::path::Path;
@@ -35,7 +35,8 @@ impl Operations {
         Self { state: Arc::new(watch::Sender::new(OperationState::default())) }
     }
 
-    /// Runs an operation beside others. It is refused if it has not begun when one that runs alone is requested.
+    /// Runs an operation while others may run. It is refused if it has not begun when one that runs alone is
+    /// requested.
     pub(super) async fn beside<T: Send + 'static>(
         &self,
         action: &'static str,

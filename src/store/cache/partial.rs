@@ -305,7 +305,8 @@ pub(super) fn measure(directory: &Path) -> std::io::Result<Option<(u64, SystemTi
 }
 
 /// Removes a directory of partial files, as far as no fill of this process or another holds them. A fill that has begun
-/// again holds a file beside the one that was left, which goes all the same. Returns false if nothing was removed.
+/// again holds another file than the one that was left, which is removed all the same. Returns false if nothing was
+/// removed.
 pub(super) fn remove(directory: &Path) -> std::io::Result<bool> {
     let (mut free, mut in_use) = (Vec::new(), false);
     for entry in disk::list(directory)?.iter().filter(|entry| entry.name.starts_with("data")) {

@@ -177,7 +177,7 @@ mod tests {
         let pulls = store.manifest_pulls(&name, vec![child, other]).await.unwrap();
         assert!(pulls[0].is_some_and(|at| at >= begun) && pulls[1].is_none(), "{pulls:?}");
 
-        // Records of an evicted tag and an evicted manifest go with them.
+        // The records of an evicted tag or manifest are removed with it.
         store.untag(&name, &tag).await.unwrap();
         store.unlink(&name, &child).await.unwrap();
         assert_eq!(store.pulled_since(&name, 0).await.unwrap(), []);

@@ -14,8 +14,8 @@ use crate::store::key::ObjectKey;
 use crate::store::{StoreError, layout};
 use crate::sys::{Clock, disk};
 
-/// An upload that has received bytes within this time probably belongs to a push between two requests. It goes alone, after
-/// all older ones.
+/// An upload that has received bytes within this time probably belongs to a push between two requests. It is removed alone,
+/// after all older ones.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// An upload that could be removed.
@@ -33,8 +33,8 @@ impl HostedStore {
     }
 
     /// Removes one upload that no request holds, at any age, from the disk of `full`: the one that has received nothing for
-    /// the longest time. Older ones without bytes, which free almost nothing, go with it. Returns false if nothing could be
-    /// removed. Removes nothing if there is more space than at the time of `round`, when the caller's write began.
+    /// the longest time. Older ones without bytes, which free almost nothing, are removed with it. Returns false if nothing
+    /// could be removed. Removes nothing if there is more space than at the time of `round`, when the caller's write began.
     pub async fn reclaim_uploads(&self, full: &Path, round: u64) -> Result<bool, StoreError> {
         let _turn = self.reclaiming.turn.lock().await;
         if self.reclaim_round() != round {

@@ -104,7 +104,7 @@ impl HostedStore {
             seen = Some(size);
             tokio::select! {
                 () = released => {}
-                // Another process tells nothing.
+                // Another process does not notify this one.
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
@@ -194,7 +194,7 @@ impl HostedStore {
         Ok(purged)
     }
 
-    /// Returns the amount of uploads that were begun and not finished.
+    /// Returns the number and the bytes of the uploads that were begun and not finished.
     pub async fn uploads_amount(&self) -> Result<Amount, StoreError> {
         let mut amount = Amount::default();
         for repository in self.uploading().await? {
@@ -215,7 +215,7 @@ impl HostedStore {
     }
 }
 
-/// Returns the amount of the uploads below `_uploads`.
+/// Returns the number and the bytes of the uploads below `_uploads`.
 fn count(driver: &dyn Driver, uploads: &ObjectKey, bad: &BadEntries) -> Amount {
     let mut found = Amount::default();
     for upload in driver.readable_children(uploads, bad) {

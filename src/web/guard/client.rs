@@ -13,7 +13,7 @@ use crate::config::AddressRange;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The proxies whose word about the client counts.
+/// The proxies that are trusted to name the address of a client.
 #[derive(Debug)]
 pub(in crate::web) struct TrustedProxies(Vec<AddressRange>);
 
