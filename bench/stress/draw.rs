@@ -1,4 +1,4 @@
-//! The parts of a plan, drawn at random.
+//! Draws a plan at random, part by part.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,8 +11,33 @@ use crate::support::upstream::Links;
 /// The path of every request.
 const ALL: &str = "";
 
+/// Returns the plan of a seed. `has_disk` tells whether the disk can have faults here.
+pub fn plan(seed: u64, noise: usize, has_disk: bool) -> Plan {
+    let mut random = Random::new(seed);
+    let blobs = blobs(&mut random, noise);
+    let largest = blobs.iter().map(|blob| blob.len() as u64).max().unwrap_or_default();
+    let endpoints = random.pick(&[1, 1, 2, 2, 3]);
+    let cdn = random.chance(50).then(|| links(&mut random));
+    let quota = random.pick(&[None, None, Some(largest * 3 / 5), Some(largest * 3 / 2), Some(1 << 20)]);
+    let mut plan = Plan {
+        seed,
+        quota,
+        fill: fill_keys(&mut random),
+        tls: random.chance(15),
+        login: random.chance(40),
+        cdn,
+        waves: Vec::new(),
+        blobs,
+    };
+    for _ in 0..random.within(1..=2) {
+        let wave = wave(&mut random, &plan, endpoints, has_disk);
+        plan.waves.push(wave);
+    }
+    plan
+}
+
 /// Returns the places of the blobs: sizes around the limits of the server's ways to fetch, and random ones.
-pub fn blobs(random: &mut Random, noise: usize) -> Vec<Range<usize>> {
+fn blobs(random: &mut Random, noise: usize) -> Vec<Range<usize>> {
     const EDGES: [u64; 7] = [0, 1, 65_536, 65_537, (1 << 20) - 1, 2 << 20, (2 << 20) + 1];
     let count = random.within(2..=6);
     let mut place = |size: u64| {
@@ -28,7 +53,7 @@ pub fn blobs(random: &mut Random, noise: usize) -> Vec<Range<usize>> {
     blobs
 }
 
-pub fn links(random: &mut Random) -> Links {
+fn links(random: &mut Random) -> Links {
     match random.within(0..=2) {
         0 => Links::Lasting,
         1 => Links::Once,
@@ -37,7 +62,7 @@ pub fn links(random: &mut Random) -> Links {
 }
 
 /// Returns the keys of `mirror.fill`.
-pub fn fill_keys(random: &mut Random) -> String {
+fn fill_keys(random: &mut Random) -> String {
     let connections = random.pick(&["auto", "auto", "auto", "1", "4", "16"]);
     let per_host = random.pick(&[2, 4, 16, 64]);
     let segment = random.pick(&["256KiB", "1MiB", "8MiB"]);
@@ -48,7 +73,7 @@ pub fn fill_keys(random: &mut Random) -> String {
 }
 
 /// Returns one wave of a round.
-pub fn wave(random: &mut Random, plan: &Plan, endpoints: usize, has_disk: bool) -> Wave {
+fn wave(random: &mut Random, plan: &Plan, endpoints: usize, has_disk: bool) -> Wave {
     let mut wave = Wave {
         length: milliseconds(random, 2000..=4000),
         faults: vec![Vec::new(); endpoints],

@@ -102,7 +102,7 @@ fn rounds(arguments: &Arguments, noise: &[u8], has_disk: bool, totals: &Mutex<To
 
 /// Runs one round, prints its line, and adds it to the totals.
 fn run(seed: u64, noise: &[u8], has_disk: bool, totals: &Mutex<Totals>) {
-    let (plan, begun) = (Plan::new(seed, noise.len(), has_disk), Instant::now());
+    let (plan, begun) = (draw::plan(seed, noise.len(), has_disk), Instant::now());
     let report = panic::catch_unwind(AssertUnwindSafe(|| round::run(&plan, noise, has_disk)));
     let report = report.unwrap_or_else(|panic| {
         let text = panic

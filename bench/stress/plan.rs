@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::draw;
 use crate::random::Random;
 use crate::support::fault::Fault;
 use crate::support::upstream::Links;
@@ -69,31 +68,6 @@ pub enum Event {
 }
 
 impl Plan {
-    /// Returns the plan of a seed. `has_disk` tells whether the disk can have faults here.
-    pub fn new(seed: u64, noise: usize, has_disk: bool) -> Self {
-        let mut random = Random::new(seed);
-        let blobs = draw::blobs(&mut random, noise);
-        let largest = blobs.iter().map(|blob| blob.len() as u64).max().unwrap_or_default();
-        let endpoints = random.pick(&[1, 1, 2, 2, 3]);
-        let cdn = random.chance(50).then(|| draw::links(&mut random));
-        let quota = random.pick(&[None, None, Some(largest * 3 / 5), Some(largest * 3 / 2), Some(1 << 20)]);
-        let mut plan = Self {
-            seed,
-            quota,
-            fill: draw::fill_keys(&mut random),
-            tls: random.chance(15),
-            login: random.chance(40),
-            cdn,
-            waves: Vec::new(),
-            blobs,
-        };
-        for _ in 0..random.within(1..=2) {
-            let wave = draw::wave(&mut random, &plan, endpoints, has_disk);
-            plan.waves.push(wave);
-        }
-        plan
-    }
-
     pub fn endpoints(&self) -> usize {
         self.waves[0].faults.len()
     }
