@@ -136,7 +136,8 @@ impl Request<'_> {
             let is_right = expected.starts_with(&answer.body) && (!is_whole || bytes == expected.len());
             Body { bytes, is_right, is_whole, has_left: false }
         };
-        self.judge(&read, &wanted, begun)
+        let size = announced_size(&answer).unwrap_or(self.content.len() as u64);
+        self.judge(&read, &wanted, size, begun)
     }
 
     fn open(&self, reading: &Reading, begun: Instant) -> Option<BufReader<Timed<'_>>> {
@@ -176,9 +177,10 @@ impl Request<'_> {
         Body { is_right: body.is_right && announced == expected.len(), is_whole: true, ..body }
     }
 
-    fn judge(&self, body: &Body, wanted: &Range<u64>, begun: Instant) -> Outcome {
+    /// `size` is the size of the blob that the answer names. An endpoint may have named a wrong one.
+    fn judge(&self, body: &Body, wanted: &Range<u64>, size: u64, begun: Instant) -> Outcome {
         // Only a body that reaches the last byte waits for the digest. See docs/decisions/0003-nothing-unverified-is-complete.md.
-        let may_be_wrong = self.is_damaged && (!body.is_whole || wanted.end < self.content.len() as u64);
+        let may_be_wrong = self.is_damaged && (!body.is_whole || wanted.end < size);
         match body {
             Body { is_right: false, .. } if !may_be_wrong => {
                 let state = if body.is_whole { "ended normally" } else { "was cut" };
@@ -194,6 +196,11 @@ impl Request<'_> {
             _ => Outcome::Cut,
         }
     }
+}
+
+/// Returns the size of the blob in `Content-Range: bytes FIRST-LAST/SIZE`.
+fn announced_size(answer: &Answer) -> Option<u64> {
+    answer.header("content-range")?.rsplit_once('/')?.1.parse().ok()
 }
 
 struct Body {
