@@ -35,7 +35,7 @@ pub(super) async fn run(path: Option<&Path>, show: Show) -> Result<(), CommandEr
         output.text(&draft.print().unwrap_or_default())?;
         output.flush()?;
     }
-    let hidden = examine(&mut draft).await;
+    let hidden = examine(&mut draft, None).await;
     try_upstreams(&mut draft).await;
     match Settings::settle(source.clone(), draft, &hidden) {
         Ok(settings) => {

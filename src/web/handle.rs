@@ -79,7 +79,7 @@ fn preflight(parsed: &Result<Route, Refused>) -> Response<Body> {
 
 async fn answer(call: &mut Call, route: Route) -> Answer {
     match route {
-        Route::Root => Ok(ops::root()),
+        Route::Root => Ok(ops::root(call)),
         Route::Live => Ok(ops::live()),
         Route::Ready => Ok(ops::ready(call)),
         Route::Health => Ok(ops::health(call)),

@@ -7,15 +7,17 @@ use serde_json::json;
 use super::app::Listener;
 use super::call::{Answer, Call};
 use super::response::{Body, headers};
+use super::route::Site;
 use crate::auth::Action;
 use crate::registry::{DiskSpace, FULL_DISK};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers `/`. Probes rely on its 200.
-pub(super) fn root() -> Response<Body> {
-    let version = env!("CARGO_PKG_VERSION");
-    typed(TEXT, Body::whole(format!("Entrepot {version}: a container registry. Its API is under /v2/.\n")))
+pub(super) fn root(call: &Call) -> Response<Body> {
+    let (version, site) = (env!("CARGO_PKG_VERSION"), call.app().site(call.listener));
+    let prefix = if let Site::Main { prefix, .. } = site { prefix } else { "/" };
+    typed(TEXT, Body::whole(format!("Entrepot {version}: a container registry. Its API is under {prefix}v2/.\n")))
 }
 
 /// Answers `/livez`: the process is running.

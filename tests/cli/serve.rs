@@ -83,6 +83,19 @@ fn serve_logs_its_address_mirrors_and_access() {
 }
 
 #[test]
+fn prefix_is_part_of_the_printed_address() {
+    let registry = Registry::configured(|place| {
+        let mirror = "mirror: {upstreams: {docker.io: {default: true}}}";
+        format!("{}{}  prefix: /behind/\nstorage:{}\n{mirror}\n", place.version(), place.http(), place.root())
+    });
+    registry.wait_for_log("without a login");
+    let log = registry.log();
+    assert!(log.contains(&format!("listens on http://{}/behind", registry.addr())), "{log}");
+    assert!(log.contains("a proxy must lead /v2/ to /behind/v2/"), "{log}");
+    assert!(!log.contains("registry-mirrors"), "dockerd refuses a mirror with a path: {log}");
+}
+
+#[test]
 fn stop_is_graceful() {
     let mut registry = Registry::start();
     registry.terminate();

@@ -144,6 +144,26 @@ impl Reloaded {
 
 const IN_FORCE: &str = "was read again and is in force";
 
+/// The log of a running server names each bad entry of the store once.
+#[test]
+fn hangup_names_no_bad_entry_again() {
+    let server = Reloaded::start(|place| {
+        let root = place.directory.join("data/docker/registry/v2/repositories");
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("notes.txt"), "not a repository").unwrap();
+        written(place, "", "docker.io: {default: true}")
+    });
+    assert_eq!(server.client.get("/v2/_catalog").status, 200);
+    server.registry.wait_for_log("notes.txt");
+    for _ in 0..3 {
+        server.reload(&written(&server.place, "", "docker.io: {default: true}"), IN_FORCE);
+    }
+    let named = |log: &str| log.matches("notes.txt").count();
+    let log = server.registry.log();
+    let (start, reloads) = log.split_once("SIGHUP").unwrap();
+    assert!(named(start) > 0 && named(reloads) == 0, "{log}");
+}
+
 #[test]
 fn hangup_replaces_the_upstreams_while_transfers_go_on() {
     let (hub, other) = (Upstream::start(), Upstream::start());

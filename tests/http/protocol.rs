@@ -406,7 +406,13 @@ fn prefix_headers_and_debug_port_are_configurable() {
     let answer = client.get("/behind/v2/");
     assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")));
     assert_eq!(answer.header("docker-distribution-api-version"), Some("registry/2.0"));
-    assert_eq!(client.get("/v2/").status, 404);
+    for target in ["/v2/", "/api/v1/repositories", "/behind"] {
+        let outside = client.get(target);
+        assert_eq!(outside.status, 404, "{target}");
+        assert!(outside.text().contains("this server serves below /behind/ (http.prefix)"), "{}", outside.text());
+    }
+    assert!(client.get("/behind/nothing").text().contains("nothing is served at this path"));
+    assert!(client.get("/").text().contains("Its API is under /behind/v2/."), "{}", client.get("/").text());
     assert_eq!(client.get("/metrics").status, 404);
     let begun = client.request("POST", "/behind/v2/team/app/blobs/uploads/").send();
     let location = begun.header("location").unwrap();

@@ -100,4 +100,9 @@ fn error_of_an_entrepot_reaches_the_clients_of_the_next_one() {
     assert_eq!(refused.status, 502, "{message}");
     let said = format!("the upstream says: \"no connection to 127.0.0.1:{}", gone.port());
     assert!(message.contains(&said) && message.contains("(configured as mirror.upstreams.docker.io)"), "{message}");
+    // The inner server has asked for a pause, so this request is not sent.
+    let again = self::message(&outer.client().get(&manifest(NAME, "1")));
+    assert!(again.contains(&said), "{again}");
+    let other = self::message(&outer.client().get(&manifest("library/other", "1")));
+    assert!(!other.contains("the upstream says"), "the words are about another repository: {other}");
 }

@@ -10,7 +10,8 @@ use crate::oci::Pattern;
 /// Returns the banner for a server that listens on `address`, one string per line.
 pub(super) fn lines(settings: &Settings, address: SocketAddr) -> Vec<String> {
     let config = settings.config();
-    let mut lines = vec![format!("entrepot {} listens on http://{address}", env!("CARGO_PKG_VERSION"))];
+    let prefix = config.http.prefix.trim_end_matches('/');
+    let mut lines = vec![format!("entrepot {} listens on http://{address}{prefix}", env!("CARGO_PKG_VERSION"))];
     lines.push(format!("  config   {}", settings.described_source()));
     for upstream in config.mirror.upstreams.values() {
         let default = if config.mirror.default.as_ref() == Some(&upstream.name) { ", the default" } else { "" };
@@ -18,7 +19,11 @@ pub(super) fn lines(settings: &Settings, address: SocketAddr) -> Vec<String> {
     }
     lines.push(format!("  local    {}", local_names(config)));
     lines.push(format!("  stores   {}", config.storage.root.display()));
-    if config.auth.is_none() && mirrors_docker_hub(config) {
+    if !prefix.is_empty() {
+        lines.push(format!(
+            "  prefix   the paths begin with {prefix} (http.prefix); clients write none, so a proxy must lead /v2/ to {prefix}/v2/"
+        ));
+    } else if config.auth.is_none() && mirrors_docker_hub(config) {
         lines.push(format!(
             "  docker   write into /etc/docker/daemon.json: {{\"registry-mirrors\": [\"http://{}\"]}}",
             reachable(address)

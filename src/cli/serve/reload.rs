@@ -9,6 +9,7 @@ use crate::cli::logging::RunningLevel;
 use crate::cli::settings::Settings;
 use crate::config::{Config, Log, LogLevel};
 use crate::registry::{self, Registry};
+use crate::store::Store;
 use crate::web::App;
 
 /// The parts of the running server that a reload changes.
@@ -19,6 +20,7 @@ pub(super) struct Reload {
     pub(super) running: Config,
     pub(super) level: RunningLevel,
     pub(super) registry: Arc<Registry>,
+    pub(super) store: Store,
     pub(super) app: Arc<App>,
 }
 
@@ -33,7 +35,7 @@ impl Reload {
     async fn reload(&mut self) {
         tracing::info!("SIGHUP: the configuration is read again");
         self.app.reload_users().await;
-        let settings = match Settings::load(self.path.as_deref()).await {
+        let settings = match Settings::load_beside(self.path.as_deref(), Some(&self.store)).await {
             Ok(settings) => settings,
             Err(error) => return refuse(&error.to_string()),
         };

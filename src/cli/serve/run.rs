@@ -47,12 +47,13 @@ pub(in crate::cli) async fn run(path: Option<PathBuf>) -> Result<(), ErrorMessag
     tracing::debug!(descriptors, "the limit of open files");
     // The port is opened first: a port in use is the most common mistake, and early clients wait instead of being refused.
     let server = Server::bind(&config.http, descriptors).await.map_err(ErrorMessage::new)?;
-    let registry =
-        registry::open(config, store, machine.clone(), Arc::clone(&metrics)).await.map_err(ErrorMessage::new)?;
+    let registry = registry::open(config, store.clone(), machine.clone(), Arc::clone(&metrics))
+        .await
+        .map_err(ErrorMessage::new)?;
     let app = build_app(&settings, &registry, &machine, metrics).await?;
     registry::start_jobs(&registry, config);
     announce(&settings, &server);
-    let reload = Reload { path, running: config.clone(), level, registry, app: Arc::clone(&app) };
+    let reload = Reload { path, running: config.clone(), level, registry, store, app: Arc::clone(&app) };
     machine.tasks.spawn(reload.follow(hangups));
     let (clock, stopped) = (machine.clock.clone(), OnceLock::new());
     let stopping = async {

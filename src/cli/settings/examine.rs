@@ -15,13 +15,15 @@ use crate::store::Store;
 use crate::sys::{Clock, blocking, disk};
 
 /// Checks everything on the machine that `serve` would use, and leaves nothing changed. Returns the repositories in the store that
-/// the mirror's rules would hide.
-pub(in crate::cli) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
+/// the mirror's rules would hide. The bad entries of the store `running`, which a server uses, are no news: its log names each
+/// once.
+pub(in crate::cli) async fn examine(draft: &mut Draft, running: Option<&Store>) -> Vec<RepositoryName> {
     let Some(config) = draft.config().cloned() else { return Vec::new() };
     // If a rule in the text is wrong, the names that it hides mean nothing.
     let is_right = draft.is_valid();
     examine_named_files(&config, draft).await;
-    let store = Store::new(&config.storage.root, Clock::system());
+    let running = running.filter(|running| running.root() == config.storage.root);
+    let store = running.cloned().unwrap_or_else(|| Store::new(&config.storage.root, Clock::system()));
     let hidden = if is_right { hidden_by(&config.mirror, &store).await } else { Ok(Vec::new()) };
     // Permission bits do not tell whether a directory can be written to: /proc, read-only mounts and file servers that
     // distrust root refuse it all the same. So a write is tried. A full disk is no error: its content can be served.
@@ -34,7 +36,8 @@ pub(in crate::cli) async fn examine(draft: &mut Draft) -> Vec<RepositoryName> {
         Err(error) if error.is_full() => draft.warn(&ROOT_KEY, &full(&store, &error)),
         Err(error) => draft.error(&ROOT_KEY, &unwritable(&store, &error)),
     }
-    for entry in store.hosted.bad_entries().await {
+    let entries = if running.is_some() { Vec::new() } else { store.hosted.bad_entries().await };
+    for entry in entries {
         draft.warn(&ROOT_KEY, &unusable(&entry));
     }
     let hidden = hidden.unwrap_or_default();

@@ -23,8 +23,16 @@ pub(in crate::cli) struct Settings {
 impl Settings {
     /// Finds, reads and validates the configuration and the files that it names, and adapts it to the store.
     pub(in crate::cli) async fn load(path: Option<&Path>) -> Result<Self, ErrorMessage> {
+        Self::load_beside(path, None).await
+    }
+
+    /// Does the same while a server uses the store `running`. The server has named the store's bad entries already.
+    pub(in crate::cli) async fn load_beside(
+        path: Option<&Path>,
+        running: Option<&Store>,
+    ) -> Result<Self, ErrorMessage> {
         let (source, mut draft) = read(path).await?;
-        let hidden = examine(&mut draft).await;
+        let hidden = examine(&mut draft, running).await;
         Ok(Self::settle(source, draft, &hidden)?)
     }
 

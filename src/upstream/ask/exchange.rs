@@ -98,7 +98,7 @@ impl Upstream {
         let began = self.clock.moment();
         match self.exchange(endpoint, request).await {
             Ok((reply, took)) => {
-                self.note(endpoint, request, &reply.response, took);
+                self.note(request, &reply, took);
                 Ok(reply)
             }
             Err(error) => {
@@ -108,11 +108,12 @@ impl Upstream {
                 }
                 match &error {
                     // The token server answered 429.
-                    UpstreamError::TooManyRequests { retry_after, .. } => {
+                    UpstreamError::TooManyRequests { retry_after, said, .. } => {
                         let is_throttle = true;
                         health
                             .answered(request.repository, HealthyAnswer { took: None, is_counted: false, is_throttle });
-                        health.throttle(request.repository, ThrottleReason::TokenServer, *retry_after);
+                        let reason = (ThrottleReason::TokenServer, said.as_ref());
+                        health.throttle(request.repository, reason, *retry_after);
                     }
                     of_endpoint if of_endpoint.is_of_endpoint() => {
                         let scope = scope_of(of_endpoint);
@@ -193,7 +194,8 @@ impl Upstream {
     }
 
     /// Updates the health of an endpoint with the head of its response.
-    fn note(&self, endpoint: &Endpoint, request: &UpstreamRequest<'_>, response: &Response, took: Duration) {
+    fn note(&self, request: &UpstreamRequest<'_>, reply: &Reply<'_>, took: Duration) {
+        let Reply { endpoint, response, said, .. } = reply;
         let (health, host, repository) = (endpoint.health(), endpoint.host(), request.repository);
         let status = response.status;
         if let Some(cause) = cause_of_status(request, response) {
@@ -213,10 +215,10 @@ impl Upstream {
         }
         match status {
             StatusCode::TOO_MANY_REQUESTS if !response.redirected => {
-                health.throttle(repository, ThrottleReason::TooManyRequests, retry_after);
+                health.throttle(repository, (ThrottleReason::TooManyRequests, said.as_ref()), retry_after);
             }
             StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
-                health.throttle(repository, ThrottleReason::Unavailable, retry_after);
+                health.throttle(repository, (ThrottleReason::Unavailable, said.as_ref()), retry_after);
             }
             _ => {}
         }

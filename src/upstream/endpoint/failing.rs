@@ -9,6 +9,7 @@ use crate::oci::RepositoryName;
 use crate::sys::{Clock, Moment};
 use crate::upstream::error::{LimitedBy, UpstreamError};
 use crate::upstream::failed_server::FailedServer;
+use crate::upstream::words::UpstreamWords;
 
 /// A repository is forgotten after this long without a failure.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -71,6 +72,8 @@ pub(super) struct FailingRepository {
     /// Set while the last failure was a time-out. It is used while the repository fails alone.
     pub(super) hang: Option<Hang>,
     pub(super) throttled: Option<(Pause, ThrottleReason)>,
+    /// The words of the answer that asked for the last pause.
+    pub(super) said: Option<UpstreamWords>,
     /// The number of times in a row that the endpoint asked for a pause.
     throttles: u32,
     last: Moment,
@@ -147,6 +150,7 @@ impl FailingRepositories {
             cuts: 0,
             hang: None,
             throttled: None,
+            said: None,
             throttles: 0,
             last: clock.moment(),
         };
@@ -168,7 +172,7 @@ impl FailingRepositories {
             (known.unanswered, known.hang) = (0, None);
             known.circuit.close(known.cuts == 0);
             if !is_throttled {
-                (known.throttles, known.throttled) = (0, None);
+                (known.throttles, known.throttled, known.said) = (0, None, None);
             }
         }
         self.0.retain(|name, known| name != repository || known.cuts > 0 || known.throttles > 0);

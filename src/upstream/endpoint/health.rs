@@ -18,6 +18,7 @@ use crate::oci::RepositoryName;
 use crate::sys::Clock;
 use crate::upstream::cause::FailureCause;
 use crate::upstream::error::UpstreamError;
+use crate::upstream::words::UpstreamWords;
 
 /// After content that did not match its digest, the endpoint is not asked for content named by a digest for this long.
 const DISTRUST: Duration = Duration::from_secs(10 * 60);
@@ -205,13 +206,14 @@ impl EndpointHealth {
     pub(in crate::upstream) fn throttle(
         &self,
         repository: &RepositoryName,
-        reason: ThrottleReason,
+        (reason, said): (ThrottleReason, Option<&UpstreamWords>),
         retry_after: Option<Duration>,
     ) {
         let length = retry_after.unwrap_or(DEFAULT_THROTTLE).min(LONGEST_THROTTLE);
         let (mut state, clock) = (self.state(), &self.clock);
         let failing = state.failing.failed(repository, clock);
         failing.throttle(length, LONGEST_THROTTLE, reason, clock);
+        failing.said = said.cloned();
         // Other repositories may have a token already.
         let is_own = failing.is_alone || reason == ThrottleReason::TokenServer;
         let left = state.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default();
@@ -297,7 +299,9 @@ impl EndpointHealth {
         let (state, clock) = (self.state(), &self.clock);
         let throttled = state.throttles(repository).max_by_key(|(pause, _)| pause.left(clock));
         let (pause, reason) = throttled.filter(|(pause, _)| !pause.left(clock).is_zero())?;
-        Some(reason.refusal(host, pause.left(clock)))
+        // The words may name the repository that was asked for, so they are for its clients only.
+        let said = state.failing.get(repository).and_then(|failing| failing.said.clone());
+        Some(reason.refusal(host, pause.left(clock)).saying(said))
     }
 
     pub(in crate::upstream) fn score(&self, repository: &RepositoryName) -> Score {
@@ -550,7 +554,7 @@ mod tests {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         for (retry_after, throttled) in [(seconds(7), 7), (seconds(0), 0), (None, 5), (seconds(86_400), 300)] {
             let setting = setting();
-            setting.health.throttle(&one(), ThrottleReason::TooManyRequests, retry_after);
+            setting.health.throttle(&one(), (ThrottleReason::TooManyRequests, None), retry_after);
             setting.answer(&one());
             assert_eq!(setting.health.is_throttled(&one()), throttled > 0, "{retry_after:?}");
             assert_eq!(setting.health.is_usable(&one(), false), throttled == 0, "{retry_after:?}");
@@ -571,8 +575,8 @@ mod tests {
             );
         }
         let setting = setting();
-        setting.health.throttle(&one(), ThrottleReason::Unavailable, seconds(60));
-        setting.health.throttle(&one(), ThrottleReason::TooManyRequests, None);
+        setting.health.throttle(&one(), (ThrottleReason::Unavailable, None), seconds(60));
+        setting.health.throttle(&one(), (ThrottleReason::TooManyRequests, None), None);
         let refusal = setting.health.refusal(&one(), "hub");
         assert!(matches!(refusal, Some(UpstreamError::Status { status: 503, .. })), "the longer pause stays in force");
         let gauge = setting.metrics.upstream_throttled_until.with_label_values(&["docker.io", "hub"]).get();
@@ -583,7 +587,8 @@ mod tests {
     #[test]
     fn answers_during_a_pause_do_not_make_it_longer() {
         let setting = setting();
-        let refuse = || setting.health.throttle(&one(), ThrottleReason::Unavailable, Some(Duration::from_secs(1)));
+        let refuse =
+            || setting.health.throttle(&one(), (ThrottleReason::Unavailable, None), Some(Duration::from_secs(1)));
         (0..50).for_each(|_| refuse());
         setting.advance(1);
         assert!(!setting.health.is_throttled(&one()), "50 answers asked for the same second");
@@ -658,7 +663,7 @@ mod tests {
         let (setting, bad, good): (_, RepositoryName, RepositoryName) = (setting(), one(), "good".parse().unwrap());
         let refuse = || {
             setting.health.answered(&bad, HealthyAnswer { took: Some(SHORT), is_counted: true, is_throttle: true });
-            setting.health.throttle(&bad, ThrottleReason::TooManyRequests, Some(Duration::from_secs(10)));
+            setting.health.throttle(&bad, (ThrottleReason::TooManyRequests, None), Some(Duration::from_secs(10)));
         };
         refuse();
         assert!(setting.health.is_throttled(&bad) && setting.health.is_throttled(&good));

@@ -31,7 +31,7 @@ fn joined(parts: impl Iterator<Item = String>, separator: &str) -> String {
 
 pub(super) fn of_route(error: &RouteError) -> Option<Value> {
     match error {
-        RouteError::NoSuchPath | RouteError::Escape => None,
+        RouteError::NoSuchPath | RouteError::OutsidePrefix(_) | RouteError::Escape => None,
         RouteError::Method { allow } => Some(json!({"allow": allow.split(", ").collect::<Vec<_>>()})),
         RouteError::Name(error) | RouteError::Tag(error) | RouteError::NoSuchTag(error) => of_name(error),
         RouteError::TooManyTags(tags) => Some(json!({"tags": tags, "limit": MAX_TAGS})),

@@ -229,7 +229,7 @@ impl From<Refusal> for Failure {
 impl From<RouteError> for Failure {
     fn from(error: RouteError) -> Self {
         let (status, code) = match &error {
-            RouteError::NoSuchPath => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
+            RouteError::NoSuchPath | RouteError::OutsidePrefix(_) => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
             RouteError::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
             RouteError::Escape | RouteError::Name(_) | RouteError::Image(_) => {
                 (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid)

@@ -58,6 +58,7 @@ fn route(shape: &Shape<'_>, params: &Params<'_>) -> Result<Route, RouteError> {
         Shape::Upload { name, id } => upload(params, name, id),
         Shape::Api(path) => parse_api::parse(params, path).map(Route::Api),
         Shape::Unknown => Err(RouteError::NoSuchPath),
+        Shape::Outside(prefix) => Err(RouteError::OutsidePrefix(prefix.to_owned())),
     }
 }
 

@@ -19,6 +19,11 @@ pub struct Refused {
 pub enum RouteError {
     #[error("nothing is served at this path; repositories are under /v2/NAME/manifests, blobs, tags and referrers")]
     NoSuchPath,
+    /// The path does not begin with `http.prefix`.
+    #[error(
+        "this server serves below {0} (http.prefix), and nothing at this path; write {0} at the end of its address"
+    )]
+    OutsidePrefix(String),
     #[error("this path accepts only {}", listed(allow))]
     Method { allow: &'static str },
     #[error("the path has a malformed percent escape, or bytes that are not UTF-8")]

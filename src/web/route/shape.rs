@@ -32,11 +32,13 @@ pub(super) enum Shape<'a> {
     /// A path below `/api/v1/`.
     Api(&'a str),
     Unknown,
+    /// The path does not begin with this prefix.
+    Outside(&'a str),
 }
 
 impl<'a> Shape<'a> {
     /// Returns the shape of a path.
-    pub(super) fn of(site: &Site, path: &'a str) -> Self {
+    pub(super) fn of(site: &'a Site, path: &'a str) -> Self {
         let is_metrics = |metrics: &MetricsAt| matches!(metrics, MetricsAt::Path(at) if at == path);
         match site {
             Site::Debug { metrics } if is_metrics(metrics) => Self::Plain(Route::Metrics),
@@ -46,7 +48,7 @@ impl<'a> Shape<'a> {
             Site::Main { prefix, .. } => {
                 let below = path.strip_prefix(prefix.as_str());
                 let probed = path.strip_prefix('/').and_then(Self::probed).or_else(|| below.and_then(Self::probed));
-                probed.map(Self::Plain).or_else(|| below.map(Self::below_prefix)).unwrap_or(Self::Unknown)
+                probed.map(Self::Plain).or_else(|| below.map(Self::below_prefix)).unwrap_or(Self::Outside(prefix))
             }
         }
     }
@@ -113,7 +115,7 @@ impl<'a> Shape<'a> {
             Self::Uploads { .. } => "blob_upload",
             Self::Upload { .. } => "blob_upload_chunk",
             Self::Api(_) => "api",
-            Self::Unknown => "unknown",
+            Self::Unknown | Self::Outside(_) => "unknown",
         }
     }
 }
