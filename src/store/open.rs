@@ -46,6 +46,9 @@ impl Store {
             let locks = disk::make_private_dir(&root.join(layout::PRIVATE)).and_then(|()| create_lock_files(&driver));
             disk::probe_writable(&root)?;
             locks?;
+            // A backup copies these two, also of a store without pushes.
+            disk::make_dir(&root.join(layout::repositories().as_str()))?;
+            disk::make_dir(&root.join(layout::blobs().as_str()))?;
             disk::make_dir(&root.join(layout::trash().as_str()))?;
             disk::make_dir(&root.join(layout::CACHE))
         })

@@ -320,3 +320,23 @@ fn variables_of_other_programs_are_no_mistake() {
         assert!(words.contains(expected), "{expected}: {words}");
     }
 }
+
+/// The commands of the guide work as they are written, also before anything was pushed or pulled.
+#[test]
+fn backup_of_the_guide_works_on_a_fresh_store() {
+    let guide = include_str!("../../docs/guide/operate.md");
+    let written = |start: &str| guide.lines().find(|line| line.starts_with(start)).unwrap();
+    for sections in ["", "mirror: {upstreams: {docker.io: {default: true}}}"] {
+        let (registry, place) = (Registry::with(sections), tempfile::tempdir().unwrap());
+        let restored = place.path().join("restored");
+        std::fs::create_dir(&restored).unwrap();
+        for (start, data) in
+            [("tar -C /var/lib/registry -cf", &registry.data()), ("tar -C /var/lib/registry -xf", &restored)]
+        {
+            let command = written(start).replace("/var/lib/registry", data.to_str().unwrap());
+            let done = Command::new("sh").args(["-c", &command]).current_dir(place.path()).output().unwrap();
+            assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        assert!(restored.join("docker/registry/v2/repositories").is_dir());
+    }
+}

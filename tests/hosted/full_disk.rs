@@ -179,6 +179,38 @@ fn upload_that_a_request_finishes_on_a_full_disk_stays() {
     full.finish_writer("the end of an upload");
 }
 
+/// A request that finds no space leaves the upload as it was before, so that the client can repeat it, and takes no space itself.
+#[test]
+fn upload_whose_last_chunk_finds_no_space_stays() {
+    for (method, written) in [("PUT", 600), ("PATCH", 600), ("PUT", 0), ("PATCH", 0)] {
+        let Some(full) = FullDisk::new() else { return };
+        let (client, content) = (&full.client, noise(3, 1000));
+        let upload = client.begin("team/new");
+        if written > 0 {
+            assert_eq!(client.request("PATCH", &upload).body(&content[..written]).send().status, 202);
+        }
+        let end = format!("{upload}?digest={}", digest_of(&content));
+        let target = if method == "PUT" { &end } else { &upload };
+        let last = || client.request(method, target).body(&content[written..]).send();
+        full.disk.set(&["write fail=28 path=team/new/_uploads"]);
+        for attempt in 0..2 {
+            assert_eq!(last().status, 507, "{method} after {written} bytes, attempt {attempt}");
+            let state = client.get(&upload);
+            let range = format!("0-{}", written.saturating_sub(1));
+            assert_eq!((state.status, state.header("range")), (204, Some(range.as_str())), "{method}");
+            assert_eq!(fs::read(full.data(&upload)).unwrap_or_default(), content[..written], "{method}");
+        }
+        full.disk.heal();
+        assert_eq!(last().status, if method == "PUT" { 201 } else { 202 }, "{method} after {written} bytes");
+        if method == "PATCH" {
+            assert_eq!(client.request("PUT", &end).send().status, 201, "after {written} bytes");
+        }
+        let stored = client.get(&format!("/v2/team/new/blobs/{}", digest_of(&content)));
+        assert!(stored.body == content, "{method} after {written} bytes");
+        full.finish_writer(method);
+    }
+}
+
 /// Only what lies on the full disk gives way: what lies on another one frees nothing there.
 #[test]
 fn full_disk_of_blobs_takes_nothing_from_another_disk() {

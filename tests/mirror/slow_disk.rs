@@ -3,9 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Answer, Client, noise};
+use entrepot::oci::MediaType;
+
+use crate::support::client::{Answer, Client, digest_of, noise};
 use crate::support::fault::Fault;
-use crate::support::mirror::{Slow, blob, cache, wait_until_stored};
+use crate::support::mirror::{Slow, blob, cache, manifest, wait_until_stored};
 use crate::support::registry::{Registry, eventually};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::upstream::Upstream;
@@ -308,4 +310,42 @@ fn stopping_server_finishes_storing() {
     mirror.restart();
     let again = mirror.client().get(&target);
     assert!(cache(&again) == "hit" && again.body == content);
+}
+
+/// A manifest may name thousands of layers. A request for it does not wait until the links to all of them are removed.
+#[test]
+fn eviction_of_a_manifest_with_many_layers_does_not_hold_up_a_pull() {
+    const LAYERS: usize = 1000;
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let config = upstream.blob("library/app", b"{}");
+    let layers: Vec<String> = (0..LAYERS)
+        .map(|at| {
+            let digest = digest_of(format!("layer {at}").as_bytes());
+            format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{digest}","size":7}}"#)
+        })
+        .collect();
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{}]}}"#,
+        MediaType::OCI_MANIFEST,
+        layers.join(",")
+    );
+    let digest = upstream.manifest("library/app", "1", MediaType::OCI_MANIFEST, body.as_bytes());
+    let mirror = mirror_on(&disk, &upstream);
+    let client = mirror.client();
+    let links = || client.get("/api/v1/usage").json()["cache"]["links"].as_u64();
+    let all = Some(LAYERS as u64 + 2);
+    assert_eq!(client.get(&manifest("library/app", digest)).status, 200);
+    assert_eq!(links(), all);
+    // The links of layers are removed slowly, so that the pull comes in the middle.
+    disk.set(&["remove delay=20 path=/_links/"]);
+    let evicting = in_background(&client, "DELETE", &manifest("library/app", digest));
+    disk.wait_for(&["done", "remove"]);
+    let pulled = client.get(&manifest("library/app", digest));
+    assert_eq!((pulled.status, cache(&pulled)), (200, "miss"));
+    assert!(!evicting.is_finished(), "the pull waited for the eviction");
+    disk.heal();
+    assert_eq!(evicting.join().unwrap().status, 202);
+    assert_eq!(links(), all, "the links of the manifest that was stored again stay");
+    assert_eq!(cache(&client.get(&manifest("library/app", digest))), "hit");
 }

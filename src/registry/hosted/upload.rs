@@ -20,6 +20,8 @@ pub struct BlobUpload {
     repository: RepositoryName,
     id: UploadId,
     inner: store::Upload,
+    /// The size when the request began.
+    begun_at: u64,
 }
 
 impl HostedRepository {
@@ -40,7 +42,7 @@ impl HostedRepository {
 
     fn opened(&self, inner: store::Upload) -> BlobUpload {
         let (context, repository) = (Arc::clone(&self.context), self.name.clone());
-        BlobUpload { context, repository, id: inner.id().clone(), inner }
+        BlobUpload { context, repository, id: inner.id().clone(), begun_at: inner.size(), inner }
     }
 
     /// Opens an upload for writing. Another request that holds it and receives nothing is given up after `stall`: this one waits
@@ -72,7 +74,8 @@ impl BlobUpload {
         self.inner.expect(algorithm);
     }
 
-    /// Appends a piece. If the disk stays full, the upload is discarded, which frees its space.
+    /// Appends a piece. If the disk stays full, the bytes of this request are removed again: they take no space, and the request can
+    /// be repeated as it was.
     pub async fn append(&mut self, piece: Bytes) -> Result<(), RegistryError> {
         let appended = loop {
             let round = self.context.store.reclaim_round();
@@ -81,7 +84,10 @@ impl BlobUpload {
                 break appended;
             }
         };
-        if is_full(&appended) {
+        if is_full(&appended)
+            && let Err(error) = self.inner.cut(self.begun_at).await
+        {
+            tracing::warn!(upload = self.id.as_str(), %error, "the disk is full, and an upload could not be cut to its former size");
             self.context.store.discard(&mut self.inner).await?;
         }
         Ok(appended?)

@@ -174,9 +174,9 @@ impl CachedRepository {
         self.context.fills.stored(digest).await;
         let is_linked = self.store().has_link(&self.name, digest).await?;
         if is_linked {
+            // The links of a cache that is not indexed yet are not all known. This one goes with the blob, under its lock.
+            self.store().know_links(&self.name, &[*digest]);
             self.context.ledger.remove(digest).await?;
-            // The links of a cache that is not indexed yet are not all known.
-            self.store().unlink(&self.name, digest).await?;
         }
         Ok(is_linked)
     }

@@ -136,6 +136,10 @@ impl Writer for LockedFile {
         self.file().write_all_at(content, offset)
     }
 
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.file().set_len(length)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.file().sync_all()
     }

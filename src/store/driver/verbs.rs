@@ -123,6 +123,9 @@ pub trait Writer: ReadAt {
     /// Writes bytes at an offset, which is the end of the object.
     fn write_at(&self, content: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Removes the bytes after the first `length`.
+    fn cut(&self, length: u64) -> io::Result<()>;
+
     /// Makes all written bytes durable.
     fn sync(&self) -> io::Result<()>;
 }

@@ -242,6 +242,15 @@ impl Upload {
         Ok(())
     }
 
+    /// Removes the bytes after the first `size`. The rest is read again at the end, unless nothing is left.
+    pub async fn cut(&mut self, size: u64) -> Result<(), StoreError> {
+        let lease = self.lease();
+        self.hashed = None;
+        self.backend.run("write upload", &self.folder, move |_| lease.writer.cut(size)).await?;
+        self.size = size;
+        Ok(())
+    }
+
     /// Checks the content against `expected` and syncs it. Returns the sha256, which the content is stored under.
     pub async fn verify(&mut self, expected: &Digest) -> Result<Digest, StoreError> {
         // The hashes are moved out and not kept again: an upload that ends is not resumed, and an upload that fails is

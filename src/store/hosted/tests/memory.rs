@@ -166,6 +166,11 @@ impl Writer for Content {
         Ok(())
     }
 
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.bytes().truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
