@@ -7,7 +7,7 @@ use entrepot::oci::MediaType;
 
 use crate::support::client::{Answer, Client, digest_of, noise};
 use crate::support::fault::Fault;
-use crate::support::mirror::{Slow, blob, cache, manifest, wait_until_stored};
+use crate::support::mirror::{Slow, age, blob, cache, manifest, wait_until_stored};
 use crate::support::registry::{Registry, eventually};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::upstream::Upstream;
@@ -343,9 +343,51 @@ fn eviction_of_a_manifest_with_many_layers_does_not_hold_up_a_pull() {
     disk.wait_for(&["done", "remove"]);
     let pulled = client.get(&manifest("library/app", digest));
     assert_eq!((pulled.status, cache(&pulled)), (200, "miss"));
-    assert!(!evicting.is_finished(), "the pull waited for the eviction");
+    // The manifest is stored again, so the eviction ends and leaves the other links.
     disk.heal();
     assert_eq!(evicting.join().unwrap().status, 202);
+    let removed = disk.affected().iter().filter(|call| call.starts_with("done remove")).count();
+    assert!(removed < LAYERS, "the pull waited for the removal of all links");
     assert_eq!(links(), all, "the links of the manifest that was stored again stay");
     assert_eq!(cache(&client.get(&manifest("library/app", digest))), "hit");
+}
+
+/// A mirror on a full disk serves what its upstream has, and keeps none of it.
+#[test]
+fn full_disk_does_not_hide_what_the_upstream_has() {
+    let Some(disk) = SlowDisk::new() else { return };
+    let upstream = Upstream::start();
+    let old = upstream.image("library/app", "1", &[&noise(1, 1000)]);
+    let mirror = mirror_on(&disk, &upstream);
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest("library/app", "1")).status, 200);
+    let (new, other) =
+        (upstream.image("library/app", "1", &[&noise(2, 1000)]), upstream.image("library/other", "1", &[b"x"]));
+    age(&mirror, "library/app", "_tags/1", Duration::from_secs(3600));
+    disk.set(&["write fail=28 path=/cache/", "make fail=28 path=/cache/"]);
+    for _ in 0..2 {
+        let moved = client.get(&manifest("library/app", "1"));
+        assert_eq!((moved.status, moved.header("warning")), (200, None), "{}", moved.text());
+        assert!(moved.body == new.manifest && moved.body != old.manifest, "the tag has moved");
+        assert_eq!(
+            client.head(&manifest("library/app", "1")).header("docker-content-digest"),
+            Some(&*new.manifest_digest.to_string())
+        );
+    }
+    for (target, body) in [
+        (manifest("library/app", new.manifest_digest), &new.manifest[..]),
+        (manifest("library/app", old.manifest_digest), &old.manifest[..]),
+        (manifest("library/other", "1"), &other.manifest[..]),
+        (blob("library/app", new.layers[0]), &noise(2, 1000)[..]),
+    ] {
+        let answer = client.get(&target);
+        assert!((answer.status, &answer.body[..]) == (200, body), "{target}: {} {}", answer.status, answer.text());
+    }
+    assert_eq!(client.head(&manifest("library/other", "1")).status, 200);
+    for list in ["tags/list", &format!("referrers/{}", new.manifest_digest)] {
+        let answer = client.get(&format!("/v2/library/app/{list}"));
+        assert_eq!(answer.status, 200, "{list}: {}", answer.text());
+    }
+    disk.heal();
+    assert!(client.get(&manifest("library/app", "1")).body == new.manifest);
 }

@@ -209,7 +209,9 @@ impl MirrorRepository {
             // No HEAD has named the digest, or it named one that does not exist.
             None => self.fetch(&Reference::Tag(tag.clone())).await?,
         };
-        self.set_tag(tag, &found.value.info).await?;
+        if let Err(error) = self.set_tag(tag, &found.value.info).await {
+            tracing::warn!(%error, repository = %self.name(), %tag, "a tag has changed, and this could not be recorded; the new content is served");
+        }
         Ok(found.value)
     }
 
