@@ -244,7 +244,39 @@ fn content_of_another_registry_is_never_used() {
     }
 }
 
-/// The mirror knows the parameter, and refuses only the name of a registry that it does not mirror.
+/// A gateway passes on the parameters that it knows, `ns` among them, and refuses others.
+#[test]
+fn refusal_of_other_parameters_does_not_show_that_ns_is_unread() {
+    let known = |asked: &Asked| {
+        let query = asked.target.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').filter(|pair| !pair.is_empty()).all(|pair| pair.starts_with("ns="))
+    };
+    let refusals: [fn() -> Script; 4] = [
+        || Script::new(400, r#"{"title":"unknown parameter"}"#).with("Content-Type", "application/problem+json"),
+        || Script::new(404, "<html>no such page</html>").with("Content-Type", "text/html"),
+        || Script::new(403, r#"{"errors":[{"code":"DENIED"}]}"#),
+        || Script::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
+    ];
+    for refusal in refusals {
+        let upstream = Scripted::start("127.0.0.1", move |asked| match known(asked) {
+            true => silent_mirror(asked),
+            false => refusal(),
+        });
+        let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+        let get = |target: String| mirror.client().get(&target);
+        // docker.io has it, and ghcr.io does not.
+        let absent = get(manifest("org/app", "5"));
+        assert_eq!(absent.status, 404, "{}", absent.text());
+        assert_eq!(get(blob("org/app", digest_of(b"docker.io"))).status, 404);
+        let found = get(manifest("org/app", "1"));
+        assert!(found.status == 200 && found.text().contains(&digest_of(b"ghcr.io").to_string()), "{}", found.text());
+        let log = upstream.log();
+        let content = log.iter().filter(|asked| asked.path() != "/v2/");
+        assert!(content.clone().all(|asked| asked.target.contains("ns=ghcr.io")), "{log:?}");
+    }
+}
+
+/// The server knows the parameter, and refuses only the name of a registry that it does not mirror.
 #[test]
 fn mirror_that_refuses_the_name_is_never_asked_without_it() {
     let other = |asked: &Asked| match asked.target.contains("ns=ghcr.io") {
@@ -262,8 +294,11 @@ fn mirror_that_refuses_the_name_is_never_asked_without_it() {
         let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
         for target in [manifest("org/app", "1"), manifest("org/app", "2"), blob("org/app", digest_of(b"docker.io"))] {
             let refused = mirror.client().get(&target);
-            assert_eq!(refused.status, 404, "{target}: {}", refused.text());
+            assert_eq!(refused.status, 502, "{target}: {}", refused.text());
+            assert!(refused.text().contains("it refuses requests with ?ns=ghcr.io"), "{}", refused.text());
         }
+        let is_named = |asked: &Asked| asked.path() == "/v2/" || asked.target.contains("ns=ghcr.io");
+        assert!(upstream.log().iter().all(is_named));
     }
 }
 
@@ -276,19 +311,35 @@ fn outage_does_not_show_that_parameters_are_refused() {
         false => silent_mirror(asked),
     });
     let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
-    assert_eq!(mirror.client().get(&manifest("org/app", "1")).status, 404, "the answer of the outage");
-    assert!(mirror.client().get(&manifest("org/app", "2")).text().contains(&digest_of(b"ghcr.io").to_string()));
+    assert_eq!(mirror.client().get(&manifest("org/app", "1")).status, 502, "the answer of the outage");
+    for tag in ["1", "2"] {
+        let found = mirror.client().get(&manifest("org/app", tag));
+        assert!(found.text().contains(&digest_of(b"ghcr.io").to_string()), "{tag}: {}", found.text());
+    }
 }
 
+/// A server that matches paths refuses each request with a query. It is never asked without, until the configuration says that it
+/// serves this registry alone.
 #[test]
-fn registry_that_does_not_know_the_parameter_is_asked_without_it() {
-    let upstream = Upstream::start();
-    let image = upstream.image("org/app", "1", &[b"x"]);
-    // Each request with a query is refused, as a server may do that matches paths.
-    upstream.fault("*", "=", Fault::Page(404));
-    let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
-    assert_eq!(mirror.client().get(&manifest("org/app", "1")).body, image.manifest);
-    assert!(mirror.client().get(&blob("org/app", image.layers[0])).whole);
+fn registry_that_does_not_know_the_parameter_needs_the_key() {
+    let refusals = [Fault::Page(404), Fault::Status(404), Fault::Status(400), Fault::Status(403), Fault::Page(403)];
+    for refusal in refusals {
+        let upstream = Upstream::start();
+        let image = upstream.image("org/app", "1", &[b"x"]);
+        upstream.fault("*", "=", refusal);
+        let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+        for target in [manifest("org/app", "1"), blob("org/app", image.layers[0]), "/v2/org/app/tags/list".to_owned()] {
+            let refused = mirror.client().get(&target);
+            assert_eq!(refused.status, 502, "{target}: {}", refused.text());
+            let words = refused.text();
+            assert!(words.contains("set `ns: never` in mirror.upstreams.ghcr.io"), "{target}: {words}");
+        }
+        let log = upstream.log();
+        assert!(log.iter().all(|asked| asked.path == "/v2/" || asked.query.contains("ns=ghcr.io")));
+        let mirror = entrepot(&[("ghcr.io", &upstream.url(), ", ns: never")]);
+        assert_eq!(mirror.client().get(&manifest("org/app", "1")).body, image.manifest);
+        assert!(mirror.client().get(&blob("org/app", image.layers[0])).whole);
+    }
 }
 
 /// `X-Cache` tells what this server did. Of an upstream that is a mirror, only `stale` is passed on.

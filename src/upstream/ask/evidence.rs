@@ -133,7 +133,7 @@ fn has_registry_headers(response: &Response) -> bool {
 
 /// Returns true if a registry gave this answer. The JSON of a 404 must say that content is absent: a registry answers 404 with
 /// other codes too, such as UNSUPPORTED for a path that it does not serve.
-async fn is_of_registry(response: &mut Response, read: &mut Option<Bytes>) -> Result<bool, UpstreamError> {
+pub(super) async fn is_of_registry(response: &mut Response, read: &mut Option<Bytes>) -> Result<bool, UpstreamError> {
     let is_marked = has_registry_headers(response);
     let is_absence = response.status == StatusCode::NOT_FOUND;
     if is_marked && !is_absence {

@@ -147,8 +147,7 @@ impl Upstream {
         let again = match verdict {
             NamespaceVerdict::RepeatNamed => Some(self.exchange_once(endpoint, request, Parameter::Namespace).await?),
             NamespaceVerdict::RepeatPlain => Some(self.exchange_once(endpoint, request, Parameter::Absent).await?),
-            NamespaceVerdict::MayRefuseParameters => self.without_parameters(endpoint, request).await,
-            NamespaceVerdict::Ours | NamespaceVerdict::Foreign(_) => None,
+            NamespaceVerdict::Ours | NamespaceVerdict::MayRefuseNamespace | NamespaceVerdict::Foreign(_) => None,
         };
         if let Some(again) = again {
             let sent = verdict == NamespaceVerdict::RepeatNamed;
@@ -161,6 +160,11 @@ impl Upstream {
             return Err(UpstreamError::Foreign { host: endpoint.host().into(), reason }.saying(reply.said));
         }
         self.weigh(request, &mut reply).await?;
+        if verdict == NamespaceVerdict::MayRefuseNamespace
+            && let Some(refusal) = self.refusal_of_namespace(request, &reply).await
+        {
+            return Err(refusal.saying(reply.said));
+        }
         if !reply.vouched && !reply.response.redirected && request.method != Method::HEAD {
             return Err(foreign(&reply.response, endpoint.host().into()).saying(reply.said));
         }

@@ -1,17 +1,18 @@
-//! Tells an endpoint that refuses every parameter from a mirror that does not have the content.
+//! Tells an endpoint that refuses the parameter `ns` from a mirror that does not have the content.
 //!
 //! A mirror of several registries that gets no `?ns=` answers from its default registry, and not each mirror says in its
-//! answers which registry they are from. So a refusal alone never leads to a request without the parameter. An endpoint that
-//! refuses a parameter with another name too, at addresses that it serves without, reads no parameter at all.
-
-use std::time::Duration;
+//! answers which registry they are from. No refusal shows that an endpoint does not read `ns`, and a refusal of another
+//! parameter does not show it either: a gateway may pass on `ns` and refuse the parameters that it does not know. So the
+//! request is not sent without the parameter, and the error names the key that leaves it out.
 
 use http::{HeaderMap, Method, StatusCode};
 
-use super::request::UpstreamRequest;
+use super::evidence::is_of_registry;
+use super::request::{Reply, UpstreamRequest};
 use crate::outbound::{Hop, Request, Response, Url};
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, RequestKind};
+use crate::upstream::error::UpstreamError;
 
 /// The parameter that a request to an endpoint carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,6 @@ pub(super) enum Parameter {
     Absent,
     /// `ns=` with the name of the upstream.
     Namespace,
-    /// One that no registry reads.
-    Unknown,
 }
 
 impl Parameter {
@@ -28,55 +27,52 @@ impl Parameter {
         match self {
             Self::Absent => {}
             Self::Namespace => drop(url.query_pairs_mut().append_pair("ns", endpoint.namespace().name())),
-            Self::Unknown => drop(url.query_pairs_mut().append_pair("entrepot-probe", "1")),
         }
     }
 }
 
 impl Upstream {
-    /// Returns the answer to a request without a parameter, if the endpoint refuses every parameter. The request with `ns` was
-    /// refused just before.
-    ///
-    /// `/v2/` and the content must be refused with an unknown parameter, and the content served without, in this order:
-    /// a server that restarts refuses everything for a while. A mirror that matches `/v2/` alone serves the content with the
-    /// unknown parameter, if it serves it without.
-    pub(super) async fn without_parameters(
+    /// Returns the error for a refused GET with `ns`, if the endpoint refuses the parameter wherever it stands. Such a refusal
+    /// says nothing about the content.
+    pub(super) async fn refusal_of_namespace(
         &self,
-        endpoint: &Endpoint,
         request: &UpstreamRequest<'_>,
-    ) -> Option<(Response, Duration)> {
-        let ping = self.ping_with_parameter(endpoint, request.kind).await;
-        if !shows_refusal(endpoint, ping?) {
+        reply: &Reply<'_>,
+    ) -> Option<UpstreamError> {
+        if request.method == Method::HEAD {
+            // A HEAD is a hint, and a GET follows.
             return None;
         }
-        let plain = self.exchange_once(endpoint, request, Parameter::Absent).await.ok()?;
-        if !plain.0.status.is_success() {
-            return None;
-        }
-        let (probe, _) = self.exchange_once(endpoint, request, Parameter::Unknown).await.ok()?;
-        if !shows_refusal(endpoint, probe.status) {
-            return None;
-        }
-        endpoint.namespace().learn_parameters(true);
-        let (upstream, host) = (self.name(), endpoint.host());
-        tracing::info!(%upstream, endpoint = %host, "the endpoint refuses every parameter, so requests to it leave out ?ns=");
-        Some(plain)
+        // Some servers match `/v2/` as text, with its query. Their refusal of it is not that of a registry, and does not make an
+        // absence doubtful that a registry states.
+        let is_claim = reply.vouched && request.is_claim(reply.response.status);
+        let is_refused = self.refuses_ping(reply.endpoint, request.kind, is_claim).await?;
+        let reason = reply.endpoint.namespace().refused();
+        is_refused.then(|| UpstreamError::Foreign { host: reply.endpoint.host().into(), reason })
     }
 
-    async fn ping_with_parameter(&self, endpoint: &Endpoint, kind: RequestKind) -> Option<StatusCode> {
+    /// Returns true if `/v2/` is served, and refused with `ns`: by a registry, if `by_registry` is true.
+    async fn refuses_ping(&self, endpoint: &Endpoint, kind: RequestKind, by_registry: bool) -> Option<bool> {
+        let mut named = self.ping(endpoint, kind, Parameter::Namespace).await?;
+        if is_served(named.status) || !named.status.is_client_error() || named.status == StatusCode::TOO_MANY_REQUESTS {
+            return Some(false);
+        }
+        if by_registry && !is_of_registry(&mut named, &mut None).await.ok()? {
+            return Some(false);
+        }
+        Some(is_served(self.ping(endpoint, kind, Parameter::Absent).await?.status))
+    }
+
+    async fn ping(&self, endpoint: &Endpoint, kind: RequestKind, parameter: Parameter) -> Option<Response> {
         let observe = |hop: &Hop<'_>| self.meter.hop(kind, hop);
         let mut url = endpoint.ping_url();
-        Parameter::Unknown.append_to(&mut url, endpoint);
+        parameter.append_to(&mut url, endpoint);
         let request = Request { method: Method::GET, url, headers: HeaderMap::new() };
-        Some(self.client.send(request, &observe).await.ok()?.status)
+        self.client.send(request, &observe).await.ok()
     }
 }
 
-/// Returns true if a request with an unknown parameter was refused. If it was served, the endpoint remembers that.
-fn shows_refusal(endpoint: &Endpoint, status: StatusCode) -> bool {
-    let is_served = status.is_success() || status == StatusCode::UNAUTHORIZED;
-    if is_served {
-        endpoint.namespace().learn_parameters(false);
-    }
-    !is_served && status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
+/// Returns true for the answer of a registry's `/v2/`, with or without a login.
+fn is_served(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::UNAUTHORIZED
 }

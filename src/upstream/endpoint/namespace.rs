@@ -2,8 +2,9 @@
 //!
 //! A mirror of several registries answers a name without `?ns=` from its default registry, so it would serve the content of
 //! one registry under the name of another. A registry that is no mirror ignores the parameter, or does not know the path any
-//! more. So requests to an endpoint on another host than the upstream's own carry the parameter. They leave it out only once
-//! the endpoint has shown that it cannot read it. An answer for another registry is never used.
+//! more. So requests to an endpoint on another host than the upstream's own carry the parameter. They leave it out only while
+//! the endpoint says that it mirrors nothing. A refusal does not show that the parameter is unread. An answer for another
+//! registry is never used.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -48,10 +49,8 @@ enum Kind {
     Unknown = 0,
     /// It serves requests with the parameter. Whether it reads it cannot be told: not each mirror echoes the name.
     Named = 1,
-    /// It refuses each request that has a parameter, so it reads none.
-    Plain = 2,
     /// Each of its answers says that it mirrors nothing. It knows no registry that the parameter could name.
-    Private = 3,
+    Private = 2,
 }
 
 /// The meaning of an answer's headers.
@@ -63,9 +62,8 @@ pub(in crate::upstream) enum NamespaceVerdict {
     RepeatNamed,
     /// The answer does not count. The endpoint mirrors nothing, so the request must be sent again without the parameter.
     RepeatPlain,
-    /// The endpoint may refuse the request only because of the parameter. It may be sent without, if the endpoint refuses
-    /// every parameter.
-    MayRefuseParameters,
+    /// The endpoint may refuse the request only because of the parameter. If so, the refusal says nothing about the content.
+    MayRefuseNamespace,
     /// The answer is for another registry. The text says why.
     Foreign(String),
 }
@@ -94,7 +92,7 @@ impl Namespace {
         match self.rule {
             Rule::Never => false,
             Rule::Always => true,
-            Rule::Learn => !matches!(self.known(), Kind::Plain | Kind::Private),
+            Rule::Learn => self.known() != Kind::Private,
         }
     }
 
@@ -118,7 +116,7 @@ impl Namespace {
             // The redirect may have kept the parameter, and the target may refuse it.
             let is_refusal = response.status.is_client_error() && response.status != StatusCode::TOO_MANY_REQUESTS;
             if sent && !repeated && is_refusal && self.rule == Rule::Learn && self.known() == Kind::Unknown {
-                return NamespaceVerdict::MayRefuseParameters;
+                return NamespaceVerdict::MayRefuseNamespace;
             }
             if sent && response.status.is_success() {
                 self.learn(Kind::Named);
@@ -147,7 +145,7 @@ impl Namespace {
             }
             (true, false) if status.is_success() => self.learn(Kind::Named),
             (true, false) if is_refusal && !repeated && self.known() == Kind::Unknown => {
-                return NamespaceVerdict::MayRefuseParameters;
+                return NamespaceVerdict::MayRefuseNamespace;
             }
             (true, false) => {}
             (false, _) if repeated && (is_proxy || is_cached(headers)) => return self.not_mirrored(),
@@ -160,9 +158,14 @@ impl Namespace {
         NamespaceVerdict::Ours
     }
 
-    /// Remembers whether the endpoint refuses each request that has a parameter.
-    pub(in crate::upstream) fn learn_parameters(&self, refused: bool) {
-        self.learn(if refused { Kind::Plain } else { Kind::Named });
+    /// Says that an endpoint refuses the parameter, and what to do.
+    pub(in crate::upstream) fn refused(&self) -> String {
+        let name = &self.name;
+        format!(
+            "it refuses requests with ?ns={name}, so it does not know the parameter, or is a mirror without an upstream {name}. \
+             If all content there is that of {name}, set `ns: never` in mirror.upstreams.{name} here. If it is a mirror of \
+             several registries, add {name} there, or write the prefix that {name} has there after /v2/ in `endpoints`"
+        )
     }
 
     fn not_mirrored(&self) -> NamespaceVerdict {
@@ -176,8 +179,7 @@ impl Namespace {
     fn known(&self) -> Kind {
         match self.known.load(Ordering::Relaxed) {
             1 => Kind::Named,
-            2 => Kind::Plain,
-            3 => Kind::Private,
+            2 => Kind::Private,
             _ => Kind::Unknown,
         }
     }
@@ -245,7 +247,7 @@ mod tests {
             &[("oci-namespace", "docker.io")][..],
             &[("x-registry-proxy", "ns")][..],
         );
-        let may_refuse = || Some(NamespaceVerdict::MayRefuseParameters);
+        let may_refuse = || Some(NamespaceVerdict::MayRefuseNamespace);
         for (status, fields, sent, repeated, want, known) in [
             (200, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Named),
             (404, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Named),
@@ -278,13 +280,16 @@ mod tests {
     }
 
     #[test]
-    fn parameter_is_left_out_only_where_it_is_refused() {
-        let learned = namespace(Rule::Learn);
-        learned.learn_parameters(true);
-        assert!(!learned.is_sent());
-        learned.learn_parameters(false);
-        let absent = learned.judge_head(StatusCode::NOT_FOUND, &headers(&[]), true, false);
-        assert!(learned.is_sent() && absent == NamespaceVerdict::Ours);
+    fn refusal_never_leads_to_requests_without_the_parameter() {
+        for (status, fields) in
+            [(404, &[][..]), (400, &[]), (403, &[]), (405, &[]), (404, &[("x-registry-proxy", "ns")])]
+        {
+            let asked = namespace(Rule::Learn);
+            for repeated in [false, true] {
+                asked.judge_head(StatusCode::from_u16(status).unwrap(), &headers(fields), true, repeated);
+                assert!(asked.is_sent(), "{status} {fields:?}");
+            }
+        }
     }
 
     #[test]
