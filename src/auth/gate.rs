@@ -1,6 +1,5 @@
 //! The gate: identifies callers and decides what they may do.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::credentials::{Credentials, Unproven};
@@ -10,7 +9,7 @@ use super::rules::{Action, Caller, Rules, UserName};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::oci::Target;
-use crate::sys::Clock;
+use crate::sys::{ClientAddress, Clock};
 
 /// A value that a caller was admitted to. Only [`Gate::admit`] makes one, so code that takes it need not ask the gate again.
 #[derive(Clone, Debug)]
@@ -87,7 +86,7 @@ impl Gate {
     }
 
     /// Returns the caller that sent these credentials from `address`. An open gate does not look at them.
-    pub async fn identify(&self, credentials: &Credentials, address: IpAddr) -> Result<Caller, Unproven> {
+    pub async fn identify(&self, credentials: &Credentials, address: ClientAddress) -> Result<Caller, Unproven> {
         let Some(login) = &self.login else { return Ok(Caller::Anonymous) };
         match credentials {
             Credentials::None => Ok(Caller::Anonymous),

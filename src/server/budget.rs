@@ -1,13 +1,16 @@
 //! The budget of connections and requests, counted in descriptors: each connection has one, and each request that is being answered may
 //! have one for a file.
 //!
-//! No address gets more than half, so that one client cannot lock out the others. When the budget is used up, new work is refused; work
+//! No address gets more than half, and no proxy gets more than half for the requests that it passes on, so that one client cannot lock out
+//! the others, even if it invents addresses of clients. When the budget is used up, new work is refused; work
 //! that has begun goes on.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::sys::ClientAddress;
 
 /// The largest number of descriptors that is left to the store, the upstreams and the password file, and the least part of all.
 const MOST_RESERVED: u64 = 1024;
@@ -26,13 +29,15 @@ pub(super) struct ClientBudget {
 struct Used {
     all: u64,
     by_address: HashMap<IpAddr, u64>,
+    /// The requests that each proxy has passed on.
+    by_proxy: HashMap<IpAddr, u64>,
 }
 
 /// One descriptor of the budget, until it is dropped.
 #[derive(Debug)]
 pub(super) struct ClientShare {
     budget: Arc<ClientBudget>,
-    address: IpAddr,
+    address: ClientAddress,
 }
 
 /// The budget that is used up.
@@ -64,13 +69,12 @@ impl ClientBudget {
     }
 
     /// Takes one descriptor for a client.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<ClientShare, Exceeded> {
-        let address = household(address);
+    pub(super) fn take(self: &Arc<Self>, address: ClientAddress) -> Result<ClientShare, Exceeded> {
         let taken = self.lock().take(address, self.total);
         match taken {
             Ok(()) => Ok(ClientShare { budget: Arc::clone(self), address }),
             Err(exceeded) => {
-                self.report(exceeded, address);
+                self.report(exceeded, address.client());
                 Err(exceeded)
             }
         }
@@ -108,38 +112,45 @@ pub(super) fn refusals(descriptors: u64) -> usize {
 }
 
 impl Used {
-    fn take(&mut self, address: IpAddr, total: u64) -> Result<(), Exceeded> {
+    fn take(&mut self, address: ClientAddress, total: u64) -> Result<(), Exceeded> {
         if self.all >= total {
             return Err(Exceeded::All);
         }
-        let of_address = self.by_address.entry(address).or_default();
-        if *of_address >= total / 2 {
+        let is_full = |counts: &HashMap<IpAddr, u64>, key| counts.get(&key).is_some_and(|count| *count >= total / 2);
+        if is_full(&self.by_address, address.client())
+            || address.is_forwarded() && is_full(&self.by_proxy, address.peer())
+        {
             return Err(Exceeded::Address);
         }
-        *of_address += 1;
+        *self.by_address.entry(address.client()).or_default() += 1;
+        if address.is_forwarded() {
+            *self.by_proxy.entry(address.peer()).or_default() += 1;
+        }
         self.all += 1;
         Ok(())
+    }
+
+    fn give_back(&mut self, address: ClientAddress) {
+        self.all -= 1;
+        decrement(&mut self.by_address, address.client());
+        if address.is_forwarded() {
+            decrement(&mut self.by_proxy, address.peer());
+        }
     }
 }
 
 impl Drop for ClientShare {
     fn drop(&mut self) {
-        let mut used = self.budget.lock();
-        used.all -= 1;
-        if let Some(of_address) = used.by_address.get_mut(&self.address) {
-            *of_address -= 1;
-            if *of_address == 0 {
-                used.by_address.remove(&self.address);
-            }
-        }
+        self.budget.lock().give_back(self.address);
     }
 }
 
-/// Returns the address that counts for a client. A client with IPv6 has a whole /64 of addresses.
-fn household(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+fn decrement(counts: &mut HashMap<IpAddr, u64>, address: IpAddr) {
+    if let Some(count) = counts.get_mut(&address) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&address);
+        }
     }
 }
 
@@ -150,7 +161,7 @@ mod tests {
     #[test]
     fn one_address_gets_half_and_all_together_the_rest_of_the_reserve() {
         let budget = ClientBudget::new(40);
-        let from = |last| IpAddr::from([192, 0, 2, last]);
+        let from = |last| ClientAddress::new(IpAddr::from([192, 0, 2, last]), None);
         let mut first: Vec<ClientShare> = (0..15).map(|_| budget.take(from(1)).unwrap()).collect();
         assert_eq!(budget.take(from(1)).unwrap_err(), Exceeded::Address);
         let second: Vec<ClientShare> = (2..17).map(|last| budget.take(from(last)).unwrap()).collect();
@@ -172,9 +183,20 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_one_ipv6_network_count_together() {
-        let address = |text: &str| household(text.parse().unwrap()).to_string();
-        assert_eq!(address("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(address("192.0.2.1"), "192.0.2.1");
+    fn proxy_gets_half_for_the_addresses_that_it_names() {
+        let budget = ClientBudget::new(40);
+        let through = |proxy: u8, client: u8| {
+            ClientAddress::new(IpAddr::from([10, 0, 0, proxy]), Some(IpAddr::from([192, 0, 2, client])))
+        };
+        let named: Vec<ClientShare> = (0..15).map(|client| budget.take(through(1, client)).unwrap()).collect();
+        assert_eq!(budget.take(through(1, 99)).unwrap_err(), Exceeded::Address);
+        // The proxy itself, another proxy and other clients have the other half.
+        drop((
+            budget.take(through(2, 99)).unwrap(),
+            budget.take(ClientAddress::new([10, 0, 0, 1].into(), None)).unwrap(),
+        ));
+        drop(named);
+        assert!(budget.take(through(1, 99)).is_ok());
+        assert!(budget.lock().all == 0 && budget.lock().by_address.is_empty() && budget.lock().by_proxy.is_empty());
     }
 }

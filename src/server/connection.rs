@@ -25,7 +25,7 @@ use super::bad_request::Explaining;
 use super::budget::{self, ClientBudget};
 use super::http1::to_text;
 use super::progress::{Measured, Progress, StreamWatch, Watched};
-use crate::sys::Tasks;
+use crate::sys::{ClientAddress, Tasks};
 use crate::web::{self, App, Listener, RequestRoom};
 
 /// The time limit for a request head, and for the first byte of a new connection.
@@ -127,7 +127,7 @@ impl Connections {
 
 /// Serves an accepted connection in a task of its own, or refuses it if the budget has no place.
 pub(super) fn accept(connections: &Arc<Connections>, stream: TcpStream, peer: SocketAddr, listener: Listener) {
-    match connections.budget.take(peer.ip()) {
+    match connections.budget.take(ClientAddress::new(peer.ip(), None)) {
         Ok(share) => {
             let serving = serve(Arc::clone(connections), stream, peer, listener);
             connections.spawn(async move {

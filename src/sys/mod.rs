@@ -3,6 +3,7 @@
 //! Floor 0. Imports no other module. Only this module uses `std::fs`, `Instant::now`, `SystemTime::now`, `tokio::spawn`
 //! and `Command`; `clippy.toml` bans them elsewhere. It must not know what a registry is.
 
+mod client_address;
 mod clock;
 mod random;
 mod tasks;
@@ -12,6 +13,7 @@ pub mod disk;
 mod extent;
 pub mod process;
 
+pub use client_address::ClientAddress;
 pub use clock::{Clock, Moment, age_at};
 pub use descriptors::raise_descriptor_limit;
 pub use extent::{Extent, ReadAt};

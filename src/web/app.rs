@@ -1,6 +1,6 @@
 //! The application: everything that a request may need.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::oci::HostName;
 use crate::registry::Registry;
-use crate::sys::Machine;
+use crate::sys::{ClientAddress, Machine};
 
 /// The listener that a request arrived at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +108,9 @@ impl App {
         })
     }
 
-    /// Returns the address of the client that sent a request, for a fair share of the server.
-    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
-        self.proxies.forwarded(peer, headers).unwrap_or(peer.ip())
+    /// Returns the addresses of the client that sent a request, for a fair share of the server.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> ClientAddress {
+        ClientAddress::new(peer.ip(), self.proxies.forwarded(peer, headers))
     }
 
     /// Reads the users again.

@@ -133,7 +133,17 @@ impl Http2 {
     }
 
     async fn try_get(&mut self, target: &str) -> Result<Stream, h2::Error> {
-        let request = http::Request::get(format!("http://registry{target}")).body(()).unwrap();
+        self.send(http::Request::get(format!("http://registry{target}"))).await
+    }
+
+    /// Sends a request that names another client, as a proxy does.
+    async fn get_for(&mut self, target: &str, client: &str) -> Stream {
+        let request = http::Request::get(format!("http://registry{target}")).header("x-forwarded-for", client);
+        self.send(request).await.unwrap()
+    }
+
+    async fn send(&mut self, request: http::request::Builder) -> Result<Stream, h2::Error> {
+        let request = request.body(()).unwrap();
         self.send.clone().ready().await?;
         let (answer, _) = self.send.send_request(request, true)?;
         Ok(Stream(answer.await?))
@@ -303,6 +313,24 @@ fn streams_of_one_connection_are_counted_too() {
         assert!(refused.iter().all(|stream| stream.0.headers().contains_key("retry-after")));
         // A probe is answered all the same, since its failure would restart the server.
         assert_eq!(connection.get("/livez").await.status(), 200);
+        assert_eq!(ask(&connect_from(&registry, 2), &target).unwrap().status, 200, "another address");
+    });
+}
+
+/// Every program on this machine is a trusted proxy by default, and can invent clients.
+#[test]
+fn invented_clients_of_one_proxy_get_half_together() {
+    let registry = Registry::limited("ulimit -n 128", |place| usual(place, "  stall: 5m"));
+    let client = registry.client();
+    let target = blob("team/app", client.push_blob("team/app", &noise(7, 1 << 20)));
+    http2(async {
+        let mut connection = Http2::open(registry.addr(), Some(0)).await;
+        let mut streams = Vec::new();
+        for number in 0..80 {
+            streams.push(connection.get_for(&target, &format!("203.0.113.{number}")).await);
+        }
+        let refused = streams.iter().filter(|stream| stream.status() == 503).count();
+        assert_eq!(refused, 80 - 48, "half of 96");
         assert_eq!(ask(&connect_from(&registry, 2), &target).unwrap().status, 200, "another address");
     });
 }

@@ -206,3 +206,16 @@ fn of_several_allowed_origins_the_one_of_the_request_is_sent() {
     }
     assert_eq!(client.get("/v2/").header("access-control-allow-origin"), None);
 }
+
+/// A browser that gets its own origin back sends logins and cookies. `*` must not have that effect.
+#[test]
+fn any_origin_beside_another_one_is_never_sent_back() {
+    let registry = with_http(
+        "  headers: {Access-Control-Allow-Origin: ['*', 'http://ui.example'], Access-Control-Allow-Credentials: ['true']}",
+    );
+    for (origin, sent) in [(UI, UI), (EVIL, "*"), ("null", "*"), ("http://ui.example.evil", "*")] {
+        let answer = registry.client().request("GET", "/v2/").header("Origin", origin).send();
+        assert_eq!(answer.header("access-control-allow-origin"), Some(sent), "{origin}");
+        assert_eq!(answer.header("vary"), Some("origin"));
+    }
+}

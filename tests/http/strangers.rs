@@ -1,5 +1,6 @@
 //! What a client without a login learns, and whose word about an address counts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::support::client::digest_of;
@@ -130,6 +131,39 @@ fn missing_protection_is_said_at_every_log_level() {
     let local = guarded("", "");
     local.wait_for_log("listens on");
     assert!(!local.log().contains(unencrypted), "{}", local.log());
+}
+
+/// The guessers invent names and addresses. Neither a client at another machine nor a user who has logged in before is locked out.
+#[test]
+fn guesser_of_names_and_addresses_locks_out_nobody() {
+    let registry = guarded("", "");
+    let client = registry.client();
+    // The password file has one line, so each guess of a name hashes as one of alice's.
+    assert_eq!(client.login("alice", "secret").get("/v2/").status, 200);
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for thread in 0..120 {
+            let (client, is_done) = (&client, &is_done);
+            scope.spawn(move || {
+                let mut guess = 0;
+                while !is_done.load(Ordering::Relaxed) {
+                    guess += 1;
+                    let guesser = client.login(&format!("name{thread}-{guess}"), "guess");
+                    let request = guesser.request("GET", "/v2/");
+                    match thread % 2 {
+                        0 => request.send(),
+                        _ => request.header("X-Forwarded-For", &format!("198.51.100.{}", guess % 200)).send(),
+                    };
+                }
+            });
+        }
+        for number in 0..4 {
+            // A wrong password is hashed each time, where the right one is remembered.
+            let wrong = client.login("alice", &format!("wrong{number}")).get("/v2/");
+            assert_eq!(wrong.status, 401, "alice has logged in from this address before: {}", wrong.text());
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

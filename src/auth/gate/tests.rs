@@ -12,7 +12,9 @@ use tempfile::TempDir;
 
 use super::*;
 
-const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+fn here() -> ClientAddress {
+    ClientAddress::new([127, 0, 0, 1].into(), None)
+}
 
 /// The password is `secret`; the line comes from `htpasswd -nbB`.
 const ALICE: &str = "alice:$2y$05$qaErZWxMsUBEvhedM1xrauAZiIWwYM4v4t7iUwkCIoKW9keU2DX92\n";
@@ -54,7 +56,7 @@ impl Setup {
 async fn log_in(gate: &Gate, user: &str, password: &str) -> Option<String> {
     let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     let credentials = Credentials::from_header(Some(&header)).unwrap();
-    match gate.identify(&credentials, HERE).await {
+    match gate.identify(&credentials, here()).await {
         Ok(caller) => caller.name().map(str::to_owned),
         Err(reason) => {
             assert!(
@@ -78,7 +80,7 @@ fn target() -> Target {
 async fn open_gate_allows_everything() {
     let gate = open_gate();
     assert!(gate.is_open());
-    let caller = gate.identify(&Credentials::None, HERE).await.unwrap();
+    let caller = gate.identify(&Credentials::None, here()).await.unwrap();
     assert_eq!(caller, Caller::Anonymous);
     for action in [Action::Enter, Action::Admin] {
         gate.allow(&caller, action).unwrap();
@@ -88,7 +90,7 @@ async fn open_gate_allows_everything() {
     }
     assert_eq!(log_in(&gate, "alice", "anything").await, None);
     assert_eq!(
-        gate.identify(&Credentials::from_header(Some("Bearer abc")).unwrap(), HERE).await,
+        gate.identify(&Credentials::from_header(Some("Bearer abc")).unwrap(), here()).await,
         Ok(Caller::Anonymous)
     );
 }
@@ -113,7 +115,7 @@ async fn gate_admits_users_of_the_file_only() {
     }
     assert_eq!((setup.logins("ok"), setup.logins("refused")), (2, 7));
 
-    let anonymous = gate.identify(&Credentials::None, HERE).await.unwrap();
+    let anonymous = gate.identify(&Credentials::None, here()).await.unwrap();
     for action in [Action::Enter, Action::Admin] {
         let challenge = "Basic realm=\"basic-realm\"".to_owned();
         let expected = Refusal::Unauthorized { reason: Unproven::Missing, challenge };
@@ -123,7 +125,7 @@ async fn gate_admits_users_of_the_file_only() {
         assert!(matches!(gate.admit(&anonymous, action, &target()), Err(Refusal::Unauthorized { .. })));
     }
     let header = format!("Basic {}", STANDARD.encode("alice:secret"));
-    let alice = gate.identify(&Credentials::from_header(Some(&header)).unwrap(), HERE).await.unwrap();
+    let alice = gate.identify(&Credentials::from_header(Some(&header)).unwrap(), here()).await.unwrap();
     gate.allow(&alice, Action::Admin).unwrap();
     let admitted = gate.admit(&alice, Action::Push, &target()).unwrap();
     assert_eq!((admitted.get(), admitted.caller().name()), (&target(), Some("alice")));
@@ -195,7 +197,7 @@ async fn repeated_wrong_login_is_hashed_once_and_a_flood_of_others_is_refused() 
     let passwords: Vec<String> = (0..300).map(|number| number.to_string()).collect();
     let flood = passwords.iter().map(|password| log_in(&gate, "alice", password));
     let (flood, right) = futures_util::future::join(futures_util::future::join_all(flood), async {
-        let from = IpAddr::from([192, 0, 2, 1]);
+        let from = ClientAddress::new([192, 0, 2, 1].into(), None);
         let header = format!("Basic {}", STANDARD.encode("alice:secret"));
         gate.identify(&Credentials::from_header(Some(&header)).unwrap(), from).await
     })
@@ -257,7 +259,7 @@ fn missing_file_is_provisioned_as_by_registry_2() {
 async fn bearer_tokens_are_not_accepted_yet() {
     let gate = Setup::new(ALICE).gate().unwrap();
     let credentials = Credentials::from_header(Some("Bearer abc")).unwrap();
-    assert_eq!(gate.identify(&credentials, HERE).await, Err(Unproven::Scheme));
+    assert_eq!(gate.identify(&credentials, here()).await, Err(Unproven::Scheme));
 }
 
 #[test]

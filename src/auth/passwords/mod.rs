@@ -11,6 +11,7 @@ mod provision;
 
 mod file;
 mod examine;
+mod ring;
 mod queue;
 mod verifier;
 

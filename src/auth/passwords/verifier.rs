@@ -1,6 +1,5 @@
 //! Verifies passwords on blocking threads, a few at a time, and remembers verified passwords.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -15,7 +14,7 @@ use super::queue::{Crowded, LoginQueue};
 use crate::config::Secret;
 use crate::metrics::Metrics;
 use crate::oci::{Algorithm, Digest, Hasher};
-use crate::sys::{Clock, blocking, random_id};
+use crate::sys::{ClientAddress, Clock, blocking, random_id};
 
 /// The time for which a verified password is accepted without hashing it again. A pull of twenty layers sends it twenty times.
 const REMEMBER_FOR: Duration = Duration::from_secs(5 * 60);
@@ -76,8 +75,8 @@ impl Verifier {
         self.file.reload().await;
     }
 
-    /// Looks up whether the file has this user with this password. `address` is that of the client, for a fair turn.
-    pub(in crate::auth) async fn verify(&self, address: IpAddr, user: &str, password: &Secret) -> LoginVerdict {
+    /// Looks up whether the file has this user with this password. `address` gives the client a fair turn.
+    pub(in crate::auth) async fn verify(&self, address: ClientAddress, user: &str, password: &Secret) -> LoginVerdict {
         let verdict = self.judge(address, user, password).await;
         match verdict {
             LoginVerdict::Verified => {}
@@ -87,7 +86,7 @@ impl Verifier {
         verdict
     }
 
-    async fn judge(&self, address: IpAddr, user: &str, password: &Secret) -> LoginVerdict {
+    async fn judge(&self, address: ClientAddress, user: &str, password: &Secret) -> LoginVerdict {
         let users = self.file.users().await;
         // A user that is not in the file has no hash, so nothing that was verified earlier counts for it.
         let fingerprint = self.fingerprint(user, password, users.find(user).map(|hash| hash.text()));
@@ -97,6 +96,7 @@ impl Verifier {
             // The closure holds the turn, so that it ends when the hash is done, not when the client leaves.
             let (correct, _turn) = blocking(move || (users.verify(&name, &password), turn)).await;
             if correct {
+                self.queue.note_login(address, user);
                 self.metrics.logins.with_label_values(&["ok"]).inc();
             }
             Ok::<_, Crowded>(correct)

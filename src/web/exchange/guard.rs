@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::access_log::Line;
 use super::facts::{AnswerProgress, Facts};
-use crate::sys::{Moment, random_id};
+use crate::sys::{ClientAddress, Moment, random_id};
 use crate::web::app::App;
 use crate::web::guard::own_address;
 
@@ -63,9 +63,9 @@ impl Exchange {
         &self.id
     }
 
-    /// Returns the address of the client. It serves a fair share of the server, and never a right.
-    pub(in crate::web) fn client(&self) -> IpAddr {
-        self.forwarded.unwrap_or(self.peer.ip())
+    /// Returns the addresses of the client. They serve a fair share of the server, and never a right.
+    pub(in crate::web) fn client(&self) -> ClientAddress {
+        ClientAddress::new(self.peer.ip(), self.forwarded)
     }
 
     /// Returns the address of this server as the client wrote it, such as `https://registry.corp`.

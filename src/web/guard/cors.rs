@@ -32,15 +32,15 @@ impl Cors {
 
     /// Adds the headers to an answer. They never replace a header that the answer already has.
     ///
-    /// Browsers accept only one allowed origin, so of several the one of the request is sent.
+    /// Browsers accept only one allowed origin, so of several the one of the request is sent, if the operator has written it. For `*` a
+    /// `*` is sent, with which browsers send no login.
     pub(in crate::web) fn add_to(&self, answer: &mut HeaderMap, request: &HeaderMap) {
         let missing: Vec<HeaderName> =
             self.headers.keys().filter(|name| !answer.contains_key(*name)).cloned().collect();
         let several = self.origins().nth(1).is_some();
         for name in missing {
             if several && name == ACCESS_CONTROL_ALLOW_ORIGIN {
-                let asking = request.get(ORIGIN).filter(|origin| self.sends(origin));
-                asking.map(|origin| answer.insert(name, origin.clone()));
+                self.allowed(request.get(ORIGIN)).map(|origin| answer.insert(name, origin));
                 answer.append(VARY, HeaderValue::from_name(header::ORIGIN));
                 continue;
             }
@@ -50,8 +50,13 @@ impl Cors {
         }
     }
 
-    fn sends(&self, origin: &HeaderValue) -> bool {
-        self.origins().any(|allowed| allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+    /// Returns the allowed origin that a request of this origin is told.
+    fn allowed(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
+        let is_written = |origin: &&HeaderValue| {
+            self.origins().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+        };
+        let any = || self.origins().any(|allowed| allowed == "*").then(|| HeaderValue::from_static("*"));
+        origin.filter(is_written).cloned().or_else(any)
     }
 
     fn origins(&self) -> impl Iterator<Item = &str> {
