@@ -17,7 +17,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::sync::oneshot;
 
-use super::ring::{Line, Ring};
+use super::ring::{Ring, WaitingLine};
 use crate::sys::ClientAddress;
 
 /// The logins that wait in a queue, in all, of one address, and of one user at one address.
@@ -150,7 +150,7 @@ impl QueueState {
     }
 }
 
-impl Line for Waiting {
+impl WaitingLine for Waiting {
     type Item = oneshot::Sender<LoginTurn>;
 
     fn len(&self) -> usize {

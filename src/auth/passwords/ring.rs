@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// A line of things that wait, or a ring of such lines.
-pub(super) trait Line: Default {
+pub(super) trait WaitingLine: Default {
     type Item;
 
     fn len(&self) -> usize;
@@ -28,7 +28,7 @@ impl<K, L> Default for Ring<K, L> {
     }
 }
 
-impl<K: PartialEq, L: Line> Ring<K, L> {
+impl<K: PartialEq, L: WaitingLine> Ring<K, L> {
     /// Returns the length of the line with this key.
     pub(super) fn len_of(&self, key: &K) -> usize {
         self.0.iter().find(|(known, _)| known == key).map_or(0, |(_, line)| line.len())
@@ -47,7 +47,7 @@ impl<K: PartialEq, L: Line> Ring<K, L> {
     /// Drops one of the longest line, if that is longer by more than one than a line of this length. Returns false if none is.
     pub(super) fn make_room(&mut self, length: usize) -> bool {
         let longest = self.longest().filter(|line| line.len() > length + 1);
-        longest.map(Line::shrink).is_some()
+        longest.map(WaitingLine::shrink).is_some()
     }
 
     /// Returns the longest line; of several, the last.
@@ -56,7 +56,7 @@ impl<K: PartialEq, L: Line> Ring<K, L> {
     }
 }
 
-impl<K: PartialEq, L: Line> Line for Ring<K, L> {
+impl<K: PartialEq, L: WaitingLine> WaitingLine for Ring<K, L> {
     type Item = L::Item;
 
     fn len(&self) -> usize {
