@@ -12,21 +12,21 @@ use crate::support::mirror::{blob, manifest};
 use crate::support::registry::Registry;
 use crate::support::scripted::{Asked, Script, Scripted};
 
-const APP: &str = "org/app";
+pub(super) const APP: &str = "org/app";
 
-struct Content {
-    manifest: Vec<u8>,
-    layer: Vec<u8>,
+pub(super) struct Content {
+    pub(super) manifest: Vec<u8>,
+    pub(super) layer: Vec<u8>,
 }
 
-fn content() -> Content {
+pub(super) fn content() -> Content {
     let (config, layer) = (b"{}".to_vec(), noise(1, 3 << 20));
     let manifest = image_manifest((&digest_of(&config), config.len()), (&digest_of(&layer), layer.len()));
     Content { manifest, layer }
 }
 
 /// Answers as a registry whose repositories have the same image.
-fn registry(asked: &Asked, content: &Content) -> Script {
+pub(super) fn registry(asked: &Asked, content: &Content) -> Script {
     let (by_digest, by_layer) = (digest_of(&content.manifest).to_string(), digest_of(&content.layer).to_string());
     let path = asked.path();
     if path.ends_with("/manifests/1") || path.ends_with(&by_digest) {

@@ -6,6 +6,7 @@ mod dead_connections;
 mod credentials;
 mod endpoints;
 mod gateways;
+mod lost_tokens;
 mod hints;
 mod proxies;
 mod secrets;

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::oci::RepositoryName;
 use crate::outbound::{Response, Url, authority};
+use crate::upstream::cause::FailureCause;
 use crate::upstream::client::Upstream;
 use crate::upstream::endpoint::{Endpoint, Scheme};
 use crate::upstream::error::UpstreamError;
@@ -35,17 +36,56 @@ impl Authorization {
     }
 }
 
+/// The failure to get a token from the token server that an earlier 401 named.
+pub(super) struct LackingToken {
+    scheme: Arc<Scheme>,
+    error: UpstreamError,
+}
+
 impl Upstream {
-    /// Returns the credentials for an endpoint, as far as its authentication scheme is known.
+    /// Returns the credentials for an endpoint, as far as its authentication scheme is known. Without a token, there are none:
+    /// the endpoint may name another token server by now, or need no token any more.
     pub(super) async fn credentials(
         &self,
         endpoint: &Endpoint,
         repository: &RepositoryName,
-    ) -> Result<Authorization, UpstreamError> {
-        match endpoint.scheme() {
-            Some(scheme) => self.authorize(endpoint, &scheme, &endpoint.name_of(repository)).await,
-            None => Ok(Authorization::Nothing),
+    ) -> (Authorization, Option<LackingToken>) {
+        let Some(scheme) = endpoint.scheme() else { return (Authorization::Nothing, None) };
+        match self.authorize(endpoint, &scheme, &endpoint.name_of(repository)).await {
+            Ok(authorization) => (authorization, None),
+            Err(error) => (Authorization::Nothing, Some(LackingToken { scheme, error })),
         }
+    }
+
+    /// Returns the token server's failure if the endpoint still wants its token. The endpoint has given this response to the
+    /// request without a token.
+    pub(super) async fn check_lack(
+        &self,
+        endpoint: &Endpoint,
+        response: &Response,
+        lack: LackingToken,
+    ) -> Result<(), UpstreamError> {
+        let is_elsewhere = response.redirected && !endpoint.is_at(&response.url);
+        let is_open = match response.status {
+            _ if is_elsewhere => response.status.is_success(),
+            StatusCode::UNAUTHORIZED => match endpoint.asked_scheme(&response.headers) {
+                Some(asked) if asked != *lack.scheme => false,
+                _ => return Err(lack.error),
+            },
+            // To a client without a token, some registries deny what its account may read.
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if !self.is_open(endpoint).await => return Err(lack.error),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => true,
+            status => status.is_success(),
+        };
+        if let Some(cause) = FailureCause::of(&lack.error) {
+            endpoint.health().count_failure(cause);
+        }
+        if is_open {
+            endpoint.forget(&lack.scheme);
+            let (upstream, endpoint, error) = (self.name(), endpoint.host(), lack.error.to_string());
+            tracing::info!(%upstream, %endpoint, error, "no token can be had, and the endpoint answers without one");
+        }
+        Ok(())
     }
 
     /// Returns better credentials after a refusal; `None` if there are no better ones.

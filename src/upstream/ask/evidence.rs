@@ -87,6 +87,13 @@ impl Upstream {
             && self.is_registry(endpoint).await)
     }
 
+    /// Returns true if the endpoint's `/v2/` answers without credentials now.
+    pub(super) async fn is_open(&self, endpoint: &Endpoint) -> bool {
+        let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Token, hop);
+        let request = Request { method: Method::GET, url: endpoint.ping_url(), headers: http::HeaderMap::new() };
+        self.client.send(request, &observe).await.is_ok_and(|response| response.status == StatusCode::OK)
+    }
+
     /// Returns true if a registry answers at the endpoint's `/v2/` now.
     pub(super) async fn is_registry(&self, endpoint: &Endpoint) -> bool {
         let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Referrers, hop);

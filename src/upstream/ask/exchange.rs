@@ -179,10 +179,13 @@ impl Upstream {
         request: &UpstreamRequest<'_>,
         parameter: Parameter,
     ) -> Result<(Response, Duration), UpstreamError> {
-        let mut authorization = self.credentials(endpoint, request.repository).await?;
+        let (mut authorization, mut lack) = self.credentials(endpoint, request.repository).await;
         let mut refusals = 0;
         loop {
             let (response, took) = self.send(endpoint, request, &authorization, parameter).await?;
+            if let Some(lack) = lack.take() {
+                self.check_lack(endpoint, &response, lack).await?;
+            }
             refusals += 1;
             if refusals > MOST_REFUSALS {
                 return Ok((response, took));

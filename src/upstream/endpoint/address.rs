@@ -146,19 +146,29 @@ impl Endpoint {
         self.scheme.load_full()
     }
 
+    /// Forgets a scheme that the endpoint does not ask for any more. Another one that was learnt in its place stays.
+    pub(in crate::upstream) fn forget(&self, scheme: &Arc<Scheme>) {
+        self.scheme.compare_and_swap(&Some(Arc::clone(scheme)), None);
+    }
+
     /// Learns the authentication scheme from the headers of a 401. `None` means that no scheme in them is supported.
     pub(in crate::upstream) fn learn(&self, headers: &HeaderMap) -> Option<LearnedScheme> {
-        let fields = headers.get_all(WWW_AUTHENTICATE).iter();
-        let fields: Vec<_> = fields.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        let asked = challenges(fields.iter().map(AsRef::as_ref));
-        let tokens = asked.iter().find_map(|challenge| self.bearer(challenge)).map(Scheme::Bearer);
-        let scheme = tokens.or_else(|| asked.contains(&Challenge::Basic).then_some(Scheme::Basic))?;
+        let scheme = self.asked_scheme(headers)?;
         if let Some(known) = self.scheme().filter(|known| **known == scheme) {
             return Some(LearnedScheme { scheme: known, is_new: false });
         }
         let scheme = Arc::new(scheme);
         self.scheme.store(Some(Arc::clone(&scheme)));
         Some(LearnedScheme { scheme, is_new: true })
+    }
+
+    /// Returns the authentication scheme that the headers of a 401 ask for.
+    pub(in crate::upstream) fn asked_scheme(&self, headers: &HeaderMap) -> Option<Scheme> {
+        let fields = headers.get_all(WWW_AUTHENTICATE).iter();
+        let fields: Vec<_> = fields.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let asked = challenges(fields.iter().map(AsRef::as_ref));
+        let tokens = asked.iter().find_map(|challenge| self.bearer(challenge)).map(Scheme::Bearer);
+        tokens.or_else(|| asked.contains(&Challenge::Basic).then_some(Scheme::Basic))
     }
 
     fn bearer(&self, challenge: &Challenge) -> Option<BearerRealm> {
