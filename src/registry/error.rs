@@ -74,6 +74,9 @@ pub enum RegistryError {
 pub enum UpstreamFailure {
     /// The upstream answered 401 or 403 after this server's own token exchange.
     Denied,
+    /// The upstream wants a login that this server does not have: a server in front of it asks for one, or the credential helper
+    /// has failed. That says nothing about the content.
+    NoLogin,
     /// The upstream answered 429.
     TooManyRequests { retry_after: Option<Duration> },
     /// The upstream answered 5xx, sent a wrong digest or length, or sent an answer that makes no sense.
@@ -89,7 +92,8 @@ impl RegistryError {
     /// Returns the error for an upstream that failed. It names the configuration key of an upstream that was not reached.
     pub(super) fn upstream(error: &UpstreamError, upstream: &HostName) -> Self {
         let failure = match error {
-            UpstreamError::Denied { .. } => UpstreamFailure::Denied,
+            UpstreamError::Denied { .. } if error.is_answer() => UpstreamFailure::Denied,
+            UpstreamError::Denied { .. } => UpstreamFailure::NoLogin,
             UpstreamError::TooManyRequests { retry_after, .. } => {
                 UpstreamFailure::TooManyRequests { retry_after: *retry_after }
             }

@@ -1,6 +1,6 @@
 //! The causes of failures, as messages and metrics name them.
 
-use super::error::UpstreamError;
+use super::error::{DenialGround, UpstreamError};
 
 /// The cause of a failed request to an upstream: the part that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum FailureCause {
     Throttled,
     /// The account was refused: 401 or 403.
     Refused,
+    /// The configured login could not be looked up.
+    Login,
     /// Another server than the registry answered.
     Foreign,
     /// The content is not what the registry or its digest says.
@@ -54,6 +56,7 @@ impl FailureCause {
             UpstreamError::Protocol { .. } => Self::Broken,
             UpstreamError::Status { .. } => Self::Status,
             UpstreamError::TooManyRequests { .. } => Self::Throttled,
+            UpstreamError::Denied { ground: DenialGround::LostLogin, .. } => Self::Login,
             UpstreamError::Denied { .. } => Self::Refused,
             UpstreamError::Foreign { .. } => Self::Foreign,
             UpstreamError::Unsatisfiable { .. }
@@ -73,6 +76,7 @@ impl FailureCause {
             Self::Status => "status",
             Self::Throttled => "throttled",
             Self::Refused => "refused",
+            Self::Login => "login",
             Self::Foreign => "foreign",
             Self::Content => "content",
             Self::Token => "token",
@@ -89,6 +93,7 @@ impl FailureCause {
             Self::Status => format!("{server} answers with an error"),
             Self::Throttled => format!("{server} limits requests (429)"),
             Self::Refused => format!("{server} refuses the request"),
+            Self::Login => format!("the credential helper for {server} fails"),
             Self::Foreign => format!("{server} does not answer as a registry"),
             Self::Content => format!("{server} sends content that cannot be used"),
             Self::Token => format!("the token server of {server} fails"),
@@ -105,6 +110,7 @@ impl FailureCause {
             Self::Foreign => format!("another server has answered in the place of {upstream}"),
             Self::Content => format!("{upstream} has sent content that cannot be used"),
             Self::Refused => format!("{upstream} has refused requests"),
+            Self::Login => format!("the credential helper for {upstream} has failed"),
             Self::Connection | Self::Timeout => format!("{upstream} has not answered"),
             Self::Token => format!("the token server of {upstream} has failed"),
             Self::Redirect => format!("a server to which {upstream} redirects has failed"),

@@ -22,8 +22,8 @@ pub enum BuildError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// 401 or 403, after our own token exchange. `detail` names the server that refused and gives advice.
-    #[error("upstream {upstream} refused with {status}: {detail}{}", quoted(.said.as_ref()))]
-    Denied { upstream: HostName, status: u16, detail: String, said: Option<UpstreamWords> },
+    #[error("{}: {detail}{}", .ground.statement(.upstream, *.status), quoted(.said.as_ref()))]
+    Denied { upstream: HostName, status: u16, ground: DenialGround, detail: String, said: Option<UpstreamWords> },
     /// 404.
     #[error("the upstream does not have it")]
     NotFound,
@@ -81,6 +81,29 @@ pub enum UpstreamError {
     Protocol { host: FailedServer, reason: String },
 }
 
+/// The reason for a 401 or 403.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenialGround {
+    /// The registry, or its token server, refuses the account or a client without one.
+    Registry,
+    /// A server in front of the registry wants a login. Its page says nothing about the content.
+    LoginPage,
+    /// The configured login could not be looked up, so the request carried none, or an old one.
+    LostLogin,
+}
+
+impl DenialGround {
+    fn statement(self, upstream: &HostName, status: u16) -> String {
+        match self {
+            Self::Registry => format!("upstream {upstream} refused with {status}"),
+            Self::LoginPage => format!("a server in front of upstream {upstream} wants a login ({status})"),
+            Self::LostLogin => {
+                format!("the credential helper for upstream {upstream} has failed, and {upstream} answered {status}")
+            }
+        }
+    }
+}
+
 /// The server that limits requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitedBy {
@@ -112,6 +135,24 @@ impl UpstreamError {
                 | Self::TooLarge
                 | Self::Unsatisfiable { .. }
         )
+    }
+
+    /// Returns true if a registry states a fact about the content: it is absent, or not for this account.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::NotFound | Self::Denied { ground: DenialGround::Registry, .. })
+    }
+
+    /// Returns true if the page of a server in front of the registry wants a login.
+    pub(in crate::upstream) fn is_login_page(&self) -> bool {
+        matches!(self, Self::Denied { ground: DenialGround::LoginPage, .. })
+    }
+
+    /// Returns the same refusal for the page of a server in front of the registry.
+    pub(in crate::upstream) fn of_login_page(mut self) -> Self {
+        if let Self::Denied { ground: ground @ DenialGround::Registry, .. } = &mut self {
+            *ground = DenialGround::LoginPage;
+        }
+        self
     }
 
     /// Returns the server that failed, where the error names one.

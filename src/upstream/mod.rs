@@ -23,7 +23,7 @@ pub use builder::BodyPace;
 pub use cause::FailureCause;
 pub use client::Upstream;
 pub use endpoint::{BudgetReport, Challenge, CircuitState, EndpointId, HealthReport, challenges};
-pub use error::{BuildError, LimitedBy, UpstreamError};
+pub use error::{BuildError, DenialGround, LimitedBy, UpstreamError};
 pub use failed_server::FailedServer;
 pub use login::{ClientLogin, FileError, Files, client_login};
 pub use words::UpstreamWords;

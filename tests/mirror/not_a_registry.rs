@@ -137,7 +137,8 @@ fn answers_of_a_registry_count() {
         ),
         (404, ("Content-Type", "application/json"), r#"{"errors":[{"status":404,"message":"not known"}]}"#, 404),
         (403, ("Content-Type", "application/json"), r#"{"errors":[{"code":"DENIED","message":"no"}]}"#, 403),
-        (401, ("WWW-Authenticate", "Basic realm=\"x\""), "<html>401</html>", 403),
+        (401, ("WWW-Authenticate", "Basic realm=\"x\""), r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#, 403),
+        (401, ("Docker-Distribution-Api-Version", "registry/2.0"), "", 403),
     ] {
         let (_upstream, mirror, flag) = replaced(move |_| Script::new(status, body).with(header.0, header.1));
         let client = mirror.client();
@@ -147,6 +148,88 @@ fn answers_of_a_registry_count() {
         assert_eq!(client.get(&manifest(APP, "1")).status, want, "{status} {body}");
         assert_eq!(client.get(&manifest(APP, "2")).status, want, "{status} {body}");
     }
+}
+
+/// A login that a server in front of a registry wants is an error, and says nothing about the content.
+#[test]
+fn challenge_that_no_registry_gives_leaves_what_is_cached() {
+    let basic = "Basic realm=\"x\"";
+    for (challenge, kind, body, want) in [
+        ("Negotiate", "text/html", "<html>log in</html>", 502),
+        ("NTLM", "text/html", "<html>log in</html>", 502),
+        ("Digest realm=\"x\", nonce=\"y\"", "text/plain", "log in", 502),
+        ("Bearer", "application/json", r#"{"message":"no token"}"#, 502),
+        (basic, "text/html", "<html>401</html>", 403),
+        (basic, "text/plain", "", 403),
+        ("Negotiate, Basic realm=\"x\"", "application/json", r#"{"message":"Unauthorized"}"#, 403),
+    ] {
+        for is_elsewhere in [false, true] {
+            let case = format!("{challenge} {kind} {body} {is_elsewhere}");
+            let page = move || Script::new(401, body).with("Content-Type", kind).with("WWW-Authenticate", challenge);
+            let elsewhere = Scripted::start("127.0.0.2", move |_| page());
+            let (_upstream, mirror, flag) = replaced(move |_| match is_elsewhere {
+                true => Script::new(302, "").with("Location", format!("{}/login", elsewhere.url())),
+                false => page(),
+            });
+            let client = mirror.client();
+            assert_eq!(client.get(&manifest(APP, "1")).status, 200, "{case}");
+            assert_eq!(client.get(&format!("/v2/{APP}/tags/list")).status, 200, "{case}");
+            flag.store(true, Ordering::SeqCst);
+            age(&mirror, APP, "_tags/1", OLD);
+            age(&mirror, APP, "_lists/tags", OLD);
+            for target in [manifest(APP, "1"), format!("/v2/{APP}/tags/list")] {
+                let stale = client.get(&target);
+                assert_eq!((stale.status, cache(&stale)), (200, "stale"), "{case}: {}", stale.text());
+            }
+            let want = if is_elsewhere { 502 } else { want };
+            let layer = blob(APP, digest_of(&content().layer));
+            for target in [manifest(APP, "2"), layer.clone(), "/v2/library/x/tags/list".to_owned()] {
+                let failed = client.get(&target);
+                assert_eq!(failed.status, want, "{case}: {target}: {}", failed.text());
+                let is_told = failed.text().contains("wants a login") && failed.text().contains("no account");
+                assert!(want == 502 || is_told, "{case}: {target}: {}", failed.text());
+            }
+            flag.store(false, Ordering::SeqCst);
+            assert_eq!(client.get(&layer).body, content().layer, "{case}");
+        }
+    }
+}
+
+/// A proxy with a password file stands in front of a registry.
+#[test]
+fn login_at_a_server_in_front_of_a_registry_is_used() {
+    let front = Scripted::start("127.0.0.1", |asked| match asked.header("authorization") {
+        Some("Basic bWU6czNjcmV0") if asked.path().contains("/referrers/") => Script::new(404, "404 page not found"),
+        Some("Basic bWU6czNjcmV0") => registry(asked),
+        _ => Script::new(401, "<html>401</html>")
+            .with("Content-Type", "text/html")
+            .with("WWW-Authenticate", "Basic realm=\"x\""),
+    });
+    let mirror = Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\"], username: me, password: s3cret}}\n",
+        front.url()
+    ));
+    let client = mirror.client();
+    assert_eq!(client.get(&manifest(APP, "1")).status, 200);
+    assert_eq!(client.get(&blob(APP, digest_of(&content().layer))).body, content().layer);
+    assert_eq!(client.get(&manifest(APP, "2")).status, 404);
+    let list = client.get(&format!("/v2/{APP}/referrers/{}", digest_of(&content().manifest)));
+    assert_eq!(list.status, 200, "the registry does not support it: {}", list.text());
+}
+
+#[test]
+fn login_page_of_one_endpoint_leads_to_the_next() {
+    let first = Scripted::start("127.0.0.1", |_| {
+        Script::new(401, "<html>401</html>").with("WWW-Authenticate", "Basic realm=\"x\"")
+    });
+    let second = Scripted::start("127.0.0.2", registry);
+    let mirror = Registry::with(&format!(
+        "mirror:\n  cache: {{reserve: 0}}\n  upstreams:\n    docker.io: {{default: true, endpoints: [\"{}\", \"{}\"], ns: never}}\n",
+        first.url(),
+        second.url()
+    ));
+    assert_eq!(mirror.client().get(&manifest(APP, "1")).status, 200);
+    assert_eq!(mirror.client().get(&format!("/v2/{APP}/tags/list")).status, 200);
 }
 
 #[test]

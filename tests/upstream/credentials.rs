@@ -4,17 +4,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, noise};
-use crate::support::mirror::{blob, manifest};
+use crate::support::mirror::{age, blob, cache, manifest};
 use crate::support::registry::{Registry, eventually};
 use crate::support::tls::Authority;
 use crate::support::upstream::{Auth, Bearer, Upstream};
 
+const OLD: Duration = Duration::from_secs(3600);
 const USER: &str = "me";
 const PASSWORD: &str = "pa55:word";
 
@@ -213,6 +215,64 @@ fn failing_helper_is_named_but_not_quoted() {
     let nothing = "echo credentials not found in native keychain; exit 1";
     let setting = Setting::new(&upstream, &json!({"credsStore": "test"}), &[("test", nothing)]);
     assert!(setting.refusal().contains(&host(&upstream)), "{}", setting.refusal());
+}
+
+/// The login has expired, and the helper cannot give a newer one: it needs the network, or a program that is missing.
+#[test]
+fn failing_helper_never_refuses_what_is_cached() {
+    for failure in ["exit 1", "exit 0", "echo not JSON", "kill -9 $$"] {
+        for (auth, is_restarted) in [(false, false), (true, false), (false, true), (true, true)] {
+            let case = format!("{failure} {auth} {is_restarted}");
+            let wanted = |password| if auth { bearer(password) } else { Auth::Basic(USER, password) };
+            let upstream = private();
+            upstream.set_auth(wanted(PASSWORD));
+            let script = format!("test -e $DIR/broken && {failure} || {}", says(USER, PASSWORD));
+            let mut setting = Setting::new(&upstream, &json!({"credsStore": "test"}), &[("test", &script)]);
+            setting.assert_pulls();
+            let tags = "/v2/library/app/tags/list";
+            assert_eq!(setting.registry.client().get(tags).status, 200, "{case}");
+            fs::write(setting.path("broken"), "").unwrap();
+            upstream.set_auth(wanted("new"));
+            upstream.revoke_tokens();
+            if is_restarted {
+                setting.registry.restart();
+            }
+            age(&setting.registry, "library/app", "_tags/1", OLD);
+            age(&setting.registry, "library/app", "_lists/tags", OLD);
+            for target in [manifest("app", 1), tags.to_owned()] {
+                let stale = setting.registry.client().get(&target);
+                assert_eq!((stale.status, cache(&stale)), (200, "stale"), "{case}: {}", stale.text());
+                let warning = stale.header("warning").unwrap_or_default();
+                assert!(warning.contains("credential helper for docker.io has failed"), "{case}: {warning}");
+            }
+            let refused = setting.registry.client().get(&manifest("app", "other"));
+            assert_eq!(refused.status, 403, "{case}: {}", refused.text());
+            let words = refused.text();
+            assert!(words.contains("has failed") && words.contains("docker-credential-test"), "{case}: {words}");
+        }
+    }
+}
+
+/// A request that comes while the helper runs waits for it, as the first one does.
+#[test]
+fn helper_that_hangs_refuses_nothing_that_is_cached() {
+    let upstream = private();
+    let script = format!("test -e $DIR/broken && exec sleep 60 || {}", says(USER, PASSWORD));
+    let setting = Setting::new(&upstream, &json!({"credsStore": "test"}), &[("test", &script)]);
+    setting.assert_pulls();
+    let tags = "/v2/library/app/tags/list";
+    assert_eq!(setting.registry.client().get(tags).status, 200);
+    fs::write(setting.path("broken"), "").unwrap();
+    upstream.set_auth(Auth::Basic(USER, "new"));
+    upstream.revoke_tokens();
+    age(&setting.registry, "library/app", "_tags/1", OLD);
+    age(&setting.registry, "library/app", "_lists/tags", OLD);
+    for target in [manifest("app", 1), tags.to_owned()] {
+        let stale = setting.registry.client().get(&target);
+        assert_eq!((stale.status, cache(&stale)), (200, "stale"), "{}", stale.text());
+    }
+    let refused = setting.registry.client().get(&manifest("app", "other"));
+    assert!(refused.status == 403 && refused.text().contains("docker-credential-test"), "{}", refused.text());
 }
 
 #[test]

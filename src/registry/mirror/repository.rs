@@ -173,5 +173,5 @@ impl MirrorRepository {
 
 /// Returns true if an error states a fact about the content, so that it is an answer.
 pub(super) fn is_answer(error: &UpstreamError) -> bool {
-    matches!(error, UpstreamError::NotFound | UpstreamError::Denied { .. })
+    error.is_answer()
 }

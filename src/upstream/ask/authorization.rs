@@ -88,6 +88,13 @@ impl Upstream {
         Ok(())
     }
 
+    /// Returns the value of `Authorization` for an endpoint that wants the login itself.
+    pub(super) async fn basic_for(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
+        let scheme = endpoint.scheme().filter(|scheme| **scheme == Scheme::Basic)?;
+        let authorization = self.authorize(endpoint, &scheme, "").await.ok()?;
+        authorization.header().cloned()
+    }
+
     /// Returns better credentials after a refusal; `None` if there are no better ones.
     pub(super) async fn better_credentials(
         &self,

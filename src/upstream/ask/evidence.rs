@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
-use http::{Method, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
 use super::request::{Reply, UpstreamRequest, means_unsupported};
 use crate::outbound::{Hop, Request, Response};
 use crate::upstream::client::Upstream;
-use crate::upstream::endpoint::{Endpoint, RequestKind};
+use crate::upstream::endpoint::{Challenge, Endpoint, RequestKind, challenges};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::failed_server::FailedServer;
 use crate::upstream::words::UpstreamWords;
@@ -90,14 +90,19 @@ impl Upstream {
     /// Returns true if the endpoint's `/v2/` answers without credentials now.
     pub(super) async fn is_open(&self, endpoint: &Endpoint) -> bool {
         let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Token, hop);
-        let request = Request { method: Method::GET, url: endpoint.ping_url(), headers: http::HeaderMap::new() };
+        let request = Request { method: Method::GET, url: endpoint.ping_url(), headers: HeaderMap::new() };
         self.client.send(request, &observe).await.is_ok_and(|response| response.status == StatusCode::OK)
     }
 
     /// Returns true if a registry answers at the endpoint's `/v2/` now.
     pub(super) async fn is_registry(&self, endpoint: &Endpoint) -> bool {
         let observe = |hop: &Hop<'_>| self.meter.hop(RequestKind::Referrers, hop);
-        let request = Request { method: Method::GET, url: endpoint.ping_url(), headers: http::HeaderMap::new() };
+        let mut headers = HeaderMap::new();
+        // A server in front of a registry lets only its logins see the registry.
+        if let Some(basic) = self.basic_for(endpoint).await {
+            headers.insert(AUTHORIZATION, basic);
+        }
+        let request = Request { method: Method::GET, url: endpoint.ping_url(), headers };
         let Ok(mut response) = self.client.send(request, &observe).await else { return false };
         if response.status == StatusCode::OK && !has_registry_headers(&response) {
             // Some registries answer only an empty object.
@@ -132,10 +137,17 @@ fn is_json(response: &Response) -> bool {
 }
 
 fn has_registry_headers(response: &Response) -> bool {
-    if response.headers.contains_key(&API_VERSION) {
-        return true;
-    }
-    response.status == StatusCode::UNAUTHORIZED && response.headers.contains_key(WWW_AUTHENTICATE)
+    response.headers.contains_key(&API_VERSION)
+        || (response.status == StatusCode::UNAUTHORIZED && names_token_server(&response.headers))
+}
+
+/// Returns true if a challenge names a token server, as only registries do. Any server in front of a registry sends the
+/// challenges of other schemes.
+fn names_token_server(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(WWW_AUTHENTICATE).iter();
+    let fields: Vec<_> = fields.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let challenges = challenges(fields.iter().map(AsRef::as_ref));
+    challenges.iter().any(|challenge| matches!(challenge, Challenge::Bearer { .. }))
 }
 
 /// Returns true if a registry gave this answer. The JSON of a 404 must say that content is absent: a registry answers 404 with

@@ -166,6 +166,12 @@ impl Upstream {
             return Err(refusal.saying(reply.said));
         }
         if !reply.vouched && !reply.response.redirected && request.method != Method::HEAD {
+            let is_login = reply.response.status == StatusCode::UNAUTHORIZED;
+            if is_login && endpoint.asked_scheme(&reply.response.headers).is_some() {
+                let password = self.password_for(endpoint);
+                let denied = self.account.denied(&endpoint.host(), reply.response.status.as_u16(), password);
+                return Err(denied.of_login_page().saying(reply.said));
+            }
             return Err(foreign(&reply.response, endpoint.host().into()).saying(reply.said));
         }
         Ok((reply, took))

@@ -157,7 +157,8 @@ impl<'a> Round<'a, '_> {
             }
             Ok(reply) => reply.response.status,
             Err(UpstreamError::TooManyRequests { .. }) => return false,
-            Err(error) => return !error.is_of_endpoint(),
+            // A server in front of this endpoint alone may want a login.
+            Err(error) => return !error.is_of_endpoint() && !error.is_login_page(),
         };
         if status == StatusCode::NOT_FOUND {
             let mut more_trusted = self.upstream.endpoints.iter().take_while(|endpoint| endpoint.id() < id);
@@ -242,7 +243,7 @@ fn rank(scores: &[Score]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::error::LimitedBy;
+    use crate::upstream::error::{DenialGround, LimitedBy};
 
     #[test]
     fn rank_prefers_healthy_endpoints_and_keeps_the_configured_order_among_equals() {
@@ -294,6 +295,7 @@ mod tests {
                 Err(UpstreamError::Denied {
                     upstream: "hub".parse().unwrap(),
                     status: 403,
+                    ground: DenialGround::Registry,
                     detail: host(),
                     said: None,
                 }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::keyring::Keyring;
 use super::registry_login::RegistryLogin;
 use crate::oci::HostName;
-use crate::upstream::error::UpstreamError;
+use crate::upstream::error::{DenialGround, UpstreamError};
 
 /// The account that an upstream is asked with, if there is one.
 #[derive(Debug)]
@@ -79,11 +79,23 @@ impl Account {
             LoginSource::Written(login) => (Some(login.username().to_owned()), format!("check {keys}")),
             LoginSource::Kept(keyring) => (keyring.username(), keyring.explain()),
         };
+        let needs_lookup = match password {
+            PasswordUse::Sent => true,
+            PasswordUse::Withheld => name.is_none(),
+            PasswordUse::Redirected => false,
+        };
+        let ground = match &self.source {
+            LoginSource::Kept(keyring) if needs_lookup && keyring.has_failed() => DenialGround::LostLogin,
+            _ => DenialGround::Registry,
+        };
         let detail = match (name, password) {
             (_, PasswordUse::Redirected) => format!(
                 "{host}, to which the endpoint redirects, requires a login, or does not have the repository; it is asked as an \
                  anonymous client, since an account is not sent to another host: to use one, write {host} in `endpoints`"
             ),
+            (Some(_), PasswordUse::Sent) if ground == DenialGround::LostLogin => {
+                format!("{host} does not accept the last known login, and {place}")
+            }
             (None, _) => format!("{host} requires a login, or does not have the repository; {place}"),
             (Some(name), PasswordUse::Sent) => format!("{host} does not let {name:?} read this; {place}"),
             (Some(_), PasswordUse::Withheld) => format!(
@@ -91,6 +103,6 @@ impl Account {
                  the account cannot be used with this endpoint ({place})"
             ),
         };
-        UpstreamError::Denied { upstream: upstream.clone(), status, detail, said: None }
+        UpstreamError::Denied { upstream: upstream.clone(), status, ground, detail, said: None }
     }
 }

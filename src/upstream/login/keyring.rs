@@ -75,9 +75,13 @@ struct State {
     since: Moment,
     /// The time for which `known` is valid; `None` means until the file changes.
     valid_for: Option<Duration>,
+    /// The reason why the last lookup failed. A login that was known before stays in use.
+    failure: Option<String>,
     /// A login was known at some time since the process started, so answers may depend on it.
     had_login: bool,
     renewed: Option<Moment>,
+    /// A refused login is being looked up again.
+    is_renewing: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -85,8 +89,8 @@ enum Known {
     NotLookedUp,
     Login(Arc<RegistryLogin>),
     NoLogin,
-    /// The lookup failed for this reason.
-    Failed(String),
+    /// No lookup has succeeded.
+    Failed,
 }
 
 /// Reads the file and finds the places of the login. The error says why the file cannot be used.
@@ -132,8 +136,10 @@ impl Keyring {
             known: Known::NotLookedUp,
             since: now,
             valid_for: None,
+            failure: None,
             had_login: false,
             renewed: None,
+            is_renewing: false,
         };
         let (upstream, registries) = (spec.name.clone(), RegistryKeys::all(spec));
         let search = Search { upstream, origin, registries, clock: machine.clock.clone(), state: Mutex::new(state) };
@@ -148,8 +154,8 @@ impl Keyring {
         self.search.known_login()
     }
 
-    /// Returns another login than the refused one, if there is one. Looks the login up again for this, unless it did so
-    /// a short time ago.
+    /// Returns another login than the refused one, if there is one. Looks the login up again for this, or joins the lookup that
+    /// is running, unless one ended a short time ago.
     pub(in crate::upstream) async fn instead_of(&self, refused: &RegistryLogin) -> Option<Arc<RegistryLogin>> {
         let other = |login: &Arc<RegistryLogin>| **login != *refused;
         if let Some(login) = self.search.known_login().filter(other) {
@@ -165,7 +171,7 @@ impl Keyring {
     async fn look_up(&self, lookup: Lookup) {
         let search = Arc::clone(&self.search);
         // The lookup is interrupted only when the process ends.
-        let _ = self.flights.run(lookup, move || async move { search.run(lookup).await }).await;
+        let _ = self.flights.run(lookup, move || async move { search.run_and_note(lookup).await }).await;
     }
 
     /// Returns true if it is certain that the upstream was never asked with a login.
@@ -182,12 +188,20 @@ impl Keyring {
     /// Explains why there is no login, or which place the login comes from.
     pub(in crate::upstream) fn explain(&self) -> String {
         let place = self.search.place();
-        match &self.search.state().known {
-            Known::Login(_) => format!("it comes from {place}"),
-            Known::NotLookedUp => format!("{place} was not read yet"),
-            Known::NoLogin => format!("{place} has none for {}", self.search.keys()),
-            Known::Failed(reason) => format!("{place} could not be used: {reason}"),
+        let state = self.search.state();
+        if let Some(reason) = &state.failure {
+            return format!("{place} could not be used: {reason}");
         }
+        match &state.known {
+            Known::Login(_) => format!("it comes from {place}"),
+            Known::NotLookedUp | Known::Failed => format!("{place} was not read yet"),
+            Known::NoLogin => format!("{place} has none for {}", self.search.keys()),
+        }
+    }
+
+    /// Returns true if the last lookup failed, so that the known login may be an old one.
+    pub(in crate::upstream) fn has_failed(&self) -> bool {
+        self.search.state().failure.is_some()
     }
 }
 
@@ -200,6 +214,13 @@ impl Search {
             None => self.conclude(Ok(None), None),
             Some(LoginPlace::Login(login)) => self.conclude(Ok(Some(login)), None),
             Some(LoginPlace::Helper { .. }) => {}
+        }
+    }
+
+    async fn run_and_note(self: Arc<Self>, lookup: Lookup) {
+        Arc::clone(&self).run(lookup).await;
+        if lookup == Lookup::Renew {
+            self.state().is_renewing = false;
         }
     }
 
@@ -280,6 +301,7 @@ impl Search {
         let mut state = self.state();
         let had_none = matches!(state.known, Known::NoLogin);
         (state.since, state.valid_for) = (self.clock.moment(), valid_for);
+        state.failure = found.as_ref().err().cloned();
         let upstream = &self.upstream;
         match found {
             Ok(Some(login)) => {
@@ -296,7 +318,7 @@ impl Search {
             }
             Err(reason) => {
                 if !matches!(state.known, Known::Login(_)) {
-                    state.known = Known::Failed(reason.clone());
+                    state.known = Known::Failed;
                 }
                 drop(state);
                 tracing::warn!(%upstream, "no login for this upstream: {reason}");
@@ -324,12 +346,16 @@ impl Search {
         matches!(state.known, Known::NotLookedUp) || expired
     }
 
-    /// Returns true if a refused login may be looked up again: for one caller in each period of [`RENEW_EVERY`].
+    /// Returns true if a refused login may be looked up again: once in each period of [`RENEW_EVERY`], for all callers that wait
+    /// for the same lookup.
     fn may_renew(&self) -> bool {
         let mut state = self.state();
+        if state.is_renewing {
+            return true;
+        }
         let may = state.renewed.is_none_or(|moment| self.clock.since(moment) >= RENEW_EVERY);
         if may {
-            state.renewed = Some(self.clock.moment());
+            (state.renewed, state.is_renewing) = (Some(self.clock.moment()), true);
         }
         may
     }

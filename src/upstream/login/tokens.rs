@@ -14,7 +14,7 @@ use super::registry_login::RegistryLogin;
 use crate::outbound::{Client, FormRequest, Hop, Request, Response, SendError, authority};
 use crate::state::SingleFlight;
 use crate::sys::{Clock, Machine, Moment};
-use crate::upstream::endpoint::{BearerRealm, Meter, RequestKind};
+use crate::upstream::endpoint::{BearerRealm, Meter, RequestKind, challenges};
 use crate::upstream::error::{LimitedBy, UpstreamError};
 use crate::upstream::failed_server::FailedServer;
 use crate::upstream::header;
@@ -209,6 +209,10 @@ impl TokenServer {
         let is_vouched = !is_refused || is_of_token_server(response, read).await?;
         match response.status {
             _ if response.status.is_success() => Ok(()),
+            StatusCode::UNAUTHORIZED if !is_vouched && asks_for_login(&response.headers) => {
+                let password = if request.named { PasswordUse::Sent } else { PasswordUse::Withheld };
+                Err(self.account.denied(&host.to_string(), status, password).of_login_page())
+            }
             _ if !is_vouched => {
                 let kind = response.header(&CONTENT_TYPE).unwrap_or_else(|| "no Content-Type".to_owned());
                 let reason = format!(
@@ -239,16 +243,25 @@ impl TokenServer {
     }
 }
 
-/// Returns true if a refusal has a sign of a token server: a challenge, the header of distribution's API, or the JSON of an error.
-/// A 401 without a body counts too: a server in the place of another has something to say.
+/// Returns true if a refusal has a sign of a token server: the header of distribution's API, the JSON of an error, or a challenge
+/// without a web page. A 401 without a body counts too: a server in the place of another has something to say.
 async fn is_of_token_server(response: &mut Response, read: &mut Option<Bytes>) -> Result<bool, UpstreamError> {
-    if response.headers.contains_key(WWW_AUTHENTICATE) || response.headers.contains_key(API_VERSION) {
+    let kind = response.header(&CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+    let is_challenge = asks_for_login(&response.headers) && !kind.contains("html");
+    if is_challenge || response.headers.contains_key(API_VERSION) {
         return Ok(true);
     }
     let body = response.body.start(MAX_REFUSAL, LONGEST_REFUSAL).await?;
     let is_bare = |body: &[u8]| response.status == StatusCode::UNAUTHORIZED && body.is_empty();
     read.clone_from(&body);
     Ok(body.is_some_and(|body| is_bare(&body) || is_refusal(&body)))
+}
+
+/// Returns true if a challenge has a scheme that registries use.
+fn asks_for_login(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(WWW_AUTHENTICATE).iter();
+    let fields: Vec<_> = fields.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    !challenges(fields.iter().map(AsRef::as_ref)).is_empty()
 }
 
 /// Returns true if the body is labelled as JSON.

@@ -270,7 +270,8 @@ impl From<RegistryError> for Failure {
                 | UpstreamFailure::Bad { retry_after: Some(wait) } => failure.retry_after(wait),
                 UpstreamFailure::TimedOut { retry_after: None }
                 | UpstreamFailure::Bad { retry_after: None }
-                | UpstreamFailure::Denied => failure,
+                | UpstreamFailure::Denied
+                | UpstreamFailure::NoLogin => failure,
             },
             // The error of the disk names paths, so only the log gets it.
             RegistryError::Storage(_) | RegistryError::BadEntry(_) => Self {
@@ -356,7 +357,7 @@ fn classify(error: &RegistryError) -> (StatusCode, ErrorCode) {
 /// in to this registry.
 fn classify_upstream(failure: UpstreamFailure) -> (StatusCode, ErrorCode) {
     match failure {
-        UpstreamFailure::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        UpstreamFailure::Denied | UpstreamFailure::NoLogin => (StatusCode::FORBIDDEN, ErrorCode::Denied),
         UpstreamFailure::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
         UpstreamFailure::Bad { .. } => (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable),
         UpstreamFailure::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
