@@ -1,28 +1,32 @@
 //! The hosts that fills connect to: how many connections each may have, how fast it is, and how fills share it.
 //!
-//! Each connection needs a permit of its host. Permits are granted in the order of the requests, one at a time for each
-//! fill. So a small layer gets its permit between two segments of a large one. The number of connections that is best for
-//! a host is searched for all its fills together, and kept between fills.
+//! Each connection needs a place of its host ([`Places`]). A fill waits for one place at a time. So a small layer gets its
+//! place between two segments of a large one. The number of connections that is best for a host is searched for all its
+//! fills together, and kept between fills.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use super::host_report::HostReport;
 use super::kind::FillKind;
+use super::places::{Holder, Lent, PassPlace, Place, PlaceBounds, Places};
 use super::schedule::{Concurrency, EndpointPace, Load};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::sys::{Clock, Moment};
 
-/// Small blobs have permits of their own: this many times `perhost`. They carry as many bytes at once as `perhost / 4`
+/// Small blobs have places of their own: this many times `perhost`. They carry as many bytes at once as `perhost / 4`
 /// segments of 8 MiB at most.
 const SMALL_PER_HOST: usize = 8;
 
-/// Connections that pass blobs through last as long as their clients read. They have at most this part of the permits.
+/// Connections that pass blobs through last as long as their clients read. They have at most this part of the places.
 const PASSING_PART: usize = 2;
+
+/// Including connections that lend their places, this many times `perhost` may be open in addition to the places: for one
+/// repository, and in all.
+const LENT_BY_REPOSITORY: usize = 1;
+const LENT_IN_ALL: usize = 3;
 
 /// The limits of all hosts that fills connect to.
 #[derive(Debug)]
@@ -40,9 +44,9 @@ pub struct HostLimits {
 pub struct HostLimit {
     name: String,
     per_host: usize,
-    permits: Arc<Semaphore>,
-    small_permits: Arc<Semaphore>,
-    passing_permits: Arc<Semaphore>,
+    places: Arc<Places>,
+    small_places: Arc<Places>,
+    passing_places: Arc<Places>,
     metrics: Arc<Metrics>,
     /// A std `Mutex`: held for calculations only.
     state: Mutex<HostState>,
@@ -65,18 +69,10 @@ struct HostState {
 pub struct HostUse {
     host: Arc<HostLimit>,
     kind: FillKind,
+    holder: Holder,
     reported: HostReport,
     /// The number of connections to the host at the last report.
     known_count: usize,
-}
-
-/// The permit for one connection to a host.
-pub type HostPermit = OwnedSemaphorePermit;
-
-/// The permit for one connection to a host that passes a blob through.
-pub struct PassPermit {
-    _passing: OwnedSemaphorePermit,
-    _connection: HostPermit,
 }
 
 impl HostLimits {
@@ -106,22 +102,29 @@ impl HostLimits {
             Arc::new(HostLimit {
                 name: name.to_owned(),
                 per_host,
-                permits: Arc::new(Semaphore::new(per_host)),
-                small_permits: Arc::new(Semaphore::new(per_host * SMALL_PER_HOST)),
-                passing_permits: Arc::new(Semaphore::new((per_host / PASSING_PART).max(1))),
+                places: self.places(per_host),
+                small_places: self.places(per_host * SMALL_PER_HOST),
+                passing_places: self.places((per_host / PASSING_PART).max(1)),
                 metrics: Arc::clone(&self.metrics),
                 state: Mutex::new(state),
             })
         });
         Arc::clone(host)
     }
+
+    fn places(&self, limit: usize) -> Arc<Places> {
+        let per_host = self.settings.per_host;
+        let of_repository = limit + per_host * LENT_BY_REPOSITORY;
+        let bounds = PlaceBounds { limit, of_repository, in_all: limit + per_host * LENT_IN_ALL };
+        Places::new(bounds, self.clock.clone())
+    }
 }
 
 impl HostLimit {
     /// Records that a fill begins to use the host.
-    pub fn enter(self: &Arc<Self>, kind: FillKind) -> HostUse {
+    pub fn enter(self: &Arc<Self>, kind: FillKind, holder: Holder) -> HostUse {
         self.state().count(kind, 1);
-        HostUse { host: Arc::clone(self), kind, reported: HostReport::default(), known_count: 0 }
+        HostUse { host: Arc::clone(self), kind, holder, reported: HostReport::default(), known_count: 0 }
     }
 
     /// Returns the speed of the host as far as it is known.
@@ -129,9 +132,9 @@ impl HostLimit {
         self.state().pace
     }
 
-    /// Returns true if a connection that passes a blob through need not wait for its permit.
-    pub fn may_pass(&self) -> bool {
-        self.passing_permits.available_permits() > 0 && self.permits.available_permits() > 0
+    /// Returns true if a connection that passes a blob through need not wait for its place.
+    pub fn may_pass(&self, holder: &Holder) -> bool {
+        self.passing_places.is_free(holder) && self.places.is_free(holder)
     }
 
     /// Takes account of the time after which the host redirected a first request.
@@ -157,29 +160,32 @@ impl HostState {
 }
 
 impl HostUse {
-    /// Waits for the permit for one connection.
-    pub fn permit(&self) -> impl Future<Output = HostPermit> + Send + use<> {
-        let permits = Arc::clone(self.permits());
-        async move { permits.acquire_owned().await.expect("the semaphore is never closed") }
+    /// Waits for the place for one connection.
+    pub fn place(&self) -> impl Future<Output = Place> + Send + use<> {
+        Arc::clone(self.places()).take(self.holder.clone())
     }
 
-    /// Waits for the permit for one connection that passes a blob through.
-    pub async fn passing_permit(&self) -> PassPermit {
-        let passing = Arc::clone(&self.host.passing_permits);
-        let passing = passing.acquire_owned().await.expect("the semaphore is never closed");
-        PassPermit { _passing: passing, _connection: self.permit().await }
+    /// Waits for the place for one connection that passes a blob through.
+    pub async fn passing_place(&self) -> PassPlace {
+        let passing = Arc::clone(&self.host.passing_places).take(self.holder.clone()).await;
+        PassPlace { passing, connection: self.place().await }
     }
 
-    /// Returns true if one more connection need not wait for its permit.
+    /// Returns true if one more connection need not wait for its place.
     pub fn is_free(&self) -> bool {
-        self.permits().available_permits() > 0
+        self.places().is_free(&self.holder)
     }
 
-    fn permits(&self) -> &Arc<Semaphore> {
+    fn places(&self) -> &Arc<Places> {
         match self.kind {
-            FillKind::Small => &self.host.small_permits,
-            FillKind::Client | FillKind::Background => &self.host.permits,
+            FillKind::Small => &self.host.small_places,
+            FillKind::Client | FillKind::Background => &self.host.places,
         }
+    }
+
+    /// Returns the connections of other fills that lend their places to this one.
+    fn lent(&self) -> Lent {
+        self.host.places.lent_beside(&self.holder.digest)
     }
 
     /// Returns the speed of the host as far as it is known.
@@ -187,11 +193,13 @@ impl HostUse {
         self.host.pace()
     }
 
-    /// Returns how many connections this fill may have at once. It is an equal share of the host, at least one. A
-    /// background fill gets only one while clients wait for other fills.
+    /// Returns how many connections this fill may have at once. It is an equal share of the host, at least one. Fills that
+    /// lend all their places have no share. A background fill gets only one while clients wait for other fills.
     pub fn share(&self) -> usize {
+        let lent = self.lent().blobs;
         let state = self.host.state();
-        let (clients, background) = (state.client_fills.max(1), state.background_fills.max(1));
+        let at_work = |fills: usize| fills.saturating_sub(lent).max(1);
+        let (clients, background) = (at_work(state.client_fills), at_work(state.background_fills));
         let fills = match (self.kind, state.client_fills) {
             (FillKind::Small, _) | (FillKind::Background, 1..) => return 1,
             (FillKind::Background, 0) => background,
@@ -205,9 +213,10 @@ impl HostUse {
 
     /// Returns true if this fill may have one more connection now. `spare` connections are allowed in addition.
     pub fn has_room(&self, open: usize, spare: usize) -> bool {
-        let share = self.share();
+        let (share, lent) = (self.share(), self.lent().connections);
         let state = self.host.state();
-        let free = state.concurrency.is_fixed() || state.total.open < state.concurrency.count() + spare;
+        let at_work = state.total.open.saturating_sub(lent);
+        let free = state.concurrency.is_fixed() || at_work < state.concurrency.count() + spare;
         open == 0 || (open < share + spare && free)
     }
 

@@ -10,6 +10,7 @@ mod error;
 mod waiting;
 mod kind;
 mod host_report;
+mod places;
 mod host_limits;
 mod shared;
 mod candidates;

@@ -14,7 +14,7 @@ use crate::config::section::{Keys, Section};
 pub struct Fill {
     /// The connections that feed one fill.
     pub connections: FillConnections,
-    /// The most connections to one host for all fills together (`perhost`, 16).
+    /// The most connections to one host for all fills together, except those that bring nothing (`perhost`, 16).
     pub per_host: usize,
     /// The most bytes that one of several connections requests at a time (`segment`, 8 MiB).
     pub segment: u64,

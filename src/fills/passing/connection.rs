@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::slow::{JUDGED_EVERY, LeastRate};
-use crate::fills::host_limits::{HostUse, PassPermit};
+use crate::fills::host_limits::HostUse;
 use crate::fills::host_report::HostReport;
+use crate::fills::places::PassPlace;
 use crate::fills::shared::Shared;
 use crate::metrics::GaugeGuard;
 use crate::upstream::{BlobStream, EndpointId, UpstreamError};
@@ -31,7 +32,7 @@ pub(super) struct PassConnection {
     pub(super) report: HostReport,
     pub(super) reported: Duration,
     pub(super) host: HostUse,
-    pub(super) _permit: PassPermit,
+    pub(super) place: PassPlace,
     pub(super) _counted: GaugeGuard,
 }
 
@@ -64,6 +65,7 @@ impl PassConnection {
         let mut bytes = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
         pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
         self.report.bytes += bytes.len() as u64;
+        self.place.received(bytes.len() as u64);
         if now.saturating_sub(self.reported) >= REPORT_EVERY {
             self.reported = now;
             self.host.report_pass(self.report, now);

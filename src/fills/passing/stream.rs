@@ -8,6 +8,7 @@ use super::connection::{PassConnection, Received, check_coding};
 use super::slow::{LONGEST_PATIENCE, LeastRate, PATIENCE, REPLACED_FROM_THE_BEGINNING, UNKNOWN_LEFT};
 use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
+use crate::fills::places::Holder;
 use crate::fills::shared::Shared;
 use crate::fills::source::{BlobSource, agreed_size};
 use crate::metrics::GaugeGuard;
@@ -113,11 +114,11 @@ impl PassStream {
         }
     }
 
-    /// Asks each endpoint once, until one answers.
     async fn open_any(&mut self) -> Result<Option<u64>, UpstreamError> {
         let mut order = self.source.upstream.endpoints(self.source.name.repository());
-        let waits = |endpoint| !self.shared.hosts.host(&self.source.upstream.host(endpoint)).may_pass();
-        // No connection waits for a permit while another endpoint has one. The stream stays with one endpoint if it can:
+        let holder = self.holder();
+        let waits = |endpoint| !self.shared.hosts.host(&self.source.upstream.host(endpoint)).may_pass(&holder);
+        // No connection waits for a place while another endpoint has one. The stream stays with one endpoint if it can:
         // only then a wrong digest tells which endpoint is wrong.
         order.sort_by_key(|endpoint| {
             (Some(*endpoint) == self.slow, waits(*endpoint), Some(endpoint) != self.senders.last())
@@ -142,11 +143,15 @@ impl PassStream {
         Err(failed.expect("an upstream has at least one endpoint"))
     }
 
+    fn holder(&self) -> Holder {
+        Holder { repository: self.source.name.clone(), digest: self.digest }
+    }
+
     /// Asks one endpoint. An answer with another size than an earlier answer, or than a descriptor, is an error.
     async fn connect(&mut self, endpoint: EndpointId) -> Result<PassConnection, UpstreamError> {
         let (upstream, hosts) = (&self.source.upstream, &self.shared.hosts);
-        let mut host = hosts.host(&upstream.host(endpoint)).enter(FillKind::of(self.total, false));
-        let permit = host.passing_permit().await;
+        let mut host = hosts.host(&upstream.host(endpoint)).enter(FillKind::of(self.total, false), self.holder());
+        let place = host.passing_place().await;
         let report = HostReport { open: 1, ..HostReport::default() };
         host.report_pass(report, hosts.now());
         let counted = GaugeGuard::new(&self.shared.metrics.passthrough_connections);
@@ -181,7 +186,7 @@ impl PassStream {
             report,
             reported,
             host,
-            _permit: permit,
+            place,
             _counted: counted,
         })
     }

@@ -10,6 +10,7 @@ use super::error::TransferError;
 use super::provenance::Sender;
 use super::state::Transfer;
 use super::writer::{self, WriteHalf};
+use crate::fills::places::Place;
 use crate::fills::progress::Phase;
 use crate::fills::schedule::{Assignment, Delivery, Fault};
 use crate::fills::source::{BlobSource, agreed_size};
@@ -32,6 +33,8 @@ pub(super) struct Connection<'t> {
     pub(super) assignment: Assignment,
     /// True if it began when the registry had redirected another connection, and the target had not answered yet.
     pub(super) early: bool,
+    /// The place of the connection at its host.
+    pub(super) place: &'t Place,
     /// Cancelled when the transfer needs no more bytes.
     pub(super) cut: &'t CancellationToken,
 }
@@ -77,8 +80,8 @@ impl Connection<'_> {
 
     /// Ends the connection because another one should fetch the rest of its segment.
     fn replaced(self, fault: Fault) -> Result<(), TransferError> {
-        let (host, metrics) =
-            (self.source.upstream.host(self.endpoints.id(self.endpoint)), &self.transfer.shared.metrics);
+        let metrics = &self.transfer.shared.metrics;
+        let host = self.source.upstream.host(self.endpoints.id(self.endpoint));
         match fault {
             Fault::Stalled(waited) => {
                 metrics.fill_replaced_connections.with_label_values(&["stalled"]).inc();
@@ -112,6 +115,7 @@ impl Connection<'_> {
             }
             let batch = Batch::new(position, pieces);
             let end = batch.span().end;
+            self.place.received(batch.span().len());
             if let Some(expected) = size.filter(|size| end > *size) {
                 let error = UpstreamError::Length { expected, found: end };
                 return Err(match stream.total() {
@@ -206,14 +210,7 @@ impl Connection<'_> {
             Some(size) => transfer.scheduler().set_size(size),
             None => transfer.scheduler().set_delivery(Delivery::Whole),
         }
-        let mut reservation = transfer.reservation.lock().await;
-        if reservation.is_none() {
-            // Nothing is evicted for a size that only a manifest names.
-            let (arrived, named) = (transfer.partial.arrivals().total(), stream.total());
-            let reserved = transfer.shared.ledger.reserve_for(&transfer.fill.digest, arrived, named).await;
-            *reservation = Some(reserved.map_err(|_| TransferError::Storage(None))?);
-        }
-        drop(reservation);
+        transfer.reserve(stream.total()).await?;
         let told = size.filter(|_| arriving == Phase::Arriving);
         transfer.fill.answered(&self.source.name, told, arriving);
         transfer.answered.notify_one();

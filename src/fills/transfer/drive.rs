@@ -17,7 +17,7 @@ use super::hosts::Hosts;
 use super::queue::{Awaited, Queue, QueuedConnection, granted};
 use super::state::Transfer;
 use crate::config::Unattended;
-use crate::fills::host_limits::HostPermit;
+use crate::fills::places::Place;
 use crate::fills::progress::Phase;
 use crate::fills::schedule::{Fault, LinkState, Scheduler};
 use crate::fills::source::BlobSource;
@@ -146,7 +146,7 @@ impl<'t> Drive<'t> {
         let transfer = self.transfer;
         let mut tick = tokio::time::interval(TICK);
         while !transfer.is_done() {
-            // A connection that waits for the permit of its host gives way to one that need not wait.
+            // A connection that waits for the place of its host gives way to one that need not wait.
             let awaited = if running.queued.is_none() { Awaited::Allowed } else { Awaited::Excluded };
             if let Some(next) = self.queue(running).next(awaited) {
                 running.queued = Some(next);
@@ -156,7 +156,7 @@ impl<'t> Drive<'t> {
                 return Err(TransferError::Source(self.no_endpoint_left()));
             }
             tokio::select! {
-                permit = granted(&mut running.queued) => self.begin(running, permit),
+                granted = granted(&mut running.queued) => self.begin(running, granted),
                 Some(end) = running.connections.next() => self.ended(running, end)?,
                 // A client may have joined a background fill, which then gets a larger share of the hosts.
                 () = transfer.fill.waiters().joined() => running.hosts.rejoin(transfer),
@@ -190,8 +190,8 @@ impl<'t> Drive<'t> {
         self.endpoints.error().unwrap_or_else(unasked)
     }
 
-    /// Opens a connection with a permit, unless there is no work left for it.
-    fn begin(self, running: &mut Running<'t>, (endpoint, permit): (EndpointIndex, HostPermit)) {
+    /// Opens a connection at a place, unless there is no work left for it.
+    fn begin(self, running: &mut Running<'t>, (endpoint, place): (EndpointIndex, Place)) {
         let Drive { transfer, source, endpoints, cut } = self;
         let most = running.hosts.most(&endpoints.usable());
         let assignment = transfer.schedule(most, |scheduler, needs| scheduler.take(endpoint.at(), needs));
@@ -200,8 +200,8 @@ impl<'t> Drive<'t> {
         let (sender, fault) = oneshot::channel();
         running.faults.insert(assignment.ticket, sender);
         running.connections.push(Box::pin(async move {
-            let _permit = permit;
-            Connection { transfer, source, endpoints, endpoint, assignment, early, cut }.run(fault).await
+            let place = &place;
+            Connection { transfer, source, endpoints, endpoint, assignment, early, place, cut }.run(fault).await
         }));
         running.hosts.report(transfer);
     }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::state::Transfer;
-use crate::fills::host_limits::{HostPermit, HostUse};
+use crate::fills::host_limits::HostUse;
 use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
+use crate::fills::places::{Holder, Place};
 use crate::fills::schedule::EndpointPace;
 use crate::fills::source::BlobSource;
 
@@ -22,7 +23,8 @@ impl Hosts {
         let kind = FillKind::of(size, transfer.fill.waiters().is_background());
         let limits = &transfer.shared.hosts;
         let hosts = endpoints.ids().into_iter().map(|id| limits.host(&source.upstream.host(id)));
-        Self { uses: hosts.map(|host| host.enter(kind)).collect(), size }
+        let holder = Holder { repository: source.name.clone(), digest: transfer.fill.digest };
+        Self { uses: hosts.map(|host| host.enter(kind, holder.clone())).collect(), size }
     }
 
     /// Takes account of a waiter that has joined.
@@ -47,14 +49,14 @@ impl Hosts {
         self.uses[endpoint].has_room(open, spare)
     }
 
-    /// Returns true if one more connection to an endpoint need not wait for its permit.
+    /// Returns true if one more connection to an endpoint need not wait for its place.
     pub(super) fn is_free(&self, endpoint: usize) -> bool {
         self.uses[endpoint].is_free()
     }
 
-    /// Waits for the permit for one connection to an endpoint.
-    pub(super) fn permit(&self, endpoint: usize) -> impl Future<Output = HostPermit> + Send + use<> {
-        self.uses[endpoint].permit()
+    /// Waits for the place for one connection to an endpoint.
+    pub(super) fn place(&self, endpoint: usize) -> impl Future<Output = Place> + Send + use<> {
+        self.uses[endpoint].place()
     }
 
     /// Reports the connections of the transfer, and ends surplus ones if the number of connections has fallen.

@@ -1,17 +1,17 @@
-//! Chooses the endpoint of one more connection, and queues for the permit of its host.
+//! Chooses the endpoint of one more connection, and queues for the place of its host.
 
 use std::pin::Pin;
 
 use super::endpoints::{EndpointIndex, Endpoints};
 use super::hosts::Hosts;
 use super::state::Transfer;
-use crate::fills::host_limits::HostPermit;
+use crate::fills::places::Place;
 use crate::fills::progress::Phase;
 
-/// A connection that waits for the permit of its host.
-pub(super) type QueuedConnection = (EndpointIndex, Pin<Box<dyn Future<Output = HostPermit> + Send>>);
+/// A connection that waits for the place of its host.
+pub(super) type QueuedConnection = (EndpointIndex, Pin<Box<dyn Future<Output = Place> + Send>>);
 
-/// Whether a connection may be queued whose permit is not free.
+/// Whether a connection may be queued whose place is not free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
     Allowed,
@@ -30,8 +30,8 @@ pub(super) struct Queue<'q> {
 }
 
 impl Queue<'_> {
-    /// Queues for the permit for one more connection, if there is work for it at an endpoint that can be asked now. An
-    /// endpoint whose permit is free comes first: the host of another one may be busy for long.
+    /// Queues for the place for one more connection, if there is work for it at an endpoint that can be asked now. An
+    /// endpoint whose place is free comes first: the host of another one may be busy for long.
     pub(super) fn next(&self, awaited: Awaited) -> Option<QueuedConnection> {
         let asked = self.askable()?;
         let endpoint = self.transfer.schedule(self.hosts.most(&self.endpoints.usable()), |scheduler, needs| {
@@ -49,7 +49,7 @@ impl Queue<'_> {
             let awaited = || scheduler.best_endpoint(&busy, needs).filter(|_| awaited == Awaited::Allowed);
             scheduler.best_endpoint(&free, needs).or_else(awaited)
         })?;
-        Some((EndpointIndex::new(endpoint), Box::pin(self.hosts.permit(endpoint))))
+        Some((EndpointIndex::new(endpoint), Box::pin(self.hosts.place(endpoint))))
     }
 
     /// Returns the endpoints that may be asked now. Until a source has answered, there is only one connection, unless the
@@ -69,10 +69,10 @@ impl Queue<'_> {
     }
 }
 
-/// Waits for the permit of the queued connection. Never completes if none is queued.
-pub(super) async fn granted(queued: &mut Option<QueuedConnection>) -> (EndpointIndex, HostPermit) {
-    let Some((endpoint, permit)) = queued else { return std::future::pending().await };
-    let granted = (*endpoint, permit.await);
+/// Waits for the place of the queued connection. Never completes if none is queued.
+pub(super) async fn granted(queued: &mut Option<QueuedConnection>) -> (EndpointIndex, Place) {
+    let Some((endpoint, place)) = queued else { return std::future::pending().await };
+    let granted = (*endpoint, place.await);
     *queued = None;
     granted
 }

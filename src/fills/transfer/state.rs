@@ -66,6 +66,18 @@ impl<'a> Transfer<'a> {
         self.reservation.into_inner()
     }
 
+    /// Reserves disk space for the size that an answer names, unless that has been done.
+    pub(super) async fn reserve(&self, named: Option<u64>) -> Result<(), TransferError> {
+        let mut reservation = self.reservation.lock().await;
+        if reservation.is_none() {
+            // Nothing is evicted for a size that only a manifest names.
+            let arrived = self.partial.arrivals().total();
+            let reserved = self.shared.ledger.reserve_for(&self.fill.digest, arrived, named).await;
+            *reservation = Some(reserved.map_err(|_| TransferError::Storage(None))?);
+        }
+        Ok(())
+    }
+
     /// Begins again at the first byte, because the bytes that had arrived are not the beginning of this blob.
     pub(in crate::fills) async fn restart(&self) -> Result<(), StoreError> {
         self.forget_hash().await;
