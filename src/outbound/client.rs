@@ -17,6 +17,7 @@ use super::link::{LinkShare, Traffic};
 use super::pool::{OpenConnection, Pool, Pools, Recipe};
 use super::proxy::Proxies;
 use super::redirect;
+use super::resolver::NameResolver;
 use crate::config::Trust;
 use crate::sys::{Clock, Moment};
 
@@ -167,6 +168,7 @@ impl Client {
             authorities: options.authorities.map(<[u8]>::to_vec),
             identity: options.identity.map(<[u8]>::to_vec),
             connect: options.limits.connect,
+            resolver: NameResolver::new(options.clock.clone()),
         };
         let pools = Arc::new(Pools::new(recipe)?);
         let (link, clock) = (options.link.clone(), options.clock.clone());

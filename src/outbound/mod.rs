@@ -11,6 +11,7 @@ pub mod pem;
 mod proxy;
 mod redirect;
 mod dial;
+mod resolver;
 mod pool;
 mod link;
 mod body;

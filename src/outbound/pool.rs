@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use super::dial::DialLayer;
 use super::error::{ClientError, causes};
 use super::proxy::Proxies;
+use super::resolver::NameResolver;
 use crate::config::Trust;
 use crate::sys::{Clock, Moment, blocking};
 
@@ -45,6 +46,7 @@ pub(super) struct Recipe {
     pub(super) authorities: Option<Vec<u8>>,
     pub(super) identity: Option<Vec<u8>>,
     pub(super) connect: Duration,
+    pub(super) resolver: Arc<NameResolver>,
 }
 
 impl Recipe {
@@ -62,6 +64,7 @@ impl Recipe {
             .tcp_keepalive_retries(KEEP_ALIVE_PROBES)
             .pool_max_idle_per_host(idle)
             .connector_layer(DialLayer)
+            .dns_resolver(Arc::clone(&self.resolver))
             .no_proxy();
         let builder = match self.proxies.rule() {
             Some(rule) => builder.proxy(rule),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreError;
-use super::cache::{CacheStore, on_disk};
+use super::cache::{CacheStore, change_on_disk};
 use super::driver::{DiskDriver, Driver};
 use super::hosted::{HostedStore, create_lock_files};
 use super::layout;
@@ -39,7 +39,7 @@ impl Store {
     /// what the file systems lack.
     pub async fn prepare(&self) -> Result<Lacks, StoreError> {
         let (root, driver) = (Arc::clone(&self.root), DiskDriver::new(&self.root));
-        on_disk("write to", &self.root, move || {
+        change_on_disk("write to", &self.root, move || {
             disk::make_dir(&root)?;
             // The lock files come first: if the disk is full already, these small files may still fit, and content can
             // be deleted.
@@ -59,7 +59,7 @@ impl Store {
     /// Does what a push does. A disk that hangs for longer than [`PATIENCE`] is not waited for: it may serve what it holds.
     async fn lacks(&self) -> Result<Lacks, StoreError> {
         let root = Arc::clone(&self.root);
-        let rehearsed = on_disk("write to", &self.root, move || rehearse_pushes(&root));
+        let rehearsed = change_on_disk("write to", &self.root, move || rehearse_pushes(&root));
         tokio::time::timeout(PATIENCE, rehearsed).await.unwrap_or_else(|_| {
             tracing::warn!("the disk was too slow to find out what its file system lacks");
             Ok(Lacks::default())
@@ -69,7 +69,7 @@ impl Store {
     /// Does what a push does, and removes what it has made. Fails if that cannot be done.
     pub async fn probe(&self) -> Result<(), StoreError> {
         let root = Arc::clone(&self.root);
-        on_disk("write to", &self.root, move || {
+        change_on_disk("write to", &self.root, move || {
             // A directory that does not exist stands for one above it. This one must exist.
             disk::probe_writable(&root)?;
             rehearse_pushes(&root).map(|_| ())
@@ -81,7 +81,7 @@ impl Store {
     /// existing directory above it, and removed. Returns what the file systems lack.
     pub async fn rehearse(&self) -> Result<Lacks, StoreError> {
         let root = Arc::clone(&self.root);
-        on_disk("write to", &self.root, move || disk::probe_makeable(&root)).await?;
+        change_on_disk("write to", &self.root, move || disk::probe_makeable(&root)).await?;
         self.lacks().await
     }
 

@@ -130,7 +130,7 @@ impl PrivateStore {
 
     async fn write(&self, key: ObjectKey, record: &impl Serialize) -> Result<(), StoreError> {
         let (json, at) = (json(record), key.clone());
-        self.backend.run("write", &at, move |driver| driver.write(&key, &json, Durability::Unsynced)).await
+        self.backend.change("write", &at, move |driver| driver.write(&key, &json, Durability::Unsynced)).await
     }
 }
 

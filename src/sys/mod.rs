@@ -7,12 +7,14 @@ mod client_address;
 mod clock;
 mod random;
 mod tasks;
+mod blocking_limit;
 mod machine;
 mod descriptors;
 pub mod disk;
 mod extent;
 pub mod process;
 
+pub use blocking_limit::BlockingLimit;
 pub use client_address::ClientAddress;
 pub use clock::{Clock, Moment, age_at};
 pub use descriptors::raise_descriptor_limit;

@@ -1,11 +1,13 @@
 //! Tests of the pull-through mirror.
 
 mod bad_links;
+mod busy_threads;
 mod chains;
 mod encodings;
 mod fills;
 mod follow;
 mod freshness;
+mod idle_connections;
 mod link;
 mod links;
 mod lists;

@@ -1,10 +1,11 @@
-/* A disk that is slow, hangs or fails, for one process that is started with LD_PRELOAD.
+/* A disk, or a resolver of names, that is slow, hangs or fails, for one process that is started with LD_PRELOAD.
  *
  * The environment variable SLOW_DISK names a file of rules. It may change at any time; replace it by a rename. A rule is a line:
  *
  *     OPERATION EFFECT path=TEXT [times=N] [chance=PERCENT]
  *
- * OPERATION  write, sync, sync-directory, lock, rename (also link), remove, open, read, list, truncate, make, stat, or any
+ * OPERATION  write, sync, sync-directory, lock, rename (also link), remove, open, read, list, truncate, make, stat, or any;
+ *            look-up: the path is the name of a host
  * EFFECT     hold           the call waits until the rule is gone from the file
  *            delay=MS       the call waits for this long
  *            fail=ERRNO     the call fails with this number and has no effect
@@ -23,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -207,6 +209,8 @@ WRAP(int, -1, mkdir, (const char *path, mode_t mode), (path, mode), affect_at("m
 WRAP(DIR *, NULL, opendir, (const char *path), (path), affect_at("list", AT_FDCWD, path))
 WRAP(int, -1, statx, (int dir, const char *path, int f, unsigned m, struct statx *s), (dir, path, f, m, s),
      path[0] != 0 ? affect_at("stat", dir, path) : affect_fd("stat", dir, -1))
+WRAP(int, EAI_AGAIN, getaddrinfo, (const char *name, const char *s, const struct addrinfo *h, struct addrinfo **r), (name, s, h, r),
+     name == NULL || idle() ? 0 : affect("look-up", name, -1))
 
 int open64(const char *path, int flags, ...) {
     static int (*real)(const char *, int, ...);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::paths::on_disk;
+use super::paths::{change_on_disk, on_disk};
 use super::records::{LinkRecord, Right, TagRecord};
 use super::store::{CacheStore, digests_below};
 use crate::oci::{Digest, MirroredName, Tag};
@@ -33,7 +33,7 @@ impl CacheStore {
         let path_of = |digest: &Digest| self.paths.link(name, digest);
         let records: Vec<_> = links.into_iter().map(|(digest, link)| (path_of(&digest), link)).collect();
         let alone = self.linking.lock(name).await;
-        on_disk("link in", &path, move || {
+        change_on_disk("link in", &path, move || {
             // Held until the work has ended, which continues if the caller leaves.
             let _alone = alone;
             records.iter().try_for_each(|(path, link)| write_link(path, link))
@@ -64,7 +64,7 @@ impl CacheStore {
             disk::remove_empty(&gone, DIRECTORIES);
             Ok(removed)
         };
-        let removed = on_disk("remove", &path, remove).await?;
+        let removed = change_on_disk("remove", &path, remove).await?;
         self.holders.remove(&name.to_string(), digest);
         Ok(removed)
     }
@@ -132,7 +132,7 @@ impl CacheStore {
     pub async fn set_tag(&self, name: &MirroredName, tag: &Tag, record: &TagRecord) -> Result<(), StoreError> {
         let (path, json) = (self.paths.tag(name, tag), record.to_json());
         let to = path.clone();
-        on_disk("write", &path, move || disk::write_replace(&to, &json)).await
+        change_on_disk("write", &path, move || disk::write_replace(&to, &json)).await
     }
 
     /// Returns every tag that has a record, in byte order.
@@ -156,7 +156,7 @@ impl CacheStore {
     pub async fn untag(&self, name: &MirroredName, tag: &Tag) -> Result<bool, StoreError> {
         let (path, pulls) = (self.paths.tag(name, tag), self.paths.tag_pulls(name, tag));
         let gone = path.clone();
-        on_disk("remove", &path, move || {
+        change_on_disk("remove", &path, move || {
             disk::remove(&pulls)?;
             disk::remove(&gone)
         })

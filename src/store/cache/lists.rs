@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use super::paths::on_disk;
+use super::paths::{change_on_disk, on_disk};
 use super::records::{ListHead, ReferrersRecord};
 use super::store::CacheStore;
 use crate::oci::{Digest, MirroredName, Tag};
@@ -37,14 +37,14 @@ impl CacheStore {
     pub async fn set_tag_list(&self, name: &MirroredName, tags: Vec<String>, seen: u64) -> Result<(), StoreError> {
         let path = self.paths.tag_list(name);
         let to = path.clone();
-        on_disk("write", &path, move || write(&to, ListHead { seen }, tags.iter().map(String::as_str))).await
+        change_on_disk("write", &path, move || write(&to, ListHead { seen }, tags.iter().map(String::as_str))).await
     }
 
     /// Removes a tag from the list.
     pub async fn unlist(&self, name: &MirroredName, tag: &Tag) -> Result<(), StoreError> {
         let path = self.paths.tag_list(name);
         let (listed, tag) = (path.clone(), tag.clone());
-        on_disk("write", &path, move || {
+        change_on_disk("write", &path, move || {
             let Some((head, lines)) = open(&listed)? else { return Ok(()) };
             let tags = lines.collect::<Result<Vec<_>, _>>()?;
             match tags.iter().any(|listed| listed == tag.as_str()) {
@@ -59,7 +59,7 @@ impl CacheStore {
     pub async fn remove_tag_list(&self, name: &MirroredName) -> Result<(), StoreError> {
         let path = self.paths.tag_list(name);
         let gone = path.clone();
-        on_disk("remove", &path, move || disk::remove(&gone).map(|_| ())).await
+        change_on_disk("remove", &path, move || disk::remove(&gone).map(|_| ())).await
     }
 
     /// Reads the list of the referrers of a manifest.
@@ -81,14 +81,14 @@ impl CacheStore {
     ) -> Result<(), StoreError> {
         let (path, json) = (self.paths.referrers(name, subject), record.to_json());
         let to = path.clone();
-        on_disk("write", &path, move || disk::write_replace(&to, &json)).await
+        change_on_disk("write", &path, move || disk::write_replace(&to, &json)).await
     }
 
     /// Removes the list of the referrers of a manifest.
     pub async fn remove_referrers(&self, name: &MirroredName, subject: &Digest) -> Result<(), StoreError> {
         let path = self.paths.referrers(name, subject);
         let gone = path.clone();
-        on_disk("remove", &path, move || disk::remove(&gone).map(|_| ())).await
+        change_on_disk("remove", &path, move || disk::remove(&gone).map(|_| ())).await
     }
 }
 

@@ -26,7 +26,7 @@ pub use extents::Extents;
 pub use links::LINK_BYTES;
 pub use locks::CacheLock;
 pub use partial::{Partial, StoredPartial, WrittenSpan, verified};
-pub use paths::on_disk;
+pub use paths::change_on_disk;
 pub use pulls::TagPulls;
 pub use records::{LinkRecord, ReferrersRecord, Right, TagRecord};
 pub use store::{CacheStore, CachedBlob};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::paths::on_disk;
+use super::paths::change_on_disk;
 use crate::store::StoreError;
 
 /// The operations of one partial blob. Clones share them.
@@ -44,7 +44,7 @@ impl Operations {
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let running = Running::begin(&self.state);
-        on_disk(action, path, move || if running.is_refused() { Err(refused()) } else { work() }).await
+        change_on_disk(action, path, move || if running.is_refused() { Err(refused()) } else { work() }).await
     }
 
     /// Refuses operations that have not begun, waits until the running ones have ended, and runs this one. Afterwards
@@ -61,7 +61,7 @@ impl Operations {
             let _guards = (refusal, running);
             work()
         };
-        on_disk(action, path, work).await
+        change_on_disk(action, path, work).await
     }
 
     /// Runs an operation like [`Self::alone`]. Afterwards only other last operations may begin.

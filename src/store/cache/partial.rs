@@ -11,7 +11,7 @@ use super::arrivals::Arrivals;
 use super::batch::Batch;
 use super::extents::Extents;
 use super::operations::Operations;
-use super::paths::on_disk;
+use super::paths::change_on_disk;
 use super::recent::{ArrivingFile, RecentBatches, RecentMemory};
 use crate::oci::{Digest, Hasher, Span};
 use crate::store::StoreError;
@@ -72,7 +72,7 @@ impl Partial {
     /// Opens the partial file in `directory` with the stretches that its journal knows.
     pub(super) async fn open(directory: PathBuf, memory: RecentMemory) -> Result<Self, StoreError> {
         let within = directory.clone();
-        on_disk("open partial", &directory, move || {
+        change_on_disk("open partial", &directory, move || {
             let data = within.join("data");
             let file = disk::open_writable(&data)?;
             // If the lock fails, another process fills the file. If the name differs, another process has just
@@ -92,7 +92,7 @@ impl Partial {
     /// Opens an empty file in `directory`, beside the one that an earlier fill has left.
     pub(super) async fn open_aside(directory: PathBuf, memory: RecentMemory) -> Result<Self, StoreError> {
         let within = directory.clone();
-        on_disk("open partial", &directory, move || Self::open_own(within, memory)).await
+        change_on_disk("open partial", &directory, move || Self::open_own(within, memory)).await
     }
 
     fn open_own(directory: PathBuf, memory: RecentMemory) -> std::io::Result<Self> {

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::oci::{Digest, MirroredName, Tag};
 use crate::store::{StoreError, layout};
-use crate::sys::blocking;
+use crate::sys::{BlockingLimit, blocking};
+
+/// The threads for operations that change something. Operations that only read never wait for them.
+static CHANGES: BlockingLimit = BlockingLimit::new(128);
 
 /// The paths below the folder of the cache.
 #[derive(Debug)]
@@ -100,11 +103,20 @@ fn addressed(folder: &Path, digest: &Digest) -> PathBuf {
     folder.join(digest.algorithm().as_str()).join(digest.hex())
 }
 
-/// Runs file operations off the async threads. Their error names the action and the path.
+/// Runs file operations that only read off the async threads. Their error names the action and the path.
 pub async fn on_disk<T: Send + 'static>(
     action: &'static str,
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
     blocking(work).await.map_err(|source| StoreError::io(action, path.display().to_string(), source))
+}
+
+/// Runs file operations that may change something. They may wait for others that do, but reading never waits for them.
+pub async fn change_on_disk<T: Send + 'static>(
+    action: &'static str,
+    path: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    CHANGES.run(work).await.map_err(|source| StoreError::io(action, path.display().to_string(), source))
 }

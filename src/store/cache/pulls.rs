@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::paths::on_disk;
+use super::paths::{change_on_disk, on_disk};
 use super::store::{CacheStore, digests_below};
 use crate::oci::{Digest, MirroredName, Reference, Tag};
 use crate::store::StoreError;
@@ -54,7 +54,7 @@ impl CacheStore {
             Reference::Digest(digest) => {
                 let path = self.paths.manifest_pull(name, digest);
                 let to = path.clone();
-                on_disk("write", &path, move || write(&to, &ManifestPull { at })).await
+                change_on_disk("write", &path, move || write(&to, &ManifestPull { at })).await
             }
         }
     }
@@ -68,7 +68,7 @@ impl CacheStore {
     ) -> Result<(), StoreError> {
         let (path, of_tag) = (self.paths.tag_pulls(name, tag), self.paths.tag(name, tag));
         let (to, pulling) = (path.clone(), Arc::clone(&self.pulling));
-        on_disk("write", &path, move || {
+        change_on_disk("write", &path, move || {
             let _alone = pulling.lock().unwrap_or_else(PoisonError::into_inner);
             if disk::optional(disk::metadata(&of_tag))?.is_none() {
                 return Ok(());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::arrivals::{Arrivals, PrefixHash};
 use super::locks::{CacheLock, CacheLocks};
 use super::partial::{self, Partial, StoredPartial};
-use super::paths::{CachePaths, on_disk};
+use super::paths::{CachePaths, change_on_disk, on_disk};
 use super::recent::RecentMemory;
 use crate::oci::{Digest, HostName, MirroredName};
 use crate::store::bad_entries::{BadEntries, BadEntry, Wanted};
@@ -98,7 +98,7 @@ impl CacheStore {
     pub async fn put(&self, digest: &Digest, body: Bytes) -> Result<(), StoreError> {
         let path = self.paths.blob(digest);
         let to = path.clone();
-        on_disk("store", &path, move || disk::write_atomic(&to, &body)).await
+        change_on_disk("store", &path, move || disk::write_atomic(&to, &body)).await
     }
 
     /// Waits until no other caller stores or removes this blob with its links. The lock is held until that has ended.
@@ -110,14 +110,14 @@ impl CacheStore {
     pub async fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.paths.blob(digest);
         let gone = path.clone();
-        on_disk("remove", &path, move || disk::remove(&gone)).await
+        change_on_disk("remove", &path, move || disk::remove(&gone)).await
     }
 
     /// Records on disk that a blob was used now, as the modification time of its file.
     pub async fn touch(&self, digest: &Digest) -> Result<(), StoreError> {
         let (path, now) = (self.paths.blob(digest), self.clock.now());
         let touched = path.clone();
-        on_disk("touch", &path, move || disk::optional(disk::touch(&touched, now)).map(drop)).await
+        change_on_disk("touch", &path, move || disk::optional(disk::touch(&touched, now)).map(drop)).await
     }
 
     /// Opens the partial blob of a digest for one fill; creates it if there is none.
@@ -158,7 +158,7 @@ impl CacheStore {
     pub async fn remove_partial(&self, digest: &Digest) -> Result<bool, StoreError> {
         let directory = self.paths.partial(digest);
         let gone = directory.clone();
-        on_disk("remove partial", &directory, move || partial::remove(&gone)).await
+        change_on_disk("remove partial", &directory, move || partial::remove(&gone)).await
     }
 
     /// Walks over all complete blobs, a directory at a time, and calls `visit` with each.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::paths::on_disk;
+use super::paths::{change_on_disk, on_disk};
 use super::store::{CacheStore, CachedBlob, digests_below};
 use crate::oci::{Digest, MirroredName};
 use crate::store::bad_entries::Wanted;
@@ -96,7 +96,7 @@ impl CacheStore {
         let (path, away) = (self.paths.repository(name), self.paths.trash().join(random_id()));
         let (gone, trash, alone) = (path.clone(), away.clone(), self.linking.lock(name).await);
         // Other repositories share the lock. Under it the folders are only moved away.
-        let removed = on_disk("remove", &path, move || {
+        let removed = change_on_disk("remove", &path, move || {
             let _alone = alone;
             let mut removed = false;
             for part in PARTS {
@@ -107,7 +107,7 @@ impl CacheStore {
         .await?;
         self.holders.remove_all(&name.to_string(), &digests);
         let trash = away.clone();
-        if let Err(error) = on_disk("remove", &away, move || disk::remove_dir(&trash)).await {
+        if let Err(error) = change_on_disk("remove", &away, move || disk::remove_dir(&trash)).await {
             tracing::warn!(%error, "evicted records could not be removed from the disk yet");
         }
         Ok(removed.then_some(tags))

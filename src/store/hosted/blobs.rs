@@ -62,7 +62,7 @@ impl HostedStore {
     ) -> Result<(), StoreError> {
         let (link, content) = (layout::layer_link(repository, digest), *content);
         let written = link.clone();
-        self.backend.run("link", &link, move |driver| links::write(driver, &written, &content)).await?;
+        self.backend.change("link", &link, move |driver| links::write(driver, &written, &content)).await?;
         self.holders.add(repository.as_str(), &[*digest]);
         Ok(())
     }
@@ -71,7 +71,7 @@ impl HostedStore {
     /// on the way. Returns its sha256; `None` if the cache does not hold the blob any more.
     pub async fn adopt(&self, cache: &CacheStore, digest: &Digest) -> Result<Option<Digest>, StoreError> {
         let (file, expected, place) = (cache.local_file(digest), *digest, layout::blob(digest));
-        let adopted = self.backend.run("adopt", &place, move |driver| {
+        let adopted = self.backend.change("adopt", &place, move |driver| {
             let Some(blob) = file.open()? else { return Ok(None) };
             let content = blob.hash(Algorithm::Sha256)?;
             let found = match expected.algorithm() {
@@ -105,7 +105,7 @@ impl HostedStore {
     pub async fn remove_blob(&self, content: &Digest) -> Result<bool, StoreError> {
         let key = layout::blob(content);
         let folder = layout::blob_folder(content);
-        self.backend.run("remove", &key, move |driver| driver.remove_tree(&folder)).await
+        self.backend.change("remove", &key, move |driver| driver.remove_tree(&folder)).await
     }
 
     /// Returns the amount of all pushed content, whichever repositories may serve it. Looks at every object.

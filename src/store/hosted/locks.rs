@@ -88,7 +88,7 @@ impl Locks {
         let (mut waiter, mut pause, mut waited) = (None, PAUSES[0], Duration::ZERO);
         loop {
             let attempt = move |driver: &dyn Driver| attempt(driver.file_locks(), number, share, waiter);
-            waiter = match self.backend.run("lock", &key, attempt).await? {
+            waiter = match self.backend.change("lock", &key, attempt).await? {
                 Attempt::Locked(guard) => return Ok(guard),
                 Attempt::Excluded(waiter) => waiter,
             };

@@ -45,7 +45,7 @@ impl HostedStore {
         let blob = layout::blob(&content);
         let to = blob.clone();
         self.backend
-            .run("store", &blob, move |driver| {
+            .change("store", &blob, move |driver| {
                 // An object with other content is damaged, and is replaced.
                 let same_size = driver.stat(&to)?.is_some_and(|found| found.size == body.len() as u64);
                 let stored = if same_size { driver.read(&to)? } else { None };
@@ -76,9 +76,9 @@ impl HostedStore {
             Some(text) => driver.write(&written, text.as_bytes(), Durability::Synced),
             None => driver.remove(&written).map(drop),
         };
-        self.backend.run("store", &record, describe).await?;
+        self.backend.change("store", &record, describe).await?;
         let written = link.clone();
-        self.backend.run("link", &link, move |driver| links::write(driver, &written, &content)).await
+        self.backend.change("link", &link, move |driver| links::write(driver, &written, &content)).await
     }
 
     /// Reads a manifest of the repository by its digest.
@@ -154,7 +154,7 @@ impl HostedStore {
         let pull = layout::pull(repository, tag);
         let (index, digest, link) = (layout::tag_index(repository, tag, &content), *digest, current.clone());
         self.backend
-            .run("link", &current, move |driver| {
+            .change("link", &current, move |driver| {
                 // A new tag must not inherit the last pull of an earlier tag of its name: `registry:2` removes tags without
                 // their records, and so does a deletion that fails to remove a record.
                 if driver.stat(&link)?.is_none() {

@@ -38,6 +38,6 @@ impl HostedStore {
             Some(found) if found.modified == pushed_at => driver.write(&record, &json, Durability::Unsynced),
             _ => Ok(()),
         };
-        self.backend.run("write", &at, write).await
+        self.backend.change("write", &at, write).await
     }
 }

@@ -60,7 +60,7 @@ impl HostedStore {
             }
             Ok(removed)
         };
-        let removed = self.backend.run("remove", &layout::repositories(), remove).await?;
+        let removed = self.backend.change("remove", &layout::repositories(), remove).await?;
         for upload in &removed {
             if let Ok(id) = upload.id.parse() {
                 self.uploads.forget(&id);

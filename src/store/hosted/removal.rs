@@ -51,7 +51,7 @@ impl HostedStore {
             let (_lock, mut trash) = (lock, Trash::default());
             Ok((untag(driver, &repository, &tag, &mut trash)?, trash))
         };
-        let (was_there, trash) = self.backend.run("remove", &key, remove).await?;
+        let (was_there, trash) = self.backend.change("remove", &key, remove).await?;
         self.remove_trash(trash).await;
         Ok(was_there)
     }
@@ -68,7 +68,7 @@ impl HostedStore {
             let (_lock, mut trash) = (lock, Trash::default());
             Ok((trash.take(driver, &folder)?, trash))
         };
-        let (was_there, trash) = self.backend.run("remove", &link, remove).await?;
+        let (was_there, trash) = self.backend.change("remove", &link, remove).await?;
         self.holders.remove(repository.as_str(), digest);
         self.remove_trash(trash).await;
         Ok(was_there)
@@ -103,7 +103,7 @@ impl HostedStore {
             }
             Ok(trash)
         };
-        let trash = self.backend.run("remove", &key, remove).await?;
+        let trash = self.backend.change("remove", &key, remove).await?;
         self.remove_trash(trash).await;
         Ok(true)
     }
@@ -127,7 +127,7 @@ impl HostedStore {
             remove_records(driver, &name, &content)?;
             Ok((was_there, trash))
         };
-        let (was_there, trash) = self.backend.run("remove", &key, unlink).await?;
+        let (was_there, trash) = self.backend.change("remove", &key, unlink).await?;
         self.remove_trash(trash).await;
         let mut tags = self.finish_deletion(repository, &content).await?;
         tags.sort_by(|one, other| one.as_str().cmp(other.as_str()));
@@ -192,7 +192,7 @@ impl HostedStore {
             trash.take(driver, &taken)?;
             Ok(trash)
         };
-        self.remove_trash(self.backend.run("remove", &deleted, forget).await?).await;
+        self.remove_trash(self.backend.change("remove", &deleted, forget).await?).await;
         failed.map_or(Ok(removed), Err)
     }
 
@@ -228,7 +228,7 @@ impl HostedStore {
             }
             Ok((Swept::Done(tags), trash))
         };
-        let (swept, trash) = self.backend.run("remove", &key, sweep).await?;
+        let (swept, trash) = self.backend.change("remove", &key, sweep).await?;
         self.remove_trash(trash).await;
         Ok(swept)
     }

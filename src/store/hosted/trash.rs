@@ -39,7 +39,8 @@ impl HostedStore {
     pub(super) async fn remove_trash(&self, trash: Trash) {
         let remove =
             move |driver: &dyn Driver| trash.0.iter().map(|folder| driver.remove_tree(folder).map(drop)).collect();
-        let removed = self.backend.run("remove", &layout::trash(), move |driver| Ok::<Vec<_>, _>(remove(driver))).await;
+        let removed =
+            self.backend.change("remove", &layout::trash(), move |driver| Ok::<Vec<_>, _>(remove(driver))).await;
         for error in removed.into_iter().flatten().filter_map(Result::err) {
             tracing::warn!(%error, "deleted content could not be removed from the disk yet");
         }

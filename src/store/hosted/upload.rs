@@ -156,7 +156,7 @@ impl Upload {
     ) -> Result<Self, StoreError> {
         let folder = layout::upload(&repository, &id);
         let (started, data) = (folder.join("startedat"), folder.join("data"));
-        let opened = backend.run("open upload", &folder, move |driver| {
+        let opened = backend.change("open upload", &folder, move |driver| {
             // registry:2 creates the data file with the first byte only.
             if driver.stat(&started)?.is_none() {
                 return Ok(Err(StoreError::NoUpload));
@@ -230,7 +230,7 @@ impl Upload {
     pub async fn append(&mut self, piece: Bytes) -> Result<(), StoreError> {
         let (lease, offset, length) = (self.lease(), self.size, piece.len() as u64);
         let mut hashed = self.hashed.take();
-        let written = self.backend.run("write upload", &self.folder, move |_| {
+        let written = self.backend.change("write upload", &self.folder, move |_| {
             lease.writer.write_at(&piece, offset)?;
             if let Some(hashed) = &mut hashed {
                 hashed.update(&piece);
@@ -257,7 +257,7 @@ impl Upload {
         // read again.
         let (lease, size, hashed) = (self.lease(), self.size, self.hashed.take());
         let algorithm = expected.algorithm();
-        let verified = self.backend.run("sync upload", &self.folder, move |_| {
+        let verified = self.backend.change("sync upload", &self.folder, move |_| {
             let writer = &lease.writer;
             let (sha256, other) = match hashed {
                 Some(hashed) => hashed.finish(algorithm),

@@ -72,7 +72,7 @@ impl HostedStore {
         let started = humantime::format_rfc3339_seconds(self.clock.now()).to_string();
         let key = folder.join("startedat");
         let write = move |driver: &dyn Driver| driver.write(&key, started.as_bytes(), Durability::Synced);
-        self.backend.run("begin upload", &folder, write).await
+        self.backend.change("begin upload", &folder, write).await
     }
 
     /// Takes an upload to write to it; `Busy` while another request holds it.
@@ -161,7 +161,7 @@ impl HostedStore {
             // This replaces what is there, which may be damaged. The upload was verified and synced.
             driver.commit(&from, &to)
         };
-        self.backend.run("store", &folder, commit).await?;
+        self.backend.change("store", &folder, commit).await?;
         if let Err(error) = self.clear(folder).await {
             tracing::warn!(%error, "the rest of a finished upload could not be removed; it is purged when it is old enough");
         }
@@ -170,7 +170,7 @@ impl HostedStore {
 
     async fn clear(&self, folder: ObjectKey) -> Result<(), StoreError> {
         let at = folder.clone();
-        self.backend.run("discard upload", &at, move |driver| driver.remove_tree(&folder).map(drop)).await
+        self.backend.change("discard upload", &at, move |driver| driver.remove_tree(&folder).map(drop)).await
     }
 
     /// Removes uploads that received nothing for longer than `age`. Returns how many.
@@ -180,7 +180,7 @@ impl HostedStore {
             let (uploads, clock, table) = (layout::uploads(&repository), self.clock.clone(), Arc::clone(&self.uploads));
             let listed = uploads.clone();
             let purge = move |driver: &dyn Driver| purge(driver, &listed, (&clock, age), &table);
-            match self.backend.run("purge uploads", &uploads, purge).await {
+            match self.backend.change("purge uploads", &uploads, purge).await {
                 Ok(removed) => purged += removed,
                 Err(error) => {
                     tracing::warn!(%error, "the uploads of a repository cannot be listed, so none is removed")
