@@ -161,7 +161,14 @@ impl Follower {
         {
             return Err(ReadError(format!("the blob has {size} bytes, and the client was told {told}")));
         }
-        let stored = self.fill.given_up_at().unwrap_or(u64::MAX);
+        let given_up = self.fill.given_up_at();
+        // More is stored than the client was told of, and it is not verified.
+        if let (Reach::End, Some(told), Some(stored)) = (self.reach, self.size, given_up)
+            && told < stored
+        {
+            return Err(ReadError(format!("the blob has at least {stored} bytes, and the client was told {told}")));
+        }
+        let stored = given_up.unwrap_or(u64::MAX);
         // Bytes from beyond a gap will never be verified.
         if self.reach == Reach::End && self.unverified.iter().any(|span| !span.is_empty() && span.end > stored) {
             return Err(ReadError("the disk is full, and the bytes that were sent cannot be verified".to_owned()));

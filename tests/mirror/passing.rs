@@ -413,3 +413,28 @@ fn stream_that_no_client_joins_ends() {
     wait_until_stored(&mirror);
     assert_eq!(metric(&mirror, "entrepot_passthrough_connections"), 0);
 }
+
+/// An endpoint names a smaller size than the blob has. Another stream brings all of it, and its digest matches: that must not end the body of
+/// a client that was told the smaller size, as if the body were whole.
+#[test]
+fn digest_of_a_longer_blob_completes_no_shorter_body() {
+    const CLAIMED: usize = 3 * MIB;
+    // Whether the next client still hears of the wrong size depends on the end of the first transfer.
+    for seed in 21..26 {
+        let upstream = Upstream::start();
+        let content = noise(seed, 4 * MIB);
+        let digest = upstream.blob("library/app", &content);
+        let mirror = mirror_with(&upstream, "", SMALL);
+        let target = blob("library/app", digest);
+        let first = mirror.client().get(&target);
+        assert!(first.whole && first.body == content);
+        wait_until_stored(&mirror);
+        upstream.arm(Rule::new("GET", "/blobs/", Fault::Length(CLAIMED as u64)).times(2));
+        upstream.arm(Rule::new("GET", "/blobs/", Fault::NoLength).after(2));
+        let told = mirror.client().get(&target);
+        let size = told.header("content-length").map(str::to_owned);
+        assert!(!told.whole && size == Some(CLAIMED.to_string()), "{size:?}, {} bytes", told.body.len());
+        let whole = || Some(mirror.client().get(&target)).filter(|answer| answer.status == 200 && answer.whole);
+        assert!(eventually("the whole blob", whole).body == content);
+    }
+}

@@ -14,10 +14,8 @@ use crate::upstream::UpstreamError;
 
 /// The most bytes of one chunk.
 const CHUNK: usize = 64 << 10;
-
 /// A chunk counts for this many bytes in addition to its content.
 const OVERHEAD: u64 = 512;
-
 /// A reader of a range waits for a stream that is at most this far before it. Otherwise it gets a stream of its own.
 const AHEAD: u64 = 1 << 20;
 
@@ -232,11 +230,8 @@ impl Window {
     pub fn take(&mut self, reader: u64, want: &Want) -> Taken {
         let taken = self.look(want);
         let Some(reader) = self.readers.get_mut(&reader) else { return Taken::Elsewhere };
-        reader.position = want.position;
-        reader.waits = matches!(taken, Taken::Wait);
-        if let Taken::Bytes(bytes, _) = &taken {
-            reader.position += bytes.len() as u64;
-        }
+        let read = if let Taken::Bytes(bytes, _) = &taken { bytes.len() as u64 } else { 0 };
+        *reader = WindowReader { position: want.position + read, waits: matches!(taken, Taken::Wait) };
         taken
     }
 
@@ -249,8 +244,13 @@ impl Window {
             return Taken::Elsewhere;
         }
         let is_verified = matches!(self.outcome, Some(WindowEnd::Verified));
+        // The client was told that the blob ends earlier. Its body must not end there, as if it were whole.
+        let told = want.end.filter(|end| want.reach == Reach::End && *end < self.end);
+        if is_verified && told.is_some() {
+            return Taken::End(self.end);
+        }
         let visible = match want.reach {
-            Reach::End if !is_verified => self.end.saturating_sub(WITHHELD),
+            Reach::End if !is_verified => told.unwrap_or(self.end).saturating_sub(WITHHELD),
             _ => self.end,
         };
         let at = self.chunks.partition_point(|chunk| chunk.end() <= want.position);
