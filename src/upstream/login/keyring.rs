@@ -231,7 +231,12 @@ impl Search {
         }
         let found = self.state().places.found.clone();
         let (mut failure, mut asked) = (None, false);
+        let began = self.clock.moment();
         for place in found {
+            // A helper that hangs is not asked for each name of the registry.
+            if failure.is_some() && self.clock.since(began) >= LIMITS.time {
+                break;
+            }
             let answer = match place {
                 LoginPlace::Login(login) => Ok(Some(login)),
                 LoginPlace::Helper { name, key } => {
