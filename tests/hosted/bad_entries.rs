@@ -190,7 +190,7 @@ impl Damaged {
         self.registry.wait_for_log(&place);
         self.get("/api/v1/usage");
         let log = self.registry.log();
-        let named = |line: &&str| line.contains("an entry of the store") && line.contains(&format!("{place}\""));
+        let named = |line: &&str| line.contains("an entry ") && line.contains(&format!("{place}\""));
         assert_eq!(log.lines().filter(named).count(), 1, "{case}");
     }
 }
