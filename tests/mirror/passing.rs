@@ -438,3 +438,23 @@ fn digest_of_a_longer_blob_completes_no_shorter_body() {
         assert!(eventually("the whole blob", whole).body == content);
     }
 }
+
+/// The only endpoint that answers has sent wrong bytes before. The digest protects the client from them, so the endpoint is asked again.
+#[test]
+fn endpoint_that_sent_wrong_bytes_is_better_than_none() {
+    let (damaged, failing) = (Upstream::start(), Upstream::start());
+    let (wrong, right) = (noise(41, 2 * MIB), noise(42, 2 * MIB));
+    let digests = [&wrong, &right].map(|content| {
+        failing.blob("library/app", content);
+        damaged.blob("library/app", content)
+    });
+    damaged.arm(Rule::new("GET", &digests[0].to_string(), Fault::Corrupt));
+    failing.arm(Rule::new("GET", "/blobs/", Fault::Status(500)));
+    let mirror = mirror_of(&[&damaged, &failing], "", SMALL);
+    for _ in 0..2 {
+        let answer = mirror.client().get(&blob("library/app", digests[0]));
+        assert!(!(answer.status == 200 && answer.whole), "wrong bytes are never whole");
+    }
+    let answer = mirror.client().get(&blob("library/app", digests[1]));
+    assert!(answer.status == 200 && answer.whole && answer.body == right, "{}", answer.text());
+}

@@ -123,6 +123,9 @@ impl PassStream {
         order.sort_by_key(|endpoint| {
             (Some(*endpoint) == self.slow, waits(*endpoint), Some(endpoint) != self.senders.last())
         });
+        // An unhealthy endpoint, or one that has sent wrong bytes, is better than none.
+        let rest = self.source.upstream.every_endpoint().into_iter().filter(|endpoint| !order.contains(endpoint));
+        order.extend(rest.collect::<Vec<_>>());
         let mut failed: Option<UpstreamError> = None;
         for endpoint in order {
             match self.connect(endpoint).await {
