@@ -18,7 +18,9 @@ mod builder;
 mod ask;
 
 pub use crate::outbound::Traffic;
-pub use ask::{BlobRange, BlobStream, EndpointReport, FetchedManifest, ManifestHead, ResumeHint, TagList, TagPage};
+pub use ask::{
+    BlobRange, BlobStream, EndpointReport, FetchedManifest, ManifestHead, ReferrersAnswer, ResumeHint, TagList, TagPage,
+};
 pub use builder::BodyPace;
 pub use cause::FailureCause;
 pub use client::Upstream;

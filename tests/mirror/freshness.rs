@@ -318,6 +318,22 @@ fn head_without_a_length_confirms_a_tag() {
     assert_eq!(cache(&get(&mirror)), "hit");
 }
 
+/// A HEAD of the upstream names a wrong length. The manifest that is stored tells more.
+#[test]
+fn length_of_a_head_does_not_outlive_the_manifest() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    let mirror = mirror(&upstream);
+    let size = get(&mirror).body.len().to_string();
+    upstream.fault("HEAD", "", Fault::Length(7));
+    make(&mirror, OLD);
+    assert_eq!(cache(&get(&mirror)), "revalidated");
+    for reference in ["1", &image.manifest_digest.to_string()] {
+        let head = mirror.client().head(&manifest("library/app", reference));
+        assert_eq!((head.status, head.header("content-length")), (200, Some(size.as_str())), "{reference}");
+    }
+}
+
 #[test]
 fn last_pulls_of_the_budget_are_kept_for_missing_content() {
     let upstream = Upstream::start();

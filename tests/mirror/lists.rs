@@ -7,7 +7,7 @@ use entrepot::oci::MediaType;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::fault::Fault;
+use crate::support::fault::{Fault, Rule};
 use crate::support::listing::{Api, Lists};
 use crate::support::mirror::{age, cache, manifest, mirror, mirror_with};
 use crate::support::registry::{Registry, eventually};
@@ -279,6 +279,25 @@ fn referrers_are_listed_cached_and_aged() {
     assert!(stale.header("warning").unwrap().starts_with("299 "));
     let head = mirror.client().head(&format!("/v2/library/app/referrers/{}", image.manifest_digest));
     assert_eq!((head.status, head.header("content-type")), (200, Some(MediaType::OCI_INDEX)));
+}
+
+/// A portal answers for the list alone. The cached list, which may name signatures, stays.
+#[test]
+fn page_in_the_place_of_referrers_removes_none() {
+    let upstream = Upstream::start();
+    let image = upstream.image("library/app", "1", &[b"x"]);
+    upstream.refer("library/app", image.manifest_digest, "a/sig");
+    let mirror = mirror(&upstream);
+    assert_eq!(listed(&referrers(&mirror, &image, "")).len(), 1);
+    upstream.arm(Rule::new("GET", "/referrers/", Fault::Page(200)));
+    age(&mirror, "library/app", &record(&image), OLD);
+    let stale = referrers(&mirror, &image, "");
+    assert_eq!((cache(&stale), listed(&stale).len()), ("stale", 1));
+    // An upstream that says that it has no such list any more is believed.
+    upstream.heal();
+    upstream.arm(Rule::new("GET", "/referrers/", Fault::Status(405)));
+    age(&mirror, "library/app", &record(&image), OLD);
+    eventually("the empty list", || listed(&referrers(&mirror, &image, "")).is_empty().then_some(()));
 }
 
 #[test]

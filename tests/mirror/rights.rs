@@ -1,7 +1,7 @@
 //! Access to content: neither a known digest nor a manifest that a client wrote gives access.
 
 use crate::support::client::{image_manifest, noise};
-use crate::support::fault::Fault;
+use crate::support::fault::{Fault, Rule};
 use crate::support::mirror::{blob, cache, manifest};
 use crate::support::registry::Registry;
 use crate::support::upstream::{Auth, Bearer, Upstream};
@@ -239,5 +239,23 @@ fn right_to_a_stored_blob_is_proven_while_the_upstream_throttles_manifests() {
     assert_eq!(client.head(&blob("library/two", digest)).status, 200);
     let answer = client.get(&blob("library/two", digest));
     assert_eq!((answer.status, answer.body == base), (200, true));
-    assert_eq!(upstream.requests("GET", "library/two/blobs/"), 0, "a HEAD has proven the right");
+    assert_eq!(upstream.requests("GET", "library/two/blobs/"), 1, "one byte has proven the right");
+}
+
+/// A public upstream answers every HEAD with 200. That gives nobody a right to what a private upstream has brought.
+#[test]
+fn head_proves_no_right_to_cached_content() {
+    let upstream = Upstream::start();
+    let secret = noise(19, LAYER);
+    let digest = upstream.blob("private/app", &secret);
+    let mirror = crate::support::mirror::mirror(&upstream);
+    let client = mirror.client();
+    assert_eq!(client.get(&blob("private/app", digest)).status, 200);
+    // The other repository has another blob. To a HEAD, its upstream answers as if it had this one.
+    upstream.blob("public/app", &noise(20, 10));
+    upstream.arm(Rule::new("HEAD", "public/app/blobs", Fault::Status(200)));
+    assert_eq!(client.head(&blob("public/app", digest)).status, 200);
+    for _ in 0..2 {
+        assert_eq!(client.get(&blob("public/app", digest)).status, 404);
+    }
 }

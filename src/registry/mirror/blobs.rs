@@ -42,7 +42,7 @@ impl MirrorRepository {
             let size = late.map_err(|error| self.blob_error(&error, digest))?;
             return Ok(Found::mirrored(size, CacheStatus::Fill));
         }
-        let size = self.unless_absent(digest, self.prove(digest)).await?;
+        let size = self.unless_absent(digest, self.ask_for_size(digest)).await?;
         Ok(Found::mirrored(size, CacheStatus::Miss))
     }
 
@@ -163,16 +163,32 @@ impl MirrorRepository {
         Ok(Blob::arriving(ArrivingBlob { fill, source, passing, waiter, metrics }, progress))
     }
 
-    /// Asks the upstream whether this repository has a digest, and records the answer. Returns the size if the answer states it.
-    async fn prove(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+    /// Asks the upstream whether this repository has a digest, and records the answer. Content that another repository has brought may be
+    /// private, so the upstream must deliver a byte of it: what it says to a HEAD is only a hint.
+    async fn prove(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let (mirror, asked) = (self.clone(), *digest);
+        let work = move || async move {
+            let answer = mirror.remote.upstream.first_byte(mirror.name().repository(), &asked).await;
+            match &answer {
+                Ok(_) => mirror.record_proof(&asked).await,
+                Err(_) => mirror.note_absence(Asked::Blob(asked), &answer).await,
+            }
+            answer
+        };
+        let flight = self.cached.context.flights.blob_proofs.run((self.name().clone(), *digest), work).await;
+        let asked = flight.map_err(|interrupted| self.interrupted(interrupted)).and_then(|flight| flight.value);
+        asked.map(|_| ()).map_err(|error| self.blob_error(&error, digest))
+    }
+
+    /// Asks the upstream for the size of a blob by HEAD. That proves no right.
+    async fn ask_for_size(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
         let (mirror, asked) = (self.clone(), *digest);
         let work = move || async move {
             let clock = &mirror.cached.context.machine.clock;
             let began = clock.moment();
             let answer = mirror.remote.upstream.head_blob(mirror.name().repository(), &asked).await;
-            match &answer {
-                Ok(_) => mirror.record_proof(&asked).await,
-                Err(_) => mirror.note_absence(Asked::Blob(asked), &answer).await,
+            if answer.is_err() {
+                mirror.note_absence(Asked::Blob(asked), &answer).await;
             }
             if clock.since(began) >= mirror.remote.patience {
                 let late = &mirror.cached.context.flights.late_blob_heads;

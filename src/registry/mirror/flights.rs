@@ -15,6 +15,7 @@ pub struct Flights {
     pub refreshes: SingleFlight<(MirroredName, Tag), Refreshed>,
     pub manifests: SingleFlight<(MirroredName, Reference), Result<HeldManifest, RegistryError>>,
     pub blob_heads: SingleFlight<(MirroredName, Digest), BlobHead>,
+    pub blob_proofs: SingleFlight<(MirroredName, Digest), BlobHead>,
     /// The answers for which the clients did not wait. They are found nowhere else.
     pub late_blob_heads: Arc<LateAnswers<(MirroredName, Digest), BlobHead>>,
     pub tags: SingleFlight<MirroredName, Result<TagsAnswer, UpstreamError>>,
@@ -58,6 +59,7 @@ impl Flights {
             refreshes: SingleFlight::new(tasks.clone()),
             manifests: SingleFlight::new(tasks.clone()),
             blob_heads: SingleFlight::new(tasks.clone()),
+            blob_proofs: SingleFlight::new(tasks.clone()),
             tags: SingleFlight::new(tasks.clone()),
             referrers: SingleFlight::new(tasks.clone()),
         }

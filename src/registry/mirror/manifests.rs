@@ -26,10 +26,17 @@ impl MirrorRepository {
             return self.head_upstream(reference).await;
         };
         match self.settle(tag, &record).await? {
-            Settled::Stands(status) => Ok(Found::mirrored(record.into(), status)),
-            Settled::Stale(why) => Ok(self.stale(record.into(), why, tagged(tag))),
+            Settled::Stands(status) => Ok(Found::mirrored(self.tagged_info(record).await?, status)),
+            Settled::Stale(why) => Ok(self.stale(self.tagged_info(record).await?, why, tagged(tag))),
             Settled::Changed(held) => Ok(self.relayed(Found::mirrored(held.info, CacheStatus::Miss), tagged(tag))),
         }
+    }
+
+    /// Returns the facts about the manifest that a tag names. The size and the media type that a HEAD told count only while the
+    /// manifest is not stored.
+    async fn tagged_info(&self, record: TagRecord) -> Result<ManifestInfo, RegistryError> {
+        let held = self.cached.stored_manifest(&record.digest).await?;
+        Ok(held.map_or_else(|| record.into(), |held| held.info))
     }
 
     /// Answers a GET.

@@ -9,7 +9,7 @@ use crate::oci::{Digest, Reference, Referrers, Tag};
 use crate::registry::answer::{CacheStatus, Found};
 use crate::registry::error::RegistryError;
 use crate::store::ReferrersRecord;
-use crate::upstream::UpstreamError;
+use crate::upstream::{ReferrersAnswer, UpstreamError};
 
 impl MirrorRepository {
     /// Returns the referrers of a manifest. An empty list is an answer too.
@@ -102,15 +102,25 @@ impl MirrorRepository {
         self.is_fresh(kept.seen).then(|| Ok(Arc::new(kept.referrers)))
     }
 
+    /// Returns true if a list is kept that is not empty.
+    async fn has_referrers(&self, subject: &Digest) -> bool {
+        let kept = self.store().referrers(self.name(), subject).await;
+        kept.is_ok_and(|kept| kept.is_some_and(|record| !record.referrers.is_empty()))
+    }
+
     async fn ask_for_referrers(&self, subject: &Digest) -> Result<Arc<Referrers>, UpstreamError> {
         // The list is as old as the question.
         let seen = self.cached.context.machine.clock.unix_seconds();
         let store = self.store();
         let answered = || self.note_answer(Asked::Referrers(*subject));
-        let Some(referrers) = self.remote.upstream.referrers(self.name().repository(), subject, &answered).await?
-        else {
-            self.is_written(store.remove_referrers(self.name(), subject).await);
-            return Err(UpstreamError::NotFound);
+        let referrers = match self.remote.upstream.referrers(self.name().repository(), subject, &answered).await? {
+            ReferrersAnswer::List(referrers) => referrers,
+            // The upstream has had the list, so the page in its place is a failure.
+            ReferrersAnswer::NotAList(error) if self.has_referrers(subject).await => return Err(error),
+            ReferrersAnswer::Unsupported | ReferrersAnswer::NotAList(_) => {
+                self.is_written(store.remove_referrers(self.name(), subject).await);
+                return Err(UpstreamError::NotFound);
+            }
         };
         // Clients may ask about any digest, and upstreams have an empty list for each of them. An empty list is kept only for a
         // manifest that this repository has.

@@ -47,7 +47,8 @@ impl Upstream {
         self.first_byte(repository, digest).await
     }
 
-    async fn first_byte(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
+    /// Asks for the first byte of a blob: what a HEAD says is no proof that the upstream has it. Returns the size if the answer states it.
+    pub async fn first_byte(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
         let mut request = blob_request(Method::GET, repository, digest);
         request.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
         let mut tried = Tried::default();

@@ -18,6 +18,7 @@ mod report;
 
 pub use blob::BlobRange;
 pub use manifest::{FetchedManifest, ManifestHead};
+pub use referrers::ReferrersAnswer;
 pub use report::EndpointReport;
 pub use stream::{BlobStream, ResumeHint};
 pub use tags::{TagList, TagPage};

@@ -22,27 +22,31 @@ const MAX_LIST: usize = 4 * MAX_MANIFEST_BYTES;
 /// The most time that one list takes, over all of its pages.
 const LONGEST_LIST: Duration = Duration::from_secs(10 * 60);
 
+/// The answer of an upstream to a request for referrers.
+#[derive(Debug)]
+pub enum ReferrersAnswer {
+    List(Referrers),
+    /// The upstream has no referrers API. The caller should try the fallback tag.
+    Unsupported,
+    /// The answer is not a list. A registry without the API may answer so, and a page in the place of a list too.
+    NotAList(UpstreamError),
+}
+
 /// The answer to a request for one page.
-enum ReferrersAnswer {
-    Page {
-        referrers: Referrers,
-        bytes: usize,
-        next: Option<PageQuery>,
-    },
-    /// The answer is not a list of referrers.
-    NotAList,
+enum PageAnswer {
+    Page { referrers: Referrers, bytes: usize, next: Option<PageQuery> },
+    Unsupported,
+    NotAList(UpstreamError),
 }
 
 impl Upstream {
-    /// Lists the referrers of a manifest (OCI distribution-spec, Listing Referrers). `None` means that the upstream
-    /// does not have the referrers API, and the caller should try the fallback tag. `answered` is called for each page
-    /// that arrives.
+    /// Lists the referrers of a manifest (OCI distribution-spec, Listing Referrers). `answered` is called for each page that arrives.
     pub async fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
         answered: &(dyn Fn() + Sync),
-    ) -> Result<Option<Referrers>, UpstreamError> {
+    ) -> Result<ReferrersAnswer, UpstreamError> {
         let (mut all, mut size, mut query) = (Referrers::default(), 0, PageQuery::new());
         let began = self.clock.moment();
         for number in 0..MAX_PAGES {
@@ -53,12 +57,15 @@ impl Upstream {
             let page = self.referrers_page(repository, subject, &query).await?;
             answered();
             let (page, next) = match page {
-                ReferrersAnswer::Page { referrers, bytes, next } => {
+                PageAnswer::Page { referrers, bytes, next } => {
                     size += bytes;
                     (referrers, next)
                 }
-                ReferrersAnswer::NotAList if number == 0 => return Ok(None),
-                ReferrersAnswer::NotAList => return Err(self.broken_list("has a later page that is not a list")),
+                PageAnswer::Unsupported if number == 0 => return Ok(ReferrersAnswer::Unsupported),
+                PageAnswer::NotAList(error) if number == 0 => return Ok(ReferrersAnswer::NotAList(error)),
+                PageAnswer::Unsupported | PageAnswer::NotAList(_) => {
+                    return Err(self.broken_list("has a later page that is not a list"));
+                }
             };
             if size > MAX_LIST {
                 return Err(UpstreamError::TooLarge);
@@ -67,7 +74,7 @@ impl Upstream {
             match next {
                 // A next page that equals the current one would never end.
                 Some(next) if next != query => query = next,
-                _ => return Ok(Some(all)),
+                _ => return Ok(ReferrersAnswer::List(all)),
             }
         }
         Err(self.broken_list(&format!("has more than {MAX_PAGES} pages")))
@@ -78,7 +85,7 @@ impl Upstream {
         repository: &RepositoryName,
         subject: &Digest,
         query: &PageQuery,
-    ) -> Result<ReferrersAnswer, UpstreamError> {
+    ) -> Result<PageAnswer, UpstreamError> {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(MediaType::OCI_INDEX))]);
         let (rest, query) = (format!("referrers/{subject}"), query.clone());
         let kind = RequestKind::Referrers;
@@ -99,9 +106,9 @@ impl Upstream {
         &self,
         request: &UpstreamRequest<'_>,
         reply: Reply<'_>,
-    ) -> Result<ReferrersAnswer, UpstreamError> {
+    ) -> Result<PageAnswer, UpstreamError> {
         if means_unsupported(reply.response.status) {
-            return Ok(ReferrersAnswer::NotAList);
+            return Ok(PageAnswer::Unsupported);
         }
         let (endpoint, server) = (reply.endpoint, reply.server());
         let response = self.judge(reply)?;
@@ -111,9 +118,9 @@ impl Upstream {
         let body = self.read(endpoint, request, response.body, MAX_MANIFEST_BYTES).await?;
         let body = plain(body, coding, MAX_MANIFEST_BYTES, is_object);
         match Referrers::parse(&body, media_type.as_ref()) {
-            Some(referrers) => Ok(ReferrersAnswer::Page { referrers, bytes: body.len(), next }),
+            Some(referrers) => Ok(PageAnswer::Page { referrers, bytes: body.len(), next }),
             // A registry without the API may answer anything. A portal in its place answers the same at `/v2/`.
-            None if self.is_registry(endpoint).await => Ok(ReferrersAnswer::NotAList),
+            None if self.is_registry(endpoint).await => Ok(PageAnswer::NotAList(other)),
             None => Err(other),
         }
     }
