@@ -18,10 +18,8 @@ use crate::upstream::{BlobRange, EndpointId, Traffic, UpstreamError};
 
 /// The stream gives up after this many attempts to resume that brought no new bytes.
 const FRUITLESS_TRIES: u32 = 6;
-
 /// Half the wait before the first attempt; it doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-
 /// Before the stream's first answer, an endpoint that answers 5xx is asked this many times. Other errors are not retried,
 /// so that clients get them soon.
 const TRIES_BEFORE_ANSWER: u32 = 3;
@@ -124,8 +122,8 @@ impl PassStream {
             (Some(*endpoint) == self.slow, waits(*endpoint), Some(endpoint) != self.senders.last())
         });
         // An unhealthy endpoint, or one that has sent wrong bytes, is better than none.
-        let rest = self.source.upstream.every_endpoint().into_iter().filter(|endpoint| !order.contains(endpoint));
-        order.extend(rest.collect::<Vec<_>>());
+        let every = self.source.upstream.every_endpoint().into_iter();
+        order.extend(every.filter(|endpoint| !order.contains(endpoint)).collect::<Vec<_>>());
         let mut failed: Option<UpstreamError> = None;
         for endpoint in order {
             match self.connect(endpoint).await {
