@@ -20,8 +20,7 @@ use crate::upstream::{BlobRange, EndpointId, Traffic, UpstreamError};
 const FRUITLESS_TRIES: u32 = 6;
 /// Half the wait before the first attempt; it doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// Before the stream's first answer, an endpoint that answers 5xx is asked this many times. Other errors are not retried,
-/// so that clients get them soon.
+/// Before the stream's first answer, an endpoint that answers 5xx is asked this many times. Other errors are passed on at once.
 const TRIES_BEFORE_ANSWER: u32 = 3;
 
 /// The bytes of a blob from one source, from an offset on. They are not verified here.
@@ -158,8 +157,8 @@ impl PassStream {
         let counted = GaugeGuard::new(&self.shared.metrics.passthrough_connections);
         let (opened, traffic) = (hosts.now(), Traffic::client());
         let (repository, digest) = (self.source.name.repository(), &self.digest);
-        let range =
-            BlobRange { repository, digest, from: self.position, to: self.to, traffic: &traffic, on_redirect: None };
+        let (from, to) = (self.position, self.to);
+        let range = BlobRange { repository, digest, from, to, traffic: &traffic, on_redirect: None };
         let stream = match upstream.get_range(endpoint, &range, None).await {
             Ok(stream) => stream,
             Err(error) => {
