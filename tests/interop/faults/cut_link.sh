@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# every connection is cut after 1.5 MB: docker, podman and containerd pull at once, and almost nothing is sent twice
+# every connection is cut after 500 kB: docker, podman and containerd pull at once, and almost nothing is sent twice
 source "$(dirname "$0")/../lib.sh"
 needs_root dockerd
 needs dockerd docker containerd ctr runc podman docker-registry skopeo curl python3
@@ -13,7 +13,7 @@ bytes=$(manifest_says "127.0.0.1:$upstream" library/big 1 'sum(blob["size"] for 
 
 # The link is so slow that all clients come before the layer is there.
 front front "$front" "$cdn" "$upstream" --rate 1000000
-fault "$front" cut=1500000
+fault "$front" cut=500000
 entrepot "$port" <<YAML
 mirror:
   upstreams:
