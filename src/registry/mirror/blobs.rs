@@ -1,6 +1,7 @@
 //! Blobs of a mirrored repository, and its right to serve them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::negative_cache::Asked;
 use super::repository::MirrorRepository;
@@ -10,6 +11,12 @@ use crate::registry::answer::{CacheStatus, Found};
 use crate::registry::blob::Blob;
 use crate::registry::error::RegistryError;
 use crate::store::LinkRecord;
+use crate::sys::jitter;
+use crate::upstream::UpstreamError;
+
+/// After a 5xx, a proof is asked for this many times more, about this long after the answer.
+const PROOF_RETRIES: u32 = 2;
+const PROOF_WAIT: Duration = Duration::from_millis(200);
 
 /// A running fill that a request has joined. The request's own source is one of the fill's sources.
 pub struct JoinedFill {
@@ -168,7 +175,15 @@ impl MirrorRepository {
     async fn prove(&self, digest: &Digest) -> Result<(), RegistryError> {
         let (mirror, asked) = (self.clone(), *digest);
         let work = move || async move {
-            let answer = mirror.remote.upstream.first_byte(mirror.name().repository(), &asked).await;
+            let mut answer = mirror.remote.upstream.first_byte(mirror.name().repository(), &asked).await;
+            // A fill asks again after a 5xx, so its readers do not see it. Neither should a reader that proves its right first.
+            for _ in 0..PROOF_RETRIES {
+                if !matches!(answer, Err(UpstreamError::Status { status: 500.., .. })) {
+                    break;
+                }
+                tokio::time::sleep(jitter(PROOF_WAIT)).await;
+                answer = mirror.remote.upstream.first_byte(mirror.name().repository(), &asked).await;
+            }
             match &answer {
                 Ok(_) => mirror.record_proof(&asked).await,
                 Err(_) => mirror.note_absence(Asked::Blob(asked), &answer).await,
