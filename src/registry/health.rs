@@ -26,7 +26,7 @@ struct Outcomes {
 pub enum DiskSpace {
     #[default]
     Free,
-    /// Nothing can be written. What is stored can be served.
+    /// The disk accepts no writes. The server still serves stored content.
     Full,
 }
 

@@ -242,7 +242,7 @@ fn right_to_a_stored_blob_is_proven_while_the_upstream_throttles_manifests() {
     assert_eq!(upstream.requests("GET", "library/two/blobs/"), 1, "one byte has proven the right");
 }
 
-/// A public upstream answers every HEAD with 200. That gives nobody a right to what a private upstream has brought.
+/// A public upstream answers every HEAD with 200. This answer gives its repository no right to a blob of a private upstream.
 #[test]
 fn head_proves_no_right_to_cached_content() {
     let upstream = Upstream::start();

@@ -8,7 +8,7 @@ pub(super) trait WaitingLine: Default {
 
     fn len(&self) -> usize;
 
-    /// Removes what nobody waits for any more.
+    /// Removes the entries whose waiter has left.
     fn forget_gone(&mut self);
 
     /// Takes what has its turn.

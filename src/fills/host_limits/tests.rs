@@ -1,4 +1,4 @@
-//! Permits for connections, and which transfer gets the next one.
+//! Tests of the shares of fills.
 
 use super::*;
 use crate::oci::{Algorithm, Digest};
