@@ -156,6 +156,26 @@ fn part_is_sent_as_soon_as_it_has_arrived() {
     assert_parts(&answer, &layer, &[(0, 10), (2_900_000, 2_900_010), (10, 20)]);
 }
 
+/// The first segment is chosen before the size is known, and ends after the blob. The rest of it goes to other connections.
+#[test]
+fn range_of_a_blob_of_unknown_size_survives_a_connection_that_stalls() {
+    let upstream = Upstream::start();
+    let layer = noise(5, LAYER - (1 << 20) + 1);
+    let image = upstream.image("library/app", "1", &[&layer]);
+    upstream.fault("GET", "/blobs/", Fault::Throttle(2 << 20));
+    upstream.fault_once("GET", "/blobs/", Fault::Stall(193_559));
+    let mirror = mirror_with(&upstream, "", "  fill: {stall: 2s, segment: 1MiB, connections: 4}");
+    let target = blob("library/app", image.layers[0]);
+    let answer = mirror.client().request("GET", &target).header("Range", "bytes=1382976-1861789").send();
+    assert!(answer.status == 206 && answer.whole && answer.body == layer[1_382_976..1_861_790]);
+    let asked = upstream.log().into_iter().filter(|request| request.path.contains("/blobs/"));
+    for range in asked.filter_map(|request| request.header("range").map(str::to_owned)) {
+        let start: usize = range.trim_start_matches("bytes=").split('-').next().unwrap().parse().unwrap();
+
+        assert!(start < layer.len(), "{range}");
+    }
+}
+
 #[test]
 fn last_byte_is_withheld_until_the_digest_matches() {
     let upstream = Upstream::start();

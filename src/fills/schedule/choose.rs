@@ -215,4 +215,23 @@ mod tests {
             assert_eq!(next.is_some_and(|next| next.span.end > LEAST_BYTES), is_used, "{millis} ms");
         }
     }
+
+    #[test]
+    fn segment_that_was_chosen_before_the_size_was_known_is_divided_within_the_blob() {
+        let mut scheduler = Scheduler::new(None, 1 << 20, vec![EndpointPace::default()]);
+        let (nothing, mut arrived, size) = (Extents::default(), Extents::default(), 2 * MB);
+        let wanted = [Span { start: 1_400_000, end: u64::MAX }];
+        let needs =
+            |arrived, seconds| Needs { arrived, wanted: &wanted, connections: 4, now: Duration::from_secs(seconds) };
+        let first = scheduler.take(0, &needs(&nothing, 0)).unwrap();
+        assert!(first.bounded && first.span.end > size);
+        scheduler.answered(first.ticket, Duration::ZERO);
+        scheduler.set_size(size);
+        arrived.insert(Span { start: 1_400_000, end: 1_500_000 });
+        scheduler.received(first.ticket, 1_500_000, Duration::from_secs(1));
+        while let Some(next) = scheduler.take(0, &needs(&arrived, 1)) {
+            assert!(next.span.start < next.span.end && next.span.end <= size, "{next:?}");
+        }
+        assert!(scheduler.end_of(first) < size, "its tail was taken");
+    }
 }

@@ -71,8 +71,13 @@ impl Scheduler {
         self.plan.size
     }
 
+    /// Records the size. Segments that were chosen before it was known end there at the latest.
     pub fn set_size(&mut self, size: u64) {
         self.plan.size = Some(size);
+        for connection in &mut self.plan.active {
+            let span = &mut connection.assignment.span;
+            span.end = span.end.min(size).max(connection.position);
+        }
     }
 
     /// Returns true if each connection receives the bytes that it asked for, and no others.

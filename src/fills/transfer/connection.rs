@@ -258,6 +258,10 @@ impl Connection<'_> {
             transfer.scheduler().ask_in_order();
             return Ok(());
         }
+        if known.is_some_and(|known| self.assignment.span.start >= known) {
+            // The request was sent before another answer told the size.
+            return Ok(());
+        }
         let asking = transfer.fill.progress().phase == Phase::Asking;
         match total.or_else(|| known.is_none().then(|| arrivals.prefix())) {
             Some(total) if total < arrivals.snapshot().end() && asking => Err(TransferError::Unresumable),
