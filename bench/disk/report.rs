@@ -49,7 +49,7 @@ Times are in milliseconds: the median, the 99th percentile, and the longest.
 | request | number | good disk: median | 99 % | longest | slow disk: median | 99 % | longest |
 | --- | --: | --: | --: | --: | --: | --: | --: |
 {rows}
-The promise: on the slow disk, each of these requests is answered within 50 ms.
+Requirement: on the slow disk, each of these requests is answered within 50 ms.
 ",
         today.split('T').next().unwrap_or_default()
     )

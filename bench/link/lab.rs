@@ -118,9 +118,9 @@ impl<'a> Stand<'a> {
     }
 
     /// Waits until the upstreams have sent this many bytes of the layer, or no more bytes are expected.
-    pub fn wait_for(&self, part: f64, patience: Duration) {
+    pub fn wait_for(&self, part: f64, limit: Duration) {
         let begun = Instant::now();
-        while self.ratio() < part && begun.elapsed() < patience {
+        while self.ratio() < part && begun.elapsed() < limit {
             thread::sleep(Duration::from_millis(2));
         }
     }

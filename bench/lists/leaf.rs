@@ -61,13 +61,13 @@ impl List {
 }
 
 impl Leafed {
-    pub fn through(addr: SocketAddr, pid: u32, list: &List, patience: Duration) -> Self {
+    pub fn through(addr: SocketAddr, pid: u32, list: &List, limit: Duration) -> Self {
         let client = Client::new(addr);
         Memory::forget_peak(pid);
         let before = Memory::of(pid);
         let (mut seen, mut requests, mut slowest, mut longest) = (BTreeSet::new(), 0, Duration::ZERO, 0);
         let (mut next, mut took) = (Some(list.first.clone()), Duration::ZERO);
-        while let Some(target) = next.take_if(|_| took < patience) {
+        while let Some(target) = next.take_if(|_| took < limit) {
             let begun = Instant::now();
             let page = client.get(&target);
             let spent = begun.elapsed();

@@ -31,7 +31,7 @@ use support::registry::Registry;
 /// The number of entries on a page.
 const PAGE: usize = 1000;
 /// A server that needs longer than this for one list is not waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 fn main() {
     let part = std::env::args().skip(1).find_map(|word| word.parse().ok());
@@ -57,7 +57,7 @@ fn main() {
             let distribution = Distribution::start(&program, &registry.data());
             let pid = distribution.pid();
             for list in [List::tags(PAGE), List::catalog(PAGE)] {
-                let leafed = Leafed::through(distribution.addr(), pid, &list, PATIENCE);
+                let leafed = Leafed::through(distribution.addr(), pid, &list, WAIT_LIMIT);
                 rows.push(Row::new("registry:2", &list, leafed));
             }
         }
@@ -84,7 +84,7 @@ fn lists(sizes: &Sizes) -> [List; 5] {
 }
 
 fn leafed(name: &'static str, registry: &Registry, list: &List) -> Row {
-    Row::new(name, list, Leafed::through(registry.addr(), registry.pid(), list, PATIENCE))
+    Row::new(name, list, Leafed::through(registry.addr(), registry.pid(), list, WAIT_LIMIT))
 }
 
 /// Returns the server's figures about its index, once it has one.
@@ -94,7 +94,7 @@ fn indexed(registry: &Registry) -> serde_json::Value {
         if let Some(line) = registry.log().lines().find(|line| line.contains("indexed the store")) {
             return serde_json::from_str(line).unwrap();
         }
-        assert!(begun.elapsed() < 5 * PATIENCE, "the store was not indexed:\n{}", registry.log());
+        assert!(begun.elapsed() < 5 * WAIT_LIMIT, "the store was not indexed:\n{}", registry.log());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

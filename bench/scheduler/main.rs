@@ -61,7 +61,7 @@ fn random_links() {
         at(0.05),
         at(0.0)
     );
-    println!("promised: median ≥ 0.95, 5th percentile ≥ 0.8");
+    println!("required: median ≥ 0.95, 5th percentile ≥ 0.8");
     println!(
         "bytes that crossed twice: {:.2} %; bytes for each request: {:.1} MiB",
         100.0 * twice / bytes,

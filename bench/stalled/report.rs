@@ -43,7 +43,7 @@ The page is written by `cargo bench --bench stalled`.
 
 {CONNECTIONS} connections of HTTP/2 request a blob of 4 MiB on {STREAMS} streams each, with a window of 0 bytes, and take nothing
 of it. Beside them one client pulls a blob, and afterwards one pushes new blobs. Rates are in MiB/s, the mean of {ROUNDS} rounds,
-with and without those connections in turn. The promise: at least 80 % of the undisturbed rate.
+with and without those connections in turn. Requirement: at least 80 % of the undisturbed rate.
 
 | | undisturbed | beside them | part | met |
 | --- | --: | --: | --: | --- |
@@ -51,7 +51,7 @@ with and without those connections in turn. The promise: at least 80 % of the un
 ## Clients that guess passwords
 
 One client sends {guesses} wrong logins of one user on ten connections ({refused} of them were refused with 429). Meanwhile another
-user logs in from another address, again and again. The promise: a right login is delayed by less than 1 s.
+user logs in from another address, again and again. Requirement: a right login is delayed by less than 1 s.
 
 | | longest right login | met |
 | --- | --: | --- |

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::site::{LOOK, Site};
 
 /// A server must be quiet within this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Connections to upstreams that the server may keep for later requests, for each endpoint and its CDN.
 const POOLED: usize = 70;
@@ -73,7 +73,7 @@ fn eventually_none(check: &dyn Fn() -> Vec<String>) -> Vec<String> {
     let begun = Instant::now();
     loop {
         let found = check();
-        if found.is_empty() || begun.elapsed() > PATIENCE {
+        if found.is_empty() || begun.elapsed() > WAIT_LIMIT {
             return found;
         }
         thread::sleep(LOOK);

@@ -110,7 +110,7 @@ fn pace(random: &mut Random) -> Trouble {
     Trouble { path: "/blobs/", fault, after: 0, times: None }
 }
 
-/// Adds faults that the server promises to survive without a client's retry.
+/// Adds faults that the server must survive without a client's retry.
 fn gentle(random: &mut Random, wave: &mut Wave, plan: &Plan) {
     let path = if plan.cdn.is_some() { "/cdn/" } else { "/blobs/" };
     let endpoints = wave.faults.len() as u64;

@@ -34,7 +34,7 @@ pub struct Wave {
     pub faults: Vec<Vec<Trouble>>,
     pub events: Vec<(Duration, Event)>,
     pub readers: Vec<Random>,
-    /// Every reader must get everything at its first attempt, since the server promises to survive these faults.
+    /// Every reader must get everything at its first attempt, since the server must survive these faults.
     pub is_gentle: bool,
 }
 

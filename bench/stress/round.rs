@@ -129,7 +129,7 @@ impl Round<'_> {
             let is_good = matches!(outcome, Outcome::Right(_) | Outcome::Left | Outcome::Unverified);
             if is_gentle && !is_good {
                 self.problem(format!(
-                    "{reading:?} of {digest} failed although the server promises to survive: {outcome:?}"
+                    "{reading:?} of {digest} failed although the server must survive these faults: {outcome:?}"
                 ));
             }
             if !is_good {

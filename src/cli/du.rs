@@ -19,7 +19,7 @@ Each line is a repository: its size, the part of it that no other repository
 shares, its kind, and its name. A layer that several repositories share counts
 in the size of each, and once in the totals.
 
-The totals come last: the private store, unfinished uploads, the cache and its
+The totals come last: hosted content, unfinished uploads, the cache and its
 limit, unfinished fills, and the free space. `unlinked` is the part of the store
 or of the cache that no repository uses. 1 KiB is 1024 bytes.
 
@@ -107,7 +107,7 @@ impl UsageReport {
         let bytes = |bytes: u64| HumanBytes(bytes).to_string();
         let UsageTotals { hosted, uploads, cache, unfinished, disk, bad_entries } = totals;
         let mut lines = vec![
-            ("private store", bytes(hosted.bytes), format!("{} blobs", hosted.blobs)),
+            ("hosted", bytes(hosted.bytes), format!("{} blobs", hosted.blobs)),
             ("uploads", bytes(uploads.bytes), format!("{} begun", uploads.count)),
             ("cache", bytes(cache.bytes), format!("of {}, {} blobs", bytes(cache.limit), cache.blobs)),
             ("  links", bytes(cache.link_bytes), format!("{} links of repositories to content", cache.links)),

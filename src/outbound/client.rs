@@ -244,8 +244,8 @@ impl Client {
         let pool = self.pools.current().await;
         let (dial, http) = (Arc::new(Dial::default()), pool.http.clone());
         let mut first = pin!(self.attempt(hop, &http, &dial));
-        let patience = self.pools.patience(&authority(&hop.request.url)).min(self.left(hop.began) / 2);
-        let result = match tokio::time::timeout(patience, first.as_mut()).await {
+        let limit = self.pools.suspect_after(&authority(&hop.request.url)).min(self.left(hop.began) / 2);
+        let result = match tokio::time::timeout(limit, first.as_mut()).await {
             Err(_) if dial.is_reused() => return self.race(hop, &pool, first).await,
             Err(_) => first.await,
             Ok(result) => result,

@@ -176,7 +176,7 @@ impl Pools {
     }
 
     /// Returns how long a reused connection to this host may bring nothing before it is suspected.
-    pub(super) fn patience(&self, host: &str) -> Duration {
+    pub(super) fn suspect_after(&self, host: &str) -> Duration {
         let usual = self.latencies().get(host).copied().unwrap_or_default();
         SUSPECT_AFTER.max(usual.saturating_mul(SLOWER))
     }

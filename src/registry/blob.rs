@@ -68,7 +68,7 @@ impl BlobSource {
     fn cut(&self, spans: Vec<Span>) -> Vec<Piece> {
         let spans = spans.into_iter();
         match self {
-            Self::Stored(stored) => spans.map(|span| Piece::Extent(stored.stretch(span))).collect(),
+            Self::Stored(stored) => spans.map(|span| Piece::Extent(stored.extent_of(span))).collect(),
             Self::Bytes(bytes) => {
                 let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 spans.map(|span| Piece::Bytes(bytes.slice(position(span.start)..position(span.end)))).collect()

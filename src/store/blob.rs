@@ -20,11 +20,11 @@ impl StoredBlob {
 
     /// Returns the whole blob, to be sent unchanged.
     pub fn extent(&self) -> Extent {
-        self.stretch(Span { start: 0, end: self.size })
+        self.extent_of(Span { start: 0, end: self.size })
     }
 
-    /// Returns a stretch of the blob, to be sent unchanged.
-    pub fn stretch(&self, span: Span) -> Extent {
+    /// Returns an extent of the blob, to be sent unchanged.
+    pub fn extent_of(&self, span: Span) -> Extent {
         Extent::new(Arc::clone(&self.content), span.start, span.len())
     }
 
@@ -42,7 +42,7 @@ pub(super) fn hash(content: &dyn ReadAt, size: u64, algorithm: Algorithm) -> io:
 /// The number of bytes that are read back at a time: few enough to stay in the processor's cache until they are hashed.
 const HASHED_PIECE: usize = 64 << 10;
 
-/// Continues a running hash over a stretch of some content. Blocks.
+/// Continues a running hash over a span of some content. Blocks.
 pub(super) fn hash_span(content: &dyn ReadAt, span: Span, mut hasher: Hasher) -> io::Result<Hasher> {
     let longest = usize::try_from(span.len()).unwrap_or(usize::MAX).min(HASHED_PIECE);
     let mut buffer = Vec::new();

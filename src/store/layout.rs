@@ -159,9 +159,10 @@ pub fn lock(number: u8) -> ObjectKey {
     ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}"))
 }
 
-/// Returns the file that a process locks while it waits for the exclusive lock of the same number.
+/// Returns the file that a process locks while it waits for the exclusive lock of the same number. It decides only who
+/// comes first: two processes that use different files here still exclude each other by [`lock`].
 pub fn lock_waiter(number: u8) -> ObjectKey {
-    ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}.door"))
+    ObjectKey::new(PRIVATE).join(&format!("locks/{number:02}.waiting"))
 }
 
 pub fn mirrored_repositories() -> ObjectKey {
@@ -199,7 +200,7 @@ mod tests {
             (media_type(&name, &digest), format!("entrepot/repositories/team/app/_mediatypes/sha256/{hex}")),
             (tag_digest(&name, &release), "entrepot/repositories/team/app/_tags/v1".to_owned()),
             (lock(7), "entrepot/locks/07".to_owned()),
-            (lock_waiter(7), "entrepot/locks/07.door".to_owned()),
+            (lock_waiter(7), "entrepot/locks/07.waiting".to_owned()),
         ] {
             assert_eq!(key.as_str(), expected);
         }

@@ -14,7 +14,7 @@ use crate::sys::disk::{self, Lacks};
 use crate::sys::{Clock, blocking};
 
 /// The longest wait at the start for a disk that is asked what its file system lacks.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REHEARSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Everything below one root directory.
 #[derive(Clone)]
@@ -56,11 +56,11 @@ impl Store {
         self.lacks().await
     }
 
-    /// Does what a push does. A disk that hangs for longer than [`PATIENCE`] is not waited for: it may serve what it holds.
+    /// Does what a push does. A disk that hangs for longer than [`REHEARSED_WITHIN`] is not waited for: it may serve what it holds.
     async fn lacks(&self) -> Result<Lacks, StoreError> {
         let root = Arc::clone(&self.root);
         let rehearsed = change_on_disk("write to", &self.root, move || rehearse_pushes(&root));
-        tokio::time::timeout(PATIENCE, rehearsed).await.unwrap_or_else(|_| {
+        tokio::time::timeout(REHEARSED_WITHIN, rehearsed).await.unwrap_or_else(|_| {
             tracing::warn!("the disk was too slow to find out what its file system lacks");
             Ok(Lacks::default())
         })

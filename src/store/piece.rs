@@ -6,7 +6,7 @@ use crate::sys::Extent;
 
 /// A piece of a blob.
 pub enum Piece {
-    /// A stretch of stored content, to be sent unchanged.
+    /// An extent of stored content, to be sent unchanged.
     Extent(Extent),
     Bytes(Bytes),
 }

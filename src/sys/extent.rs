@@ -1,4 +1,4 @@
-//! A range of an open file, or of other content that can be read at any offset.
+//! A part of an open file, or of other content that can be read at any offset.
 
 use std::fmt;
 use std::fs::File;
@@ -28,7 +28,7 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     }
 }
 
-/// A range of content, to be sent unchanged. A file stays readable after it is unlinked.
+/// A part of content, to be sent unchanged. A file stays readable after it is unlinked.
 #[derive(Clone, Debug)]
 pub struct Extent {
     content: Arc<dyn ReadAt>,

@@ -122,6 +122,29 @@ impl LimitedBy {
     }
 }
 
+/// Evaluates to the server that failed, where the error names one: as `&`, or as `&mut`.
+macro_rules! server_of {
+    ($error:expr) => {
+        match $error {
+            Self::TooManyRequests { host, .. }
+            | Self::Status { host, .. }
+            | Self::Foreign { host, .. }
+            | Self::Connect { host, .. }
+            | Self::Unsatisfiable { host, .. }
+            | Self::Timeout { host, .. }
+            | Self::Slow { host, .. }
+            | Self::Silent { host, .. }
+            | Self::Protocol { host, .. } => Some(host),
+            Self::Denied { .. }
+            | Self::NotFound
+            | Self::Mismatch { .. }
+            | Self::Undecodable { .. }
+            | Self::Length { .. }
+            | Self::TooLarge => None,
+        }
+    };
+}
+
 impl UpstreamError {
     /// Returns true if the same request may succeed later, or at another endpoint.
     pub fn is_passing(&self) -> bool {
@@ -157,23 +180,7 @@ impl UpstreamError {
 
     /// Returns the server that failed, where the error names one.
     pub fn server(&self) -> Option<&FailedServer> {
-        match self {
-            Self::TooManyRequests { host, .. }
-            | Self::Status { host, .. }
-            | Self::Foreign { host, .. }
-            | Self::Connect { host, .. }
-            | Self::Unsatisfiable { host, .. }
-            | Self::Timeout { host, .. }
-            | Self::Slow { host, .. }
-            | Self::Silent { host, .. }
-            | Self::Protocol { host, .. } => Some(host),
-            Self::Denied { .. }
-            | Self::NotFound
-            | Self::Mismatch { .. }
-            | Self::Undecodable { .. }
-            | Self::Length { .. }
-            | Self::TooLarge => None,
-        }
+        server_of!(self)
     }
 
     /// Returns the error with the part of its server in a request to `endpoint` (`HOST:PORT`): another server than the
@@ -200,22 +207,8 @@ impl UpstreamError {
     }
 
     fn with_server(mut self, change: impl FnOnce(&mut FailedServer)) -> Self {
-        match &mut self {
-            Self::TooManyRequests { host, .. }
-            | Self::Status { host, .. }
-            | Self::Foreign { host, .. }
-            | Self::Connect { host, .. }
-            | Self::Unsatisfiable { host, .. }
-            | Self::Timeout { host, .. }
-            | Self::Slow { host, .. }
-            | Self::Silent { host, .. }
-            | Self::Protocol { host, .. } => change(host),
-            Self::Denied { .. }
-            | Self::NotFound
-            | Self::Mismatch { .. }
-            | Self::Undecodable { .. }
-            | Self::Length { .. }
-            | Self::TooLarge => {}
+        if let Some(server) = server_of!(&mut self) {
+            change(server);
         }
         self
     }

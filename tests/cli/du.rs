@@ -52,7 +52,7 @@ fn du_accounts_for_everything_once() {
     );
 
     let text = good(&run_at(&mirror, &["du"]));
-    for part in ["docker.io/library/one", "private store", "uploads", "of 10.00 MiB", "unfinished", "free"] {
+    for part in ["docker.io/library/one", "\nhosted   ", "uploads", "of 10.00 MiB", "unfinished", "free"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(words(&good(&run_at(&mirror, &["du", "local/a"]))).len(), 1);

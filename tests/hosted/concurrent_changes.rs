@@ -132,7 +132,7 @@ fn deletion_does_not_block_other_repositories() {
     held.lock().unwrap();
     let client = registry.client();
     let deletion = thread::spawn(move || client.request("DELETE", "/api/v1/images/team/app").send().status);
-    let waiting = lock("36.door");
+    let waiting = lock("36.waiting");
     eventually("the deletion waits for the other process", || match waiting.try_lock_shared() {
         Ok(()) => waiting.unlock().map(|()| None).unwrap(),
         Err(_) => Some(()),

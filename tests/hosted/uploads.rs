@@ -191,7 +191,7 @@ fn upload_state_is_in_its_path() {
 }
 
 /// Starts a registry that gives a client up after a second without progress.
-fn impatient() -> Registry {
+fn registry_with_short_limits() -> Registry {
     Registry::configured(|place| place.usual().replace("http:\n", "http:\n  stall: 1s\n"))
 }
 
@@ -206,7 +206,7 @@ fn hang(client: &Client, method: &str, target: &str) -> std::net::TcpStream {
 /// server still waits for the first request.
 #[test]
 fn upload_is_taken_over_from_a_request_that_hangs() {
-    let registry = impatient();
+    let registry = registry_with_short_limits();
     let client = registry.client();
     let digest = digest_of(b"half and the rest");
     for (hanging, end) in [("PATCH", "PATCH"), ("PATCH", "PUT"), ("PUT", "PATCH"), ("PUT", "PUT")] {

@@ -23,7 +23,7 @@ fn usual(place: &Place, http: &str) -> String {
 }
 
 /// Starts a registry that gives up clients soon.
-fn impatient() -> Registry {
+fn registry_with_short_stall() -> Registry {
     Registry::configured(|place| usual(place, "  stall: 1s"))
 }
 
@@ -62,7 +62,7 @@ fn reader_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
 
 #[test]
 fn body_that_stops_arriving_is_given_up_and_its_bytes_stay() {
-    let registry = impatient();
+    let registry = registry_with_short_stall();
     let client = registry.client();
     let upload = client.begin("team/app");
     for request in [
@@ -185,7 +185,7 @@ fn http2(work: impl Future<Output = ()>) {
 #[test]
 fn streams_with_a_closed_window_are_reset_and_the_idle_connection_is_closed() {
     const STREAMS: usize = 10;
-    let registry = impatient();
+    let registry = registry_with_short_stall();
     let target = blob("team/app", registry.client().push_blob("team/app", &noise(4, 1 << 20)));
     http2(async {
         let mut connection = Http2::open(registry.addr(), Some(0)).await;
@@ -297,11 +297,17 @@ fn all_addresses_together_leave_a_reserve_to_the_store() {
     registry.client().push_image("team/app", "1", b"layer");
 }
 
+/// Starts a registry that may open 128 files: 96 of them are for clients, and half of those for each address. Returns it with
+/// the path of a blob that is larger than a window.
+fn registry_with_few_descriptors() -> (Registry, String) {
+    let registry = Registry::limited("ulimit -n 128", |place| usual(place, "  stall: 5m"));
+    let target = blob("team/app", registry.client().push_blob("team/app", &noise(7, 1 << 20)));
+    (registry, target)
+}
+
 #[test]
 fn streams_of_one_connection_are_counted_too() {
-    let registry = Registry::limited("ulimit -n 128", |place| usual(place, "  stall: 5m"));
-    let client = registry.client();
-    let target = blob("team/app", client.push_blob("team/app", &noise(7, 1 << 20)));
+    let (registry, target) = registry_with_few_descriptors();
     http2(async {
         let mut connection = Http2::open(registry.addr(), Some(0)).await;
         let mut streams = Vec::new();
@@ -320,9 +326,7 @@ fn streams_of_one_connection_are_counted_too() {
 /// Every program on this machine is a trusted proxy by default, and can invent clients.
 #[test]
 fn invented_clients_of_one_proxy_get_half_together() {
-    let registry = Registry::limited("ulimit -n 128", |place| usual(place, "  stall: 5m"));
-    let client = registry.client();
-    let target = blob("team/app", client.push_blob("team/app", &noise(7, 1 << 20)));
+    let (registry, target) = registry_with_few_descriptors();
     http2(async {
         let mut connection = Http2::open(registry.addr(), Some(0)).await;
         let mut streams = Vec::new();

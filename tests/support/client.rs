@@ -8,7 +8,7 @@ use entrepot::oci::{Algorithm, Digest, MediaType};
 use serde_json::{Value, json};
 
 /// A request without an answer after this time has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// A client of one server, with a connection for each request.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Client {
     /// Like [`Client::get`], but returns `None` if the server does not answer.
     pub fn try_get(&self, target: &str) -> Option<Answer> {
         let mut stream = TcpStream::connect(self.addr).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(WAIT_LIMIT)).ok()?;
         stream
             .write_all(format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes())
             .ok()?;
@@ -76,7 +76,7 @@ impl Client {
     /// Opens a connection.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
         stream
     }
 

@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 use super::client::Client;
 
 /// The time after which [`eventually`] gives up. It is far longer than any wait on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running server. Dropping it kills it and removes its store.
 pub struct Registry {
@@ -261,7 +261,7 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = attempt() {
             return value;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        assert!(begun.elapsed() < WAIT_LIMIT, "waited {WAIT_LIMIT:?} for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -20,7 +20,7 @@ const OLD: &str = ", tagttl: 100ms, firstbytetimeout: 3s";
 const AGE: Duration = Duration::from_millis(1200);
 
 /// The time limit of each request, in seconds.
-const PATIENCE: u64 = 4;
+const WAIT_LIMIT: u64 = 4;
 
 pub fn all() -> [Scenario; 6] {
     [
@@ -120,7 +120,7 @@ fn too_many_manifests(lab: &Lab, who: Who) -> Vec<Row> {
     stand.upstream().fault("*", "/manifests/", Fault::Status(429));
     stand.upstream().fault("*", "/manifests/", Fault::RetryAfter("7"));
     let Some(addr) = addr else {
-        return vec![Row::of(&stand, &[stand.pull(PATIENCE)], PATIENCE)];
+        return vec![Row::of(&stand, &[stand.pull(WAIT_LIMIT)], WAIT_LIMIT)];
     };
     let held = Question::ask(addr, &stand.wanted().manifest());
     let new = Question::ask(addr, &manifest(REPOSITORY, "2"));
@@ -133,7 +133,7 @@ fn silence(lab: &Lab, who: Who) -> Vec<Row> {
     let (stand, addr) = pulled_once(lab, who);
     stand.upstream().fault("*", "", Fault::Hang);
     let Some(addr) = addr else {
-        return vec![Row::of(&stand, &[stand.pull(PATIENCE)], PATIENCE)];
+        return vec![Row::of(&stand, &[stand.pull(WAIT_LIMIT)], WAIT_LIMIT)];
     };
     let held = stand.wanted().manifest();
     let root = Question::ask(addr, "/v2/");
@@ -181,7 +181,7 @@ struct Question {
 impl Question {
     fn ask(addr: SocketAddr, target: &str) -> Self {
         let begun = Instant::now();
-        Self { answer: pull::ask(addr, target, deadline(PATIENCE)), took: begun.elapsed() }
+        Self { answer: pull::ask(addr, target, deadline(WAIT_LIMIT)), took: begun.elapsed() }
     }
 
     fn is(&self, status: u16) -> bool {
@@ -189,8 +189,9 @@ impl Question {
     }
 
     fn told(&self) -> String {
-        let told_of =
-            |end| told(&Pulled { end, step: Step::Tag, asked: Duration::ZERO, first: None, last: self.took }, PATIENCE);
+        let told_of = |end| {
+            told(&Pulled { end, step: Step::Tag, asked: Duration::ZERO, first: None, last: self.took }, WAIT_LIMIT)
+        };
         match &self.answer {
             Ok(answer) => answer.status.to_string(),
             Err(end) => told_of(*end),

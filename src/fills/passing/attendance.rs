@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pass::Pass;
-use super::patience::Patience;
+use super::wait_budget::WaitBudget;
 use super::window::Room;
 use crate::fills::shared::Shared;
 
@@ -34,7 +34,7 @@ impl Pass {
     }
 
     /// Waits until the window has space. Returns false if no reader takes bytes any more.
-    pub(super) async fn room(&self, shared: &Shared, patience: &mut Patience) -> bool {
+    pub(super) async fn room(&self, shared: &Shared, budget: &mut WaitBudget) -> bool {
         let mut moved = self.moved.subscribe();
         loop {
             moved.borrow_and_update();
@@ -43,7 +43,7 @@ impl Pass {
             let limit = match room {
                 Room::Free => return true,
                 Room::Deserted => return false,
-                Room::Held => patience.left(began),
+                Room::Held => budget.left(began),
                 Room::Enough => IDLE,
             };
             // The sender belongs to this stream.
@@ -51,7 +51,7 @@ impl Pass {
             match room {
                 Room::Enough if waited.is_err() => return false,
                 Room::Held => {
-                    patience.spend(began, shared.hosts.now());
+                    budget.spend(began, shared.hosts.now());
                     if waited.is_err() {
                         self.window().drop_oldest();
                     }

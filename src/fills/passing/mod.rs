@@ -7,7 +7,7 @@
 mod prefix;
 mod reach;
 mod window;
-mod patience;
+mod wait_budget;
 mod slow;
 mod connection;
 mod stream;

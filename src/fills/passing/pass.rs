@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::patience::Patience;
 use super::reach::PassRange;
 use super::stream::PassStream;
+use super::wait_budget::WaitBudget;
 use super::window::{Taken, Want, Window, WindowEnd};
 use crate::fills::shared::{Shared, WINDOW_STEP};
 use crate::fills::source::BlobSource;
@@ -124,8 +124,8 @@ impl Pass {
     }
 
     async fn fill_window(&self, shared: &Shared, source: &BlobSource, stream: &mut PassStream) -> WindowEnd {
-        let mut patience = Patience::new(shared.hosts.now());
-        while self.room(shared, &mut patience).await {
+        let mut budget = WaitBudget::new(shared.hosts.now());
+        while self.room(shared, &mut budget).await {
             match stream.next().await {
                 Ok(Some(bytes)) => {
                     self.window().push(bytes);

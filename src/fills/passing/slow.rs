@@ -5,10 +5,10 @@ use std::time::Duration;
 /// A connection is slow if its rate is below the best known rate of a connection to the source, divided by this number.
 const SLOW: f64 = 8.0;
 /// A connection is judged after it has waited this long for bytes. The time doubles with each one that is replaced.
-pub const PATIENCE: Duration = Duration::from_secs(2);
-pub const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+pub const JUDGED_AFTER: Duration = Duration::from_secs(2);
+pub const JUDGED_AFTER_AT_MOST: Duration = Duration::from_secs(600);
 /// Whatever is known, another connection is tried after this time …
-const LONG_PATIENCE: Duration = Duration::from_secs(5);
+const TRIED_AFTER: Duration = Duration::from_secs(5);
 /// … if the rest of the bytes would take longer than this many seconds.
 const LONG: f64 = 20.0;
 /// A blob of unknown size counts as if this many bytes of it were left.
@@ -25,7 +25,7 @@ pub struct LeastRate {
     /// The best known rate of a connection to the source, in bytes per second; 0 if none is known.
     pub best: f64,
     /// The connection is judged after it has waited this long for bytes.
-    pub patience: Duration,
+    pub judged_after: Duration,
     /// The bytes that are left.
     pub left: u64,
 }
@@ -35,8 +35,8 @@ impl LeastRate {
     pub fn is_passed(&self, bytes: u64, busy: Duration) -> bool {
         let rate = bytes as f64 / busy.as_secs_f64().max(0.001);
         let lasts = self.left as f64 / rate.max(1.0);
-        let is_slower = busy >= self.patience && rate < self.best / SLOW && lasts > SOON;
-        let is_long = busy >= self.patience.max(LONG_PATIENCE) && lasts > LONG;
+        let is_slower = busy >= self.judged_after && rate < self.best / SLOW && lasts > SOON;
+        let is_long = busy >= self.judged_after.max(TRIED_AFTER) && lasts > LONG;
         is_slower || is_long
     }
 }
@@ -58,7 +58,7 @@ mod tests {
             (MB, 6 * MB, MB / 6, 6, true),
             (0, MB, 0, 6, true),
         ] {
-            let limit = LeastRate { best: best as f64, patience: PATIENCE, left };
+            let limit = LeastRate { best: best as f64, judged_after: JUDGED_AFTER, left };
             let found = limit.is_passed(rate * seconds, Duration::from_secs(seconds));
             assert_eq!(found, passed, "{left} bytes at {rate} for {seconds} s, best {best}");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::connection::{PassConnection, Received, check_coding};
-use super::slow::{LONGEST_PATIENCE, LeastRate, PATIENCE, REPLACED_FROM_THE_BEGINNING, UNKNOWN_LEFT};
+use super::slow::{JUDGED_AFTER, JUDGED_AFTER_AT_MOST, LeastRate, REPLACED_FROM_THE_BEGINNING, UNKNOWN_LEFT};
 use crate::fills::host_report::HostReport;
 use crate::fills::kind::FillKind;
 use crate::fills::places::Holder;
@@ -40,7 +40,7 @@ pub(super) struct PassStream {
     connection: Option<PassConnection>,
     fruitless: u32,
     /// The time after which the connection is judged.
-    patience: Duration,
+    judged_after: Duration,
     /// The number of connections that were replaced.
     replaced: u32,
     /// The endpoint of the last connection that was slow.
@@ -64,7 +64,7 @@ impl PassStream {
             contradicted: false,
             connection: None,
             fruitless: 0,
-            patience: PATIENCE,
+            judged_after: JUDGED_AFTER,
             replaced: 0,
             slow: None,
             senders: Vec::new(),
@@ -245,7 +245,7 @@ impl PassStream {
             false if self.replaced < REPLACED_FROM_THE_BEGINNING => (0.0, left),
             false => (0.0, 0),
         };
-        Some(LeastRate { best, patience: self.patience, left })
+        Some(LeastRate { best, judged_after: self.judged_after, left })
     }
 
     /// Drops a slow connection. The next one begins where it was.
@@ -255,7 +255,7 @@ impl PassStream {
         self.shared.metrics.fill_replaced_connections.with_label_values(&["slow"]).inc();
         (self.slow, self.connection) = (Some(endpoint), None);
         self.replaced += 1;
-        self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
+        self.judged_after = (self.judged_after * 2).min(JUDGED_AFTER_AT_MOST);
     }
 
     /// Returns the best rate of a connection to the source, as fills have measured it; 0 if none is known.

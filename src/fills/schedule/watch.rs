@@ -17,9 +17,9 @@ const SLOW: f64 = 4.0;
 /// slow connections last longer, so that many of the present ones may be slow.
 const SLOW_EARLIER: f64 = 8.0;
 /// A connection is compared with its peers after this time. The time doubles for each new connection that turns out to
-/// be slow too, up to [`LONGEST_PATIENCE`].
-const PATIENCE: Duration = Duration::from_secs(2);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(16);
+/// be slow too, up to [`COMPARED_AFTER_AT_MOST`].
+const COMPARED_AFTER: Duration = Duration::from_secs(2);
+const COMPARED_AFTER_AT_MOST: Duration = Duration::from_secs(16);
 /// A slow connection that ends within this time anyway is not replaced.
 const SOON: f64 = 2.0;
 /// A segment that will last longer than this many seconds, or than this many waits for its first byte, lasts far longer
@@ -71,7 +71,7 @@ pub struct Watch {
 impl Watch {
     /// Returns the connections that should be replaced. `total` is the number of bytes that all have brought.
     pub fn faults(&mut self, plan: &mut Plan, paces: &[EndpointPace], total: u64, now: Duration) -> Vec<(u64, Fault)> {
-        let patience = PATIENCE.saturating_mul(1 << self.slow_in_a_row.min(4)).min(LONGEST_PATIENCE);
+        let compared_after = COMPARED_AFTER.saturating_mul(1 << self.slow_in_a_row.min(4)).min(COMPARED_AFTER_AT_MOST);
         let mut faults = Vec::new();
         for at in 0..plan.active.len() {
             let ticket = plan.active[at].assignment.ticket;
@@ -86,7 +86,7 @@ impl Watch {
                 faults.push((ticket, Fault::Stalled(stalled)));
                 continue;
             }
-            let old = plan.active[at].meter.is_some_and(|meter| meter.age(now) >= patience);
+            let old = plan.active[at].meter.is_some_and(|meter| meter.age(now) >= compared_after);
             if !old || plan.delivery != Delivery::Ranges || !plan.active[at].assignment.bounded {
                 continue;
             }
@@ -119,14 +119,14 @@ impl Watch {
 
     /// Returns the connection whose segment ends last, if that is so late that another connection should be tried.
     fn trial(&mut self, plan: &Plan, paces: &[EndpointPace], now: Duration) -> Option<(u64, Fault)> {
-        let patience = TRIAL_AFTER.saturating_mul(1 << self.trials.min(16));
+        let tried_after = TRIAL_AFTER.saturating_mul(1 << self.trials.min(16));
         let is_from_the_beginning = plan.delivery == Delivery::Whole || plan.size.is_none();
         let is_over = is_from_the_beginning && self.trials >= TRIALS_FROM_THE_BEGINNING;
-        if is_over || now.saturating_sub(self.tried) < patience {
+        if is_over || now.saturating_sub(self.tried) < tried_after {
             return None;
         }
         let lasting = |connection: &ActiveConnection| {
-            let is_old = connection.meter.is_some_and(|meter| meter.age(now) >= patience);
+            let is_old = connection.meter.is_some_and(|meter| meter.age(now) >= tried_after);
             let rate = connection.rate(now).filter(|_| is_old && !connection.paused)?;
             let left = plan.size.map_or(UNKNOWN_LEFT, |size| {
                 connection.assignment.span.end.min(size).saturating_sub(connection.position)

@@ -16,10 +16,10 @@ use crate::registry::error::RegistryError;
 use crate::store::{Amount, BadEntry};
 
 /// A receiver that takes no line for this long gets no more lines, because other callers wait for the walk.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LINE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The longest time that one receiver may take for all lines, for the same reason.
-const PATIENCE_IN_ALL: Duration = Duration::from_secs(300);
+const LIST_LIMIT: Duration = Duration::from_secs(300);
 
 /// The use of the disk in total.
 #[derive(Clone, Debug)]
@@ -156,7 +156,7 @@ impl Inventory {
             let end = inventory.send_usage(&sender, &may_pull).await.map(|()| UsageStep::End);
             drop(walk);
             // A receiver that has left does not need the last line.
-            let _ = sender.send_timeout(end, PATIENCE).await;
+            let _ = sender.send_timeout(end, LINE_LIMIT).await;
         };
         self.machine.tasks.spawn(async move { while_received(&watched, work).await });
         receiver
@@ -187,7 +187,7 @@ impl Inventory {
         }
         let census = Arc::new(census);
         let unlinked = self.unlinked(&census).await?;
-        let mut lines = Lines { inventory: self, sender, patience: PATIENCE_IN_ALL };
+        let mut lines = Lines { inventory: self, sender, left: LIST_LIMIT };
         let mut last = None;
         while let Some(batch) = self.next_batch(&mut last).await? {
             for target in batch.into_iter().filter(may_pull) {
@@ -231,15 +231,15 @@ impl Inventory {
 struct Lines<'i> {
     inventory: &'i Inventory,
     sender: &'i mpsc::Sender<Result<UsageStep, RegistryError>>,
-    patience: Duration,
+    left: Duration,
 }
 
 impl Lines<'_> {
     async fn send(&mut self, step: UsageStep) -> Result<(), RegistryError> {
         let clock = &self.inventory.machine.clock;
         let ready = clock.moment();
-        let sent = self.sender.send_timeout(Ok(step), PATIENCE.min(self.patience)).await;
-        self.patience = self.patience.saturating_sub(clock.since(ready));
+        let sent = self.sender.send_timeout(Ok(step), LINE_LIMIT.min(self.left)).await;
+        self.left = self.left.saturating_sub(clock.since(ready));
         sent.map_err(|_| RegistryError::Storage("the client does not read the list, or reads it too slowly".to_owned()))
     }
 }
@@ -273,7 +273,7 @@ mod tests {
         Inventory::new(store, ledger, machine)
     }
 
-    /// Each line is read within the patience for one line. All lines together would take more than an hour.
+    /// Each line is read within the time for one line. All lines together would take more than an hour.
     #[tokio::test]
     async fn slow_reader_does_not_keep_the_walk() {
         const REPOSITORIES: usize = 200;
@@ -285,9 +285,9 @@ mod tests {
             while slow.len() < slow.max_capacity() && !slow.is_closed() {
                 tokio::task::yield_now().await;
             }
-            // Leaves time for the next line to be made and to wait. Without it, that line costs no patience.
+            // Leaves time for the next line to be made and to wait. Without it, that line would cost none of the time for the list.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            clock.advance(PATIENCE / 2);
+            clock.advance(LINE_LIMIT / 2);
             match slow.recv().await.expect("the end is sent") {
                 Ok(UsageStep::Repository(_)) => read += 1,
                 end => ended = Some(end),
@@ -322,7 +322,7 @@ mod tests {
             () = std::future::ready(()) => {}
         }
         drop(receiver);
-        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok());
+        assert!(tokio::time::timeout(LINE_LIMIT, waiting).await.is_ok());
         drop(held);
     }
 }

@@ -205,7 +205,7 @@ impl MirrorRepository {
             if answer.is_err() {
                 mirror.note_absence(Asked::Blob(asked), &answer).await;
             }
-            if clock.since(began) >= mirror.remote.patience {
+            if clock.since(began) >= mirror.remote.client_wait {
                 let late = &mirror.cached.context.flights.late_blob_heads;
                 late.keep((mirror.name().clone(), asked), answer.clone()).await;
             }

@@ -26,7 +26,7 @@ impl MirrorRepository {
         asked: Asked,
         answer: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, RegistryError> {
-        let waited = self.remote.patience;
+        let waited = self.remote.client_wait;
         let answer = tokio::time::timeout(waited, answer).await.unwrap_or_else(|_| {
             let host = self.upstream().as_str().into();
             Err(RegistryError::upstream(&UpstreamError::Slow { host, waited }, self.upstream()))

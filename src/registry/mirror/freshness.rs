@@ -2,7 +2,7 @@
 //!
 //! An entry that is at most as old as the TTL is served without a request to the upstream. Up to twice the TTL, the entry is
 //! served at once, and the upstream is asked in the background. For an older entry, the upstream is asked once for all
-//! waiters, and each waits at most [`PATIENCE`]. If no answer comes, the old entry is served.
+//! waiters, and each waits at most [`CONFIRMED_WITHIN`]. If no answer comes, the old entry is served.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::registry::answer::{CacheStatus, Found};
 use crate::upstream::UpstreamError;
 
 /// The longest time that a request waits for the confirmation of a cached entry.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The kind of request that a question needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,16 +127,16 @@ impl MirrorRepository {
         }
     }
 
-    /// Returns the upstream's answer if it comes within [`PATIENCE`].
+    /// Returns the upstream's answer if it comes within [`CONFIRMED_WITHIN`].
     pub(super) async fn briefly<T>(&self, asked: Asked, answer: impl Future<Output = T>) -> Option<T> {
         let (question, began) = (self.question(asked.clone()), self.cached.context.machine.clock.moment());
-        let answer = tokio::time::timeout(PATIENCE, answer).await.ok();
+        let answer = tokio::time::timeout(CONFIRMED_WITHIN, answer).await.ok();
         // A question that was answered meanwhile is not silent: the link may be slow to bring the changed content.
         if answer.is_none()
             && !self.remote.has_answered_since(&question, began)
             && let Some(statement) = self.remote.silent(&question)
         {
-            let error = format!("no answer within {}", humantime::format_duration(PATIENCE));
+            let error = format!("no answer within {}", humantime::format_duration(CONFIRMED_WITHIN));
             self.warn_of_silence(asked, &statement, &error).await;
         }
         answer

@@ -1,13 +1,13 @@
 //! Mirrored repositories: copies of repositories of an upstream.
 //!
-//! In reading order: the memory of absent content (`negative_cache`), the questions without an answer (`silence`), an
+//! In reading order: the memory of absent content (`negative_cache`), the questions without an answer (`unanswered`), an
 //! upstream and whether it answers (`remote`), questions that run once for all waiters (`flights`), the parts that all
 //! mirrored repositories share (`context`), stored content, which needs no upstream (`cached`), a repository with its
 //! upstream (`repository`), the copy that may be served instead of an answer (`fallback`), the age of content
 //! (`freshness`), and then its blobs, manifests, tags and referrers.
 
 mod negative_cache;
-mod silence;
+mod unanswered;
 mod remote;
 mod flights;
 mod pull_log;

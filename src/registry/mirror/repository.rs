@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cached::CachedRepository;
 use super::negative_cache::Asked;
 use super::remote::Remote;
-use super::silence::UpstreamQuestion;
+use super::unanswered::UpstreamQuestion;
 use crate::fills::BlobSource;
 use crate::oci::{Digest, HostName, Manifest, MirroredName, Reference, Target};
 use crate::registry::answer::{CacheStatus, Found, HeldManifest};

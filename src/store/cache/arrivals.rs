@@ -13,24 +13,24 @@ use crate::sys::{Extent, ReadAt};
 /// The number of bytes that are hashed at a time, so that a hash whose caller has left ends soon.
 const HASHED_AT_ONCE: u64 = 4 << 20;
 
-/// A file, and the stretches of it that have arrived. Bytes outside them must not be read.
+/// A file, and the extents of it that have arrived. Bytes outside them must not be read.
 #[derive(Debug)]
 pub struct Arrivals {
     content: Arc<dyn ReadAt>,
     /// A std `Mutex`: held only for operations on the sets.
-    stretches: Mutex<Stretches>,
+    sets: Mutex<ExtentSets>,
 }
 
-/// The stretches of a file that have arrived, and those that are being written.
+/// The extents of a file that have arrived, and those that are being written.
 #[derive(Debug, Default)]
-struct Stretches {
+struct ExtentSets {
     arrived: Extents,
     writing: Extents,
 }
 
 impl Arrivals {
     pub(super) fn new(content: Arc<dyn ReadAt>, extents: Extents) -> Self {
-        Self { content, stretches: Mutex::new(Stretches { arrived: extents, writing: Extents::default() }) }
+        Self { content, sets: Mutex::new(ExtentSets { arrived: extents, writing: Extents::default() }) }
     }
 
     /// Returns the arrivals of a complete blob.
@@ -40,7 +40,7 @@ impl Arrivals {
         Self::new(Arc::clone(&stored.content), extents)
     }
 
-    /// Returns a stretch of the file, all of which must have arrived.
+    /// Returns an extent of the file, all of which must have arrived.
     pub fn extent(&self, offset: u64, len: u64) -> Extent {
         Extent::new(Arc::clone(&self.content), offset, len)
     }
@@ -52,50 +52,50 @@ impl Arrivals {
 
     /// Returns the number of bytes that have arrived from the beginning on without a hole.
     pub fn prefix(&self) -> u64 {
-        self.stretches().arrived.prefix()
+        self.sets().arrived.prefix()
     }
 
     /// Returns the number of bytes that have arrived.
     pub fn total(&self) -> u64 {
-        self.stretches().arrived.total()
+        self.sets().arrived.total()
     }
 
     /// Returns the end of the bytes that have arrived from `position` on without a hole.
     pub fn end_of(&self, position: u64) -> u64 {
-        self.stretches().arrived.end_of(position)
+        self.sets().arrived.end_of(position)
     }
 
     pub fn snapshot(&self) -> Extents {
-        self.stretches().arrived.clone()
+        self.sets().arrived.clone()
     }
 
-    /// Returns the number of bytes of this stretch that have not arrived and are not being written.
+    /// Returns the number of bytes of this span that have not arrived and are not being written.
     pub fn missing_in(&self, within: Span) -> u64 {
-        let stretches = self.stretches();
-        stretches.arrived.missing_in_both(&stretches.writing, within).iter().map(|span| span.len()).sum()
+        let sets = self.sets();
+        sets.arrived.missing_in_both(&sets.writing, within).iter().map(|span| span.len()).sum()
     }
 
     /// Replaces the set of the bytes that have arrived. No write may be running.
     pub(super) fn replace(&self, arrived: Extents) {
-        self.stretches().arrived = arrived;
+        self.sets().arrived = arrived;
     }
 
     /// Claims those parts of `within` that have not arrived and that no other write has claimed. So no byte is written
     /// twice at the same time, and none is replaced after it has arrived.
     pub(super) fn claim(&self, within: Span) -> Vec<WriteClaim<'_>> {
-        let mut stretches = self.stretches();
-        let free = stretches.arrived.missing_in_both(&stretches.writing, within);
-        free.iter().for_each(|span| stretches.writing.insert(*span));
+        let mut sets = self.sets();
+        let free = sets.arrived.missing_in_both(&sets.writing, within);
+        free.iter().for_each(|span| sets.writing.insert(*span));
         free.into_iter().map(|span| WriteClaim { arrivals: self, span }).collect()
     }
 
-    fn stretches(&self) -> MutexGuard<'_, Stretches> {
+    fn sets(&self) -> MutexGuard<'_, ExtentSets> {
         // Each operation of `Extents` leaves a valid set, even if its caller panics.
-        self.stretches.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A stretch that one write may write. Dropping it gives the stretch back.
+/// A span that only one write may write. If it is dropped, other writes may claim the span again.
 #[derive(Debug)]
 pub(super) struct WriteClaim<'a> {
     arrivals: &'a Arrivals,
@@ -103,15 +103,15 @@ pub(super) struct WriteClaim<'a> {
 }
 
 impl WriteClaim<'_> {
-    /// Records that all bytes of the stretch are in the file.
+    /// Records that all bytes of the span are in the file.
     pub(super) fn arrived(self) {
-        self.arrivals.stretches().arrived.insert(self.span);
+        self.arrivals.sets().arrived.insert(self.span);
     }
 }
 
 impl Drop for WriteClaim<'_> {
     fn drop(&mut self) {
-        self.arrivals.stretches().writing.remove(self.span);
+        self.arrivals.sets().writing.remove(self.span);
     }
 }
 

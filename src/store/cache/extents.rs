@@ -1,8 +1,8 @@
-//! The extents of a file: the ranges of bytes that have arrived.
+//! The extents of a file: the spans of bytes that have arrived.
 
 use crate::oci::Span;
 
-/// A set of bytes, as sorted stretches that neither touch nor overlap.
+/// A set of bytes, as sorted spans that neither touch nor overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extents {
     spans: Vec<Span>,
@@ -17,7 +17,7 @@ impl Extents {
         }
     }
 
-    /// Returns the end of the last stretch.
+    /// Returns the end of the last span.
     pub fn end(&self) -> u64 {
         self.spans.last().map_or(0, |last| last.end)
     }
@@ -34,7 +34,7 @@ impl Extents {
         self.spans.get(at).filter(|span| span.start <= position).map_or(position, |span| span.end)
     }
 
-    /// Returns the first stretch of `within` that has not arrived.
+    /// Returns the first span of `within` that has not arrived.
     pub fn first_missing(&self, within: Span) -> Option<Span> {
         let start = self.end_of(within.start);
         let next = self.spans.get(self.spans.partition_point(|span| span.start < start));
@@ -42,7 +42,7 @@ impl Extents {
         (start < end).then_some(Span { start, end })
     }
 
-    /// Returns the stretches of `within` that are neither in this set nor in `other`.
+    /// Returns the spans of `within` that are neither in this set nor in `other`.
     pub fn missing_in_both(&self, other: &Self, within: Span) -> Vec<Span> {
         let mut both = self.clone();
         other.spans.iter().for_each(|span| both.insert(*span));
@@ -54,7 +54,7 @@ impl Extents {
         missing
     }
 
-    /// Returns the number of bytes of this stretch that have not arrived.
+    /// Returns the number of bytes of this span that have not arrived.
     pub fn missing_in(&self, within: Span) -> u64 {
         let at = self.spans.partition_point(|span| span.end <= within.start);
         let touching = self.spans[at..].iter().take_while(|span| span.start < within.end);
@@ -62,13 +62,13 @@ impl Extents {
         within.len() - held
     }
 
-    /// Returns true if any bytes of this stretch have arrived.
+    /// Returns true if any bytes of this span have arrived.
     pub fn touches(&self, span: Span) -> bool {
         let at = self.spans.partition_point(|other| other.end <= span.start);
         self.spans.get(at).is_some_and(|other| other.start < span.end) && !span.is_empty()
     }
 
-    /// Adds a stretch and merges it with those that it touches or overlaps.
+    /// Adds a span and merges it with those that it touches or overlaps.
     pub fn insert(&mut self, span: Span) {
         if span.is_empty() {
             return;
@@ -81,7 +81,7 @@ impl Extents {
         self.spans.splice(from..to, [merged]);
     }
 
-    /// Formats the stretches for the journal beside a partial file: one `START END` a line, in decimal.
+    /// Formats the spans for the journal beside a partial file: one `START END` a line, in decimal.
     pub fn to_journal(&self) -> String {
         self.spans.iter().map(|span| format!("{} {}\n", span.start, span.end)).collect()
     }
@@ -108,7 +108,7 @@ impl Extents {
         }
     }
 
-    /// Removes a stretch.
+    /// Removes a span.
     pub fn remove(&mut self, gone: Span) {
         if gone.is_empty() {
             return;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_an_empty_stretch_changes_nothing() {
+    fn removing_an_empty_span_changes_nothing() {
         let mut extents = Extents::from_journal("0 10\n");
         extents.remove(Span { start: 5, end: 5 });
         assert_eq!((extents.to_journal().as_str(), extents.prefix()), ("0 10\n", 10));

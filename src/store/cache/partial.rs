@@ -1,4 +1,4 @@
-//! A blob that is arriving: a sparse file, and the journal of the stretches that have arrived.
+//! A blob that is arriving: a sparse file, and the journal of the extents that have arrived.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -51,7 +51,7 @@ enum Shared {
     Own,
 }
 
-/// A stretch that a write has written.
+/// A span that a write has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrittenSpan {
     pub span: Span,
@@ -69,7 +69,7 @@ pub struct StoredPartial {
 }
 
 impl Partial {
-    /// Opens the partial file in `directory` with the stretches that its journal knows.
+    /// Opens the partial file in `directory` with the extents that its journal knows.
     pub(super) async fn open(directory: PathBuf, memory: RecentMemory) -> Result<Self, StoreError> {
         let within = directory.clone();
         change_on_disk("open partial", &directory, move || {
@@ -194,7 +194,7 @@ impl Partial {
         self.operations.beside("write journal", &self.directory, write).await
     }
 
-    /// Keeps only these stretches, because the others may be wrong. The journal is removed first, so that it never
+    /// Keeps only these extents, because the others may be wrong. The journal is removed first, so that it never
     /// claims more than the file holds.
     pub async fn keep_only(&self, kept: Extents) -> Result<(), StoreError> {
         let forget = self.forget_all_but(kept);
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stretch_belongs_to_one_write_until_that_has_ended() {
+    async fn span_belongs_to_one_write_until_that_has_ended() {
         let directory = tempfile::tempdir().unwrap();
         let partial = open(directory.path()).await;
         let claims = partial.arrivals().claim(Span { start: 10, end: 20 });

@@ -81,12 +81,12 @@ impl HostedStore {
     }
 
     /// Takes an upload as [`Self::upload`] does. While another request holds it, waits until that one ends; `Busy` if that one
-    /// receives bytes, or does not end within `patience`.
+    /// receives bytes, or does not end within `limit`.
     pub async fn upload_after(
         &self,
         repository: &RepositoryName,
         id: &UploadId,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Upload, StoreError> {
         let (begun, mut seen) = (self.clock.moment(), None);
         loop {
@@ -98,7 +98,7 @@ impl HostedStore {
                 taken => return taken,
             }
             let size = self.upload_size(repository, id).await?;
-            if seen.is_some_and(|seen| seen != size) || self.clock.since(begun) >= patience {
+            if seen.is_some_and(|seen| seen != size) || self.clock.since(begun) >= limit {
                 return Err(StoreError::Busy);
             }
             seen = Some(size);

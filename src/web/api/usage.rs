@@ -136,7 +136,7 @@ pub struct UsageEntry {
 /// {"unlinked": {"hosted": {"blobs": 2, "bytes": 1048576}, "cache": {"blobs": 0, "bytes": 0}}}
 /// ```
 ///
-/// The private store and the cache count separately: content that is in both counts in both.
+/// Hosted content and the cache count separately: content that is in both counts in both.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct UnlinkedUsage {
     pub hosted: BlobUsage,

@@ -19,7 +19,7 @@ use table::Row;
 use world::{Prepared, World};
 
 /// A request without an answer after this time hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// The longest error in bytes.
 const MOST: usize = 4096;
 const PROBE: &[u8] = b"GET /v2/ HTTP/1.1\r\nHost: r\r\n\r\n";
@@ -204,8 +204,8 @@ fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {
 
 fn send(world: &World, bytes: &[u8]) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(world.registry.addr()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
+    stream.set_write_timeout(Some(WAIT_LIMIT)).unwrap();
     // A server that refuses may close before it has read everything, so the answer counts.
     let _ = stream.write_all(bytes);
     BufReader::new(stream)
@@ -222,7 +222,7 @@ fn incomplete_head_is_refused_with_a_message() {
     let registry = Registry::start();
     let begin = |sent: &[u8]| {
         let mut stream = registry.client().connect();
-        stream.set_read_timeout(Some(Duration::from_secs(30) + PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30) + WAIT_LIMIT)).unwrap();
         stream.write_all(sent).unwrap();
         BufReader::new(stream)
     };

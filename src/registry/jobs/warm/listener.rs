@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::event::{WarmEvent, WarmStep};
 
 /// A receiver that takes no event for this long is considered gone.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The receiver of a job's events, if there is one.
 pub struct WarmListener {
@@ -37,7 +37,7 @@ impl WarmListener {
     pub async fn tell(&self, image: &Arc<str>, step: WarmStep) {
         let Some(sender) = self.sender.as_ref().filter(|_| !self.has_left()) else { return };
         let event = WarmEvent { image: Arc::clone(image), step };
-        if sender.send_timeout(event, PATIENCE).await.is_err() {
+        if sender.send_timeout(event, TAKEN_WITHIN).await.is_err() {
             self.is_gone.store(true, Ordering::Relaxed);
         }
     }

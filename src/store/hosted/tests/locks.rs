@@ -1,10 +1,17 @@
-//! Locks between processes. Two stores on one directory share nothing but the files, as two processes do.
+//! Locks over every driver, and locks between processes: two stores on one directory share nothing but the files, as two
+//! processes do.
 
 use std::time::Duration;
 
+use super::fixture::{Fixture, name, over_both_drivers};
 use crate::oci::RepositoryName;
 use crate::store::{Share, Store};
 use crate::sys::Clock;
+
+over_both_drivers! {
+    exclusive_lock_waits_for_shared_ones
+    lock_of_all_repositories_excludes_each
+}
 
 fn is_free(store: &Store, share: Share) -> impl Future<Output = bool> {
     let (hosted, name) = (store.hosted.clone(), "team/app".parse::<RepositoryName>().unwrap());
@@ -42,4 +49,26 @@ async fn shared_locks_do_not_starve_an_exclusive_one() {
     };
     tokio::join!(alone, others);
     assert!(is_free(&stores[2], Share::Shared).await);
+}
+
+async fn exclusive_lock_waits_for_shared_ones(fixture: Fixture) {
+    let app = name("team/app");
+    let shared = [fixture.store.lock(&app, Share::Shared).await, fixture.store.lock(&app, Share::Shared).await];
+    let alone = fixture.store.lock(&app, Share::Alone);
+    let mut alone = std::pin::pin!(alone);
+    let soon = Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, &mut alone).await.is_err());
+    drop(shared);
+    let _alone = alone.await.unwrap();
+    assert!(tokio::time::timeout(soon, fixture.store.lock(&app, Share::Shared)).await.is_err());
+}
+
+async fn lock_of_all_repositories_excludes_each(fixture: Fixture) {
+    let all = fixture.store.lock_all().await.unwrap();
+    let soon = Duration::from_millis(20);
+    for text in ["a", "b", "team/app"] {
+        assert!(tokio::time::timeout(soon, fixture.store.lock(&name(text), Share::Shared)).await.is_err(), "{text}");
+    }
+    drop(all);
+    assert!(fixture.store.lock(&name("a"), Share::Alone).await.is_ok());
 }

@@ -1,8 +1,11 @@
-//! Tests of hosted content. Each test in `behaviour` and in `records` runs over the disk driver and over a driver in memory.
+//! Tests of hosted content. The tests that `over_both_drivers` lists run over the disk driver and over a driver in memory.
 
-mod behaviour;
-mod faulty;
-mod locks;
 mod memory;
+mod faulty;
+mod fixture;
+mod blobs;
+mod uploads;
+mod manifests;
+mod locks;
 mod records;
 mod removal;

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 
-use super::behaviour::{Fixture, name, over_both_drivers, tag};
 use super::faulty::FaultyDriver;
+use super::fixture::{Fixture, name, over_both_drivers, tag};
 use crate::oci::{Digest, RepositoryName};
 use crate::store::driver::Durability;
 use crate::store::{HostedStore, Share, layout};

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::behaviour::{Fixture, name, sha256, tag};
 use super::faulty::FaultyDriver;
+use super::fixture::{Fixture, name, sha256, tag};
 use crate::oci::{Algorithm, Digest};
 use crate::store::driver::Durability;
 use crate::store::{RepositoryLock, Share, layout};
@@ -33,7 +33,7 @@ fn counting(fixture: Fixture) -> (Fixture, Arc<Mutex<Steps>>) {
         let mut steps = counted.lock().unwrap();
         match verb {
             // The other file of a lock is held for a moment only.
-            "lock" | "unlock" if key.as_str().ends_with(".door") => {}
+            "lock" | "unlock" if key.as_str().ends_with(".waiting") => {}
             "lock" => steps.locked = true,
             "unlock" => {
                 steps.locked = false;

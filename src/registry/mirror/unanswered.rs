@@ -16,7 +16,7 @@ use crate::sys::{Clock, Moment};
 use crate::upstream::{FailureCause, UpstreamError};
 
 /// The time for which no request waits for an answer after none came.
-const RETRY_AFTER_SILENCE: Duration = Duration::from_secs(30);
+const RETRY_AFTER_NO_ANSWER: Duration = Duration::from_secs(30);
 /// A question is forgotten after this time.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 /// The most questions that are remembered.
@@ -30,7 +30,7 @@ pub struct UpstreamQuestion {
 }
 
 /// The questions that one upstream answered lately, and those that it did not.
-pub struct Silences {
+pub struct UnansweredQuestions {
     clock: Clock,
     /// A std `Mutex`, because it is held for map operations only.
     state: Mutex<State>,
@@ -40,16 +40,16 @@ pub struct Silences {
 struct State {
     /// The time of the last answer to each question.
     answers: HashMap<UpstreamQuestion, Moment>,
-    silent: HashMap<UpstreamQuestion, Silence>,
+    silent: HashMap<UpstreamQuestion, Unanswered>,
     /// The warnings of an upstream that is a mirror and answered with an old copy.
     warnings: HashMap<UpstreamQuestion, String>,
     /// Set while the upstream as a whole does not answer.
-    whole: Option<Silence>,
+    whole: Option<Unanswered>,
 }
 
 /// A period without an answer.
 #[derive(Clone, Copy)]
-struct Silence {
+struct Unanswered {
     since: SystemTime,
     noticed: Moment,
     /// The cause of the last failure.
@@ -71,7 +71,7 @@ enum Evidence {
     None,
 }
 
-impl Silences {
+impl UnansweredQuestions {
     pub fn new(clock: Clock) -> Self {
         Self { clock, state: Mutex::default() }
     }
@@ -137,8 +137,8 @@ impl Silences {
     /// Returns true while it is too early to wait for an answer to this question again.
     pub fn is_avoided(&self, question: &UpstreamQuestion) -> bool {
         let state = self.state();
-        let silences = [state.silent.get(question), state.whole.as_ref()];
-        silences.into_iter().flatten().any(|silence| self.clock.since(silence.noticed) < RETRY_AFTER_SILENCE)
+        let unanswered = [state.silent.get(question), state.whole.as_ref()];
+        unanswered.into_iter().flatten().any(|silence| self.clock.since(silence.noticed) < RETRY_AFTER_NO_ANSWER)
     }
 
     /// Returns the time since when this question has not been answered, and the cause.
@@ -161,20 +161,20 @@ impl Silences {
         }
         let since = known.map_or_else(|| self.clock.now(), |known| known.since);
         let is_alone = known.is_some_and(|known| known.is_alone);
-        state.silent.insert(question.clone(), Silence { since, noticed: now, cause, is_alone });
+        state.silent.insert(question.clone(), Unanswered { since, noticed: now, cause, is_alone });
         // Repeated requests for the same question do not prolong the silence of the upstream.
         let is_new = known.is_none();
         if is_new && (evidence == Evidence::Unreachable || (evidence == Evidence::Possible && self.are_several(&state)))
         {
             let since = state.whole.map_or(since, |whole| whole.since);
-            state.whole = Some(Silence { since, noticed: now, cause, is_alone: false });
+            state.whole = Some(Unanswered { since, noticed: now, cause, is_alone: false });
         }
         !was_silent && !is_alone && evidence != Evidence::None
     }
 
     /// Returns true if questions about several repositories got no answer lately, and no question got one meanwhile.
     fn are_several(&self, state: &State) -> bool {
-        let is_recent = |silence: &Silence| self.clock.since(silence.noticed) < 2 * RETRY_AFTER_SILENCE;
+        let is_recent = |silence: &Unanswered| self.clock.since(silence.noticed) < 2 * RETRY_AFTER_NO_ANSWER;
         let suspects = state.silent.iter().filter(|(_, silence)| !silence.is_alone && is_recent(silence));
         suspects.map(|(question, _)| &question.repository).collect::<HashSet<_>>().len() > 1
     }
@@ -182,7 +182,7 @@ impl Silences {
     /// Forgets old questions if there are too many, and all if most of them are recent.
     fn make_room(&self, state: &mut State) {
         if state.answers.len() >= MOST {
-            state.answers.retain(|_, answer| self.clock.since(*answer) < RETRY_AFTER_SILENCE);
+            state.answers.retain(|_, answer| self.clock.since(*answer) < RETRY_AFTER_NO_ANSWER);
         }
         if state.answers.len() >= MOST {
             state.answers.clear();
@@ -237,14 +237,14 @@ mod tests {
     #[test]
     fn one_silent_question_concerns_no_other() {
         let (clock, other) = (Clock::system(), question("b", "1"));
-        let silences = Silences::new(clock.clone());
+        let unanswered = UnansweredQuestions::new(clock.clone());
         // Two tags of one repository, again and again.
         for minute in 0..10 {
             for tag in ["1", "2"] {
-                silences.silent(&question("a", tag));
-                assert!(silences.is_avoided(&question("a", tag)), "{minute}");
+                unanswered.silent(&question("a", tag));
+                assert!(unanswered.is_avoided(&question("a", tag)), "{minute}");
             }
-            assert!(!silences.is_avoided(&other) && !silences.is_avoided(&question("a", "3")), "{minute}");
+            assert!(!unanswered.is_avoided(&other) && !unanswered.is_avoided(&question("a", "3")), "{minute}");
             clock.advance(Duration::from_secs(60));
         }
     }
@@ -252,35 +252,35 @@ mod tests {
     #[test]
     fn silence_of_several_repositories_is_that_of_the_upstream_until_an_answer() {
         let (clock, other) = (Clock::system(), question("c", "1"));
-        let silences = Silences::new(clock.clone());
-        assert!(silences.silent(&question("a", "1")) && !silences.is_avoided(&other));
-        assert!(!silences.silent(&question("b", "1")) && silences.is_avoided(&other));
-        assert!(silences.since().is_some() && silences.question_since(&other).is_some());
+        let unanswered = UnansweredQuestions::new(clock.clone());
+        assert!(unanswered.silent(&question("a", "1")) && !unanswered.is_avoided(&other));
+        assert!(!unanswered.silent(&question("b", "1")) && unanswered.is_avoided(&other));
+        assert!(unanswered.since().is_some() && unanswered.question_since(&other).is_some());
         // Repeated questions do not prolong it.
         for _ in 0..3 {
             clock.advance(Duration::from_secs(11));
-            silences.silent(&question("a", "1"));
-            silences.failed(&question("b", "1"), &unreachable());
+            unanswered.silent(&question("a", "1"));
+            unanswered.failed(&question("b", "1"), &unreachable());
         }
-        assert!(!silences.is_avoided(&other));
-        assert!(silences.answered(&other) && silences.since().is_none());
-        assert!(silences.is_avoided(&question("a", "1")), "it still has no answer");
-        silences.silent(&question("a", "1"));
-        silences.silent(&question("b", "1"));
-        assert!(!silences.is_avoided(&question("d", "1")), "both fail for reasons of their own");
-        assert!(!silences.answered(&question("a", "1")) && !silences.is_avoided(&question("a", "1")));
+        assert!(!unanswered.is_avoided(&other));
+        assert!(unanswered.answered(&other) && unanswered.since().is_none());
+        assert!(unanswered.is_avoided(&question("a", "1")), "it still has no answer");
+        unanswered.silent(&question("a", "1"));
+        unanswered.silent(&question("b", "1"));
+        assert!(!unanswered.is_avoided(&question("d", "1")), "both fail for reasons of their own");
+        assert!(!unanswered.answered(&question("a", "1")) && !unanswered.is_avoided(&question("a", "1")));
     }
 
     #[test]
     fn unreachable_upstream_is_avoided_for_all_questions() {
-        let silences = Silences::new(Clock::system());
-        assert!(silences.failed(&question("a", "1"), &unreachable()));
-        assert!(silences.is_avoided(&question("b", "1")));
+        let unanswered = UnansweredQuestions::new(Clock::system());
+        assert!(unanswered.failed(&question("a", "1"), &unreachable()));
+        assert!(unanswered.is_avoided(&question("b", "1")));
         let wrong = UpstreamError::TooLarge;
-        let silences = Silences::new(Clock::system());
+        let unanswered = UnansweredQuestions::new(Clock::system());
         for repository in ["a", "b", "c"] {
-            assert!(!silences.failed(&question(repository, "1"), &wrong), "a bad answer is an answer");
+            assert!(!unanswered.failed(&question(repository, "1"), &wrong), "a bad answer is an answer");
         }
-        assert!(!silences.is_avoided(&question("d", "1")) && silences.is_avoided(&question("a", "1")));
+        assert!(!unanswered.is_avoided(&question("d", "1")) && unanswered.is_avoided(&question("a", "1")));
     }
 }
