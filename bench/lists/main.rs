@@ -13,7 +13,7 @@
 )]
 
 mod distribution;
-mod leaf;
+mod reading;
 mod report;
 mod store;
 #[allow(dead_code, reason = "shared with the tests, which use the rest")]
@@ -23,7 +23,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use distribution::Distribution;
-use leaf::{Leafed, List, Memory};
+use reading::{List, ListReading, Memory};
 use report::{Index, Row};
 use store::Sizes;
 use support::registry::Registry;
@@ -47,18 +47,18 @@ fn main() {
         println!("the store is written after {:.0} s", begun.elapsed().as_secs_f64());
         place.usual()
     });
-    let mut rows = vec![leafed("Entrepot, before its index is built", &registry, &List::catalog(PAGE))];
+    let mut rows = vec![read("Entrepot, before its index is built", &registry, &List::catalog(PAGE))];
     let index = Index::new(&indexed(&registry), Memory::of(registry.pid()), empty);
     for list in lists(&sizes) {
-        rows.push(leafed("Entrepot", &registry, &list));
+        rows.push(read("Entrepot", &registry, &list));
     }
     match Distribution::find() {
         Some(program) => {
             let distribution = Distribution::start(&program, &registry.data());
             let pid = distribution.pid();
             for list in [List::tags(PAGE), List::catalog(PAGE)] {
-                let leafed = Leafed::through(distribution.addr(), pid, &list, WAIT_LIMIT);
-                rows.push(Row::new("registry:2", &list, leafed));
+                let read = ListReading::of(distribution.addr(), pid, &list, WAIT_LIMIT);
+                rows.push(Row::new("registry:2", &list, read));
             }
         }
         None => println!("docker-registry is not installed: nothing to compare with"),
@@ -83,8 +83,8 @@ fn lists(sizes: &Sizes) -> [List; 5] {
     ]
 }
 
-fn leafed(name: &'static str, registry: &Registry, list: &List) -> Row {
-    Row::new(name, list, Leafed::through(registry.addr(), registry.pid(), list, WAIT_LIMIT))
+fn read(name: &'static str, registry: &Registry, list: &List) -> Row {
+    Row::new(name, list, ListReading::of(registry.addr(), registry.pid(), list, WAIT_LIMIT))
 }
 
 /// Returns the server's figures about its index, once it has one.

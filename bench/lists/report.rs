@@ -1,13 +1,13 @@
 //! The report in docs/measured/LISTS.md.
 
-use crate::leaf::{Leafed, List, Memory};
+use crate::reading::{List, ListReading, Memory};
 use crate::store::Sizes;
 
 /// One list from one server.
 pub struct Row {
     who: &'static str,
     list: String,
-    leafed: Leafed,
+    read: ListReading,
 }
 
 /// The cost of the index.
@@ -21,13 +21,13 @@ pub struct Index {
 }
 
 impl Row {
-    pub fn new(who: &'static str, list: &List, leafed: Leafed) -> Self {
-        Self { who, list: list.title.clone(), leafed }
+    pub fn new(who: &'static str, list: &List, read: ListReading) -> Self {
+        Self { who, list: list.title.clone(), read }
     }
 
     /// Returns a row of the table.
     pub fn line(&self) -> String {
-        let Leafed { entries, requests, took, slowest, longest, before, after, is_whole } = &self.leafed;
+        let ListReading { entries, requests, took, slowest, longest, before, after, is_whole } = &self.read;
         let whole = if *is_whole { "" } else { ", then stopped" };
         let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
         format!(
@@ -45,7 +45,7 @@ impl Row {
 
     /// Returns the number of entries per second.
     fn rate(&self) -> f64 {
-        self.leafed.entries as f64 / self.leafed.took.as_secs_f64()
+        self.read.entries as f64 / self.read.took.as_secs_f64()
     }
 }
 

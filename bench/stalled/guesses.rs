@@ -9,7 +9,7 @@ use crate::support::registry::Registry;
 /// The number of wrong logins, and of the connections that send them, one after another.
 const GUESSES: usize = 300;
 const CONNECTIONS: usize = 10;
-/// The number of right logins that are measured before, and at most meanwhile.
+/// The number of right logins that are measured before the guesses, and the most that are measured during them.
 const LOGINS: usize = 20;
 
 /// The outcome of the guesses, and the times of the right logins.

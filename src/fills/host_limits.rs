@@ -23,8 +23,8 @@ const SMALL_PER_HOST: usize = 8;
 /// Connections that pass blobs through last as long as their clients read. They have at most this part of the places.
 const PASSING_PART: usize = 2;
 
-/// Including connections that lend their places, this many times `perhost` may be open in addition to the places: for one
-/// repository, and in all.
+/// Some connections lend their places, so more connections than places may be open. There are this many times `perhost` more
+/// at most, for one repository and in all.
 const LENT_BY_REPOSITORY: usize = 1;
 const LENT_IN_ALL: usize = 3;
 

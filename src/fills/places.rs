@@ -22,7 +22,7 @@ const LENT_AFTER: Duration = Duration::from_secs(5);
 /// … for this many bytes.
 const PROGRESS: u64 = 4 << 10;
 
-/// A fill that waits makes sure this often that connections that have become idle lend their places.
+/// While fills wait, connections that have come to bring nothing are looked for this often, so that they lend their places.
 const JUDGED_EVERY: Duration = Duration::from_millis(500);
 
 /// The numbers of connections that may be open.

@@ -238,8 +238,8 @@ impl Client {
     }
 
     /// Sends one hop. A reused connection may have died unnoticed. So a request that breaks before its response is sent
-    /// again over a new connection. So is one on a reused connection that stays silent, and then the first response
-    /// counts.
+    /// again over a new connection. A request on a reused connection that stays silent is sent over a new one too, and the
+    /// first response counts.
     async fn hop(&self, hop: Sending<'_>) -> Result<Delivered, SendError> {
         let pool = self.pools.current().await;
         let (dial, http) = (Arc::new(Dial::default()), pool.http.clone());

@@ -64,7 +64,7 @@ pub async fn open(
     let fills = Fills::new(store.cache.clone(), shared);
     let hosted = hosted::HostedContext {
         store: store.hosted.clone(),
-        leavings: hosted::Leavings::new(store.clone(), machine.clock.clone()),
+        unused_files: hosted::UnusedFiles::new(store.clone(), machine.clock.clone()),
         ledger: Arc::clone(&ledger),
         tasks: machine.tasks.clone(),
         sparse: config.validation.sparse,

@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 
 use super::activity::Activity;
 use super::http1::{bare_error, to_text};
-use crate::web::Greeting;
+use crate::web::ClientProtocol;
 
 /// The limits for reading further input after the answer. Input is read so that the client sees the answer instead of a reset connection.
 const LINGER_BYTES: usize = 4 << 20;
@@ -32,7 +32,7 @@ pub(super) struct Explaining<S, F> {
     stream: S,
     activity: Arc<Activity>,
     answer: F,
-    greeting: Greeting,
+    protocol: ClientProtocol,
     /// The time that a head may take from its first bytes to its end.
     head_timeout: Duration,
     head: Head,
@@ -87,11 +87,11 @@ enum Reply {
 impl<S, F> Explaining<S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(StatusCode, Greeting) -> Response<Bytes> + Unpin,
+    F: Fn(StatusCode, ClientProtocol) -> Response<Bytes> + Unpin,
 {
     pub(super) fn new(stream: S, activity: Arc<Activity>, head_timeout: Duration, answer: F) -> Self {
-        let (greeting, head, reply) = (Greeting::Nothing, Head::None, Reply::None);
-        Self { stream, activity, answer, greeting, head_timeout, head, reply }
+        let (protocol, head, reply) = (ClientProtocol::Nothing, Head::None, Reply::None);
+        Self { stream, activity, answer, protocol, head_timeout, head, reply }
     }
 
     /// Writes our answer, if `output` is hyper's own answer to an unreadable request.
@@ -104,7 +104,7 @@ where
                 Head::Begun { length: Length::Impossible, .. } => StatusCode::BAD_REQUEST,
                 _ => status,
             };
-            let text = to_text((self.answer)(status, self.greeting));
+            let text = to_text((self.answer)(status, self.protocol));
             self.reply = Reply::Writing { text, instead: output.len() };
         }
         self.poll_write_reply(cx)
@@ -126,8 +126,8 @@ where
 
     /// Records input.
     fn record_input(&mut self, bytes: &[u8]) {
-        if self.greeting == Greeting::Nothing {
-            self.greeting = Greeting::of(bytes);
+        if self.protocol == ClientProtocol::Nothing {
+            self.protocol = ClientProtocol::of(bytes);
         }
         let after = self.activity.requests();
         if let Head::Begun { after: known, length, .. } = &mut self.head
@@ -137,7 +137,7 @@ where
                 *length = Length::of(bytes);
             }
         } else if bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
-            && self.greeting != Greeting::Http2
+            && self.protocol != ClientProtocol::Http2
             && self.activity.expects_head()
         {
             self.activity.begin_head();
@@ -157,7 +157,7 @@ where
             return Poll::Pending;
         }
         ready!(until.as_mut().poll(cx));
-        let text = to_text((self.answer)(StatusCode::REQUEST_TIMEOUT, self.greeting));
+        let text = to_text((self.answer)(StatusCode::REQUEST_TIMEOUT, self.protocol));
         self.reply = Reply::Writing { text, instead: 0 };
         self.head = Head::TimedOut;
         Poll::Ready(())
@@ -185,7 +185,7 @@ where
 impl<S, F> AsyncRead for Explaining<S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(StatusCode, Greeting) -> Response<Bytes> + Unpin,
+    F: Fn(StatusCode, ClientProtocol) -> Response<Bytes> + Unpin,
 {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let filled = buf.filled().len();
@@ -205,7 +205,7 @@ where
 impl<S, F> AsyncWrite for Explaining<S, F>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(StatusCode, Greeting) -> Response<Bytes> + Unpin,
+    F: Fn(StatusCode, ClientProtocol) -> Response<Bytes> + Unpin,
 {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match ready!(self.poll_replace(cx, buf)) {

@@ -182,8 +182,8 @@ where
     });
     let app = Arc::clone(&connections.app);
     let stream = Measured::new(stream, Arc::clone(&progress));
-    let stream = Explaining::new(stream, Arc::clone(&activity), HEAD_TIMEOUT, move |status, greeting| {
-        web::bad_request(&app, status, greeting, peer)
+    let stream = Explaining::new(stream, Arc::clone(&activity), HEAD_TIMEOUT, move |status, protocol| {
+        web::bad_request(&app, status, protocol, peer)
     });
     let connection = pin!(connections.http.serve_connection(TokioIo::new(stream), service));
     watch_over(&connections, connection, peer, &activity, &progress).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::client::Upstream;
 use super::endpoint::{Endpoint, EndpointId, Meter, Namespace, has_prefix};
 use super::error::BuildError;
-use super::login::{Account, Files, Guests, Keyring, LoginPlaces, LoginSource, RegistryLogin, Tokens};
+use super::login::{Account, Files, Keyring, LoginPlaces, LoginSource, RegistryLogin, TargetTokens, Tokens};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::outbound::{Client, Limits, LinkShare, Options, Url};
@@ -61,7 +61,7 @@ impl Upstream {
             endpoints,
             client,
             tokens,
-            guests: Guests::default(),
+            target_tokens: TargetTokens::default(),
             meter,
             clock,
             warned_of_withheld_password,

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::cause::FailureCause;
 use super::endpoint::{Endpoint, EndpointId, Meter};
-use super::login::{Account, Guests, Tokens};
+use super::login::{Account, TargetTokens, Tokens};
 use crate::oci::HostName;
 use crate::outbound::Client;
 use crate::sys::Clock;
@@ -24,7 +24,7 @@ pub struct Upstream {
     pub(super) client: Client,
     pub(super) tokens: Tokens,
     /// The tokens that targets of redirects ask for.
-    pub(super) guests: Guests,
+    pub(super) target_tokens: TargetTokens,
     pub(super) meter: Arc<Meter>,
     pub(super) clock: Clock,
     /// The log already says that the password is withheld from the token server.

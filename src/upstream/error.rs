@@ -122,7 +122,7 @@ impl LimitedBy {
     }
 }
 
-/// Evaluates to the server that failed, where the error names one: as `&`, or as `&mut`.
+/// Evaluates to the server that failed, where the error names one. The result is borrowed as the error is: shared, or mutable.
 macro_rules! server_of {
     ($error:expr) => {
         match $error {

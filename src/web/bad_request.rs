@@ -15,7 +15,7 @@ use crate::sys::random_id;
 
 /// The protocol that a connection began with, as its first bytes suggest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Greeting {
+pub enum ClientProtocol {
     Nothing,
     /// A record of a TLS handshake.
     Tls,
@@ -24,7 +24,7 @@ pub enum Greeting {
     Other,
 }
 
-impl Greeting {
+impl ClientProtocol {
     /// Guesses the protocol from the first bytes of a connection.
     pub fn of(first: &[u8]) -> Self {
         match first.first() {
@@ -38,12 +38,12 @@ impl Greeting {
 }
 
 /// Answers input that is not a readable request, with the status that HTTP has for it. The caller closes the connection after it.
-pub fn bad_request(app: &App, status: StatusCode, greeting: Greeting, peer: SocketAddr) -> Response<Bytes> {
+pub fn bad_request(app: &App, status: StatusCode, protocol: ClientProtocol, peer: SocketAddr) -> Response<Bytes> {
     let id = random_id();
     let failure = Failure::bad_request(status);
     let logged = failure.logged();
     app.metrics.http_requests.with_label_values(&["unknown", "unknown", status.as_str()]).inc();
-    if greeting == Greeting::Tls {
+    if protocol == ClientProtocol::Tls {
         // The client was told to use TLS, or is a scanner. No request is at fault, so this is no line of the access log.
         tracing::debug!(http.request.remoteaddr = %peer, "a client used TLS on a port that serves plain HTTP; write http:// at the client");
     } else if app.access_log == AccessLog::All {

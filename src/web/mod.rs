@@ -30,7 +30,7 @@ pub use api::{
     UsageLine, UsageTotals, WarmLine, WarmOrder,
 };
 pub use app::{AccessLog, App, AppError, Listener, Parts, RequestRoom};
-pub use bad_request::{Greeting, bad_request, overloaded};
+pub use bad_request::{ClientProtocol, bad_request, overloaded};
 pub use error::{ErrorAnswer, ErrorEntry};
 pub use handle::handle;
 pub use request::Repeated;

@@ -270,7 +270,7 @@ fn identity(identity: &mut Option<Identity>, keys: &mut Keys<'_, '_>) {
 fn warn(upstream: &Upstream, keys: &mut Keys<'_, '_>) {
     let show = show_duration;
     if let Some((cursor, reading)) = keys.cursor() {
-        nickname(cursor, upstream.name.as_str(), reading);
+        warn_of_short_name(cursor, upstream.name.as_str(), reading);
         if HUB_ADDRESSES.contains(&upstream.name.as_str()) {
             cursor.warn(reading, "is an address of Docker Hub, whose images are named docker.io/…; write `docker.io:`");
         }
@@ -301,7 +301,7 @@ fn warn(upstream: &Upstream, keys: &mut Keys<'_, '_>) {
 }
 
 /// Warns of a name that cannot be a host's, unless `endpoints` say where the upstream is.
-fn nickname(cursor: &Cursor<'_>, name: &str, reading: &mut ReadContext<'_>) {
+fn warn_of_short_name(cursor: &Cursor<'_>, name: &str, reading: &mut ReadContext<'_>) {
     if name.contains(['.', ':']) || name == "localhost" || cursor.get("endpoints").is_written() {
         return;
     }

@@ -12,7 +12,7 @@ mod slow;
 mod connection;
 mod stream;
 mod pass;
-mod attendance;
+mod waits;
 mod passes;
 mod reader;
 

@@ -34,7 +34,7 @@ pub(super) struct Pass {
 }
 
 /// A reader's place at a stream. Dropping it leaves the stream.
-pub(super) struct Seat {
+pub(super) struct JoinedPass {
     pass: Arc<Pass>,
     number: u64,
     changed: watch::Receiver<()>,
@@ -42,7 +42,13 @@ pub(super) struct Seat {
 
 impl Pass {
     /// Starts a stream from a source, for a first reader.
-    pub(super) fn start(shared: &Shared, digest: Digest, source: BlobSource, range: PassRange, want: &Want) -> Seat {
+    pub(super) fn start(
+        shared: &Shared,
+        digest: Digest,
+        source: BlobSource,
+        range: PassRange,
+        want: &Want,
+    ) -> JoinedPass {
         let (from, to, window) = match range {
             PassRange::Verified(prefix) => (prefix.end(), None, Window::verified(prefix)),
             PassRange::Range(span) => (span.start, Some(span.end), Window::unverified(span.start)),
@@ -69,19 +75,19 @@ impl Pass {
     /// Returns true if nothing is left to read here.
     pub(super) fn is_gone(&self) -> bool {
         let window = self.window();
-        window.has_ended() && window.is_deserted()
+        window.has_ended() && window.has_no_reader()
     }
 
     /// Adds a reader if it can begin here.
-    pub(super) fn join(self: &Arc<Self>, want: &Want) -> Option<Seat> {
+    pub(super) fn join(self: &Arc<Self>, want: &Want) -> Option<JoinedPass> {
         let admits = self.window().admits(want);
         admits.then(|| self.sit(want))
     }
 
-    fn sit(self: &Arc<Self>, want: &Want) -> Seat {
+    fn sit(self: &Arc<Self>, want: &Want) -> JoinedPass {
         let number = self.window().join(want.position);
         self.moved.send_replace(());
-        Seat { pass: Arc::clone(self), number, changed: self.changed.subscribe() }
+        JoinedPass { pass: Arc::clone(self), number, changed: self.changed.subscribe() }
     }
 
     /// Asks the upstream, and fills the window until the stream ends. A request for which the readers did not wait goes on:
@@ -95,7 +101,7 @@ impl Pass {
                 self.waits.send_replace(false);
                 tokio::select! {
                     end = self.fill_window(shared, source, &mut stream) => end,
-                    () = self.deserted() => WindowEnd::Over,
+                    () = self.readers_have_left() => WindowEnd::Over,
                 }
             }
             Err(error) => {
@@ -106,7 +112,7 @@ impl Pass {
         // The connection is free before the last readers have finished.
         drop(stream);
         self.finish(outcome);
-        self.linger().await;
+        self.wait_for_last_readers().await;
         drop(memory);
     }
 
@@ -180,7 +186,7 @@ impl Pass {
     }
 }
 
-impl Seat {
+impl JoinedPass {
     /// Returns the repository whose source sends the stream.
     pub(super) fn source(&self) -> &MirroredName {
         self.pass.source()
@@ -219,7 +225,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for JoinedPass {
     fn drop(&mut self) {
         self.pass.window().leave(self.number);
         self.pass.moved.send_replace(());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::pass::{Pass, Seat};
+use super::pass::{JoinedPass, Pass};
 use super::prefix::Prefix;
 use super::reach::{PassRange, Reach};
 use super::window::Want;
@@ -41,7 +41,7 @@ impl Passes {
     }
 
     /// Joins a stream that brings these bytes, or starts one from the reader's own source.
-    pub(super) fn join(&self, source: &BlobSource, joinable: Joinable, want: &Want) -> Seat {
+    pub(super) fn join(&self, source: &BlobSource, joinable: Joinable, want: &Want) -> JoinedPass {
         let mut list = self.list();
         list.retain(|pass| !pass.is_gone());
         let may_join = |pass: &&Arc<Pass>| joinable == Joinable::All || *pass.source() == source.name;

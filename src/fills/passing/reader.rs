@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::pass::Seat;
+use super::pass::JoinedPass;
 use super::passes::{Joinable, Passes};
 use super::prefix::Prefix;
 use super::reach::Reach;
@@ -23,7 +23,7 @@ pub struct PassReader {
     joinable: Joinable,
     /// The size that the client was told.
     size: Option<u64>,
-    seat: Option<Seat>,
+    seat: Option<JoinedPass>,
     /// The hash of everything before the reader's position, once it has handed out bytes of the present span.
     handed: Option<Prefix>,
     /// The number of streams that brought nothing, since the last one that did.
@@ -66,7 +66,7 @@ impl PassReader {
 
     /// Returns the repository whose source has answered, if a stream is open.
     pub fn answered_by(&self) -> Option<&MirroredName> {
-        self.seat.as_ref().map(Seat::source)
+        self.seat.as_ref().map(JoinedPass::source)
     }
 
     /// Moves to another span.

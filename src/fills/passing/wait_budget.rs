@@ -5,8 +5,8 @@ use std::time::Duration;
 /// A window waits at most this long at a time.
 const MOST: Duration = Duration::from_secs(1);
 
-/// Time that was used up comes back this many times more slowly. So the others wait for readers that are behind during at
-/// most one part in this many of their time.
+/// Time that was used up comes back this many times more slowly. So readers that are behind cost the others at most a
+/// twentieth of their time.
 const RETURNS: u32 = 20;
 
 /// The wait budget of one window. Times are those of [`HostLimits::now`](crate::fills::host_limits::HostLimits::now).

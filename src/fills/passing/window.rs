@@ -64,7 +64,7 @@ pub enum Room {
     /// The window is full. A reader waits for more bytes, and others have not read the oldest ones.
     Held,
     /// No reader is left that this window can serve.
-    Deserted,
+    NoReader,
 }
 
 /// The window of one stream.
@@ -136,7 +136,7 @@ impl Window {
     }
 
     /// Returns true if no reader is left that this window can serve.
-    pub fn is_deserted(&self) -> bool {
+    pub fn has_no_reader(&self) -> bool {
         let start = self.start();
         self.readers.values().all(|reader| reader.position < start)
     }
@@ -203,8 +203,8 @@ impl Window {
     /// Makes space for more bytes if every reader has read the oldest ones.
     pub fn room(&mut self) -> Room {
         loop {
-            if self.is_deserted() {
-                return Room::Deserted;
+            if self.has_no_reader() {
+                return Room::NoReader;
             }
             let start = self.start();
             if self.held < self.capacity {

@@ -10,8 +10,8 @@ use crate::upstream::{EndpointId, ResumeHint, UpstreamError};
 /// A connection that transferred at least this many bytes before it failed counts as useful.
 const USEFUL: u64 = 64 << 10;
 
-/// An endpoint is given up after this many consecutive connections that were not useful, and this time. While another
-/// endpoint works, it is still asked once per `SECOND_CHANCE`.
+/// An endpoint is given up after more consecutive connections than this that were not useful, over at least this time. While
+/// another endpoint works, it is still asked once per `SECOND_CHANCE`.
 const MAX_TRIES: u32 = 8;
 const MAX_FAILING: Duration = Duration::from_secs(50);
 const SECOND_CHANCE: Duration = Duration::from_secs(60);

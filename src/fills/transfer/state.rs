@@ -151,7 +151,7 @@ impl<'a> Transfer<'a> {
     }
 
     fn claims(&self) -> MutexGuard<'_, Vec<(Sender, Option<u64>)>> {
-        // As for the plan.
+        // As for the scheduler: a poisoned lock holds a usable value.
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,17 +170,17 @@ impl<'a> Transfer<'a> {
     }
 
     pub(super) fn provenance(&self) -> MutexGuard<'_, Provenance> {
-        // As for the plan.
+        // As for the scheduler: a poisoned lock holds a usable value.
         self.provenance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn suspects(&self) -> MutexGuard<'_, Vec<Sender>> {
-        // As for the plan.
+        // As for the scheduler: a poisoned lock holds a usable value.
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn coding(&self) -> MutexGuard<'_, Option<ContentCoding>> {
-        // As for the plan.
+        // As for the scheduler: a poisoned lock holds a usable value.
         self.coding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

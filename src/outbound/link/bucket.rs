@@ -65,7 +65,7 @@ impl Bucket {
         }
     }
 
-    /// Takes bytes back that were not received after all.
+    /// Adds bytes again that were taken and then not received.
     pub(super) fn put_back(&mut self, bytes: usize) {
         self.level = (self.level + bytes as f64).min(capacity(self.rate));
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::leavings::Leavings;
+use super::unused_files::UnusedFiles;
 use crate::cache::{EVICTION_STEP, Ledger};
 use crate::config::{Delete, LayerUrls, Sparse};
 use crate::registry::error::RegistryError;
@@ -15,7 +15,7 @@ use crate::sys::Tasks;
 pub(in crate::registry) struct HostedContext {
     pub(in crate::registry) store: HostedStore,
     /// On a full disk, pushes remove old temporary files and trash from the whole store.
-    pub(in crate::registry) leavings: Leavings,
+    pub(in crate::registry) unused_files: UnusedFiles,
     /// On a full disk, cached content is evicted to make space for pushes.
     pub(in crate::registry) ledger: Arc<Ledger>,
     pub(in crate::registry) tasks: Tasks,
@@ -46,7 +46,7 @@ impl HostedContext {
     pub(super) async fn makes_space_after<T>(&self, written: &Result<T, StoreError>, round: u64) -> bool {
         let Some(full) = written.as_ref().err().and_then(StoreError::full_place) else { return false };
         self.ledger.evict_beside(full, EVICTION_STEP).await
-            || self.leavings.remove().await
+            || self.unused_files.remove().await
             || self.reclaims_uploads(full, round).await
     }
 

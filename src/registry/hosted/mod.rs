@@ -1,10 +1,10 @@
 //! Hosted repositories: clients push to them, and no upstream is ever asked for them.
 //!
-//! In reading order: files that nothing uses (`leavings`), the parts that they share (`context`), the condition of a change (`condition`), a repository and its
+//! In reading order: files that nothing uses (`unused_files`), the parts that they share (`context`), the condition of a change (`condition`), a repository and its
 //! reads (`repository`), an upload (`upload`), a push of a manifest (`push`), deletion (`deletion`), and links to blobs of
 //! other repositories (`mount`).
 
-mod leavings;
+mod unused_files;
 mod context;
 mod condition;
 mod repository;
@@ -15,7 +15,7 @@ mod mount;
 
 pub use condition::{Condition, Content};
 pub(super) use context::HostedContext;
-pub(super) use leavings::Leavings;
 pub use push::{ManifestPush, PutManifest};
 pub use repository::HostedRepository;
+pub(super) use unused_files::UnusedFiles;
 pub use upload::{BlobUpload, SingleRequestUpload};

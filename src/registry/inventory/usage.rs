@@ -77,14 +77,14 @@ enum Owners {
 /// Counts the owners of all digests. The keys are hashes: there may be millions of digests, and a digest takes four times the
 /// memory.
 #[derive(Default)]
-struct Census {
+struct OwnerCounts {
     hasher: RandomState,
     /// Hosted and cached content lies under separate roots and shares no files.
     hosted: HashMap<u64, Owners>,
     cached: HashMap<u64, Owners>,
 }
 
-impl Census {
+impl OwnerCounts {
     fn count(&mut self, target: &Target, digests: &[Digest]) {
         let owners = match target {
             Target::Hosted(_) => &mut self.hosted,
@@ -179,20 +179,20 @@ impl Inventory {
         sender: &mpsc::Sender<Result<UsageStep, RegistryError>>,
         may_pull: &(dyn Fn(&Target) -> bool + Send + Sync),
     ) -> Result<(), RegistryError> {
-        let (mut census, mut last) = (Census::default(), None);
+        let (mut counts, mut last) = (OwnerCounts::default(), None);
         while let Some(batch) = self.next_batch(&mut last).await? {
             for target in batch {
-                census.count(&target, &self.unless_bad(self.digests_of(&target).await)?.unwrap_or_default());
+                counts.count(&target, &self.unless_bad(self.digests_of(&target).await)?.unwrap_or_default());
             }
         }
-        let census = Arc::new(census);
-        let unlinked = self.unlinked(&census).await?;
+        let counts = Arc::new(counts);
+        let unlinked = self.unlinked(&counts).await?;
         let mut lines = Lines { inventory: self, sender, left: LIST_LIMIT };
         let mut last = None;
         while let Some(batch) = self.next_batch(&mut last).await? {
             for target in batch.into_iter().filter(may_pull) {
                 let digests = self.unless_bad(self.digests_of(&target).await)?.unwrap_or_default();
-                let is_shared = |digest: &Digest| census.is_shared(&target, digest);
+                let is_shared = |digest: &Digest| counts.is_shared(&target, digest);
                 let usage = self.usage_with(target.clone(), digests, is_shared).await?;
                 lines.send(UsageStep::Repository(usage)).await?;
             }
@@ -200,10 +200,10 @@ impl Inventory {
         lines.send(UsageStep::Unlinked(unlinked)).await
     }
 
-    async fn unlinked(&self, census: &Arc<Census>) -> Result<Unlinked, RegistryError> {
-        let known = Arc::clone(census);
+    async fn unlinked(&self, counts: &Arc<OwnerCounts>) -> Result<Unlinked, RegistryError> {
+        let known = Arc::clone(counts);
         let hosted = self.store.hosted.amount_of(move |digest| !known.knows_hosted(digest)).await?;
-        let known = Arc::clone(census);
+        let known = Arc::clone(counts);
         let cached = self.store.cache.amount_of(move |digest| !known.knows_cached(digest)).await?;
         Ok(Unlinked { hosted, cached })
     }

@@ -11,7 +11,7 @@ pub(super) async fn purge_partials(registry: &Registry, age: Duration) {
 
 /// Removes temporary files that a crash or a failing disk has left.
 pub(super) async fn purge_temporary(registry: &Registry) {
-    registry.hosted.leavings.remove_temporary().await;
+    registry.hosted.unused_files.remove_temporary().await;
 }
 
 /// Finishes the deletions that an earlier run of a server has not finished.

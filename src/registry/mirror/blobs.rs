@@ -72,7 +72,8 @@ impl MirrorRepository {
         if let Some(joined) = self.join_own(digest, link.as_ref(), interest) {
             return self.unless_absent(digest, self.answer(joined, range)).await;
         }
-        // A verified fill of other repositories decides about this one when its rights are recorded.
+        // If a fill for other repositories has verified the blob, this waits until the blob is stored and their rights are
+        // recorded. Then the store tells whether this repository may serve it.
         self.cached.context.fills.stored(digest).await;
         if self.store().blob(digest).await?.is_some() {
             // Either a fill for this repository ended after the link was read, or the bytes arrived for another repository.

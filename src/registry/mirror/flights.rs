@@ -16,7 +16,7 @@ pub struct Flights {
     pub manifests: SingleFlight<(MirroredName, Reference), Result<HeldManifest, RegistryError>>,
     pub blob_heads: SingleFlight<(MirroredName, Digest), BlobHead>,
     pub blob_proofs: SingleFlight<(MirroredName, Digest), BlobHead>,
-    /// The answers for which the clients did not wait. They are found nowhere else.
+    /// The answers that came after their clients had left. They are kept nowhere else.
     pub late_blob_heads: Arc<LateAnswers<(MirroredName, Digest), BlobHead>>,
     pub tags: SingleFlight<MirroredName, Result<TagsAnswer, UpstreamError>>,
     pub referrers: SingleFlight<(MirroredName, Digest), Result<Arc<Referrers>, UpstreamError>>,

@@ -27,7 +27,7 @@ pub(super) enum Question {
 
 /// The action for a cached entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum EntryAction {
     /// Serve the entry.
     Trust,
     /// Serve the entry, and ask the upstream in the background.
@@ -65,21 +65,21 @@ pub(super) struct Situation {
 }
 
 impl Situation {
-    pub(super) fn course(self, question: Question) -> Course {
+    pub(super) fn action(self, question: Question) -> EntryAction {
         if self.age <= self.ttl {
-            return Course::Trust;
+            return EntryAction::Trust;
         }
         if self.age <= self.ttl * 2 {
             // An upstream that limits requests is not asked in the background either.
-            return if self.avoided || self.sparing { Course::Trust } else { Course::TrustAndAsk };
+            return if self.avoided || self.sparing { EntryAction::Trust } else { EntryAction::TrustAndAsk };
         }
         if !self.may_be_stale() {
-            return Course::Ask;
+            return EntryAction::Ask;
         }
         match question {
-            _ if self.avoided => Course::Leave(Unconfirmed::Silence),
-            Question::Get if self.sparing => Course::Leave(Unconfirmed::Sparing),
-            _ => Course::AskBriefly,
+            _ if self.avoided => EntryAction::Leave(Unconfirmed::Silence),
+            Question::Get if self.sparing => EntryAction::Leave(Unconfirmed::Sparing),
+            _ => EntryAction::AskBriefly,
         }
     }
 
@@ -107,18 +107,18 @@ impl MirrorRepository {
         F: Future<Output = Result<T, UpstreamError>> + Send + 'static,
     {
         let situation = self.situation(seen, asked.clone());
-        let answer = match situation.course(Question::Get) {
-            Course::Trust => return Settled::Stands(CacheStatus::Hit),
-            Course::TrustAndAsk => {
+        let answer = match situation.action(Question::Get) {
+            EntryAction::Trust => return Settled::Stands(CacheStatus::Hit),
+            EntryAction::TrustAndAsk => {
                 self.cached.context.machine.tasks.spawn(async move {
                     // The question itself keeps the answer.
                     let _ = ask.await;
                 });
                 return Settled::Stands(CacheStatus::Hit);
             }
-            Course::Leave(why) => return Settled::Stale(why),
-            Course::Ask => Some(ask.await),
-            Course::AskBriefly => self.briefly(asked, ask).await,
+            EntryAction::Leave(why) => return Settled::Stale(why),
+            EntryAction::Ask => Some(ask.await),
+            EntryAction::AskBriefly => self.briefly(asked, ask).await,
         };
         match answer {
             None => Settled::Stale(Unconfirmed::Silence),
@@ -200,24 +200,26 @@ mod tests {
     #[test]
     fn course_follows_the_age() {
         for (age, want) in [
-            (0, Course::Trust),
-            (600, Course::Trust),
-            (601, Course::TrustAndAsk),
-            (1200, Course::TrustAndAsk),
-            (1201, Course::AskBriefly),
-            (u64::from(u32::MAX), Course::AskBriefly),
+            (0, EntryAction::Trust),
+            (600, EntryAction::Trust),
+            (601, EntryAction::TrustAndAsk),
+            (1200, EntryAction::TrustAndAsk),
+            (1201, EntryAction::AskBriefly),
+            (u64::from(u32::MAX), EntryAction::AskBriefly),
         ] {
             for question in [Question::Head, Question::Get] {
-                assert_eq!(situation(age).course(question), want, "{age} {question:?}");
+                assert_eq!(situation(age).action(question), want, "{age} {question:?}");
             }
         }
     }
 
     #[test]
     fn silent_upstream_is_not_asked() {
-        for (age, want) in [(600, Course::Trust), (601, Course::Trust), (1201, Course::Leave(Unconfirmed::Silence))] {
+        for (age, want) in
+            [(600, EntryAction::Trust), (601, EntryAction::Trust), (1201, EntryAction::Leave(Unconfirmed::Silence))]
+        {
             for question in [Question::Head, Question::Get] {
-                assert_eq!(Situation { avoided: true, ..situation(age) }.course(question), want, "{age} {question:?}");
+                assert_eq!(Situation { avoided: true, ..situation(age) }.action(question), want, "{age} {question:?}");
             }
         }
     }
@@ -225,29 +227,29 @@ mod tests {
     #[test]
     fn entry_that_may_not_be_stale_is_asked_about() {
         for (age, stale, want) in [
-            (600, Stale::Never, Course::Trust),
-            (1200, Stale::Never, Course::TrustAndAsk),
-            (1201, Stale::Never, Course::Ask),
-            (3600, Stale::UpTo(HOUR), Course::AskBriefly),
-            (3601, Stale::UpTo(HOUR), Course::Ask),
+            (600, Stale::Never, EntryAction::Trust),
+            (1200, Stale::Never, EntryAction::TrustAndAsk),
+            (1201, Stale::Never, EntryAction::Ask),
+            (3600, Stale::UpTo(HOUR), EntryAction::AskBriefly),
+            (3601, Stale::UpTo(HOUR), EntryAction::Ask),
         ] {
-            assert_eq!(Situation { stale, ..situation(age) }.course(Question::Head), want, "{age} {stale:?}");
+            assert_eq!(Situation { stale, ..situation(age) }.action(Question::Head), want, "{age} {stale:?}");
         }
         for (avoided, sparing) in [(true, false), (false, true)] {
             let situation = Situation { stale: Stale::Never, avoided, sparing, ..situation(1201) };
-            assert_eq!(situation.course(Question::Get), Course::Ask, "{situation:?}");
+            assert_eq!(situation.action(Question::Get), EntryAction::Ask, "{situation:?}");
         }
     }
 
     #[test]
     fn few_remaining_pulls_allow_a_head_only() {
         for (age, question, want) in [
-            (601, Question::Head, Course::Trust),
-            (601, Question::Get, Course::Trust),
-            (1201, Question::Head, Course::AskBriefly),
-            (1201, Question::Get, Course::Leave(Unconfirmed::Sparing)),
+            (601, Question::Head, EntryAction::Trust),
+            (601, Question::Get, EntryAction::Trust),
+            (1201, Question::Head, EntryAction::AskBriefly),
+            (1201, Question::Get, EntryAction::Leave(Unconfirmed::Sparing)),
         ] {
-            assert_eq!(Situation { sparing: true, ..situation(age) }.course(question), want, "{age} {question:?}");
+            assert_eq!(Situation { sparing: true, ..situation(age) }.action(question), want, "{age} {question:?}");
         }
     }
 }

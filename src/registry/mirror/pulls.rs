@@ -6,8 +6,8 @@ use super::repository::MirrorRepository;
 use crate::oci::{Reference, Tag};
 use crate::store::TagRecord;
 
-/// The longest time after its confirmation in which a followed tag is trusted without a question: the next window opens
-/// then.
+/// A followed tag is trusted without a question for at most this long after its confirmation. By then the next window has
+/// opened.
 const LONGEST_TRUST: Duration = Duration::from_secs(86_400);
 
 impl MirrorRepository {
@@ -25,8 +25,8 @@ impl MirrorRepository {
         });
     }
 
-    /// Returns true if a tag is served without a question because `mirror.follow` has confirmed it. Its first pull after that
-    /// is, and all others until `tagttl` has passed since the first.
+    /// Returns true if a tag is served without a question because `mirror.follow` has confirmed it. That holds
+    /// for its first pull after the confirmation, and for further pulls until `tagttl` has passed since that pull.
     pub(super) fn trusts_followed(&self, tag: &Tag, record: &TagRecord) -> bool {
         let Some(pulls) = self.cached.context.pulls.as_ref().filter(|_| record.followed) else { return false };
         let is_recent = self.age(record.seen) <= LONGEST_TRUST;

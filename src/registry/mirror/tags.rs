@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::flights::Refreshed;
-use super::freshness::{Course, Question, Settled, Situation, Unconfirmed};
+use super::freshness::{EntryAction, Question, Settled, Situation, Unconfirmed};
 use super::negative_cache::Asked;
 use super::repository::{MirrorRepository, is_answer};
 use crate::oci::{Digest, Reference, Tag};
@@ -23,9 +23,9 @@ impl MirrorRepository {
         let asked = Asked::Manifest(Reference::Tag(tag.clone()));
         let situation = self.situation(record.seen, asked.clone());
         let refresh = || self.refresh(tag, record.digest, situation);
-        match situation.course(Question::Head) {
-            Course::Trust => Ok(Settled::Stands(CacheStatus::Hit)),
-            Course::TrustAndAsk => {
+        match situation.action(Question::Head) {
+            EntryAction::Trust => Ok(Settled::Stands(CacheStatus::Hit)),
+            EntryAction::TrustAndAsk => {
                 let (mirror, tag, known) = (self.clone(), tag.clone(), record.digest);
                 self.cached.context.machine.tasks.spawn(async move {
                     // The question itself records the answer.
@@ -33,9 +33,9 @@ impl MirrorRepository {
                 });
                 Ok(Settled::Stands(CacheStatus::Hit))
             }
-            Course::Leave(why) => Ok(Settled::Stale(why)),
-            Course::Ask => self.settled(tag, refresh().await, situation),
-            Course::AskBriefly => {
+            EntryAction::Leave(why) => Ok(Settled::Stale(why)),
+            EntryAction::Ask => self.settled(tag, refresh().await, situation),
+            EntryAction::AskBriefly => {
                 let negative = &self.cached.context.negative;
                 if situation.sparing && negative.is_postponed(self.name().clone(), tag.clone(), POSTPONED_FOR).await {
                     return Ok(Settled::Stale(Unconfirmed::Sparing));

@@ -121,7 +121,7 @@ impl UnansweredQuestions {
             UpstreamError::Connect { .. } => Evidence::Unreachable,
             // The question was not sent, since earlier ones had failed. Those were noted.
             UpstreamError::Silent { .. } => Evidence::None,
-            // A list that is no list fails like this, again and again.
+            // A page in the place of a list fails like this at each request.
             UpstreamError::Protocol { .. } => Evidence::Own,
             error if error.is_passing() => Evidence::Possible,
             _ => Evidence::None,

@@ -47,8 +47,8 @@ pub fn each(path: &Path, mut visit: impl FnMut(DirEntry)) -> io::Result<()> {
 pub struct Changed(NonZeroI64);
 
 impl Changed {
-    /// The coarsest clock of a file system ticks every two seconds (FAT). One second is added for a clock that is off
-    /// by it.
+    /// The longest step in which a file system counts time is two seconds (FAT). One second is added, because the clock of a
+    /// file server may differ by it.
     const TICK: Duration = Duration::from_secs(3);
 
     /// Returns true if the change is old enough: any change from `now` on gives the directory another time.
@@ -63,7 +63,7 @@ impl Changed {
 pub fn changed(directory: &Path) -> io::Result<Option<Changed>> {
     let found = optional(located(directory, fs::metadata(directory)))?.filter(Metadata::is_dir);
     let nanos = |found: Metadata| found.ctime().saturating_mul(1_000_000_000).saturating_add(found.ctime_nsec());
-    // The epoch itself would be zero. Another constant serves as well, since times are only compared.
+    // Zero, the beginning of 1970, has no place in this type. Another constant stands for it, since times are only compared.
     Ok(found.map(|found| Changed(NonZeroI64::new(nanos(found)).unwrap_or(NonZeroI64::MIN))))
 }
 

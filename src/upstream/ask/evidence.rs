@@ -24,10 +24,10 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 const MAX_ERROR: usize = 64 << 10;
 /// The most bytes of the answer of `/v2/` that are read.
 const MAX_PING: usize = 4 << 10;
-/// The most time for which such a body is waited for, as a whole. The errors of registries are short, and all requests for the
+/// The longest wait for such a body as a whole. The errors of registries are short, and all requests for the
 /// same content wait with this one.
 const LONGEST_READ: Duration = Duration::from_secs(5);
-/// The most time for which the words of an error are waited for. They explain the error, and decide nothing.
+/// The longest wait for the words of an error. They explain the error, and decide nothing.
 const WORDS_WAIT: Duration = Duration::from_secs(2);
 
 impl Upstream {

@@ -200,7 +200,7 @@ impl Upstream {
                 Some(better) => authorization = better,
                 None => {
                     let asked = (request.kind, &request.method, &request.headers);
-                    return Ok((self.welcome(asked, response).await?, took));
+                    return Ok((self.with_anonymous_token(asked, response).await?, took));
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 mod request;
 mod authorization;
-mod guest;
+mod redirect_target;
 mod evidence;
 mod parameters;
 mod exchange;

@@ -1,6 +1,6 @@
 //! Tells an endpoint that refuses the parameter `ns` from a mirror that does not have the content.
 //!
-//! A mirror of several registries that gets no `?ns=` answers from its default registry, and not each mirror says in its
+//! A mirror of several registries that gets no `?ns=` answers from its default registry, and not every mirror says in its
 //! answers which registry they are from. No refusal shows that an endpoint does not read `ns`, and a refusal of another
 //! parameter does not show it either: a gateway may pass on `ns` and refuse the parameters that it does not know. So the
 //! request is not sent without the parameter, and the error names the key that leaves it out.
@@ -43,8 +43,8 @@ impl Upstream {
             // A HEAD is a hint, and a GET follows.
             return None;
         }
-        // Some servers match `/v2/` as text, with its query. Their refusal of it is not that of a registry, and does not make an
-        // absence doubtful that a registry states.
+        // Some servers match `/v2/` as text, with its query, and so refuse it with any parameter. Such a refusal does not come
+        // from a registry. It does not cast doubt on an absence that a registry states.
         let is_claim = reply.vouched && request.is_claim(reply.response.status);
         let is_refused = self.refuses_ping(reply.endpoint, request.kind, is_claim).await?;
         let reason = reply.endpoint.namespace().refused();

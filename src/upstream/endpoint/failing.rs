@@ -102,8 +102,8 @@ impl FailingRepository {
         }
     }
 
-    /// The endpoint has answered another repository: the failures up to now may have been those of the endpoint, and
-    /// the waits for them end. Further failures are this repository's own.
+    /// Records that the endpoint has answered another repository. The failures up to now may have been those of the endpoint,
+    /// so the pauses after them end. Further failures are this repository's own.
     fn leave_alone(&mut self) {
         self.is_alone = true;
         self.circuit = Circuit::default();

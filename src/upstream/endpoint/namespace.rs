@@ -1,8 +1,8 @@
 //! Decides whether requests to an endpoint name the upstream in `?ns=` (OCI distribution-spec 1.1, "Registry Proxying").
 //!
 //! A mirror of several registries answers a name without `?ns=` from its default registry, so it would serve the content of
-//! one registry under the name of another. A registry that is no mirror ignores the parameter, or does not know the path any
-//! more. So requests to an endpoint on another host than the upstream's own carry the parameter. They leave it out only while
+//! one registry under the name of another. A registry that is no mirror ignores the parameter, or matches the path together with
+//! its query, and then does not know it. So requests to an endpoint on another host than the upstream's own carry the parameter. They leave it out only while
 //! the endpoint says that it mirrors nothing. A refusal does not show that the parameter is unread. An answer for another
 //! registry is never used.
 
@@ -47,7 +47,7 @@ enum Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Unknown = 0,
-    /// It serves requests with the parameter. Whether it reads it cannot be told: not each mirror echoes the name.
+    /// It serves requests with the parameter. Whether it reads it cannot be told: not every mirror echoes the name.
     Named = 1,
     /// Each of its answers says that it mirrors nothing. It knows no registry that the parameter could name.
     Private = 2,

@@ -6,15 +6,15 @@ mod keyring;
 mod account;
 mod realm;
 mod tokens;
-mod guests;
+mod target_tokens;
 mod files;
 mod client_login;
 
 pub(in crate::upstream) use account::{Account, LoginSource, PasswordUse};
-pub(in crate::upstream) use guests::Guests;
 pub(in crate::upstream) use keyring::{Keyring, LoginPlaces};
 pub(in crate::upstream) use realm::same_site;
 pub(in crate::upstream) use registry_login::RegistryLogin;
+pub(in crate::upstream) use target_tokens::TargetTokens;
 pub(in crate::upstream) use tokens::{Token, TokenRequest, Tokens};
 
 pub use client_login::{ClientLogin, client_login};

@@ -24,7 +24,7 @@ use crate::upstream::words::UpstreamWords;
 const MAX_ANSWER: usize = 1 << 20;
 /// The most bytes of a refusal that are read.
 const MAX_REFUSAL: usize = 64 << 10;
-/// The most time for which the body of a refusal is waited for, as a whole.
+/// The longest wait for the whole body of a refusal.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(5);
 /// A registry's answers carry it, and so do those of a token server that is part of one.
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -244,7 +244,7 @@ impl TokenServer {
 }
 
 /// Returns true if a refusal has a sign of a token server: the header of distribution's API, the JSON of an error, or a challenge
-/// without a web page. A 401 without a body counts too: a server in the place of another has something to say.
+/// without a web page. A 401 without a body counts too: a proxy or a portal in the place of the token server would send a page.
 async fn is_of_token_server(response: &mut Response, read: &mut Option<Bytes>) -> Result<bool, UpstreamError> {
     let kind = response.header(&CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
     let is_challenge = asks_for_login(&response.headers) && !kind.contains("html");

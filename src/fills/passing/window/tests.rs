@@ -58,7 +58,7 @@ fn full_window_waits_for_readers_until_its_oldest_bytes_are_dropped() {
     assert!(matches!(window.take(slow, &want(0, Reach::End, None)), Taken::Elsewhere), "it is behind");
     assert_eq!(window.room(), Room::Free, "a reader that is behind holds nothing");
     window.leave(fast);
-    assert_eq!(window.room(), Room::Deserted);
+    assert_eq!(window.room(), Room::NoReader);
 }
 
 #[test]

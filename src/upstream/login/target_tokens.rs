@@ -10,12 +10,12 @@ const MOST: usize = 1000;
 
 /// The tokens that the targets of redirects ask for, by host and repository.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct Guests {
+pub(in crate::upstream) struct TargetTokens {
     /// A std `Mutex`, since it is only held for map operations.
     known: Mutex<HashMap<(String, String), TokenRequest>>,
 }
 
-impl Guests {
+impl TargetTokens {
     pub(in crate::upstream) fn get(&self, place: &(String, String)) -> Option<TokenRequest> {
         self.known().get(place).cloned()
     }

@@ -18,7 +18,7 @@ impl Pass {
     pub(super) async fn is_joined(&self) {
         let mut joined = self.moved.subscribe();
         let wait = async {
-            while self.window().is_deserted() {
+            while self.window().has_no_reader() {
                 // The sender belongs to this stream.
                 let _ = joined.changed().await;
             }
@@ -42,7 +42,7 @@ impl Pass {
             let began = shared.hosts.now();
             let limit = match room {
                 Room::Free => return true,
-                Room::Deserted => return false,
+                Room::NoReader => return false,
                 Room::Held => budget.left(began),
                 Room::Enough => IDLE,
             };
@@ -62,9 +62,9 @@ impl Pass {
     }
 
     /// Waits until the last readers of a verified blob have finished, or take nothing any more.
-    pub(super) async fn linger(&self) {
+    pub(super) async fn wait_for_last_readers(&self) {
         let mut moved = self.moved.subscribe();
-        while !self.window().is_deserted() {
+        while !self.window().has_no_reader() {
             moved.borrow_and_update();
             if tokio::time::timeout(IDLE, moved.changed()).await.is_err() {
                 return;
@@ -73,11 +73,11 @@ impl Pass {
     }
 
     /// Completes when no reader is left that this stream can serve.
-    pub(super) async fn deserted(&self) {
+    pub(super) async fn readers_have_left(&self) {
         let mut moved = self.moved.subscribe();
         loop {
             moved.borrow_and_update();
-            if self.window().is_deserted() {
+            if self.window().has_no_reader() {
                 return;
             }
             // The sender belongs to this stream.

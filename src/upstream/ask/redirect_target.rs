@@ -15,7 +15,7 @@ use crate::upstream::login::{Token, TokenRequest};
 impl Upstream {
     /// Returns the response to a redirected request. If the target answers 401 and names a token server, the target is asked
     /// again with an anonymous token.
-    pub(super) async fn welcome(
+    pub(super) async fn with_anonymous_token(
         &self,
         (kind, method, headers): (RequestKind, &Method, &HeaderMap),
         response: Response,
@@ -25,7 +25,7 @@ impl Upstream {
         }
         let Some(place) = place_of(&response.url) else { return Ok(response) };
         let Some(wanted) = wanted(&response, &place.1) else { return Ok(response) };
-        self.guests.learn(place, wanted.clone());
+        self.target_tokens.learn(place, wanted.clone());
         let cached = self.tokens.cached(&wanted).await;
         let (token, is_cached) = match cached {
             Some(token) => (token, true),
@@ -49,7 +49,7 @@ impl Upstream {
         address: &Url,
         headers: &HeaderMap,
     ) -> Result<Response, UpstreamError> {
-        let wanted = place_of(address).and_then(|place| self.guests.get(&place));
+        let wanted = place_of(address).and_then(|place| self.target_tokens.get(&place));
         let token = match &wanted {
             Some(wanted) => self.tokens.cached(wanted).await,
             None => None,
@@ -58,7 +58,7 @@ impl Upstream {
         if let Some(token) = token.filter(|_| response.status == StatusCode::UNAUTHORIZED) {
             self.tokens.forget(&token).await;
         }
-        self.welcome((kind, &Method::GET, headers), response).await
+        self.with_anonymous_token((kind, &Method::GET, headers), response).await
     }
 
     async fn send_to_target(

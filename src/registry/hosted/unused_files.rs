@@ -13,14 +13,14 @@ const TEMPORARY_AGE: Duration = Duration::from_secs(3600);
 const SEARCH_EVERY: Duration = Duration::from_secs(600);
 
 /// Removes temporary files and deleted content that earlier runs have left.
-pub(in crate::registry) struct Leavings {
+pub(in crate::registry) struct UnusedFiles {
     store: Store,
     clock: Clock,
     /// The beginning of the last search on a full disk. A std `Mutex`: held for one assignment.
     searched: Mutex<Option<Moment>>,
 }
 
-impl Leavings {
+impl UnusedFiles {
     pub(in crate::registry) fn new(store: Store, clock: Clock) -> Self {
         Self { store, clock, searched: Mutex::default() }
     }

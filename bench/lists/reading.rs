@@ -16,7 +16,7 @@ pub struct List {
 }
 
 /// The result of reading a list.
-pub struct Leafed {
+pub struct ListReading {
     pub entries: usize,
     pub requests: usize,
     pub took: Duration,
@@ -60,8 +60,8 @@ impl List {
     }
 }
 
-impl Leafed {
-    pub fn through(addr: SocketAddr, pid: u32, list: &List, limit: Duration) -> Self {
+impl ListReading {
+    pub fn of(addr: SocketAddr, pid: u32, list: &List, limit: Duration) -> Self {
         let client = Client::new(addr);
         Memory::forget_peak(pid);
         let before = Memory::of(pid);
