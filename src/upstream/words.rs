@@ -11,7 +11,11 @@ const TOKEN: usize = 20;
 
 /// A quotation of an upstream's error. It is short, and has no control characters and no secrets that can be told from text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamWords(Box<str>);
+pub struct UpstreamWords {
+    quotation: Box<str>,
+    /// True if the code says that there were too many requests.
+    is_rate_limit: bool,
+}
 
 impl UpstreamWords {
     /// Returns the message and the code of the first error in a body (OCI distribution-spec 1.1, "Error Codes"). Docker Hub's
@@ -31,18 +35,24 @@ impl UpstreamWords {
                 format!("{:?}", fields.iter().find_map(|field| text(&parsed, field))?)
             }
         };
-        Some(Self(quotation.into()))
+        let is_rate_limit = entry.is_some_and(|entry| text(entry, "code").as_deref() == Some("TOOMANYREQUESTS"));
+        Some(Self { quotation: quotation.into(), is_rate_limit })
+    }
+
+    /// Returns true for the code `TOOMANYREQUESTS`. Some registries send it with the status 403.
+    pub(in crate::upstream) fn is_rate_limit(&self) -> bool {
+        self.is_rate_limit
     }
 
     /// Returns the quotation.
     pub(in crate::upstream) fn as_str(&self) -> &str {
-        &self.0
+        &self.quotation
     }
 }
 
 impl fmt::Display for UpstreamWords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the upstream says: {}", self.0)
+        write!(f, "the upstream says: {}", self.quotation)
     }
 }
 

@@ -37,6 +37,24 @@ fn words_of_an_error_reach_the_client_and_the_log() {
     }
 }
 
+/// Some registries answer too many requests by 403 with the code of 429. That says nothing about the rights of the account.
+#[test]
+fn limit_that_is_called_forbidden_is_a_limit() {
+    let limit = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"rate exceeded"}]}"#;
+    let upstream = Scripted::start("127.0.0.1", move |_| error(403, limit).with("Retry-After", "7"));
+    let mirror = mirror_at(&upstream.url(), "");
+    let refused = mirror.client().get(&manifest(NAME, "1"));
+    assert_eq!((refused.status, refused.code().as_str()), (429, "TOOMANYREQUESTS"), "{}", refused.text());
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=7).contains(&wait), "{wait}");
+    assert!(message(&refused).contains("rate exceeded"), "{}", message(&refused));
+    let causes = mirror.client().get("/metrics").text();
+    let throttled = |line: &&str| line.starts_with("entrepot_upstream_failures_total") && line.contains("throttled");
+    assert!(causes.lines().any(|line| throttled(&line) && !line.ends_with(" 0")), "{causes}");
+    let refusals = |line: &&str| line.starts_with("entrepot_upstream_failures_total") && line.contains("refused");
+    assert!(causes.lines().filter(refusals).all(|line| line.ends_with(" 0")), "{causes}");
+}
+
 #[test]
 fn error_without_words_is_reported_as_before() {
     for body in ["", "<html>busy</html>", "{}", r#"{"errors":[]}"#, r#"{"errors":[{"message":7}]}"#] {

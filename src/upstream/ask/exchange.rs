@@ -55,15 +55,20 @@ impl Upstream {
     /// Returns the response if its status says that it contains the requested content. Otherwise returns the error that
     /// the status means.
     pub(super) fn judge(&self, mut reply: Reply<'_>) -> Result<Response, UpstreamError> {
+        let is_throttled = reply.is_throttled();
         let said = reply.said.take();
-        self.meaning(reply).map_err(|error| error.saying(said))
+        self.meaning(reply, is_throttled).map_err(|error| error.saying(said))
     }
 
-    fn meaning(&self, reply: Reply<'_>) -> Result<Response, UpstreamError> {
+    fn meaning(&self, reply: Reply<'_>, is_throttled: bool) -> Result<Response, UpstreamError> {
         let (server, response) = (reply.server(), reply.response);
         let host = server.clone();
         let (status, retry_after) = (response.status.as_u16(), self.retry_after(&response));
         let is_elsewhere = response.redirected && !reply.endpoint.is_at(&response.url);
+        if is_throttled {
+            let limited = if response.redirected { LimitedBy::Other } else { LimitedBy::Registry };
+            return Err(UpstreamError::TooManyRequests { host, limited, retry_after, said: None });
+        }
         match response.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if reply.vouched && is_elsewhere => {
@@ -76,10 +81,6 @@ impl Upstream {
             StatusCode::RANGE_NOT_SATISFIABLE => {
                 let total = response.header(&CONTENT_RANGE).and_then(|text| header::unsatisfied(&text));
                 Err(UpstreamError::Unsatisfiable { host, total })
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                let limited = if response.redirected { LimitedBy::Other } else { LimitedBy::Registry };
-                Err(UpstreamError::TooManyRequests { host, limited, retry_after, said: None })
             }
             _ => Err(UpstreamError::Status { host, status, retry_after, said: None }),
         }
@@ -211,7 +212,7 @@ impl Upstream {
         let Reply { endpoint, response, said, .. } = reply;
         let (health, host, repository) = (endpoint.health(), endpoint.host(), request.repository);
         let status = response.status;
-        if let Some(cause) = cause_of_status(request, response) {
+        if let Some(cause) = cause_of_status(request, reply) {
             health.count_failure(cause);
         }
         // The target of a redirect has limits of its own.
@@ -222,12 +223,12 @@ impl Upstream {
             let error = UpstreamError::Status { host, status: status.as_u16(), retry_after, said: None };
             health.failed(repository, &error, FailureScope::Repository, took);
         } else {
-            let is_throttle = status == StatusCode::TOO_MANY_REQUESTS && !response.redirected;
+            let is_throttle = reply.is_throttled() && !response.redirected;
             let is_counted = !request.ignores_throttle();
             health.answered(repository, HealthyAnswer { took: Some(took), is_counted, is_throttle });
         }
         match status {
-            StatusCode::TOO_MANY_REQUESTS if !response.redirected => {
+            _ if reply.is_throttled() && !response.redirected => {
                 health.throttle(repository, (ThrottleReason::TooManyRequests, said.as_ref()), retry_after);
             }
             StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
@@ -298,10 +299,10 @@ impl Upstream {
 
 /// Returns the cause of an answer that is a failure. Absent content is none, and neither is a list that is not supported. A
 /// HEAD is only a hint, so of its answers only those that concern every request count.
-fn cause_of_status(request: &UpstreamRequest<'_>, response: &Response) -> Option<FailureCause> {
-    let status = response.status;
+fn cause_of_status(request: &UpstreamRequest<'_>, reply: &Reply<'_>) -> Option<FailureCause> {
+    let (response, status) = (&reply.response, reply.response.status);
     let cause = match status {
-        StatusCode::TOO_MANY_REQUESTS => FailureCause::Throttled,
+        _ if reply.is_throttled() => FailureCause::Throttled,
         _ if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => return None,
         _ if request.method == Method::HEAD && !status.is_server_error() => return None,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FailureCause::Refused,

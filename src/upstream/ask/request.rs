@@ -42,6 +42,16 @@ impl Reply<'_> {
     pub(super) fn server(&self) -> FailedServer {
         FailedServer::answering_for(self.response.body.host(), &self.endpoint.host())
     }
+
+    /// Returns true if the server says that there were too many requests: by 429, or by 403 with the code of that.
+    pub(super) fn is_throttled(&self) -> bool {
+        let says_so = || self.said.as_ref().is_some_and(UpstreamWords::is_rate_limit);
+        match self.response.status {
+            StatusCode::TOO_MANY_REQUESTS => true,
+            StatusCode::FORBIDDEN => self.vouched && says_so(),
+            _ => false,
+        }
+    }
 }
 
 impl UpstreamRequest<'_> {

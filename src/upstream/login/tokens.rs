@@ -154,7 +154,9 @@ impl TokenServer {
         self.meter.received(RequestKind::Token, body.len());
         let malformed =
             |reason: &str| UpstreamError::Protocol { host: host.clone(), reason: format!("its answer {reason}") };
-        let parsed: TokenJson = serde_json::from_slice(&body).map_err(|_| malformed("is not the JSON of a token"))?;
+        // Some servers write a byte order mark, which JSON does not allow.
+        let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
+        let parsed: TokenJson = serde_json::from_slice(json).map_err(|_| malformed("is not the JSON of a token"))?;
         let life = parsed.life();
         let text = parsed.text().ok_or_else(|| malformed("holds no token"))?;
         let header = HeaderValue::from_str(&format!("Bearer {text}")).ok();
@@ -309,16 +311,16 @@ fn token_form(request: &TokenRequest, token: &str) -> FormRequest {
 /// text.
 #[derive(Deserialize)]
 struct TokenJson {
-    token: Option<String>,
-    access_token: Option<String>,
+    token: Option<Value>,
+    access_token: Option<Value>,
     expires_in: Option<Value>,
 }
 
 impl TokenJson {
-    /// Returns the token: whichever of the two fields is not empty.
+    /// Returns the token: whichever of the two fields is a text that is not blank.
     fn text(&self) -> Option<&str> {
         let fields = [&self.token, &self.access_token];
-        fields.into_iter().flatten().map(String::as_str).find(|text| !text.is_empty())
+        fields.into_iter().flatten().filter_map(Value::as_str).map(str::trim).find(|text| !text.is_empty())
     }
 
     fn life(&self) -> Duration {
@@ -345,6 +347,11 @@ mod tests {
             (r#"{"token":null,"access_token":"b"}"#, Some("b")),
             (r#"{"token":"a","access_token":""}"#, Some("a")),
             (r#"{"token":"","access_token":""}"#, None),
+            (r#"{"token":" ","access_token":"b"}"#, Some("b")),
+            (r#"{"token":5,"access_token":"b"}"#, Some("b")),
+            (r#"{"token":["a"],"access_token":"b"}"#, Some("b")),
+            (r#"{"token":{"a":"b"}}"#, None),
+            (r#"{"token":"a\n"}"#, Some("a")),
             ("{}", None),
         ] {
             let parsed: TokenJson = serde_json::from_str(json).unwrap();
