@@ -3,7 +3,7 @@
 use entrepot::oci::MediaType;
 
 use crate::support::client::noise;
-use crate::support::fault::Fault;
+use crate::support::fault::{Fault, Rule};
 use crate::support::mirror::{Slow, blob, manifest, mirror, mirror_of, mirror_with};
 use crate::support::registry::{Registry, eventually};
 use crate::support::upstream::Upstream;
@@ -151,4 +151,45 @@ fn manifest_that_is_image_and_index_is_refused() {
         assert_eq!(answer.status, status, "{tag}: {}", answer.text());
         assert!(status == 200 || answer.text().contains("is not a manifest"), "{}", answer.text());
     }
+}
+
+/// Docker and containerd ask for whole blobs, so a server without ranges works for them.
+#[test]
+fn server_that_refuses_ranges_is_asked_for_whole_blobs() {
+    let faults =
+        [400, 405, 416, 501].map(Fault::RefuseRange).into_iter().chain([Fault::NoContentRange, Fault::WrongRange]);
+    for fault in faults {
+        let upstream = Upstream::start();
+        let content = noise(30, 6 * MIB);
+        let digest = upstream.blob("library/app", &content);
+        let other = upstream.blob("library/app", &noise(31, MIB));
+        let mirror = mirror(&upstream);
+        let (client, target) = (mirror.client(), blob("library/app", digest));
+        let case = format!("{fault:?}");
+        upstream.fault("GET", "/blobs/", fault);
+        let answer = client.get(&target);
+        assert!(answer.status == 200 && answer.whole && answer.body == content, "{case}: {}", answer.text());
+        let part = client.request("GET", &target).header("Range", "bytes=100-199").send();
+        assert!(part.status == 206 && part.body == content[100..200], "{case}");
+        // A cold range needs the whole blob, too.
+        let part = client.request("GET", &blob("library/app", other)).header("Range", "bytes=1000-1999").send();
+        assert!(part.status == 206 && part.body == noise(31, MIB)[1000..2000], "{case}: {}", part.text());
+        upstream.fault("HEAD", "/blobs/", Fault::Status(405));
+        let size = client.head(&blob("library/app", upstream.blob("library/app", &noise(32, MIB))));
+        assert_eq!(size.status, 200, "{case}");
+    }
+}
+
+/// One answer of a replica that lags behind does not end the fill.
+#[test]
+fn false_416_within_a_blob_ends_no_fill() {
+    let upstream = Upstream::start();
+    let content = noise(33, 12 * MIB);
+    let digest = upstream.blob("library/app", &content);
+    let mirror = mirror_with(&upstream, "", "  fill: {segment: 1MiB}");
+    for spared in (1..40).step_by(2) {
+        upstream.arm(Rule::new("GET", "/blobs/", Fault::RefuseRange(416)).after(spared).times(1));
+    }
+    let answer = mirror.client().get(&blob("library/app", digest));
+    assert!(answer.status == 200 && answer.whole && answer.body == content, "{}", answer.text());
 }

@@ -53,6 +53,10 @@ pub(crate) enum Fault {
     IgnoreRange,
     /// Sends the right bytes with a `Content-Range` that begins one byte too late.
     WrongRange,
+    /// Sends a range without `Content-Range`.
+    NoContentRange,
+    /// Answers a request for a range with this status.
+    RefuseRange(u16),
     /// Omits the size of the whole from `Content-Range`.
     UnknownTotal,
     /// Writes this size of the whole into `Content-Range`, also of a 416.

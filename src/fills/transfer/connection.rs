@@ -245,7 +245,6 @@ impl Connection<'_> {
     fn unsatisfiable(self, host: FailedServer, total: Option<u64>) -> Result<(), TransferError> {
         let transfer = self.transfer;
         let arrivals = transfer.partial.arrivals();
-        let unsatisfiable = UpstreamError::Unsatisfiable { host, total };
         let known = transfer.scheduler().size();
         if known.is_some_and(|known| total.is_some_and(|total| total != known)) {
             let (expected, found) = (known.unwrap_or_default(), total.unwrap_or_default());
@@ -270,7 +269,8 @@ impl Connection<'_> {
                 transfer.fill.answered(&self.source.name, Some(total), Phase::Arriving);
                 Ok(())
             }
-            _ => Err(TransferError::Source(unsatisfiable)),
+            _ if known.is_some() => Err(TransferError::Source(self.protocol_error("it refuses a range".to_owned()))),
+            _ => Err(TransferError::Source(UpstreamError::Unsatisfiable { host, total })),
         }
     }
 

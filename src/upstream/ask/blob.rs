@@ -56,6 +56,8 @@ impl Upstream {
             let reply = self.ask_except(&request, tried.endpoints()).await.map_err(|error| tried.report(error))?;
             let endpoint = reply.endpoint;
             match self.size_of_blob(reply) {
+                // The head of the whole blob tells the same.
+                Err(error) if is_no_range(&error) && request.headers.remove(RANGE).is_some() => {}
                 Err(error) => tried.note(endpoint, error)?,
                 size => return size,
             }
@@ -90,18 +92,24 @@ impl Upstream {
         hint: Option<&ResumeHint>,
     ) -> Result<BlobStream, UpstreamError> {
         let endpoint = self.endpoint(endpoint);
-        let stream = self.range_of(endpoint, range, hint).await;
-        stream.map_err(|error| error.reached_from(&endpoint.host()))
+        let ranged = range.from > 0 || range.to.is_some();
+        let stream = match self.range_of(endpoint, range, hint, ranged).await {
+            // Some servers send every blob, but no range. Most clients ask for whole blobs, so those servers work for them.
+            Err(NoStream::NoRange(_)) if hint.is_none() => self.range_of(endpoint, range, None, false).await,
+            stream => stream,
+        };
+        stream.map_err(|error| error.into_inner().reached_from(&endpoint.host()))
     }
 
+    /// Asks an endpoint for a range, or for the whole blob.
     async fn range_of(
         &self,
         endpoint: &Endpoint,
         range: &BlobRange<'_>,
         hint: Option<&ResumeHint>,
-    ) -> Result<BlobStream, UpstreamError> {
+        ranged: bool,
+    ) -> Result<BlobStream, NoStream> {
         let mut request = blob_request(Method::GET, range.repository, range.digest);
-        let ranged = range.from > 0 || range.to.is_some();
         if ranged {
             let last = range.to.map(|to| (to - 1).to_string()).unwrap_or_default();
             let bytes = format!("bytes={}-{last}", range.from);
@@ -125,9 +133,12 @@ impl Upstream {
             }
             None => self.ask_for_link(endpoint, &request).await?,
         };
-        let mut response = self.judge(reply)?;
+        let mut response = self.judge(reply).map_err(|error| match ranged && refuses(&error, range) {
+            true => NoStream::NoRange(error),
+            false => NoStream::Failed(error),
+        })?;
         response.body.set_traffic(range.traffic);
-        self.stream(endpoint, response, range, ranged)
+        self.stream(endpoint, response, range, ranged).map_err(NoStream::NoRange)
     }
 
     /// Asks an endpoint, and asks once more if the target of its redirect refuses: the link may have expired on the way, or
@@ -144,6 +155,7 @@ impl Upstream {
         Ok(reply)
     }
 
+    /// Returns the stream of an answer. The error is that of an unusable `Content-Range`.
     fn stream(
         &self,
         endpoint: &Endpoint,
@@ -182,6 +194,44 @@ impl Upstream {
             ended: None,
         })
     }
+}
+
+/// The reason why an endpoint sends no stream.
+enum NoStream {
+    Failed(UpstreamError),
+    /// The endpoint may have refused the range, and not the blob.
+    NoRange(UpstreamError),
+}
+
+impl NoStream {
+    fn into_inner(self) -> UpstreamError {
+        match self {
+            Self::Failed(error) | Self::NoRange(error) => error,
+        }
+    }
+}
+
+impl From<UpstreamError> for NoStream {
+    fn from(error: UpstreamError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Returns true if an endpoint may refuse this range of a blob, and send the whole blob.
+fn refuses(error: &UpstreamError, range: &BlobRange<'_>) -> bool {
+    match error {
+        // An empty blob has no first byte. Whether a blob ends before a later byte, its sender knows best.
+        UpstreamError::Unsatisfiable { total: None, .. } => {
+            range.from == 0 && *range.digest != Digest::of(range.digest.algorithm(), b"")
+        }
+        UpstreamError::Unsatisfiable { total: Some(total), .. } => range.from < *total,
+        error => is_no_range(error),
+    }
+}
+
+/// Returns true for a status with which servers refuse the header `Range`.
+fn is_no_range(error: &UpstreamError) -> bool {
+    matches!(error, UpstreamError::Status { status: 400 | 405 | 406 | 501, .. })
 }
 
 /// Returns true if the storage behind a registry may refuse an expired link like this.

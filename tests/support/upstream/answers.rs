@@ -235,6 +235,9 @@ fn ranged(content: &Bytes, request: &Logged, faults: &Faults) -> Answer {
     let Some(range) = range.filter(|_| !faults.has(&Fault::IgnoreRange)) else {
         return Answer::new(200).body(content.clone());
     };
+    if let Some(status) = pick!(faults, RefuseRange) {
+        return Answer::new(status).body("no ranges here");
+    }
     let total = content.len();
     let stated = pick!(faults, Total).unwrap_or(total as u64);
     let Some(mut span) = range.resolve((total as u64).min(stated)) else {
@@ -246,6 +249,9 @@ fn ranged(content: &Bytes, request: &Logged, faults: &Faults) -> Answer {
     let said = if faults.has(&Fault::UnknownTotal) { "*".to_owned() } else { stated.to_string() };
     let shift = u64::from(faults.has(&Fault::WrongRange));
     let body = content.slice(span.start as usize..span.end as usize);
+    if faults.has(&Fault::NoContentRange) {
+        return Answer::new(206).body(body);
+    }
     Answer::new(206).with("content-range", format!("bytes {}-{}/{said}", span.start + shift, span.end - 1)).body(body)
 }
 
