@@ -31,6 +31,8 @@ pub enum Wanted {
     Object,
     /// An object that is read whole, such as a link: it is short.
     Record,
+    /// The bytes of an object that can be opened. They are not read again until the object is replaced.
+    Content,
     Nothing,
 }
 
@@ -60,9 +62,10 @@ impl BadEntries {
     }
 
     /// Notes an error that knows its path, and returns true. Any other error may be about the storage as a whole, and so is one
-    /// of a full disk.
+    /// of a full disk. A lack of descriptors or memory tells nothing about an entry.
     pub fn note_error(&self, error: &io::Error) -> bool {
-        let Some(path) = disk::place_of(error).filter(|_| !disk::is_full(error)) else { return false };
+        let about_all = disk::is_full(error) || disk::is_shortage(error);
+        let Some(path) = disk::place_of(error).filter(|_| !about_all) else { return false };
         let is_folder =
             error.kind() != io::ErrorKind::IsADirectory && disk::metadata(path).is_ok_and(|found| found.is_dir());
         let wanted = match error.kind() {
@@ -79,6 +82,27 @@ impl BadEntries {
         match error {
             StoreError::Io { source, .. } => self.note_error(source),
             _ => false,
+        }
+    }
+
+    /// Notes an error of reading the content of a file that is open.
+    pub fn note_content(&self, path: &Path, error: &io::Error) {
+        if !disk::is_shortage(error) {
+            self.note(path.display().to_string(), Wanted::Content, error);
+        }
+    }
+
+    /// Returns true if the content of this file could not be read. It is still there.
+    pub fn has_content(&self, path: &Path) -> bool {
+        let known = self.known();
+        !known.is_empty() && matches!(known.get(&*path.to_string_lossy()), Some((Wanted::Content, _)))
+    }
+
+    /// Forgets a file, since it was replaced or removed.
+    pub fn forget(&self, path: &Path) {
+        let mut known = self.known();
+        if !known.is_empty() {
+            known.remove(&*path.to_string_lossy());
         }
     }
 
@@ -116,7 +140,7 @@ impl BadEntries {
                 Wanted::Folder => disk::is_usable_directory(path),
                 Wanted::Object => disk::is_usable_file(path),
                 Wanted::Record => disk::is_usable_record(path, MAX_MANIFEST_BYTES as u64),
-                Wanted::Nothing => !disk::exists(path),
+                Wanted::Content | Wanted::Nothing => !disk::exists(path),
             }
         };
         let mended = blocking(move || known.into_iter().filter(is_mended).collect::<Vec<_>>()).await;

@@ -19,5 +19,6 @@ mod ranges;
 mod rights;
 mod sizes;
 mod slow_disk;
+mod unreadable_cache;
 mod waits;
 mod warm;

@@ -18,7 +18,7 @@ const LAYER: usize = 8 << 20;
 const PARTIAL: &str = "path=/partial/";
 
 /// Starts a mirror whose files are on this disk.
-fn mirror_on(disk: &SlowDisk, upstream: &Upstream) -> Registry {
+pub(super) fn mirror_on(disk: &SlowDisk, upstream: &Upstream) -> Registry {
     let url = upstream.url();
     Registry::configured_in(&disk.environment(), |place| {
         let upstreams = format!("  upstreams:\n    docker.io: {{default: true, endpoints: [\"{url}\"]}}\n");

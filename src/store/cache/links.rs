@@ -8,7 +8,7 @@ use super::paths::{change_on_disk, on_disk};
 use super::records::{LinkRecord, Right, TagRecord};
 use super::store::{CacheStore, digests_below};
 use crate::oci::{Digest, MirroredName, Tag};
-use crate::store::bad_entries::Wanted;
+use crate::store::bad_entries::{BadEntries, Wanted};
 use crate::store::directory::Part;
 use crate::store::{Page, StoreError};
 use crate::sys::disk;
@@ -33,10 +33,11 @@ impl CacheStore {
         let path_of = |digest: &Digest| self.paths.link(name, digest);
         let records: Vec<_> = links.into_iter().map(|(digest, link)| (path_of(&digest), link)).collect();
         let alone = self.linking.lock(name).await;
+        let bad = Arc::clone(&self.bad);
         change_on_disk("link in", &path, move || {
             // Held until the work has ended, which continues if the caller leaves.
             let _alone = alone;
-            records.iter().try_for_each(|(path, link)| write_link(path, link))
+            records.iter().try_for_each(|(path, link)| write_link(path, link, &bad))
         })
         .await?;
         self.holders.add(&name.to_string(), &digests);
@@ -188,9 +189,13 @@ impl CacheStore {
 /// The directories of a repository's links: `_links/ALGORITHM`.
 const DIRECTORIES: usize = 2;
 
-fn write_link(path: &Path, link: &LinkRecord) -> io::Result<()> {
-    let known = disk::optional(disk::read(path))?.and_then(|json| LinkRecord::from_json(&json));
-    match known {
+/// Writes a link. One that cannot be read is replaced.
+fn write_link(path: &Path, link: &LinkRecord, bad: &BadEntries) -> io::Result<()> {
+    let known = match disk::optional(disk::read(path)) {
+        Err(error) if bad.note_error(&error) => None,
+        known => known?,
+    };
+    match known.and_then(|json| LinkRecord::from_json(&json)) {
         // The upstream has confirmed the right, so a manifest that names the digest adds nothing.
         Some(known) if known.right.is_proven() && !link.right.is_proven() => Ok(()),
         Some(known) if known == *link => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::paths::{change_on_disk, on_disk};
 use super::records::{ListHead, ReferrersRecord};
@@ -20,17 +21,17 @@ impl CacheStore {
     ) -> Result<Option<(u64, T)>, StoreError> {
         let path = self.paths.tag_list(name);
         let opened = path.clone();
-        on_disk("read", &path, move || {
+        let list = on_disk("read", &path, move || {
             let Some((head, lines)) = open(&opened)? else { return Ok(None) };
             let mut failure = None;
             let mut tags = lines.map_while(|line| line.map_err(|error| failure = Some(error)).ok());
             let value = read(&mut tags);
             match failure {
-                Some(error) => Err(error),
+                Some(error) => disk::located(&opened, Err(error)),
                 None => Ok(Some((head.seen, value))),
             }
-        })
-        .await
+        });
+        self.unless_unreadable(list.await)
     }
 
     /// Stores the list of an upstream's tags, which are in byte order.
@@ -40,13 +41,22 @@ impl CacheStore {
         change_on_disk("write", &path, move || write(&to, ListHead { seen }, tags.iter().map(String::as_str))).await
     }
 
-    /// Removes a tag from the list.
+    /// Removes a tag from the list. A list that cannot be read is not used either.
     pub async fn unlist(&self, name: &MirroredName, tag: &Tag) -> Result<(), StoreError> {
         let path = self.paths.tag_list(name);
         let (listed, tag) = (path.clone(), tag.clone());
+        let bad = Arc::clone(&self.bad);
         change_on_disk("write", &path, move || {
-            let Some((head, lines)) = open(&listed)? else { return Ok(()) };
-            let tags = lines.collect::<Result<Vec<_>, _>>()?;
+            let read = open(&listed).and_then(|list| {
+                let Some((head, lines)) = list else { return Ok(None) };
+                Ok(Some((head, disk::located(&listed, lines.collect::<io::Result<Vec<_>>>())?)))
+            });
+            let (head, tags) = match read {
+                Ok(Some(list)) => list,
+                Ok(None) => return Ok(()),
+                Err(error) if bad.note_error(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            };
             match tags.iter().any(|listed| listed == tag.as_str()) {
                 true => write(&listed, head, tags.iter().map(String::as_str).filter(|listed| *listed != tag.as_str())),
                 false => Ok(()),
@@ -97,7 +107,7 @@ impl CacheStore {
 fn open(path: &Path) -> io::Result<Option<(ListHead, impl Iterator<Item = io::Result<String>> + use<>)>> {
     let Some(file) = disk::optional(disk::open(path))? else { return Ok(None) };
     let mut lines = BufReader::new(file).lines();
-    let head = lines.next().transpose()?.and_then(|line| ListHead::from_json(line.as_bytes()));
+    let head = disk::located(path, lines.next().transpose())?.and_then(|line| ListHead::from_json(line.as_bytes()));
     Ok(head.map(|head| (head, lines)))
 }
 

@@ -13,6 +13,7 @@ mod decoding;
 mod operations;
 mod partial;
 mod locks;
+mod cached_file;
 mod store;
 mod links;
 mod lists;

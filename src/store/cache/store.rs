@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::arrivals::{Arrivals, PrefixHash};
+use super::cached_file::noting_failures;
 use super::locks::{CacheLock, CacheLocks};
 use super::partial::{self, Partial, StoredPartial};
 use super::paths::{CachePaths, change_on_disk, on_disk};
@@ -60,11 +61,15 @@ impl CacheStore {
         self.bad.list().await
     }
 
-    /// Opens a complete blob.
+    /// Opens a complete blob. One that cannot be opened or read counts as absent.
     pub async fn blob(&self, digest: &Digest) -> Result<Option<StoredBlob>, StoreError> {
-        let file = self.local_file(digest);
         let path = self.paths.blob(digest);
-        on_disk("open", &path, move || file.open()).await.inspect_err(|error| _ = self.bad.explains(error))
+        if self.bad.has_content(&path) {
+            return Ok(None);
+        }
+        let file = self.local_file(digest);
+        let opened = self.unless_unreadable(on_disk("open", &path, move || file.open()).await)?;
+        Ok(opened.map(|stored| noting_failures(stored, path, Arc::clone(&self.bad))))
     }
 
     /// Returns the file of a complete blob, for [`HostedStore::adopt`](crate::store::HostedStore::adopt). It need not
@@ -73,32 +78,37 @@ impl CacheStore {
         LocalFile::new(self.paths.blob(digest))
     }
 
-    /// Reads a complete blob and returns true if it matches its digest. Returns false if it is not stored.
+    /// Reads a complete blob and returns true if it matches its digest. Returns false if it is not stored or cannot be read.
     pub async fn matches(&self, digest: &Digest) -> Result<bool, StoreError> {
         let Some(stored) = self.blob(digest).await? else { return Ok(false) };
         let (arrivals, mut hash) = (Arrivals::whole(&stored), PrefixHash::new(digest.algorithm()));
         while hash.position() < stored.size {
-            hash.advance(&arrivals, stored.size).await?;
+            match hash.advance(&arrivals, stored.size).await {
+                Err(_) if self.bad.has_content(&self.paths.blob(digest)) => return Ok(false),
+                advanced => advanced?,
+            };
         }
         Ok(hash.hasher().finish() == *digest)
     }
 
-    /// Reads a small blob (a manifest) whole; `None` if it is not stored, or longer than `limit`.
+    /// Reads a small blob (a manifest) whole; `None` if it is not stored, cannot be read, or is longer than `limit`.
     pub async fn read(&self, digest: &Digest, limit: usize) -> Result<Option<Bytes>, StoreError> {
         let path = self.paths.blob(digest);
         let read = path.clone();
-        on_disk("read", &path, move || {
+        let whole = on_disk("read", &path, move || {
             let small = disk::optional(disk::metadata(&read))?.is_some_and(|file| file.len() <= limit as u64);
             if small { Ok(disk::optional(disk::read(&read))?.map(Bytes::from)) } else { Ok(None) }
-        })
-        .await
+        });
+        self.unless_unreadable(whole.await)
     }
 
     /// Stores a small blob whole. The caller has verified it.
     pub async fn put(&self, digest: &Digest, body: Bytes) -> Result<(), StoreError> {
         let path = self.paths.blob(digest);
         let to = path.clone();
-        change_on_disk("store", &path, move || disk::write_atomic(&to, &body)).await
+        change_on_disk("store", &path, move || disk::write_atomic(&to, &body)).await?;
+        self.bad.forget(&path);
+        Ok(())
     }
 
     /// Waits until no other caller stores or removes this blob with its links. The lock is held until that has ended.
@@ -110,7 +120,9 @@ impl CacheStore {
     pub async fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.paths.blob(digest);
         let gone = path.clone();
-        change_on_disk("remove", &path, move || disk::remove(&gone)).await
+        let removed = change_on_disk("remove", &path, move || disk::remove(&gone)).await?;
+        self.bad.forget(&path);
+        Ok(removed)
     }
 
     /// Records on disk that a blob was used now, as the modification time of its file.
@@ -133,7 +145,10 @@ impl CacheStore {
 
     /// Turns a partial blob, whose content the caller has verified, into a complete one.
     pub async fn commit(&self, partial: Partial, digest: &Digest) -> Result<(), StoreError> {
-        partial.commit(&self.paths.blob(digest)).await
+        let path = self.paths.blob(digest);
+        partial.commit(&path).await?;
+        self.bad.forget(&path);
+        Ok(())
     }
 
     /// Returns every partial blob, whether or not a fill holds it.
@@ -198,8 +213,16 @@ impl CacheStore {
 
     pub(super) async fn read_record(&self, path: PathBuf) -> Result<Option<Vec<u8>>, StoreError> {
         let read = path.clone();
-        let record = on_disk("read", &path, move || disk::optional(disk::read(&read))).await;
-        record.inspect_err(|error| _ = self.bad.explains(error))
+        self.unless_unreadable(on_disk("read", &path, move || disk::optional(disk::read(&read))).await)
+    }
+
+    /// Treats an entry that cannot be read as one that is not there: the upstream has the content too. The log names the entry
+    /// once.
+    pub(super) fn unless_unreadable<T>(&self, read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Err(error) if self.bad.explains(&error) => Ok(None),
+            read => read,
+        }
     }
 }
 

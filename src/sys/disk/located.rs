@@ -40,6 +40,15 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Returns true if the error says that this process or the machine has no descriptors or no memory left. It tells nothing about
+/// a file.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let source = error.get_ref().and_then(|inner| inner.downcast_ref::<LocatedError>());
+    let number = source.map_or(error, |located| &located.source).raw_os_error();
+    number.is_some_and(|number| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&number))
+}
+
 /// Adds the path to an error that says that a disk is full, so that space is made on that disk.
 pub(super) fn located_full<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
     match result {

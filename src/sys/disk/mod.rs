@@ -25,7 +25,7 @@ pub use files::{
     write_replace,
 };
 pub use lacks::{Lacks, rehearse_push};
-pub use located::{is_full, located, place_of};
+pub use located::{is_full, is_shortage, located, place_of};
 pub use locks::{LockedFile, Share, names, try_lock, try_share};
 pub use named::{NAMED_BYTES, explain, read_named};
 pub use nearest::{nearest, shares_disk};
