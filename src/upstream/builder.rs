@@ -64,6 +64,7 @@ impl Upstream {
             target_tokens: TargetTokens::default(),
             meter,
             clock,
+            head_wait: spec.client_wait / 2,
             warned_of_withheld_password,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::cause::FailureCause;
 use super::endpoint::{Endpoint, EndpointId, Meter};
@@ -27,6 +28,8 @@ pub struct Upstream {
     pub(super) target_tokens: TargetTokens,
     pub(super) meter: Arc<Meter>,
     pub(super) clock: Clock,
+    /// The longest wait for the answer to a HEAD. A client that waits has time left for the GET that follows.
+    pub(super) head_wait: Duration,
     /// The log already says that the password is withheld from the token server.
     pub(super) warned_of_withheld_password: AtomicBool,
 }

@@ -15,7 +15,7 @@ pub struct Asked {
     headers: Vec<(String, String)>,
 }
 
-/// An answer. `Content-Length` is added, unless it is chunked.
+/// An answer. `Content-Length` is added, unless it is chunked or has one.
 pub struct Script {
     status: u16,
     headers: Vec<(String, String)>,
@@ -23,6 +23,16 @@ pub struct Script {
     chunked: bool,
     trickles: bool,
     cut: bool,
+    silence: Option<Silence>,
+}
+
+/// The end of a connection that brings no answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// The server closes it.
+    HangUp,
+    /// The server waits until the client closes it.
+    Hang,
 }
 
 /// A running server. It ends with the process of the tests.
@@ -43,7 +53,25 @@ impl Asked {
 
 impl Script {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), chunked: false, trickles: false, cut: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            chunked: false,
+            trickles: false,
+            cut: false,
+            silence: None,
+        }
+    }
+
+    /// Closes the connection without an answer.
+    pub fn hang_up() -> Self {
+        Self { silence: Some(Silence::HangUp), ..Self::new(200, "") }
+    }
+
+    /// Sends nothing until the client gives up.
+    pub fn hang() -> Self {
+        Self { silence: Some(Silence::Hang), ..Self::new(200, "") }
     }
 
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
@@ -106,7 +134,13 @@ fn exchange(stream: TcpStream, answer: &dyn Fn(&Asked) -> Script, log: &Mutex<Ve
     let headers = headers.filter_map(|line| line.split_once(": ").map(|(a, b)| (a.to_owned(), b.to_owned()))).collect();
     let asked = Asked { method, target, headers };
     log.lock().unwrap().push(asked.clone());
-    let Script { status, headers, mut body, chunked, trickles, cut } = answer(&asked);
+    let Script { status, headers, mut body, chunked, trickles, cut, silence } = answer(&asked);
+    if let Some(silence) = silence {
+        if silence == Silence::Hang {
+            let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+        }
+        return;
+    }
     let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     if chunked {
         head.push_str("Transfer-Encoding: chunked\r\n");
@@ -119,6 +153,9 @@ fn exchange(stream: TcpStream, answer: &dyn Fn(&Asked) -> Script, log: &Mutex<Ve
         body = [chunk.as_bytes(), &body, end].concat();
     } else {
         head.push_str(&format!("Content-Length: {}\r\n", body.len() + usize::from(cut)));
+    }
+    if headers.iter().any(|(name, _)| name == "Content-Length") {
+        head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     }
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     let mut stream = stream;

@@ -36,15 +36,15 @@ pub struct BlobRange<'a> {
 impl Upstream {
     /// Asks whether a blob exists and returns its size if the answer states it. At most one byte is downloaded.
     ///
-    /// A HEAD only tells that the blob exists. Registries and proxies answer it wrongly in many ways, so that any other
-    /// status is confirmed by a GET of the first byte.
+    /// A HEAD only tells that the blob exists. Registries and proxies answer it wrongly in many ways, or not at all, so that
+    /// any other outcome is confirmed by a GET of the first byte. Some proxies state the length 0 for each HEAD.
     pub async fn head_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, UpstreamError> {
-        let reply = self.ask(&blob_request(Method::HEAD, repository, digest)).await?;
-        let status = reply.response.status;
-        if status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::OK && is_of(&reply.response, digest)) {
-            return self.judge(reply).map(|response| plain_length(&response));
+        let reply = self.ask_by_head(&blob_request(Method::HEAD, repository, digest)).await?;
+        let response = reply.map(|reply| self.judge(reply)).transpose()?;
+        match response.filter(|response| is_of(response, digest)) {
+            Some(response) => Ok(plain_length(&response)),
+            None => self.first_byte(repository, digest).await,
         }
-        self.first_byte(repository, digest).await
     }
 
     /// Asks for the first byte of a blob: what a HEAD says is no proof that the upstream has it. Returns the size if the answer states it.
@@ -254,7 +254,10 @@ fn bounds(response: &Response, from: u64) -> Result<(u64, Option<u64>, Option<u6
 /// Returns true if the answer to a HEAD is about this blob, and not a web page or other content.
 fn is_of(response: &Response, digest: &Digest) -> bool {
     let stated = response.header(&CONTENT_DIGEST).and_then(|text| text.trim().parse::<Digest>().ok());
-    !is_page(response) && stated.is_none_or(|stated| stated.algorithm() != digest.algorithm() || stated == *digest)
+    let is_possible = plain_length(response) != Some(0) || *digest == Digest::of(digest.algorithm(), b"");
+    is_possible
+        && !is_page(response)
+        && stated.is_none_or(|stated| stated.algorithm() != digest.algorithm() || stated == *digest)
 }
 
 /// Returns the length of the content, unless the answer is encoded.

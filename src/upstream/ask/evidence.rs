@@ -47,7 +47,7 @@ impl Upstream {
     pub(super) async fn hear(&self, request: &UpstreamRequest<'_>, reply: &mut Reply<'_>, read: Option<Bytes>) {
         let response = &mut reply.response;
         let is_error = response.status.is_client_error() || response.status.is_server_error();
-        if !is_error || request.method == Method::HEAD || response.status == StatusCode::RANGE_NOT_SATISFIABLE {
+        if !is_error || request.is_hint() || response.status == StatusCode::RANGE_NOT_SATISFIABLE {
             return;
         }
         let body = match read {
@@ -75,7 +75,7 @@ impl Upstream {
         if !request.is_claim(response.status) {
             return Ok(true);
         }
-        if request.method == Method::HEAD {
+        if request.is_hint() {
             return Ok(has_registry_headers(response));
         }
         if is_of_registry(response, read).await? {

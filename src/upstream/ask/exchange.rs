@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER, WARNING};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::authorization::Authorization;
 use super::evidence::foreign;
@@ -116,6 +116,7 @@ impl Upstream {
                         let reason = (ThrottleReason::TokenServer, said.as_ref());
                         health.throttle(request.repository, reason, *retry_after);
                     }
+                    hint if request.is_hint() && scope_of(hint) != FailureScope::Endpoint => {}
                     of_endpoint if of_endpoint.is_of_endpoint() => {
                         let scope = scope_of(of_endpoint);
                         health.failed(request.repository, &error, scope, self.clock.since(began));
@@ -166,7 +167,7 @@ impl Upstream {
         {
             return Err(refusal.saying(reply.said));
         }
-        if !reply.vouched && !reply.response.redirected && request.method != Method::HEAD {
+        if !reply.vouched && !reply.response.redirected && !request.is_hint() {
             let is_login = reply.response.status == StatusCode::UNAUTHORIZED;
             if is_login && endpoint.asked_scheme(&reply.response.headers).is_some() {
                 let password = self.password_for(endpoint);
@@ -214,6 +215,9 @@ impl Upstream {
         let status = response.status;
         if let Some(cause) = cause_of_status(request, reply) {
             health.count_failure(cause);
+        }
+        if request.is_hint() && status.is_server_error() {
+            return;
         }
         // The target of a redirect has limits of its own.
         let retry_after = self.retry_after(response).filter(|_| !response.redirected);
@@ -304,7 +308,7 @@ fn cause_of_status(request: &UpstreamRequest<'_>, reply: &Reply<'_>) -> Option<F
     let cause = match status {
         _ if reply.is_throttled() => FailureCause::Throttled,
         _ if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => return None,
-        _ if request.method == Method::HEAD && !status.is_server_error() => return None,
+        _ if request.is_hint() && !status.is_server_error() => return None,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FailureCause::Refused,
         _ if request.is_claim(status) => return None,
         _ => FailureCause::Status,

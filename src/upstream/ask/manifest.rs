@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::exchange::{CONTENT_DIGEST, content_length, is_object, plain, stale_warning};
 use super::request::{Reply, UpstreamRequest};
@@ -47,22 +47,21 @@ impl Upstream {
     /// Asks for the digest, the type and the size of a manifest. Nothing is downloaded, and Docker Hub does not count
     /// the request.
     ///
-    /// A HEAD denies nothing: registries and proxies refuse it, or answer 404, where a GET brings the content. So any
-    /// refusal is an empty answer, and the caller's GET tells.
+    /// A HEAD denies nothing: registries and proxies refuse it, answer 404 or 5xx, cut it or hang, where a GET brings the
+    /// content. So any failure but those of [`Self::ask_by_head`] is an empty answer, and the caller's GET tells.
     pub async fn head_manifest(
         &self,
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestHead, UpstreamError> {
-        let reply = self.ask(&manifest_request(Method::HEAD, repository, reference)).await?;
-        if !matches!(reply.response.status, StatusCode::OK | StatusCode::TOO_MANY_REQUESTS) {
+        let Some(reply) = self.ask_by_head(&manifest_request(Method::HEAD, repository, reference)).await? else {
             return Ok(ManifestHead::default());
-        }
+        };
         let response = self.judge(reply)?;
         let head = ManifestHead {
             digest: stated_digest(&response),
             media_type: media_type(&response),
-            size: content_length(&response).filter(|_| header::content_coding(&response.headers).is_none()),
+            size: stated_size(&response),
             stale: stale_warning(&response),
         };
         match (reference, head.digest) {
@@ -160,6 +159,12 @@ fn manifest_request<'a>(method: Method, repository: &'a RepositoryName, referenc
         headers,
         on_redirect: None,
     }
+}
+
+/// Returns the size that the answer to a HEAD states, if a manifest can have it. Some proxies state 0 for each HEAD.
+fn stated_size(response: &Response) -> Option<u64> {
+    let is_possible = |size: &u64| (1..=MAX_MANIFEST_BYTES as u64).contains(size);
+    content_length(response).filter(is_possible).filter(|_| header::content_coding(&response.headers).is_none())
 }
 
 fn stated_digest(response: &Response) -> Option<Digest> {

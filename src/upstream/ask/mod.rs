@@ -1,5 +1,5 @@
 //! Requests to an upstream: credentials, the targets of redirects, the tests of an answer, one exchange with one endpoint,
-//! the order of endpoints, and one file for each kind of content.
+//! HEAD as a hint, the order of endpoints, and one file for each kind of content.
 
 mod request;
 mod authorization;
@@ -7,6 +7,7 @@ mod redirect_target;
 mod evidence;
 mod parameters;
 mod exchange;
+mod hint;
 mod order;
 mod tried;
 mod stream;

@@ -15,8 +15,9 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
+use super::hint::concerns_every_request;
 use super::request::{Reply, UpstreamRequest};
 use crate::oci::RepositoryName;
 use crate::upstream::client::Upstream;
@@ -149,6 +150,10 @@ impl<'a> Round<'a, '_> {
 
     /// Returns true if this outcome answers the request, so that no other endpoint is asked.
     fn settles(&self, id: EndpointId, outcome: &Outcome<'_>) -> bool {
+        // A GET follows, and asks this endpoint first. The HEAD of a less trusted endpoint must not decide instead.
+        if self.request.is_hint() && !self.request.is_by_digest() {
+            return !concerns_every_request(outcome);
+        }
         let status = match outcome {
             // Another server than a registry gave this refusal.
             Ok(reply) if !reply.vouched => return false,
@@ -166,8 +171,7 @@ impl<'a> Round<'a, '_> {
         }
         // A HEAD is a hint, whatever its status: a GET follows.
         let content = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
-        let is_answer =
-            content.contains(&status) || self.request.is_claim(status) || self.request.method == Method::HEAD;
+        let is_answer = content.contains(&status) || self.request.is_claim(status) || self.request.is_hint();
         is_answer && !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
     }
 

@@ -66,6 +66,11 @@ impl UpstreamRequest<'_> {
         }
     }
 
+    /// Returns true for a HEAD: what it says, and how it fails, decides nothing about the GET of the same content.
+    pub(super) fn is_hint(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// Returns true for a blob. Registries that count requests do not count those, and a running transfer must be able
     /// to continue. A HEAD asks for a repository's right to a blob that has arrived for another repository: if it
     /// waited, a client would get an error that it would not get if the blob had to be fetched.
