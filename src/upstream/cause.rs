@@ -63,7 +63,7 @@ impl FailureCause {
             | UpstreamError::Mismatch { .. }
             | UpstreamError::Undecodable { .. }
             | UpstreamError::Length { .. }
-            | UpstreamError::TooLarge => Self::Content,
+            | UpstreamError::TooLarge { .. } => Self::Content,
         })
     }
 

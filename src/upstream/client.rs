@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cause::FailureCause;
 use super::endpoint::{Endpoint, EndpointId, Meter};
 use super::login::{Account, TargetTokens, Tokens};
-use crate::oci::HostName;
+use crate::oci::{HostName, RepositoryName};
 use crate::outbound::Client;
 use crate::sys::Clock;
 
@@ -58,8 +58,8 @@ impl Upstream {
 
     /// Records that this endpoint sent content that does not match its digest. Call it once another endpoint has sent
     /// matching content, which shows that the fault was not in the digest.
-    pub fn report_digest_mismatch(&self, endpoint: EndpointId) {
-        self.endpoint(endpoint).health().digest_mismatch();
+    pub fn report_digest_mismatch(&self, endpoint: EndpointId, repository: &RepositoryName) {
+        self.endpoint(endpoint).health().digest_mismatch(repository);
     }
 
     /// Counts content of this endpoint that was wrong, where no other endpoint shows that the fault was not in the digest.

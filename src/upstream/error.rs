@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::failed_server::FailedServer;
 use super::words::UpstreamWords;
-use crate::oci::{Digest, HostName, MAX_MANIFEST_BYTES};
+use crate::oci::{Digest, HostName};
 use crate::outbound::{self, PLAIN_HTTP, SendError};
 
 /// An error in an upstream's configuration, which makes the upstream unusable.
@@ -73,9 +73,9 @@ pub enum UpstreamError {
         "the upstream sent {found} bytes instead of {expected}: the content is discarded; the next request asks again"
     )]
     Length { expected: u64, found: u64 },
-    /// The manifest has more than 4 MiB, or another answer is larger than its limit.
-    #[error("the upstream's answer is too large (a manifest has at most {MAX_MANIFEST_BYTES} bytes)")]
-    TooLarge,
+    /// The answer is larger than its limit, in bytes. `answer` names its kind, as in "a manifest".
+    #[error("{host} sent {answer} of more than {limit} bytes, which is too large")]
+    TooLarge { host: FailedServer, answer: &'static str, limit: usize },
     /// The response was cut or malformed, or redirected to an address that is refused.
     #[error("{host}: {reason}")]
     Protocol { host: FailedServer, reason: String },
@@ -134,13 +134,13 @@ macro_rules! server_of {
             | Self::Timeout { host, .. }
             | Self::Slow { host, .. }
             | Self::Silent { host, .. }
+            | Self::TooLarge { host, .. }
             | Self::Protocol { host, .. } => Some(host),
             Self::Denied { .. }
             | Self::NotFound
             | Self::Mismatch { .. }
             | Self::Undecodable { .. }
-            | Self::Length { .. }
-            | Self::TooLarge => None,
+            | Self::Length { .. } => None,
         }
     };
 }
@@ -155,7 +155,7 @@ impl UpstreamError {
                 | Self::Length { .. }
                 | Self::Mismatch { .. }
                 | Self::Undecodable { .. }
-                | Self::TooLarge
+                | Self::TooLarge { .. }
                 | Self::Unsatisfiable { .. }
         )
     }
@@ -206,6 +206,14 @@ impl UpstreamError {
         self
     }
 
+    /// Returns the error with the kind of the answer that is too large, as in "a manifest".
+    pub(in crate::upstream) fn naming_answer(mut self, kind: &'static str) -> Self {
+        if let Self::TooLarge { answer, .. } = &mut self {
+            *answer = kind;
+        }
+        self
+    }
+
     fn with_server(mut self, change: impl FnOnce(&mut FailedServer)) -> Self {
         if let Some(server) = server_of!(&mut self) {
             change(server);
@@ -235,7 +243,7 @@ impl UpstreamError {
                 | Self::Protocol { .. }
                 | Self::Mismatch { .. }
                 | Self::Foreign { .. }
-                | Self::TooLarge
+                | Self::TooLarge { .. }
         )
     }
 }
@@ -266,7 +274,7 @@ impl From<SendError> for UpstreamError {
             SendError::Refused { host, reason } | SendError::Broken { host, reason } => {
                 Self::Protocol { host: host.into(), reason }
             }
-            SendError::TooLarge { .. } => Self::TooLarge,
+            SendError::TooLarge { host, limit } => Self::TooLarge { host: host.into(), answer: "an answer", limit },
         }
     }
 }

@@ -20,5 +20,6 @@ mod rights;
 mod sizes;
 mod slow_disk;
 mod unreadable_cache;
+mod too_large;
 mod waits;
 mod warm;

@@ -155,6 +155,30 @@ fn damaged_manifest_is_fetched_from_another_endpoint() {
 }
 
 #[test]
+fn damaged_content_of_one_repository_concerns_no_other() {
+    let [first, second] = [Upstream::start(), Upstream::start()];
+    for upstream in [&first, &second] {
+        for name in ["library/a", "library/b", "library/c", "library/d"] {
+            upstream.image(name, "1", &[name.as_bytes()]);
+        }
+    }
+    let mirror = mirror_of(&[&first, &second], "", "");
+    let pull = |name: &str| {
+        let image = second.image(name, "1", &[name.as_bytes()]);
+        let target = manifest(name, image.manifest_digest);
+        let got = mirror.client().get(&target);
+        assert_eq!((got.status, got.body), (200, image.manifest.to_vec()), "{name}");
+        first.requests("GET", &target)
+    };
+    first.fault("GET", "library/a/manifests/", Fault::Corrupt);
+    first.fault("GET", "library/c/manifests/", Fault::Corrupt);
+    assert_eq!(pull("library/a"), 1);
+    assert_eq!(pull("library/b"), 1, "nothing is wrong with this repository");
+    assert_eq!(pull("library/c"), 1);
+    assert_eq!(pull("library/d"), 0, "the endpoint damages content");
+}
+
+#[test]
 fn throttled_endpoint_is_left_alone_and_the_other_asked() {
     let [first, second] = twins(3);
     let mirror = mirror_of(&[&first, &second], "", "");

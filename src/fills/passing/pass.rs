@@ -167,7 +167,7 @@ impl Pass {
                 tracing::error!(%expected, %found, %repository, host, "the content of a blob that was passed through does not match its digest");
                 // Of several endpoints it is unknown which one is wrong.
                 if let Some(endpoint) = sender {
-                    source.upstream.report_digest_mismatch(endpoint);
+                    source.upstream.report_digest_mismatch(endpoint, source.name.repository());
                 }
                 WindowEnd::Failed(UpstreamError::Mismatch { expected, found })
             }

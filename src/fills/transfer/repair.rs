@@ -64,7 +64,7 @@ impl Transfer<'_> {
             let Some(source) = sources.iter().find(|source| source.name == *name) else { continue };
             let (digest, host) = (self.fill.digest, source.upstream.host(*endpoint));
             tracing::error!(%digest, %host, "this endpoint sent content that does not match its digest; another endpoint had the right content");
-            source.upstream.report_digest_mismatch(*endpoint);
+            source.upstream.report_digest_mismatch(*endpoint, source.name.repository());
         }
     }
 }

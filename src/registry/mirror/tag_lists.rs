@@ -2,9 +2,9 @@
 //! and ages as tags do.
 
 use super::flights::TagsAnswer;
-use super::freshness::Settled;
+use super::freshness::{Settled, Unconfirmed};
 use super::negative_cache::Asked;
-use super::repository::MirrorRepository;
+use super::repository::{MirrorRepository, is_answer};
 use crate::registry::answer::{CacheStatus, Found, PageRequest};
 use crate::registry::error::RegistryError;
 use crate::store::{Page, StoreError};
@@ -39,8 +39,27 @@ impl MirrorRepository {
             return Ok(Found::mirrored(page, status));
         }
         let listed = self.remote.upstream.tags(self.name().repository(), page.n, page.last.as_deref()).await;
-        let listed = listed.map_err(|error| self.tags_error(&error))?;
-        Ok(Found::mirrored(Page { entries: listed.tags, more: listed.more }, CacheStatus::Miss))
+        match listed {
+            Ok(listed) => Ok(Found::mirrored(Page { entries: listed.tags, more: listed.more }, CacheStatus::Miss)),
+            Err(error) => self.kept_instead(page, &error).await,
+        }
+    }
+
+    /// Returns a page of the kept list after the upstream's own page could not be used, for instance because it is too large.
+    async fn kept_instead(
+        &self,
+        page: &PageRequest,
+        error: &UpstreamError,
+    ) -> Result<Found<Page<String>>, RegistryError> {
+        if !is_answer(error)
+            && let Some((seen, ())) = self.store().tag_list(self.name(), |_| ()).await?
+            && self.situation(seen, Asked::Tags).may_be_stale()
+            && let Some(page) = self.cut(page).await?
+        {
+            self.note_error(Asked::Tags, error).await;
+            return Ok(self.stale(page, Unconfirmed::Silence, Asked::Tags));
+        }
+        Err(self.tags_error(error))
     }
 
     /// Asks the upstream for all tags, once for all waiters.

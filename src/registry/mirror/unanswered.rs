@@ -276,7 +276,7 @@ mod tests {
         let unanswered = UnansweredQuestions::new(Clock::system());
         assert!(unanswered.failed(&question("a", "1"), &unreachable()));
         assert!(unanswered.is_avoided(&question("b", "1")));
-        let wrong = UpstreamError::TooLarge;
+        let wrong = UpstreamError::TooLarge { host: "hub".into(), answer: "a manifest", limit: 1 };
         let unanswered = UnansweredQuestions::new(Clock::system());
         for repository in ["a", "b", "c"] {
             assert!(!unanswered.failed(&question(repository, "1"), &wrong), "a bad answer is an answer");

@@ -251,7 +251,10 @@ impl Upstream {
         limit: usize,
     ) -> Result<Bytes, UpstreamError> {
         let (health, is_reused) = (endpoint.health(), body.is_on_reused_connection());
-        match body.collect(limit).await.map_err(|error| UpstreamError::from(error).reached_from(&endpoint.host())) {
+        let named = |error| {
+            UpstreamError::from(error).reached_from(&endpoint.host()).naming_answer(request.kind.of_an_answer())
+        };
+        match body.collect(limit).await.map_err(named) {
             Ok(body) => {
                 health.body_completed(request.repository);
                 self.meter.received(request.kind, body.len());
@@ -259,7 +262,7 @@ impl Upstream {
             }
             Err(error) => {
                 // A connection that died while it was kept open says nothing about the endpoint.
-                if error != UpstreamError::TooLarge && !is_reused {
+                if !matches!(error, UpstreamError::TooLarge { .. }) && !is_reused {
                     health.body_failed(request.repository, &error);
                 }
                 if let Some(cause) = FailureCause::of(&error) {

@@ -91,7 +91,7 @@ impl Upstream {
             let endpoint = reply.endpoint;
             match self.receive(&request, reply, reference).await {
                 Ok(fetched) => {
-                    mismatched.into_iter().for_each(|endpoint| self.report_digest_mismatch(endpoint));
+                    mismatched.into_iter().for_each(|endpoint| self.report_digest_mismatch(endpoint, repository));
                     return Ok(fetched);
                 }
                 Err(error) => {

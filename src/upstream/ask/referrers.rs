@@ -68,7 +68,8 @@ impl Upstream {
                 }
             };
             if size > MAX_LIST {
-                return Err(UpstreamError::TooLarge);
+                let (host, answer) = (self.name().as_str().into(), "a list of referrers");
+                return Err(UpstreamError::TooLarge { host, answer, limit: MAX_LIST });
             }
             all.append(page);
             match next {

@@ -79,7 +79,7 @@ impl Upstream {
                 break;
             }
             let (page, next) = match self.tag_page(repository, &query, answered).await {
-                Err(UpstreamError::TooLarge) => return Ok(TagList::TooLarge),
+                Err(UpstreamError::TooLarge { .. }) => return Ok(TagList::TooLarge),
                 page => page?,
             };
             size += page.iter().map(|tag| size_of::<String>() + tag.len()).sum::<usize>();
@@ -118,7 +118,7 @@ impl Upstream {
             let endpoint = reply.endpoint;
             match self.receive_tags(&request, reply, answered).await {
                 // Any endpoint's list may be too large for one answer.
-                Err(UpstreamError::TooLarge) => return Err(UpstreamError::TooLarge),
+                Err(error @ UpstreamError::TooLarge { .. }) => return Err(error),
                 Err(error) => tried.note(endpoint, error)?,
                 page => return page,
             }

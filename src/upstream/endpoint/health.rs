@@ -20,7 +20,8 @@ use crate::upstream::cause::FailureCause;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::words::UpstreamWords;
 
-/// After content that did not match its digest, the endpoint is not asked for content named by a digest for this long.
+/// After content that did not match its digest, the endpoint is not asked for content of that repository that a digest names
+/// for this long.
 const DISTRUST: Duration = Duration::from_secs(10 * 60);
 /// The longest throttle, whatever `Retry-After` says.
 const LONGEST_THROTTLE: Duration = Duration::from_secs(5 * 60);
@@ -83,7 +84,7 @@ pub struct HealthReport {
     pub retry_at: Option<SystemTime>,
     /// The end of the pause that the endpoint asked for by a 429, or a 503 with `Retry-After`.
     pub throttled_until: Option<SystemTime>,
-    /// The end of the pause after content that did not match its digest.
+    /// The end of the last pause of a repository after content that did not match its digest.
     pub distrusted_until: Option<SystemTime>,
 }
 
@@ -196,9 +197,9 @@ impl EndpointHealth {
     }
 
     /// Records content that did not match its digest.
-    pub(in crate::upstream) fn digest_mismatch(&self) {
-        self.state().distrusted = Some(Pause::begin(&self.clock, DISTRUST));
-        self.metrics.digest_mismatch(DISTRUST);
+    pub(in crate::upstream) fn digest_mismatch(&self, repository: &RepositoryName) {
+        self.state().distrusted.begin(repository, DISTRUST, &self.clock);
+        self.metrics.digest_mismatch(repository, DISTRUST);
     }
 
     /// Records that the endpoint asked for a pause. The pause is for all repositories, until one of them is answered: then
@@ -262,7 +263,7 @@ impl EndpointHealth {
         let (state, clock) = (self.state(), &self.clock);
         state.circuits(repository, clock).all(|circuit| circuit.admits(clock))
             && state.throttled_for(repository, clock).is_zero()
-            && !(by_digest && state.distrusted_for(clock) > Duration::ZERO)
+            && !(by_digest && state.distrusted.left_for(repository, clock) > Duration::ZERO)
     }
 
     pub(in crate::upstream) fn is_throttled(&self, repository: &RepositoryName) -> bool {
@@ -290,7 +291,7 @@ impl EndpointHealth {
     pub(in crate::upstream) fn due_in(&self, repository: &RepositoryName) -> Duration {
         let (state, clock) = (self.state(), &self.clock);
         let circuit = state.circuits(repository, clock).map(|circuit| circuit.left(clock)).max().unwrap_or_default();
-        circuit.max(state.throttled_for(repository, clock)).max(state.distrusted_for(clock))
+        circuit.max(state.throttled_for(repository, clock)).max(state.distrusted.left_for(repository, clock))
     }
 
     /// Returns the error for a request that is not sent because the endpoint is throttled: the one that it answered
@@ -323,7 +324,7 @@ impl EndpointHealth {
             failures: state.failures(clock),
             retry_at: at(state.circuit.left(clock)),
             throttled_until: at(state.throttled.map(|(pause, _)| pause.left(clock)).unwrap_or_default()),
-            distrusted_until: at(state.distrusted_for(clock)),
+            distrusted_until: at(state.distrusted.longest(clock)),
         }
     }
 
@@ -455,7 +456,7 @@ mod tests {
     fn failures_in_a_row_are_counted_until_an_answer_or_a_whole_body() {
         type Step = fn(&Setting);
         let answer: Step = |s| s.answer(&one());
-        let cut: Step = |s| s.health.body_failed(&one(), &UpstreamError::TooLarge);
+        let cut: Step = |s| s.health.body_failed(&one(), &UpstreamError::NotFound);
         let whole: Step = |s| s.health.body_completed(&one());
         let refuse: Step = Setting::refuse;
         let hang: Step = Setting::hang;
@@ -535,7 +536,7 @@ mod tests {
     #[test]
     fn distrust_after_a_digest_mismatch_outlasts_good_answers() {
         let setting = setting();
-        setting.health.digest_mismatch();
+        setting.health.digest_mismatch(&one());
         setting.answer(&one());
         setting.health.body_completed(&one());
         setting.advance(599);

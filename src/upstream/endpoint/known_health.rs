@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::circuit::{Circuit, Pause};
+use super::distrust::DistrustedRepositories;
 use super::failing::{FailingRepositories, Hang, ThrottleReason};
 use crate::oci::RepositoryName;
 use crate::sys::{Clock, Moment};
@@ -33,7 +34,7 @@ pub(super) struct KnownHealth {
     /// Set while the last failure was a time-out.
     pub(super) hang: Option<Hang>,
     pub(super) throttled: Option<(Pause, ThrottleReason)>,
-    pub(super) distrusted: Option<Pause>,
+    pub(super) distrusted: DistrustedRepositories,
     /// The time when it was last offered to a caller for its probe.
     pub(super) offered: Option<Moment>,
 }
@@ -84,10 +85,6 @@ impl KnownHealth {
 
     pub(super) fn throttled_for(&self, repository: &RepositoryName, clock: &Clock) -> Duration {
         self.throttles(repository).map(|(pause, _)| pause.left(clock)).max().unwrap_or_default()
-    }
-
-    pub(super) fn distrusted_for(&self, clock: &Clock) -> Duration {
-        self.distrusted.map(|pause| pause.left(clock)).unwrap_or_default()
     }
 }
 

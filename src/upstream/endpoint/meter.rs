@@ -33,6 +33,17 @@ impl RequestKind {
             Self::Token => "token",
         }
     }
+
+    /// Names the answer, for a sentence.
+    pub(in crate::upstream) fn of_an_answer(self) -> &'static str {
+        match self {
+            Self::Manifest => "a manifest",
+            Self::Blob => "a blob",
+            Self::Tags => "a page of tags",
+            Self::Referrers => "a page of referrers",
+            Self::Token => "a token",
+        }
+    }
 }
 
 /// Counts and logs the requests to one upstream.
@@ -164,12 +175,12 @@ impl HealthMetrics {
         tracing::info!(upstream = %self.upstream, endpoint = %self.endpoint, "the endpoint answers again");
     }
 
-    pub(in crate::upstream) fn digest_mismatch(&self, distrust: Duration) {
+    pub(in crate::upstream) fn digest_mismatch(&self, repository: &RepositoryName, distrust: Duration) {
         self.metrics.upstream_digest_mismatches.with_label_values(&self.labels()).inc();
         self.failed(FailureCause::Content);
         let (upstream, endpoint) = (&self.upstream, &self.endpoint);
         let seconds = distrust.as_secs();
-        tracing::error!(%upstream, %endpoint, seconds, "the endpoint sent content that does not match its digest; nothing named by a digest is requested from it for a while");
+        tracing::error!(%upstream, %endpoint, %repository, seconds, "the endpoint sent content that does not match its digest; nothing of this repository that a digest names is requested from it for a while");
     }
 
     fn labels(&self) -> [&str; 2] {

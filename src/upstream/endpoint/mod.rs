@@ -2,6 +2,7 @@
 
 mod budget;
 mod circuit;
+mod distrust;
 mod failing;
 mod meter;
 mod known_health;

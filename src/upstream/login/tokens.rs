@@ -150,7 +150,13 @@ impl TokenServer {
         let mut response = self.ask(&request).await?;
         let host = FailedServer::token_server(response.body.host());
         self.refusal(&request, &mut response).await?;
-        let body = response.body.collect(MAX_ANSWER).await?;
+        let body = response.body.collect(MAX_ANSWER).await.map_err(|error| match error {
+            SendError::TooLarge { .. } => {
+                let reason = format!("its answer to a request for a token has more than {MAX_ANSWER} bytes");
+                UpstreamError::Protocol { host: host.clone(), reason }
+            }
+            other => other.into(),
+        })?;
         self.meter.received(RequestKind::Token, body.len());
         let malformed =
             |reason: &str| UpstreamError::Protocol { host: host.clone(), reason: format!("its answer {reason}") };
