@@ -48,7 +48,7 @@ impl Upstream {
     /// the request.
     ///
     /// A HEAD denies nothing: registries and proxies refuse it, answer 404 or 5xx, cut it or hang, where a GET brings the
-    /// content. So any failure but those of [`Self::ask_by_head`] is an empty answer, and the caller's GET tells.
+    /// content. So any failure that does not concern every request is an empty answer, and the caller's GET tells.
     pub async fn head_manifest(
         &self,
         repository: &RepositoryName,
