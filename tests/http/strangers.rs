@@ -133,6 +133,33 @@ fn missing_protection_is_said_at_every_log_level() {
     assert!(!local.log().contains(unencrypted), "{}", local.log());
 }
 
+#[test]
+fn password_that_crosses_the_network_unencrypted_is_said_at_every_log_level() {
+    let upstreams = "far.example: {username: me, password: pw, endpoints: ['https://far.example', 'http://192.0.2.7:5000']}, \
+                     named.example: {username: me, password: pw, endpoints: ['http://named.example/v2/prefix']}, \
+                     near.example: {username: me, password: pw, endpoints: ['http://127.0.0.1:5000', 'http://[::1]:5000']}, \
+                     open.example: {endpoints: ['http://192.0.2.8']}";
+    for level in ["error", "info"] {
+        for formatter in ["json", "text"] {
+            let registry = Registry::configured(|place| {
+                format!(
+                    "version: 0.1\nlog: {{level: {level}, formatter: {formatter}}}\n{}storage:{}\n\
+                     mirror: {{upstreams: {{{upstreams}}}, cache: {{reserve: 0}}}}\n",
+                    place.http(),
+                    place.root()
+                )
+            });
+            registry.wait_for_log("the password of your account at far.example crosses the network unencrypted");
+            let last = registry.wait_for_log("the password of your account at named.example");
+            assert!(last.contains("http://named.example/v2/prefix"), "{last}");
+            // The lines come in the order of the upstreams' names, and after them the server is ready.
+            let log = registry.log();
+            assert_eq!(log.matches("crosses the network unencrypted").count(), 2, "{log}");
+            assert!(!log.contains("near.example crosses") && !log.contains("open.example crosses"), "{log}");
+        }
+    }
+}
+
 /// The guessers invent names and addresses. A client at another machine can still log in, and so can a user who has logged in before.
 #[test]
 fn guesser_of_names_and_addresses_locks_out_nobody() {

@@ -3,9 +3,11 @@
 
 use std::net::SocketAddr;
 
+use crate::cli::remote::is_loopback;
 use crate::cli::settings::Settings;
 use crate::config::{Config, Delete, MirrorOrigin, Upstream};
 use crate::oci::Pattern;
+use crate::outbound::Url;
 
 /// Returns the banner for a server that listens on `address`, one string per line.
 pub(super) fn lines(settings: &Settings, address: SocketAddr) -> Vec<String> {
@@ -55,7 +57,22 @@ pub(super) fn notices(settings: &Settings, address: SocketAddr) -> Vec<String> {
             names.join(", ")
         ));
     }
+    lines.extend(unencrypted_logins(config));
     lines
+}
+
+/// Returns a line for each endpoint that gets the password of an upstream without encryption, beyond this machine.
+fn unencrypted_logins(config: &Config) -> impl Iterator<Item = String> {
+    let with_login = config.mirror.upstreams.values().filter(|upstream| upstream.credentials.is_some());
+    let endpoints =
+        with_login.flat_map(|upstream| upstream.endpoints.iter().map(|endpoint| (&upstream.name, endpoint)));
+    let is_open = |endpoint: &str| Url::parse(endpoint).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url));
+    endpoints.filter(move |(_, endpoint)| is_open(endpoint)).map(|(upstream, endpoint)| {
+        format!(
+            "  warning  the password of your account at {upstream} crosses the network unencrypted: the endpoint {endpoint} is plain \
+             HTTP; write https:// if it offers that"
+        )
+    })
 }
 
 /// Returns the line that says which clients have which rights.
