@@ -251,9 +251,9 @@ fn head_proves_no_right_to_cached_content() {
     let mirror = crate::support::mirror::mirror(&upstream);
     let client = mirror.client();
     assert_eq!(client.get(&blob("private/app", digest)).status, 200);
-    // The other repository has another blob. To a HEAD, its upstream answers as if it had this one.
-    upstream.blob("public/app", &noise(20, 10));
-    upstream.arm(Rule::new("HEAD", "public/app/blobs", Fault::Status(200)));
+    // To a HEAD, the upstream answers as if the other repository had the blob.
+    upstream.blob("public/app", &secret);
+    upstream.arm(Rule::new("GET", "public/app/blobs", Fault::Status(404)));
     assert_eq!(client.head(&blob("public/app", digest)).status, 200);
     for _ in 0..2 {
         assert_eq!(client.get(&blob("public/app", digest)).status, 404);

@@ -63,6 +63,10 @@ impl Setting {
         self.upstream.head_manifest(&self.name, &tag()).await.map(drop)
     }
 
+    async fn manifest(&self) -> Result<(), UpstreamError> {
+        self.upstream.get_manifest(&self.name, &tag()).await.map(drop)
+    }
+
     async fn blob(&self) -> Result<(), UpstreamError> {
         let mut stream = get_blob(&self.upstream, &self.name, &self.layer, 0).await?;
         while stream.chunk().await?.is_some() {}
@@ -98,7 +102,7 @@ async fn each_kind_of_request_outlives_a_restarted_nat() {
     type Ask = for<'a> fn(&'a Setting) -> Asking<'a>;
     let kinds: [(&str, Ask); 5] = [
         ("manifest", |s| Box::pin(s.head())),
-        ("manifest", |s| Box::pin(async { s.upstream.get_manifest(&s.name, &tag()).await.map(drop) })),
+        ("manifest", |s| Box::pin(s.manifest())),
         ("tags", |s| Box::pin(async { s.upstream.tags(&s.name, None, None).await.map(drop) })),
         ("blob", |s| Box::pin(async { s.upstream.head_blob(&s.name, &s.layer).await.map(drop) })),
         ("blob", |s| Box::pin(s.blob())),
@@ -144,8 +148,11 @@ async fn dead_connections_never_open_the_circuit() {
 #[tokio::test]
 async fn new_connection_that_stays_silent_is_not_raced_and_counts() {
     let s = setting(Duration::from_secs(8), HOUR);
-    s.remote.fault("HEAD", "", Fault::Hang);
-    assert!(matches!(s.head().await, Err(UpstreamError::Timeout { .. })));
+    s.remote.fault("*", "", Fault::Hang);
+    assert!(matches!(s.manifest().await, Err(UpstreamError::Timeout { .. })));
+    assert_eq!((s.remote.requests("GET", ""), s.failures()), (1, 1));
+    // A GET decides, so a HEAD counts against no endpoint.
+    s.head().await.unwrap();
     assert_eq!((s.remote.requests("HEAD", ""), s.failures()), (1, 1));
 }
 
@@ -192,12 +199,12 @@ async fn body_that_trickles_ends_in_an_error() {
     s.head().await.unwrap();
     // Each byte comes in time.
     s.remote.fault("GET", "", Fault::Throttle(10));
-    let manifest = s.upstream.get_manifest(&s.name, &tag()).await.map(drop);
+    let manifest = s.manifest().await;
     let tags = s.upstream.tags(&s.name, None, None).await.map(drop);
     s.remote.revoke_tokens();
-    for (kind, trickled) in [("manifest", manifest), ("tags", tags), ("token", s.head().await)] {
+    for (kind, trickled) in [("manifest", manifest), ("tags", tags), ("token", s.manifest().await)] {
         assert!(matches!(trickled, Err(UpstreamError::Protocol { .. })), "{kind}: {trickled:?}");
     }
     s.remote.heal();
-    s.upstream.get_manifest(&s.name, &tag()).await.unwrap();
+    s.manifest().await.unwrap();
 }
