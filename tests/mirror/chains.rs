@@ -186,12 +186,8 @@ fn namespace_is_sent_as_configured() {
         }
         let log = upstream.log();
         assert_eq!(log[0].query.as_str(), ns.unwrap_or_default(), "{keys}: the first request");
-        let later = log.iter().skip(1).all(|asked| asked.query.contains("ns="));
-        assert_eq!(
-            later,
-            keys != ", ns: never",
-            "{keys}: an answer without the name does not show that it was ignored"
-        );
+        let last = log.last().unwrap();
+        assert_eq!(last.query.contains("ns="), keys == ", ns: always", "{keys}: this registry does not read it");
     }
 }
 
@@ -238,7 +234,9 @@ fn content_of_another_registry_is_never_used() {
         assert_eq!(of_others.status, 404, "a layer of another registry");
         let log = upstream.log();
         let content = log.iter().filter(|asked| asked.path() != "/v2/");
-        let is_named = |asked: &Asked| asked.target.contains("ns=ghcr.io");
+        // The name of a registry that does not exist shows whether the server reads the parameter.
+        let is_probe = |asked: &Asked| asked.method == "HEAD" && asked.target.contains("ns=registry.invalid");
+        let is_named = |asked: &Asked| asked.target.contains("ns=ghcr.io") || is_probe(asked);
         assert!(is_strict || content.clone().all(is_named), "{tags:?}");
         assert!(content.rev().take(3).all(is_named), "{tags:?}");
     }
@@ -272,7 +270,7 @@ fn refusal_of_other_parameters_does_not_show_that_ns_is_unread() {
         assert!(found.status == 200 && found.text().contains(&digest_of(b"ghcr.io").to_string()), "{}", found.text());
         let log = upstream.log();
         let content = log.iter().filter(|asked| asked.path() != "/v2/");
-        assert!(content.clone().all(|asked| asked.target.contains("ns=ghcr.io")), "{log:?}");
+        assert!(content.clone().all(|asked| asked.target.contains("ns=")), "{log:?}");
     }
 }
 
@@ -318,28 +316,64 @@ fn outage_does_not_show_that_parameters_are_refused() {
     }
 }
 
-/// A server that matches paths refuses each request with a query. It is never asked without, until the configuration says that it
-/// serves this registry alone.
+/// A server that matches paths as text, with their queries, refuses every parameter, at `/v2/` too.
 #[test]
-fn registry_that_does_not_know_the_parameter_needs_the_key() {
+fn registry_that_refuses_every_parameter_is_asked_without_one() {
     let refusals = [Fault::Page(404), Fault::Status(404), Fault::Status(400), Fault::Status(403), Fault::Page(403)];
-    for refusal in refusals {
+    for (refusal, has_ping) in refusals.into_iter().flat_map(|refusal| [(refusal.clone(), true), (refusal, false)]) {
         let upstream = Upstream::start();
         let image = upstream.image("org/app", "1", &[b"x"]);
         upstream.fault("*", "=", refusal);
-        let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
-        for target in [manifest("org/app", "1"), blob("org/app", image.layers[0]), "/v2/org/app/tags/list".to_owned()] {
-            let refused = mirror.client().get(&target);
-            assert_eq!(refused.status, 502, "{target}: {}", refused.text());
-            let words = refused.text();
-            assert!(words.contains("set `ns: never` in mirror.upstreams.ghcr.io"), "{target}: {words}");
+        if !has_ping {
+            upstream.fault("*", "/v2/?", Fault::Status(404));
         }
-        let log = upstream.log();
-        assert!(log.iter().all(|asked| asked.path == "/v2/" || asked.query.contains("ns=ghcr.io")));
-        let mirror = entrepot(&[("ghcr.io", &upstream.url(), ", ns: never")]);
+        let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
         assert_eq!(mirror.client().get(&manifest("org/app", "1")).body, image.manifest);
         assert!(mirror.client().get(&blob("org/app", image.layers[0])).whole);
+        assert_eq!(mirror.client().get("/v2/org/app/tags/list").json()["tags"][0], "1");
+        assert_eq!(mirror.client().get(&manifest("org/app", "2")).status, 404);
+        mirror.wait_for_log("leave out ?ns=");
     }
+}
+
+/// A server that reads no `ns`, and finds another file for a path with a query. Its answer with the parameter is not used.
+#[test]
+fn answer_for_a_registry_that_does_not_exist_shows_that_ns_is_unread() {
+    let content = |layer: &[u8]| image_manifest((&digest_of(layer), layer.len()), (&digest_of(layer), layer.len()));
+    let (plain, queried) = (content(b"plain"), content(b"with a query"));
+    let body = plain.clone();
+    let upstream = Scripted::start("127.0.0.1", move |asked| {
+        let body = if asked.target.contains('?') { &queried } else { &body };
+        match asked.path() {
+            path if path.contains("/manifests/") => Script::new(200, body.clone())
+                .with("Content-Type", MediaType::OCI_MANIFEST)
+                .with("Docker-Content-Digest", digest_of(body).to_string()),
+            _ => Script::new(404, "no such file"),
+        }
+    });
+    let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+    for tag in ["1", "2"] {
+        assert_eq!(mirror.client().get(&manifest("org/app", tag)).body, plain.clone(), "{tag}");
+    }
+}
+
+/// A mirror that answers for its default registry where it does not know the one that is named.
+#[test]
+fn mirror_with_a_default_for_unknown_registries_is_asked_by_name() {
+    let upstream = Scripted::start("127.0.0.1", |asked| match asked.target.contains("ns=registry.invalid") {
+        true => {
+            let mut other = asked.clone();
+            other.target = asked.target.replace("registry.invalid", "docker.io");
+            silent_mirror(&other)
+        }
+        false => silent_mirror(asked),
+    });
+    let mirror = entrepot(&[("ghcr.io", &upstream.url(), "")]);
+    for tag in ["1", "2"] {
+        let found = mirror.client().get(&manifest("org/app", tag));
+        assert!(found.text().contains(&digest_of(b"ghcr.io").to_string()), "{tag}: {}", found.text());
+    }
+    assert_eq!(mirror.client().get(&manifest("org/app", "5")).status, 404);
 }
 
 /// `X-Cache` tells what this server did. Of an upstream that is a mirror, only `stale` is passed on.

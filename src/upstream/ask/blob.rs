@@ -7,8 +7,8 @@ use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::evidence::{foreign, is_page};
-use super::exchange::{CONTENT_DIGEST, content_length};
-use super::request::{Reply, UpstreamRequest};
+use super::exchange::content_length;
+use super::request::{CONTENT_DIGEST, Reply, UpstreamRequest};
 use super::stream::{BlobStream, ResumeHint};
 use super::tried::Tried;
 use crate::oci::{Digest, RepositoryName};

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::authorization::Authorization;
 use super::evidence::foreign;
-use super::parameters::Parameter;
+use super::parameters::{NamespaceRefusal, Parameter};
 use super::request::{OnRedirect, Reply, UpstreamRequest};
 use crate::oci::ContentCoding;
 use crate::outbound::{Hop, Observer, Request, Response, ResponseBody, Url};
@@ -28,9 +28,6 @@ const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// The most refusals of one request that are answered with better credentials: an unknown scheme, a token whose rights have
 /// changed, and a login that has expired.
 const MOST_REFUSALS: usize = 3;
-
-/// The header with the digest of the answered content (OCI distribution-spec, Pulling manifests).
-pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Follows a request for its metrics, and for the caller that asks for redirects.
 struct Observed<'a> {
@@ -149,6 +146,7 @@ impl Upstream {
         let again = match verdict {
             NamespaceVerdict::RepeatNamed => Some(self.exchange_once(endpoint, request, Parameter::Namespace).await?),
             NamespaceVerdict::RepeatPlain => Some(self.exchange_once(endpoint, request, Parameter::Absent).await?),
+            NamespaceVerdict::MayIgnoreNamespace => self.answer_without_namespace(endpoint, request, &response).await,
             NamespaceVerdict::Ours | NamespaceVerdict::MayRefuseNamespace | NamespaceVerdict::Foreign(_) => None,
         };
         if let Some(again) = again {
@@ -162,10 +160,16 @@ impl Upstream {
             return Err(UpstreamError::Foreign { host: endpoint.host().into(), reason }.saying(reply.said));
         }
         self.weigh(request, &mut reply).await?;
-        if verdict == NamespaceVerdict::MayRefuseNamespace
-            && let Some(refusal) = self.refusal_of_namespace(request, &reply).await
-        {
-            return Err(refusal.saying(reply.said));
+        if verdict == NamespaceVerdict::MayRefuseNamespace {
+            match self.refusal_of_namespace(request, &reply).await {
+                NamespaceRefusal::Answer => {}
+                NamespaceRefusal::Refused(refusal) => return Err(refusal.saying(reply.said)),
+                NamespaceRefusal::Unread(response, without) => {
+                    took = without;
+                    reply = Reply { response: *response, endpoint, vouched: false, said: None };
+                    self.weigh(request, &mut reply).await?;
+                }
+            }
         }
         if !reply.vouched && !reply.response.redirected && !request.is_hint() {
             let is_login = reply.response.status == StatusCode::UNAUTHORIZED;

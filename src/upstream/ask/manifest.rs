@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::exchange::{CONTENT_DIGEST, content_length, is_object, plain, stale_warning};
-use super::request::{Reply, UpstreamRequest};
+use super::exchange::{content_length, is_object, plain, stale_warning};
+use super::request::{CONTENT_DIGEST, Reply, UpstreamRequest};
 use super::tried::Tried;
 use crate::oci::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, MediaType, Reference, RepositoryName};
 use crate::outbound::Response;

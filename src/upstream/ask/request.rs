@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::oci::RepositoryName;
 use crate::outbound::{Response, Url};
@@ -11,7 +11,11 @@ use crate::upstream::failed_server::FailedServer;
 use crate::upstream::header;
 use crate::upstream::words::UpstreamWords;
 
+/// The digest of the content (OCI distribution-spec 1.1, "Pulling manifests").
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
 /// A request that any endpoint of an upstream can answer.
+#[derive(Clone)]
 pub(super) struct UpstreamRequest<'a> {
     pub(super) kind: RequestKind,
     pub(super) method: Method,
@@ -64,6 +68,11 @@ impl UpstreamRequest<'_> {
             // The content of lists and tokens depends on the server that is asked.
             RequestKind::Tags | RequestKind::Referrers | RequestKind::Token => false,
         }
+    }
+
+    /// Returns the same request by HEAD.
+    pub(super) fn by_head(&self) -> Self {
+        Self { method: Method::HEAD, ..self.clone() }
     }
 
     /// Returns true for a HEAD: what it says, and how it fails, decides nothing about the GET of the same content.

@@ -2,9 +2,10 @@
 //!
 //! A mirror of several registries answers a name without `?ns=` from its default registry, so it would serve the content of
 //! one registry under the name of another. A registry that is no mirror ignores the parameter, or matches the path together with
-//! its query, and then does not know it. So requests to an endpoint on another host than the upstream's own carry the parameter. They leave it out only while
-//! the endpoint says that it mirrors nothing. A refusal does not show that the parameter is unread. An answer for another
-//! registry is never used.
+//! its query, and then does not know it. So the first requests to an endpoint on another host than the upstream's own carry the
+//! parameter. Later ones leave it out while the endpoint says that it mirrors nothing, or once it has shown that it does not read the
+//! parameter: it answers the same for a registry that does not exist, or refuses every parameter in the same way (see
+//! `upstream::ask::parameters`). An answer for another registry is never used.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -47,10 +48,14 @@ enum Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Unknown = 0,
-    /// It serves requests with the parameter. Whether it reads it cannot be told: not every mirror echoes the name.
+    /// It reads the parameter, as far as can be told.
     Named = 1,
     /// Each of its answers says that it mirrors nothing. It knows no registry that the parameter could name.
     Private = 2,
+    /// It serves requests with the parameter. Whether it reads it is not known: not every mirror echoes the name.
+    Served = 3,
+    /// It does not read the parameter.
+    Unread = 4,
 }
 
 /// The meaning of an answer's headers.
@@ -62,6 +67,8 @@ pub(in crate::upstream) enum NamespaceVerdict {
     RepeatNamed,
     /// The answer does not count. The endpoint mirrors nothing, so the request must be sent again without the parameter.
     RepeatPlain,
+    /// The endpoint has served the request, and may not read the parameter.
+    MayIgnoreNamespace,
     /// The endpoint may refuse the request only because of the parameter. If so, the refusal says nothing about the content.
     MayRefuseNamespace,
     /// The answer is for another registry. The text says why.
@@ -92,7 +99,7 @@ impl Namespace {
         match self.rule {
             Rule::Never => false,
             Rule::Always => true,
-            Rule::Learn => self.known() != Kind::Private,
+            Rule::Learn => !matches!(self.known(), Kind::Private | Kind::Unread),
         }
     }
 
@@ -118,10 +125,10 @@ impl Namespace {
             if sent && !repeated && is_refusal && self.rule == Rule::Learn && self.known() == Kind::Unknown {
                 return NamespaceVerdict::MayRefuseNamespace;
             }
-            if sent && response.status.is_success() {
-                self.learn(Kind::Named);
-            }
-            return NamespaceVerdict::Ours;
+            return match sent && response.status.is_success() {
+                true => self.served(repeated),
+                false => NamespaceVerdict::Ours,
+            };
         }
         self.judge_head(response.status, &response.headers, sent, repeated)
     }
@@ -143,7 +150,7 @@ impl Namespace {
                 self.learn(Kind::Private);
                 return NamespaceVerdict::RepeatPlain;
             }
-            (true, false) if status.is_success() => self.learn(Kind::Named),
+            (true, false) if status.is_success() => return self.served(repeated),
             (true, false) if is_refusal && !repeated && self.known() == Kind::Unknown => {
                 return NamespaceVerdict::MayRefuseNamespace;
             }
@@ -156,6 +163,28 @@ impl Namespace {
             (false, _) => {}
         }
         NamespaceVerdict::Ours
+    }
+
+    /// Decides about an answer that has the content, to a request with the parameter, and does not name the registry.
+    fn served(&self, repeated: bool) -> NamespaceVerdict {
+        if self.rule != Rule::Learn || repeated || !matches!(self.known(), Kind::Unknown | Kind::Served) {
+            return NamespaceVerdict::Ours;
+        }
+        self.learn(Kind::Served);
+        NamespaceVerdict::MayIgnoreNamespace
+    }
+
+    /// Returns true if an answer to a request without the parameter has no sign of a mirror or of another registry.
+    pub(in crate::upstream) fn is_ours(&self, response: &Response) -> bool {
+        let headers = &response.headers;
+        !headers.contains_key(OCI_NAMESPACE)
+            && (!headers.contains_key(REGISTRY_PROXY) || mirrors_nothing(headers))
+            && !is_cached(headers)
+    }
+
+    /// Remembers whether the endpoint reads the parameter.
+    pub(in crate::upstream) fn learn_reading(&self, is_read: bool) {
+        self.learn(if is_read { Kind::Named } else { Kind::Unread });
     }
 
     /// Says that an endpoint refuses the parameter, and what to do.
@@ -180,6 +209,8 @@ impl Namespace {
         match self.known.load(Ordering::Relaxed) {
             1 => Kind::Named,
             2 => Kind::Private,
+            3 => Kind::Served,
+            4 => Kind::Unread,
             _ => Kind::Unknown,
         }
     }
@@ -251,7 +282,8 @@ mod tests {
         for (status, fields, sent, repeated, want, known) in [
             (200, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Named),
             (404, echo, true, false, Some(NamespaceVerdict::Ours), Kind::Named),
-            (200, &[][..], true, false, Some(NamespaceVerdict::Ours), Kind::Named),
+            (200, &[][..], true, false, Some(NamespaceVerdict::MayIgnoreNamespace), Kind::Served),
+            (200, &[], true, true, Some(NamespaceVerdict::Ours), Kind::Unknown),
             (404, &[], true, false, may_refuse(), Kind::Unknown),
             (400, &[], true, false, may_refuse(), Kind::Unknown),
             (401, &[], true, false, Some(NamespaceVerdict::Ours), Kind::Unknown),
