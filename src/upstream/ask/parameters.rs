@@ -62,8 +62,8 @@ impl Parameter {
 }
 
 impl Upstream {
-    /// Returns the answer without `ns` to the request for a tag, if the endpoint has shown that it does not read the parameter.
-    /// `named` is its answer with the parameter. Nothing is learnt from other content: a digest names the same bytes everywhere.
+    /// Returns the answer without `ns` to the request for a tag, if the endpoint does not read the parameter, and answers otherwise
+    /// without it. `named` is its answer with the parameter. Nothing is learnt from other content: a digest names the same bytes everywhere.
     pub(super) async fn answer_without_namespace(
         &self,
         endpoint: &Endpoint,
@@ -81,20 +81,24 @@ impl Upstream {
             return None;
         };
         let (other, _) = other.ok()?;
-        let is_same = other.status.is_success() && other.header(&CONTENT_DIGEST) == Some(digest);
+        let is_same = other.status.is_success() && other.header(&CONTENT_DIGEST).as_ref() == Some(&digest);
         if !is_same {
             if other.status.is_success() || is_refused(other.status) {
                 endpoint.namespace().learn_reading(true);
             }
             return None;
         }
-        let plain = self.exchange_once(endpoint, request, Parameter::Absent).await.ok()?;
-        if !plain.0.status.is_success() || !endpoint.namespace().is_ours(&plain.0) {
+        let (plain, _) = self.exchange_once(endpoint, &probe, Parameter::Absent).await.ok()?;
+        if !plain.status.is_success() || !endpoint.namespace().is_ours(&plain) {
             endpoint.namespace().learn_reading(true);
             return None;
         }
         self.leave_out(endpoint, "the endpoint answers the same for a registry that does not exist");
-        Some(plain)
+        if plain.header(&CONTENT_DIGEST) == Some(digest) {
+            return None;
+        }
+        let plain = self.exchange_once(endpoint, request, Parameter::Absent).await.ok()?;
+        plain.0.status.is_success().then_some(plain)
     }
 
     fn leave_out(&self, endpoint: &Endpoint, reason: &str) {
