@@ -88,12 +88,12 @@ fn entry_that_the_disk_cannot_read_is_fetched_again() {
     // 5 is EIO, 13 is EACCES, 116 is ESTALE.
     for (operation, error) in [("open", 5), ("read", 5), ("stat", 5), ("open", 13), ("read", 116)] {
         for place in places(&cached.image) {
+            if operation == "read" && place == places(&cached.image)[0] {
+                // A layer whose file opens is read while it is sent; the test below is about that.
+                continue;
+            }
             let case = format!("{operation} {error} {place}");
             disk.set(&[&format!("{operation} fail={error} path={place}")]);
-            if operation == "read" {
-                // On some file systems the head is sent before the first read fails. That reader is cut.
-                let _ = client.get(&blob(NAME, cached.image.layers[0]));
-            }
             cached.is_served(&client, &case);
             cached.is_served(&client, &format!("{case}, again"));
             disk.heal();
