@@ -6,7 +6,7 @@ needs dockerd docker containerd runc docker-registry skopeo curl python3
 
 ports upstream damaging damaging_cdn good good_cdn port
 registry2 upstream "$upstream"
-for image in one two; do
+for image in one two three; do
     make_image "$WORK/images" "$image" --megabytes 12
     publish "$WORK/images:$image" "127.0.0.1:$upstream/library/$image:1"
 done
@@ -52,9 +52,11 @@ echo "    $(digest_mismatches "$damaging") digest mismatches counted"
 (($(digest_mismatches "$damaging") > 0)) || fail "the digest mismatches of the damaging endpoint are not counted"
 same 0 "$(($(digest_mismatches "$good")))" "the digest mismatches of the good endpoint"
 
-step "from then on, all blobs come from the other endpoint"
-before=$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')
+step "the content of a second repository is damaged too: from then on, all blobs come from the other endpoint"
 client docker pull two:1
 docker_has two:1 "$(digest_of "127.0.0.1:$upstream" library/two 1)"
+before=$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')
+client docker pull three:1
+docker_has three:1 "$(digest_of "127.0.0.1:$upstream" library/three 1)"
 same "$before" "$(seen "$damaging" '[seen[kind] for kind in ("blob.GET", "cdn.GET", "cdn.bytes")]')" "the requests to the damaging endpoint"
 if grep -q Retrying "$WORK/clients.log"; then fail "docker had to try again"; fi
