@@ -160,7 +160,8 @@ fn password_that_crosses_the_network_unencrypted_is_said_at_every_log_level() {
     }
 }
 
-/// The guessers invent names and addresses. A client at another machine can still log in, and so can a user who has logged in before.
+/// Clients that guess passwords send invented names and forged addresses. A client on another machine can still log in. A user who has
+/// logged in before can log in too.
 #[test]
 fn guesser_of_names_and_addresses_locks_out_nobody() {
     let registry = guarded("", "");

@@ -1,4 +1,4 @@
-//! Answers of an upstream that are larger than their limits: what is cached is served.
+//! If an answer of the upstream is larger than its limit, the server sends the cached content.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -21,7 +21,7 @@ impl DistrustedRepositories {
     /// Begins a pause for a repository.
     pub(super) fn begin(&mut self, repository: &RepositoryName, length: Duration, clock: &Clock) {
         self.0.retain(|_, pause| !pause.left(clock).is_zero());
-        // With so many, the pause concerns all repositories anyway.
+        // Once this many repositories are distrusted, the pause concerns all repositories.
         if self.0.len() < MOST || self.0.contains_key(repository) {
             self.0.insert(repository.clone(), Pause::begin(clock, length));
         }
